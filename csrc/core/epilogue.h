@@ -1,0 +1,41 @@
+// L0 core: what happens to an accumulator before it is stored, one POD for every kernel that stores a result:
+//   y = act(acc + bias[n] + residual_scale * residual[m, n])
+// Plain data only: ISA translation units include this file.
+#pragma once
+#include "core/types.h"
+
+namespace fastconv {
+
+// Parameters alpha and beta by activation; the definitions are those of torch.nn.functional.
+enum class Act : int32_t {
+  none,         // x
+  clamp,        // min(max(x, alpha), beta): relu (0, inf), relu6 (0, 6), clip
+  leaky_relu,   // x < 0 ? alpha * x : x
+  sigmoid,      // 1 / (1 + exp(-x))
+  silu,         // x * sigmoid(x)
+  hardsigmoid,  // clamp(alpha * x + beta, 0, 1); torch: alpha = 1/6, beta = 1/2
+  hardswish,    // x * clamp(x / 6 + 1/2, 0, 1)
+  gelu,         // x * (1 + erf(x / sqrt 2)) / 2
+  tanh,
+  elu,          // x < 0 ? alpha * (exp(x) - 1) : x
+  exp,
+  sqrt,
+  abs,
+  neg,
+};
+
+struct Activation {
+  Act act = Act::none;
+  float alpha = 0.0f;
+  float beta = 0.0f;
+};
+
+struct Epilogue {
+  const float* bias = nullptr;      // [n] or null
+  const float* residual = nullptr;  // addressed like the output (same row offsets, leading dimension ldr) or null
+  dim_t ldr = 0;
+  float residual_scale = 1.0f;
+  Activation activation;
+};
+
+}  // namespace fastconv

@@ -1,0 +1,21 @@
+// L0 core: the operations that one kernel does by a switch. Plain data only: ISA translation units include this file.
+#pragma once
+#include "core/types.h"
+
+namespace fastconv {
+
+// Of two operands a and b. NaN in either gives NaN, in min and max too, as in torch and ONNX Runtime.
+enum class BinaryOp : int32_t {
+  add,
+  sub,
+  mul,
+  div,
+  min,
+  max,
+  pow,
+  prelu,  // a < 0 ? b * a : a
+};
+
+enum class ReduceOp : int32_t { sum, mean, max, min };
+
+}  // namespace fastconv

@@ -1,0 +1,156 @@
+// L0 core: the pool behind parallel_run. One mailbox a worker: the caller writes fn and context,
+// then bumps `go`; the worker runs its tid, then copies the number to `done`. Each has a cache line
+// of its own, so that a round costs one line each way (about 100 ns between two cores) and workers
+// that are not asked are not disturbed. Both sides spin for kSpin and then sleep on a futex
+// (std::atomic::wait): layers follow each other within microseconds, and an idle process burns
+// nothing. Workers are detached and the pool is never destroyed: at exit there is nothing to join,
+// so nothing to hang on. A forked child has no workers; it forgets the pool and makes another when
+// it needs one.
+#include "core/parallel.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "core/check.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int kMaxThreads = 4096;  // more is a slip of the keyboard, and would be tried
+constexpr size_t kLine = 64;
+constexpr std::chrono::microseconds kSpin{50};
+
+void pause() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
+  const auto deadline = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 32; ++i) {  // the clock costs as much as a pause: read it seldom
+      if (word.load(std::memory_order_acquire) != old) return;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  word.wait(old, std::memory_order_acquire);
+}
+
+// The store is sequentially consistent: it must be seen before notify_one looks for sleepers.
+void post(std::atomic<uint32_t>& word, uint32_t value) noexcept {
+  word.store(value);
+  word.notify_one();
+}
+
+struct Worker {
+  alignas(kLine) std::atomic<uint32_t> go{0};
+  ParallelFn fn = nullptr;  // on the line of `go`: the worker gets all three with one miss
+  void* context = nullptr;
+  int tid = 0;
+  alignas(kLine) std::atomic<uint32_t> done{0};
+
+  void start(ParallelFn f, void* c) noexcept {
+    fn = f;
+    context = c;
+    post(go, go.load(std::memory_order_relaxed) + 1);
+  }
+
+  void finish() const noexcept { wait_while(done, go.load(std::memory_order_relaxed) - 1); }
+
+  void loop() noexcept {
+    for (uint32_t round = 1;; ++round) {
+      wait_while(go, round - 1);
+      fn(context, tid);
+      post(done, round);
+    }
+  }
+};
+
+struct Pool {
+  std::atomic_flag busy;
+  std::vector<std::unique_ptr<Worker>>
+      workers;  // touched by the holder of `busy` alone; worker i runs tid i + 1
+
+  // As many workers as the machine gives: with fewer than asked the caller runs the rest.
+  void grow(int count) noexcept {
+    sigset_t all, before;  // signals belong to the threads that the program made
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      workers.reserve(count);
+      while (static_cast<int>(workers.size()) < count) {
+        auto worker = std::make_unique<Worker>();
+        worker->tid = static_cast<int>(workers.size()) + 1;
+        std::thread(&Worker::loop, worker.get()).detach();
+        workers.push_back(std::move(worker));
+      }
+    } catch (const std::exception&) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+};
+
+std::atomic<int> num_threads{1};
+std::atomic<Pool*> the_pool{nullptr};
+
+// Null when there is no memory for one. The fork handler only clears a pointer: what the parent's
+// threads held when it forked (`busy`, a half-written mailbox) stays behind in the old pool.
+Pool* pool() noexcept {
+  static const int fork_handler = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
+  static_cast<void>(fork_handler);
+  Pool* current = the_pool.load(std::memory_order_acquire);
+  if (current != nullptr) return current;
+  std::unique_ptr<Pool> made(new (std::nothrow) Pool);
+  if (the_pool.compare_exchange_strong(current, made.get())) return made.release();
+  return current;
+}
+
+}  // namespace
+
+int get_num_threads() noexcept { return num_threads.load(std::memory_order_relaxed); }
+
+void set_num_threads(int n) {
+  FC_CHECK(n >= 1 && n <= kMaxThreads, ArgumentError, "n: expected 1 to ", kMaxThreads,
+           " threads, got ", n);
+  num_threads.store(n, std::memory_order_relaxed);
+}
+
+void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
+  Pool* const p = threads > 1 ? pool() : nullptr;
+  const bool ours = p != nullptr && !p->busy.test_and_set(std::memory_order_acquire);
+  int posted = 0;  // tids 1..posted run on workers, the others here
+  if (ours) {
+    if (static_cast<int>(p->workers.size()) < threads - 1) p->grow(threads - 1);
+    posted = std::min(threads - 1, static_cast<int>(p->workers.size()));
+    for (int i = 0; i < posted; ++i) p->workers[i]->start(fn, context);
+  }
+  fn(context, 0);
+  for (int tid = posted + 1; tid < threads; ++tid) fn(context, tid);
+  if (ours) {
+    for (int i = 0; i < posted; ++i) p->workers[i]->finish();
+    p->busy.clear(std::memory_order_release);
+  }
+}
+
+}  // namespace fastconv
+
+// Entry points for threadpoolctl, which finds a library's controls by their C names
+// (python/fastconv/_threads.py).
+extern "C" {
+__attribute__((visibility("default"))) int fastconv_get_num_threads() {
+  return fastconv::get_num_threads();
+}
+__attribute__((visibility("default"))) void fastconv_set_num_threads(int n) {
+  fastconv::set_num_threads(std::clamp(n, 1, fastconv::kMaxThreads));
+}
+}

@@ -1,0 +1,51 @@
+// L0 core: one pool of threads, static partition. parallel_run(t, f) calls f(tid) for tid = 0..t-1
+// and returns when all are done. f must not throw and must not wait for another tid: when the pool
+// is busy with a call from another thread, or the caller is a worker, the tids run one after
+// another on the calling thread; results are the same.
+#pragma once
+#include <algorithm>
+#include <type_traits>
+
+#include "core/types.h"
+
+namespace fastconv {
+
+// A setting of the whole process, 1 until set. Workers start when a call first needs them.
+int get_num_threads() noexcept;
+void set_num_threads(int n);  // 1 to 4096, else ArgumentError
+
+using ParallelFn = void (*)(void* context, int tid);
+void parallel_run(int threads, ParallelFn fn, void* context) noexcept;
+
+template <class F>
+void parallel_run(int threads, F&& f) noexcept {
+  using Body = std::remove_reference_t<F>;
+  parallel_run(
+      threads, [](void* context, int tid) { (*static_cast<Body*>(context))(tid); },
+      const_cast<std::remove_const_t<Body>*>(&f));
+}
+
+// The tid-th of `parts` nearly equal contiguous ranges of [0, n).
+struct Range {
+  dim_t begin, end;
+};
+inline Range partition(dim_t n, int parts, int tid) noexcept {
+  const dim_t base = n / parts, extra = n % parts;
+  const dim_t begin = tid * base + std::min<dim_t>(tid, extra);
+  return {begin, begin + base + (tid < extra ? 1 : 0)};
+}
+
+// parallel_for(n, grain, f): f(begin, end) over [0, n), at most one range a thread, none smaller
+// than grain (but one).
+template <class F>
+void parallel_for(dim_t n, dim_t grain, F&& f) noexcept {
+  if (n <= 0) return;
+  const int threads = static_cast<int>(
+      std::max<dim_t>(1, std::min<dim_t>(get_num_threads(), n / std::max<dim_t>(1, grain))));
+  parallel_run(threads, [&](int tid) {
+    const Range r = partition(n, threads, tid);
+    if (r.begin < r.end) f(r.begin, r.end);
+  });
+}
+
+}  // namespace fastconv

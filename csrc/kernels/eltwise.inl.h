@@ -1,0 +1,133 @@
+// L2 kernels: element by element, over contiguous runs. Called by nn/eltwise.cpp, nn/norm.cpp and, for the activations that
+// are dearer than a clamp, by every kernel with an epilogue (apply_activation, on a row that is still in L1).
+//   y[i] = act(x[i])     y[i] = a[i] op b[i], either operand a scalar     y[i] = act(x[i] * scale + shift)
+// Contract: n >= 0; y may be an operand itself but not overlap one otherwise; the last n % W elements are loaded and stored
+// with masks and computed as full vectors are, so a result does not depend on where an element lies. Start at for_each.
+#pragma once
+#include <math.h>
+
+#include "kernels/kernel_table.h"
+#include "kernels/vmath.inl.h"
+
+namespace fastconv {
+namespace {
+
+// y[i, i + lanes) = f(i, lanes), a vector at a time.
+template <class F>
+inline void for_each(dim_t n, float* y, F f) {
+  dim_t i = 0;
+  for (; i + W <= n; i += W) vstore(y + i, f(i, W));
+  if (i < n) {
+    const int tail = static_cast<int>(n - i);
+    vstore_tail(y + i, f(i, tail), tail);
+  }
+}
+
+inline vf load_lanes(const float* p, int lanes) {
+  return lanes == W ? vload(p) : vload_tail(p, lanes);
+}
+
+template <class F>
+inline void map(dim_t n, const float* x, float* y, F f) {
+  for_each(n, y, [=](dim_t i, int lanes) { return f(load_lanes(x + i, lanes)); });
+}
+
+// The clamp's order of operands lets NaN through (vec_ref.h).
+inline void activate(dim_t n, const float* x, float* y, Activation activation) {
+  const vf alpha = vset(activation.alpha), beta = vset(activation.beta);
+  switch (activation.act) {
+    case Act::none:
+      if (x != y) map(n, x, y, [](vf v) { return v; });
+      return;
+    case Act::clamp:
+      return map(n, x, y, [=](vf v) { return vmin(beta, vmax(alpha, v)); });
+    case Act::leaky_relu:
+      return map(n, x, y, [=](vf v) { return vselect_lt(v, vzero(), vmul(alpha, v), v); });
+    case Act::sigmoid:
+      return map(n, x, y, [](vf v) { return vsigmoid(v); });
+    case Act::silu:
+      return map(n, x, y, [](vf v) { return vsilu(v); });
+    case Act::hardsigmoid:
+      return map(n, x, y, [=](vf v) {
+        return vmin(vset(1.0f), vmax(vzero(), vfma(alpha, v, beta)));
+      });
+    case Act::hardswish:
+      return map(n, x, y, [](vf v) {
+        const vf gate = vmin(vset(6.0f), vmax(vzero(), vadd(v, vset(3.0f))));
+        return vmul(v, vmul(gate, vset(1.0f / 6.0f)));  // the gate 6 / 6 is exactly 1
+      });
+    case Act::gelu:
+      return map(n, x, y, [](vf v) { return vgelu(v); });
+    case Act::tanh:
+      return map(n, x, y, [](vf v) { return vtanh(v); });
+    case Act::elu:
+      return map(n, x, y, [=](vf v) {
+        return vselect_lt(v, vzero(), vmul(alpha, vexpm1_negative(v)), v);
+      });
+    case Act::exp:
+      return map(n, x, y, [](vf v) { return vexp(v); });
+    case Act::sqrt:
+      return map(n, x, y, [](vf v) { return vsqrt(v); });
+    case Act::abs:
+      return map(n, x, y, [](vf v) { return vabs(v); });
+    case Act::neg:
+      return map(n, x, y, [](vf v) { return vneg(v); });
+  }
+}
+
+inline void apply_activation(float* y, dim_t n, const Activation& activation) {
+  activate(n, y, y, activation);
+}
+
+// NaN in either operand gives NaN (vmax and vmin give b then, see vec_ref.h).
+inline vf vmax_nan(vf a, vf b) { return vselect_nan(a, a, vmax(a, b)); }
+inline vf vmin_nan(vf a, vf b) { return vselect_nan(a, a, vmin(a, b)); }
+
+template <class F>
+inline void zip(dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step, float* y, F f) {
+  const vf a0 = vbroadcast(a), b0 = vbroadcast(b);
+  for_each(n, y, [=](dim_t i, int lanes) {
+    return f(a_step ? load_lanes(a + i, lanes) : a0, b_step ? load_lanes(b + i, lanes) : b0);
+  });
+}
+
+inline void binary(BinaryOp op, dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step,
+                   float* y) {
+  if (n <= 0) return;
+  switch (op) {
+    case BinaryOp::add:
+      return zip(n, a, a_step, b, b_step, y, [](vf p, vf q) { return vadd(p, q); });
+    case BinaryOp::sub:
+      return zip(n, a, a_step, b, b_step, y, [](vf p, vf q) { return vsub(p, q); });
+    case BinaryOp::mul:
+      return zip(n, a, a_step, b, b_step, y, [](vf p, vf q) { return vmul(p, q); });
+    case BinaryOp::div:
+      return zip(n, a, a_step, b, b_step, y, [](vf p, vf q) { return vdiv(p, q); });
+    case BinaryOp::min:
+      return zip(n, a, a_step, b, b_step, y, [](vf p, vf q) { return vmin_nan(p, q); });
+    case BinaryOp::max:
+      return zip(n, a, a_step, b, b_step, y, [](vf p, vf q) { return vmax_nan(p, q); });
+    case BinaryOp::prelu:
+      return zip(n, a, a_step, b, b_step, y,
+                 [](vf p, vf q) { return vselect_lt(p, vzero(), vmul(p, q), p); });
+    case BinaryOp::pow:
+      for (dim_t i = 0; i < n; ++i) y[i] = powf(a[i * a_step], b[i * b_step]);
+      return;
+  }
+}
+
+inline void affine(dim_t n, const float* x, const float* scale, const float* shift, dim_t step,
+                   float* y) {
+  if (n <= 0) return;
+  if (step == 0) {
+    const vf a = vbroadcast(scale), b = vbroadcast(shift);
+    return map(n, x, y, [=](vf v) { return vfma(v, a, b); });
+  }
+  for_each(n, y, [=](dim_t i, int lanes) {
+    return vfma(load_lanes(x + i, lanes), load_lanes(scale + i, lanes),
+                load_lanes(shift + i, lanes));
+  });
+}
+
+}  // namespace
+}  // namespace fastconv

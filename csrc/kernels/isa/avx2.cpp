@@ -1,0 +1,10 @@
+// L2 kernels: the avx2 tier. A sealed unit with the flags of cmake/isa.cmake; it exports table_avx2() alone.
+#include "simd/vec_avx2.h"
+// The vocabulary first: the kernels below are written in it.
+#include "kernels/isa/table.inl.h"
+
+namespace fastconv {
+
+void table_avx2(KernelTable& table) { fill_table<6, 2>(table); }
+
+}  // namespace fastconv

@@ -1,0 +1,45 @@
+// L2 kernels: fills one tier's table. Included once by each isa/<tier>.cpp, after its simd/vec_<tier>.h; a new kernel is
+// an #include and a row here. Everything that this pulls in has internal linkage (docs/dispatch.md).
+#pragma once
+#include "kernels/kernel_table.h"
+
+#include "kernels/eltwise.inl.h"
+// Users of apply_activation come after it.
+#include "kernels/dwconv_f32.inl.h"
+#include "kernels/gemm_f32.inl.h"
+#include "kernels/grouped_f32.inl.h"
+#include "kernels/layout.inl.h"
+#include "kernels/norm.inl.h"
+#include "kernels/peak.inl.h"
+#include "kernels/pool.inl.h"
+#include "kernels/reduce.inl.h"
+#include "kernels/resize.inl.h"
+#include "kernels/softmax.inl.h"
+
+namespace fastconv {
+namespace {
+
+// MR x (NRV * W) is the GEMM register tile of the tier.
+template <int MR, int NRV>
+void fill_table(KernelTable& t) {
+  t.lanes = W;
+  fill_gemm<MR, NRV>(t.gemm);
+  t.conv.dwconv_row = dwconv_row;
+  t.conv.grouped_row = grouped_row;
+  t.layout.transpose = transpose;
+  t.eltwise.activate = activate;
+  t.eltwise.binary = binary;
+  t.eltwise.affine = affine;
+  t.pool.max_row = pool_max_row;
+  t.pool.average_row = pool_average_row;
+  t.reduce.row = reduce_row;
+  t.reduce.columns = reduce_columns;
+  t.softmax.row = softmax_row;
+  t.softmax.columns = softmax_columns;
+  t.norm.lrn_run = lrn_run;
+  t.resize.blend = blend;
+  t.peak.fma = peak_fma;
+}
+
+}  // namespace
+}  // namespace fastconv

@@ -1,0 +1,115 @@
+// L2 kernels: elementary functions of a vector, in the vocabulary of simd/. Called by eltwise.inl.h and softmax.inl.h.
+//   x = n ln 2 + r, |r| <= ln 2 / 2:   exp(x) = 2^n (1 + r + r^2 q(r)),   q of degree 4, minimax (error 2^-26)
+// Contract: any float in, infinities, NaN and denormals included; NaN comes out as NaN. Errors are at most 3 units in the
+// last place, of gelu 7 (tests/kernels/test_eltwise.py holds them to that). Reductions are exact with and without a
+// fused multiply-add: the ref tier has none, and a compiler may fuse where it is not asked to.
+#pragma once
+#include "core/types.h"
+
+namespace fastconv {
+namespace {
+
+inline vf vneg(vf x) { return vmul(x, vset(-1.0f)); }
+
+// x = n ln 2 + r. ln 2 is split in two, the first part of 9 bits, so that its product with n is exact.
+inline vf ln2_multiple(vf x) { return vround(vmul(x, vset(1.44269504f))); }
+inline vf ln2_remainder(vf x, vf n) {
+  return vfma(n, vset(2.12194440e-4f), vfma(n, vset(-0.693359375f), x));
+}
+
+// exp(r) - 1
+inline vf expm1_reduced(vf r) {
+  vf q = vset(0.0013882507f);
+  q = vfma(q, r, vset(0.00836658f));
+  q = vfma(q, r, vset(0.0416672f));
+  q = vfma(q, r, vset(0.16666543f));
+  q = vfma(q, r, vset(0.49999997f));
+  return vfma(vmul(r, r), q, r);
+}
+
+// exp = mantissa * scale. Both factors are normal, so that a result that is denormal is rounded once, at the end, and a
+// caller that multiplies exp by something can do so before that. |n| <= 162 is out of range for one power: two halves.
+struct Exponential {
+  vf mantissa, scale;
+};
+inline Exponential exp_of_parts(vf n, vf r) {
+  const vf half = vround(vmul(n, vset(0.5f)));
+  const vf e = vadd(expm1_reduced(r), vset(1.0f));
+  return {vmul(e, vexp2i(half)), vexp2i(vsub(n, half))};
+}
+
+// exp rounds to infinity from 89 and to 0 from -104 on; silu multiplies a smaller one by x before that rounding.
+constexpr float kExpHigh = 89.0f, kExpLow = -112.0f;
+inline Exponential exp_parts(vf x) {
+  const vf clamped = vmin(vset(kExpHigh), vmax(vset(kExpLow), x));
+  const vf n = ln2_multiple(clamped);
+  return exp_of_parts(n, ln2_remainder(clamped, n));
+}
+
+inline vf vexp(vf x) {
+  const Exponential e = exp_parts(x);
+  return vmul(e.mantissa, e.scale);
+}
+
+// exp(x) - 1 for x <= 0, to the last places near 0 too; below -40 it is -1.
+inline vf vexpm1_negative(vf x) {
+  const vf clamped = vmax(vset(-40.0f), x);
+  const vf n = ln2_multiple(clamped), scale = vexp2i(n);
+  return vfma(scale, expm1_reduced(ln2_remainder(clamped, n)), vsub(scale, vset(1.0f)));
+}
+
+inline vf vtanh(vf x) {
+  const vf a = vabs(x);
+  const vf e = vexpm1_negative(vmul(a, vset(-2.0f)));
+  const vf t = vdiv(e, vadd(e, vset(2.0f)));  // -tanh |x|
+  const vf y = vselect_lt(x, vzero(), t, vneg(t));
+  return vselect_lt(a, vset(1e-4f), x, y);  // tanh x = x - x^3 / 3: keeps the sign of 0
+}
+
+// exp(-|x|) never overflows: sigmoid(x) = 1 / (1 + e) for x >= 0 and e / (1 + e) below.
+inline vf vsigmoid(vf x) {
+  const vf e = vexp(vneg(vabs(x))), one = vset(1.0f);
+  return vdiv(vselect_lt(x, vzero(), e, one), vadd(one, e));
+}
+
+// x * exp(...), the product formed before exp's last scaling; 0 (and -inf * 0 = NaN, as in torch) below `low`.
+inline vf vscaled_exp(vf x, vf mantissa, vf scale, float low) {
+  return vmul(vmul(x, vselect_lt(x, vset(low), vzero(), mantissa)), scale);
+}
+
+// x * sigmoid(x)
+inline vf vsilu(vf x) {
+  const Exponential e = exp_parts(vneg(vabs(x)));
+  const vf below = vscaled_exp(x, e.mantissa, e.scale, -110.0f);
+  return vdiv(vselect_lt(x, vzero(), below, x), vfma(e.mantissa, e.scale, vset(1.0f)));
+}
+
+// x * Phi(x), Phi the normal distribution. For z >= 0, Phi(-z) = exp(-z^2 / 2) R(z) with R(z) = erfcx(z / sqrt 2) / 2, which
+// is smooth: a polynomial in t = 1 / (1 + 0.35 z), minimax on 0 <= z <= 14.5 (relative error 2^-25). Rounding z^2 / 2 would
+// cost up to 100 units in the last place, so it is had in two parts: the square of z rounded to 1/256, exact, and the rest.
+inline vf vgelu(vf x) {
+  const vf one = vset(1.0f), half = vset(0.5f);
+  const vf z = vmin(vset(14.5f), vabs(x));  // Phi(-14.5) * 14.5 is below the least float
+  const vf head = vmul(vround(vmul(z, vset(256.0f))), vset(1.0f / 256.0f));
+  const vf high = vmul(vmul(head, head), vneg(half));
+  const vf low = vmul(vmul(vsub(z, head), vadd(z, head)), vneg(half));
+  const vf n = ln2_multiple(vadd(high, low));
+  const Exponential e = exp_of_parts(n, vadd(ln2_remainder(high, n), low));
+  const vf t = vdiv(one, vfma(z, vset(0.35f), one));
+  vf p = vset(-0.028305989f);
+  p = vfma(p, t, vset(0.13962033f));
+  p = vfma(p, t, vset(-0.24601625f));
+  p = vfma(p, t, vset(0.14700758f));
+  p = vfma(p, t, vset(-0.013672666f));
+  p = vfma(p, t, vset(0.100830615f));
+  p = vfma(p, t, vset(0.121309176f));
+  p = vfma(p, t, vset(0.13957663f));
+  p = vfma(p, t, vset(0.13965194f));
+  p = vfma(p, t, vset(-1.3780851e-06f));
+  const vf tail = vmul(p, e.mantissa);  // Phi(-z) = tail * scale
+  const vf below = vscaled_exp(x, tail, e.scale, -14.5f);
+  return vselect_lt(x, vzero(), below, vmul(x, vsub(one, vmul(tail, e.scale))));
+}
+
+}  // namespace
+}  // namespace fastconv

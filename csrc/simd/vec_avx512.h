@@ -1,0 +1,83 @@
+// L1 simd: the vector vocabulary on AVX-512 (F, BW, DQ, VL), 16 lanes. vec_ref.h is the specification of the names.
+// Under FASTCONV_EMULATE_AVX512 the intrinsics come from SIMDe, so that a CPU without AVX-512 can test this tier.
+#pragma once
+#ifdef FASTCONV_EMULATE_AVX512
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#else
+#include <immintrin.h>
+#endif
+
+#include "core/types.h"
+
+namespace fastconv {
+namespace {
+
+using vf = __m512;
+using vi = __m512i;
+constexpr int W = 16;
+
+inline __mmask16 tail_mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+inline vf vload(const float* p) { return _mm512_loadu_ps(p); }
+inline void vstore(float* p, vf v) { _mm512_storeu_ps(p, v); }
+inline vf vload_tail(const float* p, int n) { return _mm512_maskz_loadu_ps(tail_mask(n), p); }
+inline void vstore_tail(float* p, vf v, int n) { _mm512_mask_storeu_ps(p, tail_mask(n), v); }
+inline vf vset(float x) { return _mm512_set1_ps(x); }
+inline vf vzero() { return _mm512_setzero_ps(); }
+inline vf vbroadcast(const float* p) { return _mm512_set1_ps(*p); }
+
+inline vf vadd(vf a, vf b) { return _mm512_add_ps(a, b); }
+inline vf vsub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+inline vf vmul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+inline vf vdiv(vf a, vf b) { return _mm512_div_ps(a, b); }
+inline vf vfma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+inline vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
+inline vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
+inline vf vselect_lt(vf a, vf b, vf x, vf y) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+inline vf vselect_nan(vf a, vf x, vf y) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), y, x);
+}
+inline vf vabs(vf a) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)));
+}
+inline vf vsqrt(vf a) { return _mm512_sqrt_ps(a); }
+inline vf vround(vf a) {  // |a| < 2^22, as vec_ref.h
+  const vf magic = _mm512_set1_ps(12582912.0f);
+  return _mm512_sub_ps(_mm512_add_ps(a, magic), magic);
+}
+inline vf vexp2i(vf n) {
+  const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
+}
+inline vi vindex(const int32_t* idx) { return _mm512_loadu_si512(idx); }
+inline vf vpermute(vf a, vi idx) { return _mm512_permutexvar_ps(idx, a); }
+inline float vreduce_add(vf a) {
+  alignas(64) float t[16];
+  _mm512_store_ps(t, a);
+  for (int s = 8; s; s /= 2)
+    for (int i = 0; i < s; ++i) t[i] += t[i + s];
+  return t[0];
+}
+inline float vreduce_max(vf a) {
+  alignas(64) float t[16];
+  _mm512_store_ps(t, a);
+  for (int s = 8; s; s /= 2)
+    for (int i = 0; i < s; ++i) t[i] = t[i] > t[i + s] ? t[i] : t[i + s];
+  return t[0];
+}
+inline void vtranspose(vf* r) {
+  // Four rounds of interleaving pairs 8, 4, 2, 1 rows apart through memory-free permutes would need 64 shuffles;
+  // two 8x8 halves through a stack tile cost the same here and read more simply.
+  alignas(64) float t[16][16];
+  for (int i = 0; i < 16; ++i) _mm512_store_ps(t[i], r[i]);
+  alignas(64) float u[16][16];
+  for (int i = 0; i < 16; ++i)
+    for (int j = 0; j < 16; ++j) u[i][j] = t[j][i];
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_load_ps(u[i]);
+}
+
+}  // namespace
+}  // namespace fastconv

@@ -1,0 +1,79 @@
+// L1 simd: the vector vocabulary in portable C++ (GCC/Clang vector extensions, 4 lanes): SSE2 on x86-64, NEON on AArch64.
+// It is the specification of the names; vec_avx2.h and vec_avx512.h have the same ones, with the same NaN rules.
+// Everything has internal linkage: an ISA unit is sealed (docs/dispatch.md).
+#pragma once
+#include <math.h>
+#include <string.h>
+
+#include "core/types.h"
+
+namespace fastconv {
+namespace {
+
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+constexpr int W = 4;  // lanes
+
+inline vf vload(const float* p) {
+  vf v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void vstore(float* p, vf v) { memcpy(p, &v, sizeof v); }
+// The first n lanes, 0 <= n <= W; the others read as 0 and are never touched in memory.
+inline vf vload_tail(const float* p, int n) {
+  vf v = {};
+  memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
+  return v;
+}
+inline void vstore_tail(float* p, vf v, int n) { memcpy(p, &v, static_cast<size_t>(n) * sizeof(float)); }
+inline vf vset(float x) { return vf{x, x, x, x}; }
+inline vf vzero() { return vf{}; }
+inline vf vbroadcast(const float* p) { return vset(*p); }
+
+inline vf vadd(vf a, vf b) { return a + b; }
+inline vf vsub(vf a, vf b) { return a - b; }
+inline vf vmul(vf a, vf b) { return a * b; }
+inline vf vdiv(vf a, vf b) { return a / b; }
+inline vf vfma(vf a, vf b, vf c) { return a * b + c; }  // fused where the tier has it
+// As x86's maxps/minps: b wherever either is NaN. vmax(limit, x) so lets a NaN in x through.
+inline vf vmax(vf a, vf b) { return a > b ? a : b; }
+inline vf vmin(vf a, vf b) { return a < b ? a : b; }
+// a < b ? x : y, lane by lane; false when unordered.
+inline vf vselect_lt(vf a, vf b, vf x, vf y) { return a < b ? x : y; }
+// isnan(a) ? x : y
+inline vf vselect_nan(vf a, vf x, vf y) { return a == a ? y : x; }
+inline vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+inline vf vsqrt(vf a) {
+  for (int i = 0; i < W; ++i) a[i] = sqrtf(a[i]);
+  return a;
+}
+inline vf vround(vf a) {  // to nearest, ties to even; |a| < 2^22
+  const vf magic = vset(12582912.0f);
+  return (a + magic) - magic;
+}
+// 2^n for integer-valued n in [-126, 127].
+inline vf vexp2i(vf n) { return (vf)((__builtin_convertvector(n, vi) + 127) << 23); }
+// lane i of the result = lane idx[i] of a; idx in [0, W).
+inline vi vindex(const int32_t* idx) {
+  vi v;
+  memcpy(&v, idx, sizeof v);
+  return v;
+}
+inline vf vpermute(vf a, vi idx) { return __builtin_shuffle(a, idx); }
+inline float vreduce_add(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
+inline float vreduce_max(vf a) {
+  float m = a[0];
+  for (int i = 1; i < W; ++i) m = m > a[i] ? m : a[i];
+  return m;
+}
+// r[i] lane j <-> r[j] lane i
+inline void vtranspose(vf* r) {
+  vf t[W];
+  for (int i = 0; i < W; ++i) t[i] = r[i];
+  for (int i = 0; i < W; ++i)
+    for (int j = 0; j < W; ++j) r[i][j] = t[j][i];
+}
+
+}  // namespace
+}  // namespace fastconv
