@@ -1,0 +1,20 @@
+// L4 conv: the ordered list of algorithms, best first. "auto" takes the first that accepts.
+#include "conv/algo.h"
+
+namespace fastconv {
+
+extern const Algo algo_depthwise, algo_direct, algo_implicit, algo_im2col, algo_reference;
+
+const Algo* const* algo_list(int* count) {
+  static const Algo* const list[] = {
+      &algo_depthwise,  // one channel per group: vectors over channels
+      &algo_direct,     // few channels per group: a vector spans several groups
+      &algo_implicit,   // everything: GEMM that reads the image in place
+      &algo_im2col,     // everything: GEMM on a materialised matrix of patches; kept to measure against
+      &algo_reference,  // everything: plain loops, the specification
+  };
+  *count = sizeof(list) / sizeof(list[0]);
+  return list;
+}
+
+}  // namespace fastconv

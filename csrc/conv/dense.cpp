@@ -1,0 +1,300 @@
+// L4 conv: see dense.h. Start reading at DensePacked::bind.
+#include "conv/dense.h"
+
+#include <cstring>
+
+#include "conv/stage.h"
+#include "core/parallel.h"
+#include "gemm/gemm.h"
+
+namespace fastconv {
+namespace {
+
+dim_t floor_div(dim_t a, dim_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+dim_t ceil_div(dim_t a, dim_t b) { return -floor_div(-a, b); }
+
+// One dimension of one phase. Output pixels are step * j + first, j < count; pixel j sees input pixels
+// in_step * j + in_first + offset(tap) for its taps.
+struct PhaseAxis {
+  dim_t out_first, out_step, count, in_first, in_step;
+};
+
+struct Tap {
+  dim_t offset[kMaxSpatial];  // relative to the pixel's first input position
+  dim_t weight;               // index into the kernel's taps
+};
+
+// A phase's weights: taps in the order of their input offsets and one packed matrix per group.
+struct Phase {
+  dim_t residue[kMaxSpatial];  // (output position + padding) modulo stride; all 0 for an ordinary convolution
+  std::vector<Tap> taps;
+  std::vector<PackedB> groups;
+};
+
+class DensePacked final : public PackedConv {
+ public:
+  DensePacked(const ConvSpec& spec, bool materialise);
+  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y, const View* residual) const override;
+  dim_t bytes() const noexcept override;
+  std::string tile() const override {
+    const GemmKernels& g = kernels_.gemm;
+    return std::to_string(g.mr) + "x" + std::to_string(g.nr);
+  }
+
+  const ConvParams& params() const { return params_; }
+  const std::vector<Phase>& phases() const { return phases_; }
+  bool materialise() const { return materialise_; }
+  const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
+  const Activation& activation() const { return activation_; }
+
+ private:
+  void add_phase(const ConvSpec& spec, const dim_t* residue);
+
+  ConvParams params_;
+  const KernelTable& kernels_;
+  bool materialise_;
+  Activation activation_;
+  Buffer bias_;
+  std::vector<Phase> phases_;
+};
+
+DensePacked::DensePacked(const ConvSpec& spec, bool materialise)
+    : params_(spec.params), kernels_(spec.kernels), materialise_(materialise), activation_(spec.activation) {
+  if (spec.bias) {
+    bias_ = Buffer(params_.oc);
+    std::memcpy(bias_.data(), spec.bias, static_cast<size_t>(params_.oc) * sizeof(float));
+  }
+  const dim_t one[kMaxSpatial] = {1, 1, 1};
+  const dim_t* phases = params_.transposed ? params_.stride : one;
+  dim_t r[kMaxSpatial];
+  for (r[0] = 0; r[0] < phases[0]; ++r[0])
+    for (r[1] = 0; r[1] < phases[1]; ++r[1])
+      for (r[2] = 0; r[2] < phases[2]; ++r[2]) add_phase(spec, r);
+}
+
+void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
+  const ConvParams& p = params_;
+  Phase phase;
+  // Taps of each axis that reach this residue, input offsets ascending: offset = k * dilation, or, transposed,
+  // (residue - k * dilation) / stride, which falls as k rises.
+  std::vector<std::pair<dim_t, dim_t>> axis[kMaxSpatial];  // (offset, k)
+  for (int i = 0; i < kMaxSpatial; ++i) {
+    phase.residue[i] = residue[i];
+    for (dim_t j = 0; j < p.kernel[i]; ++j) {
+      const dim_t k = p.transposed ? p.kernel[i] - 1 - j : j;
+      if (!p.transposed) {
+        axis[i].push_back({k * p.dilation[i], k});
+      } else if ((k * p.dilation[i] - residue[i]) % p.stride[i] == 0) {
+        axis[i].push_back({(residue[i] - k * p.dilation[i]) / p.stride[i], k});
+      }
+    }
+  }
+  for (const auto& [od, kd] : axis[0])
+    for (const auto& [oh, kh] : axis[1])
+      for (const auto& [ow, kw] : axis[2]) phase.taps.push_back({{od, oh, ow}, (kd * p.kernel[1] + kh) * p.kernel[2] + kw});
+
+  const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
+  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
+  for (dim_t g = 0; g < p.groups; ++g) {
+    PackedB b(kernels_.gemm, static_cast<dim_t>(phase.taps.size()) * ic, oc);
+    // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
+    const dim_t stride_i = p.transposed ? oc * taps : taps, stride_o = p.transposed ? taps : ic * taps;
+    const float* w = spec.w + g * (p.transposed ? ic * oc * taps : oc * ic * taps);
+    dim_t k0 = 0;
+    for (const Tap& tap : phase.taps) {
+      b.pack(k0, ic, w + tap.weight, stride_i, stride_o, 0, b.panels());
+      k0 += ic;
+    }
+    phase.groups.push_back(std::move(b));
+  }
+  phases_.push_back(std::move(phase));
+}
+
+dim_t DensePacked::bytes() const noexcept {
+  dim_t total = bias_.size() * static_cast<dim_t>(sizeof(float));
+  for (const Phase& phase : phases_)
+    for (const PackedB& b : phase.groups) total += b.bytes();
+  return total;
+}
+
+// The tables of one phase for given shapes and strides.
+struct BoundPhase {
+  dim_t M = 0;
+  std::vector<dim_t> a_row, c_row, tap_offset;
+  dim_t lda = 0, ldc = 0, k_run = 0;
+  std::vector<ProductGroup> groups;
+};
+
+// Row offsets of a grid of pixels. Where consecutive rows are one step apart throughout, the table is not needed.
+struct Grid {
+  dim_t n, count[kMaxSpatial];
+  dim_t n_stride, stride[kMaxSpatial], first;
+  bool uniform(dim_t* step) const {
+    dim_t expected = 0;
+    bool known = false;
+    const dim_t size[4] = {n, count[0], count[1], count[2]}, by[4] = {n_stride, stride[0], stride[1], stride[2]};
+    for (int i = 3; i >= 0; --i) {
+      if (size[i] == 1) continue;
+      if (!known) *step = expected = by[i], known = true;
+      if (by[i] != expected) return false;
+      expected *= size[i];
+    }
+    return true;
+  }
+  std::vector<dim_t> table() const {
+    std::vector<dim_t> rows;
+    rows.reserve(static_cast<size_t>(n * count[0] * count[1] * count[2]));
+    for (dim_t b = 0; b < n; ++b)
+      for (dim_t d = 0; d < count[0]; ++d)
+        for (dim_t h = 0; h < count[1]; ++h)
+          for (dim_t w = 0; w < count[2]; ++w)
+            rows.push_back(first + b * n_stride + d * stride[0] + h * stride[1] + w * stride[2]);
+    return rows;
+  }
+};
+
+class DenseBound final : public BoundConv {
+ public:
+  DenseBound(std::shared_ptr<const PackedConv> owner, const DensePacked& packed, Staging staging, std::vector<BoundPhase> phases)
+      : owner_(std::move(owner)), activation_(packed.activation()), materialise_(packed.materialise()), staging_(std::move(staging)),
+        phases_(std::move(phases)) {
+    if (materialise_)
+      for (const BoundPhase& p : phases_)
+        patch_floats_ = std::max(patch_floats_, p.M * static_cast<dim_t>(p.tap_offset.size()) * p.k_run);
+  }
+
+  dim_t workspace() const noexcept override { return staging_.workspace() + patch_floats_; }
+
+  void run(const float* x, const float* residual, float* y, float* workspace) const noexcept override {
+    const Staging::Pointers at = staging_.before(x, residual, y, workspace);
+    float* patches = workspace + staging_.workspace();
+    for (const BoundPhase& phase : phases_) {
+      Product product;
+      product.M = phase.M;
+      product.c_row = phase.c_row.empty() ? nullptr : phase.c_row.data();
+      product.ldc = phase.ldc;
+      product.activation = activation_;
+      if (!materialise_) {
+        product.a_row = phase.a_row.empty() ? nullptr : phase.a_row.data();
+        product.lda = phase.lda;
+        product.tap_offset = phase.tap_offset.data();
+        product.taps = static_cast<dim_t>(phase.tap_offset.size());
+        product.k_run = phase.k_run;
+        product.groups = phase.groups.data();
+        product.group_count = static_cast<dim_t>(phase.groups.size());
+        multiply(product, at.x, at.residual, at.y);
+        continue;
+      }
+      static constexpr dim_t kStart = 0;
+      for (const ProductGroup& group : phase.groups) {
+        ProductGroup in_patches = group;
+        in_patches.a_offset = 0;
+        product.lda = product.k_run = write_patches(phase, at.x + group.a_offset, patches);
+        product.tap_offset = &kStart;
+        product.taps = 1;
+        product.groups = &in_patches;
+        product.group_count = 1;
+        multiply(product, patches, at.residual, at.y);
+      }
+    }
+    staging_.after(at, y);
+  }
+
+ private:
+  // patches[m][tap][k_run]; returns the row length.
+  dim_t write_patches(const BoundPhase& phase, const float* x, float* patches) const noexcept {
+    const dim_t taps = static_cast<dim_t>(phase.tap_offset.size()), run = phase.k_run, row = taps * run;
+    parallel_for(phase.M, 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
+      for (dim_t m = begin; m < end; ++m) {
+        const float* pixel = x + (phase.a_row.empty() ? m * phase.lda : phase.a_row[static_cast<size_t>(m)]);
+        for (dim_t t = 0; t < taps; ++t)
+          std::memcpy(patches + m * row + t * run, pixel + phase.tap_offset[static_cast<size_t>(t)], static_cast<size_t>(run) * sizeof(float));
+      }
+    });
+    return row;
+  }
+
+  std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
+  Activation activation_;
+  bool materialise_;
+  Staging staging_;
+  std::vector<BoundPhase> phases_;
+  dim_t patch_floats_ = 0;
+};
+
+PhaseAxis phase_axis(const ConvShape& s, const ConvParams& p, int i, dim_t residue) {
+  if (!p.transposed) return {0, 1, s.out[i], -s.pad_lo[i], s.stride[i]};
+  // Output o belongs to the phase when (o + pad) mod stride = residue; then o + pad = residue + stride * q, and it sees
+  // input pixels q + offset(tap).
+  const dim_t q = std::max<dim_t>(0, ceil_div(s.pad_lo[i] - residue, s.stride[i]));
+  const dim_t first = residue + q * s.stride[i] - s.pad_lo[i];
+  const dim_t count = first < s.out[i] ? (s.out[i] - 1 - first) / s.stride[i] + 1 : 0;
+  return {first, s.stride[i], count, q, 1};
+}
+
+std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& s, const View& x, const View& y, const View* residual) const {
+  // How far the taps of all phases reach beyond the input.
+  dim_t before[kMaxSpatial] = {}, after[kMaxSpatial] = {};
+  for (const Phase& phase : phases_)
+    for (int i = 0; i < kMaxSpatial; ++i) {
+      const PhaseAxis axis = phase_axis(s, params_, i, phase.residue[i]);
+      if (axis.count == 0) continue;
+      for (const Tap& tap : phase.taps) {
+        const dim_t low = axis.in_first + tap.offset[i], high = low + (axis.count - 1) * axis.in_step;
+        before[i] = std::max(before[i], -low);
+        after[i] = std::max(after[i], high - (s.in[i] - 1));
+      }
+    }
+  Staging staging(x, y, residual, before, after);
+  const Image &xi = staging.x(), &yi = staging.y();
+
+  std::vector<BoundPhase> bound;
+  for (const Phase& phase : phases_) {
+    BoundPhase b;
+    Grid a_grid{s.n, {}, xi.n_stride, {}, 0}, c_grid{s.n, {}, yi.n_stride, {}, 0};
+    b.M = s.n;
+    for (int i = 0; i < kMaxSpatial; ++i) {
+      const PhaseAxis axis = phase_axis(s, params_, i, phase.residue[i]);
+      b.M *= axis.count;
+      a_grid.count[i] = c_grid.count[i] = axis.count;
+      a_grid.stride[i] = axis.in_step * xi.stride[i];
+      c_grid.stride[i] = axis.out_step * yi.stride[i];
+      a_grid.first += axis.in_first * xi.stride[i];
+      c_grid.first += axis.out_first * yi.stride[i];
+    }
+    if (b.M == 0) continue;
+    const bool uniform = a_grid.first == 0 && c_grid.first == 0 && a_grid.uniform(&b.lda) && c_grid.uniform(&b.ldc);
+    if (!uniform) {
+      b.a_row = a_grid.table();
+      b.c_row = c_grid.table();
+    }
+    // Runs of taps whose pixels are neighbours, all channels of each, are contiguous: one long tap instead of many.
+    const dim_t ic = params_.ic / params_.groups;
+    size_t run = 1;
+    const auto offset = [&](const Tap& t) { return t.offset[0] * xi.stride[0] + t.offset[1] * xi.stride[1] + t.offset[2] * xi.stride[2]; };
+    if (params_.groups == 1 && !phase.taps.empty()) {
+      while (run < phase.taps.size() && offset(phase.taps[run]) == offset(phase.taps[run - 1]) + ic) ++run;
+      for (size_t t = 0; t < phase.taps.size(); ++t)
+        if (phase.taps.size() % run || (t % run && offset(phase.taps[t]) != offset(phase.taps[t - 1]) + ic)) {
+          run = 1;
+          break;
+        }
+    }
+    for (size_t t = 0; t < phase.taps.size(); t += run) b.tap_offset.push_back(offset(phase.taps[t]));
+    b.k_run = static_cast<dim_t>(run) * ic;
+    for (dim_t g = 0; g < params_.groups; ++g) {
+      const dim_t channel = g * (params_.oc / params_.groups);
+      b.groups.push_back({&phase.groups[static_cast<size_t>(g)], g * ic, channel, bias() ? bias() + channel : nullptr});
+    }
+    bound.push_back(std::move(b));
+  }
+  return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging), std::move(bound));
+}
+
+}  // namespace
+
+std::shared_ptr<const PackedConv> prepack_dense(const ConvSpec& spec, bool materialise) {
+  return std::make_shared<DensePacked>(spec, materialise);
+}
+
+}  // namespace fastconv

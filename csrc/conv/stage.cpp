@@ -1,0 +1,111 @@
+// L4 conv: see stage.h.
+#include "conv/stage.h"
+
+#include <cstring>
+
+#include "core/parallel.h"
+#include "nn/layout.h"
+
+namespace fastconv {
+namespace {
+
+constexpr dim_t kCacheLine = kAlignment / static_cast<dim_t>(sizeof(float));
+dim_t aligned(dim_t floats) { return (floats + kCacheLine - 1) / kCacheLine * kCacheLine; }
+
+bool same_strides(const Image& a, const Image& b) {
+  bool same = (a.n == 1 || a.n_stride == b.n_stride) && (a.c == 1 || a.c_stride == b.c_stride);
+  for (int i = 0; i < kMaxSpatial; ++i) same = same && (a.size[i] == 1 || a.stride[i] == b.stride[i]);
+  return same;
+}
+
+// Zeroes the frame of a padded channels-last image batch; the interior is written by the copy that follows.
+void zero_frame(float* data, const Image& padded, const dim_t* lo, const dim_t* interior) {
+  const dim_t row = padded.size[2] * padded.c;
+  const dim_t left = lo[2] * padded.c, middle = interior[2] * padded.c;
+  parallel_for(padded.n * padded.size[0] * padded.size[1], 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
+    for (dim_t r = begin; r < end; ++r) {
+      const dim_t h = r % padded.size[1], d = r / padded.size[1] % padded.size[0];
+      float* p = data + r * row;
+      const bool inside = h >= lo[1] && h < lo[1] + interior[1] && d >= lo[0] && d < lo[0] + interior[0];
+      const dim_t head = inside ? left : row;
+      std::memset(p, 0, static_cast<size_t>(head) * sizeof(float));
+      if (inside) std::memset(p + left + middle, 0, static_cast<size_t>(row - left - middle) * sizeof(float));
+    }
+  });
+}
+
+}  // namespace
+
+Image image_of(const View& v) {
+  Image m{v.shape[0], v.shape[1], {1, 1, 1}, v.stride[0], v.stride[1], {0, 0, 0}};
+  for (int i = 2; i < v.rank; ++i) {
+    m.size[kMaxSpatial - v.rank + i] = v.shape[i];
+    m.stride[kMaxSpatial - v.rank + i] = v.stride[i];
+  }
+  return m;
+}
+
+View view_of(const Image& m, float* data) {
+  View v{data, 5, {m.n, m.c, m.size[0], m.size[1], m.size[2]}, {m.n_stride, m.c_stride, m.stride[0], m.stride[1], m.stride[2]}};
+  return v;
+}
+
+Image dense_image(dim_t n, dim_t c, const dim_t* size) {
+  Image m{n, c, {size[0], size[1], size[2]}, 0, 1, {0, 0, 0}};
+  dim_t step = c;
+  for (int i = kMaxSpatial - 1; i >= 0; --i) {
+    m.stride[i] = step;
+    step *= size[i];
+  }
+  m.n_stride = step;
+  return m;
+}
+
+Staging::Staging(const View& x, const View& y, const View* residual, const dim_t* before, const dim_t* after)
+    : x_source_(image_of(x)), x_(x_source_), y_target_(image_of(y)), y_(y_target_), residual_(y_target_) {
+  bool padded = false;
+  for (int i = 0; i < kMaxSpatial; ++i) {
+    lo_[i] = before[i];
+    padded_[i] = before[i] + x_.size[i] + after[i];
+    padded = padded || before[i] || after[i];
+  }
+  stage_x_ = padded || (x_.c_stride != 1 && x_.c > 1);
+  if (stage_x_) {
+    x_ = dense_image(x_.n, x_.c, padded_);
+    x_floats_ = aligned(x_.n * x_.n_stride);
+    for (int i = 0; i < kMaxSpatial; ++i) {
+      x_origin_ += lo_[i] * x_.stride[i];
+      x_.size[i] = x_source_.size[i];
+    }
+  }
+  stage_y_ = y_.c_stride != 1 && y_.c > 1;
+  if (stage_y_) {
+    y_ = dense_image(y_.n, y_.c, y_.size);
+    y_floats_ = aligned(y_.n * y_.n_stride);
+  }
+  has_residual_ = residual != nullptr;
+  if (has_residual_) residual_ = image_of(*residual);
+  stage_residual_ = has_residual_ && !same_strides(residual_, y_);
+}
+
+Staging::Pointers Staging::before(const float* x, const float* residual, float* y, float* workspace) const noexcept {
+  Pointers p{x, residual, stage_y_ ? workspace + x_floats_ : y};
+  if (stage_x_) {
+    Image whole = dense_image(x_.n, x_.c, padded_);
+    zero_frame(workspace, whole, lo_, x_.size);
+    copy(view_of(x_source_, const_cast<float*>(x)), view_of(x_, workspace + x_origin_));
+    p.x = workspace + x_origin_;
+  }
+  if (stage_residual_) {
+    // A residual of another layout is first laid where the result goes; the kernel then adds to it in place.
+    copy(view_of(residual_, const_cast<float*>(residual)), view_of(y_, p.y));
+    p.residual = p.y;
+  }
+  return p;
+}
+
+void Staging::after(const Pointers& p, float* y) const noexcept {
+  if (stage_y_) copy(view_of(y_, p.y), view_of(y_target_, y));
+}
+
+}  // namespace fastconv

@@ -1,0 +1,45 @@
+// L4 conv: staging. The kernels read and write channels-last pixels, and dense algorithms want their padding in memory.
+// What does not come that way is copied through the workspace: x once into a padded channels-last image, y and a
+// differently laid out residual at the end. A channels-last x that needs no padding, and a channels-last y, are used in
+// place. Costs: the copy of a padded 3x3 layer is 2-3 % of its time at 64 channels and shrinks with them.
+#pragma once
+#include "core/shape.h"
+#include "core/view.h"
+
+namespace fastconv {
+
+// A logical view with exactly (n, c, d, h, w).
+struct Image {
+  dim_t n, c, size[kMaxSpatial];
+  dim_t n_stride, c_stride, stride[kMaxSpatial];
+};
+Image image_of(const View& v);
+View view_of(const Image& image, float* data);
+Image dense_image(dim_t n, dim_t c, const dim_t* size);  // channels-last
+
+class Staging {
+ public:
+  // before / after: zero pixels that the algorithm reads around each image.
+  Staging(const View& x, const View& y, const View* residual, const dim_t* before, const dim_t* after);
+
+  // The images that the kernels see; offsets of a staged x count from its unpadded origin.
+  const Image& x() const noexcept { return x_; }
+  const Image& y() const noexcept { return y_; }
+  dim_t workspace() const noexcept { return x_floats_ + y_floats_; }
+
+  struct Pointers {
+    const float* x;         // first pixel of the first image, padding before it
+    const float* residual;  // addressed like y, or null
+    float* y;
+  };
+  Pointers before(const float* x, const float* residual, float* y, float* workspace) const noexcept;
+  void after(const Pointers& p, float* y) const noexcept;
+
+ private:
+  Image x_source_, x_, y_target_, y_, residual_;
+  dim_t padded_[kMaxSpatial], lo_[kMaxSpatial];
+  bool has_residual_, stage_x_, stage_y_, stage_residual_;
+  dim_t x_floats_ = 0, y_floats_ = 0, x_origin_ = 0;
+};
+
+}  // namespace fastconv

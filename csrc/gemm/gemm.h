@@ -1,0 +1,66 @@
+// L3 gemm: matrix products on the register tile of kernels/gemm_f32.inl.h.
+// multiply() is the macro-kernel that everything dense runs on: A is read in place through row and tap offsets (implicit
+// im2col), B is packed once, and K is not split, so that C is written once and each element's sum has one order: results
+// are bitwise the same for any number of threads and any position in the batch.
+// gemm() is the general product of strided matrices: five loops around the same tile, K in blocks of a fixed size.
+#pragma once
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/epilogue.h"
+#include "core/view.h"
+#include "kernels/kernel_table.h"
+
+namespace fastconv {
+
+// B (K x N) as panels [ceil(N / nr)][K][width]; width = nr, or nr / 2 in a last panel that needs no more.
+// It keeps the kernels that it was packed for: a panel's width is the tier's.
+class PackedB {
+ public:
+  PackedB(const GemmKernels& kernels, dim_t K, dim_t N);  // fill with pack()
+  // Packs rows [k0, k0 + rows) and panels [p0, p1) from scale * b[k * ldk + n * ldn], k counted from k0, n from 0.
+  void pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, dim_t p0, dim_t p1, float scale = 1.0f) noexcept;
+
+  dim_t K() const noexcept { return K_; }
+  dim_t N() const noexcept { return N_; }
+  dim_t panels() const noexcept { return (N_ + kernels_->nr - 1) / kernels_->nr; }
+  int width(dim_t p) const noexcept;  // of panel p
+  const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
+  const GemmKernels& kernels() const noexcept { return *kernels_; }
+  dim_t bytes() const noexcept { return data_.size() * static_cast<dim_t>(sizeof(float)); }
+
+ private:
+  const GemmKernels* kernels_;
+  dim_t K_, N_;
+  Buffer data_;
+};
+
+// The groups of a convolution: same rows and taps, each with its own B and its own first channel in A, C and residual.
+struct ProductGroup {
+  const PackedB* b;
+  dim_t a_offset, c_offset;
+  const float* bias;  // [N] or null
+};
+// C_g[m, n] = act(sum over taps t, k of A[row(m) + tap_offset[t] + a_offset_g + k] * B_g[t * k_run + k, n] + ...)
+struct Product {
+  dim_t M = 0;
+  const dim_t* a_row = nullptr;  // [M], or null: m * lda
+  dim_t lda = 0;
+  const dim_t* tap_offset = nullptr;  // [taps]
+  dim_t taps = 1;
+  dim_t k_run = 0;               // contiguous floats per tap; taps * k_run = K of every B
+  const dim_t* c_row = nullptr;  // [M], or null: m * ldc; the residual has the same offsets
+  dim_t ldc = 0;
+  const ProductGroup* groups = nullptr;
+  dim_t group_count = 0;
+  Activation activation;
+};
+// residual may be null, or c itself. Partitioned over groups, rows and columns; allocates nothing.
+void multiply(const Product& product, const float* a, const float* residual, float* c) noexcept;
+
+// out = act(alpha * a @ b + beta * c + bias): 2-D views of any strides; c (of out's shape, strides may be 0) and bias
+// ([N]) may be null. out must not overlap a or b; it may be c itself.
+void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta, const float* bias,
+          const Activation& activation);
+
+}  // namespace fastconv
