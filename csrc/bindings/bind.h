@@ -1,0 +1,52 @@
+// L6 bindings: the bind_* functions, one a topic, each in the file of its name, and the one way in
+// for numpy arrays. Nothing is converted or copied here: an array of another dtype is an error, a
+// strided one is a View with its strides.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "core/epilogue.h"
+#include "core/ops.h"
+#include "core/shape.h"
+#include "core/view.h"
+#include "nn/resize.h"
+
+namespace fastconv {
+
+void bind_core(pybind11::module_& m);
+void bind_conv(pybind11::module_& m);
+void bind_gemm(pybind11::module_& m);
+void bind_nn(pybind11::module_& m);
+void bind_program(pybind11::module_& m);
+void bind_roofline(pybind11::module_& m);
+
+// Views of f32 arrays; `name` starts the message when the dtype, rank, alignment or writability is
+// not what it must be. They point into the array: the caller keeps it alive (an argument of the
+// running call is).
+View input_view(const char* name, const pybind11::array& array);
+View output_view(const char* name, const pybind11::array& array);
+
+// The GIL released for the work of a call, in place of pybind11::gil_scoped_release: gil.cpp has
+// why.
+class GilRelease {
+ public:
+  GilRelease() : state_(PyEval_SaveThread()) {}
+  ~GilRelease();
+  GilRelease(const GilRelease&) = delete;
+  GilRelease& operator=(const GilRelease&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+// Enumerations by their Python names; ArgumentError lists the names there are.
+Activation activation_named(const std::string& act, float alpha, float beta);
+AutoPad auto_pad_named(const std::string& auto_pad);
+BinaryOp binary_op_named(const std::string& op);
+ReduceOp reduce_op_named(const std::string& op);
+ResizeParams resize_params_named(const std::string& mode, const std::string& coordinates,
+                                 const std::string& rounding, double scale_h, double scale_w);
+
+}  // namespace fastconv

@@ -1,0 +1,88 @@
+// L6 bindings: threads, tiers and what is known of the machine;
+// python/fastconv/{_threads,_config}.py are the callers.
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "bindings/bind.h"
+#include "core/cpu.h"
+#include "core/parallel.h"
+#include "kernels/dispatch.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+namespace {
+
+#if defined(__clang__)
+constexpr const char* kCompiler = "clang " __clang_version__;
+#elif defined(__GNUC__)
+constexpr const char* kCompiler = "gcc " __VERSION__;
+#else
+constexpr const char* kCompiler = "unknown";
+#endif
+
+template <class Condition>
+std::vector<std::string> tiers_where(Condition condition) {
+  std::vector<std::string> names;
+  for (int i = 0; i < kTierCount; ++i)
+    if (condition(static_cast<Tier>(i))) names.emplace_back(tier_name(static_cast<Tier>(i)));
+  return names;
+}
+
+std::vector<std::string> runnable_tiers() {
+  return tiers_where([](Tier t) { return tier_built(t) && tier_supported(t); });
+}
+
+py::dict cpu_info() {
+  py::dict sizes;
+  sizes["l1d"] = caches().l1d;
+  sizes["l2"] = caches().l2;
+  sizes["l3"] = caches().l3;
+  py::dict tiers;
+  tiers["built"] = tiers_where(tier_built);
+  tiers["found"] = tiers_where(tier_supported);
+  tiers["used"] = tier_name(active_tier());
+  py::dict build;
+  build["compiler"] = kCompiler;
+#if defined(FASTCONV_EMULATE_AVX512)
+  build["emulated"] = py::make_tuple("avx512");
+#else
+  build["emulated"] = py::tuple();
+#endif
+  py::dict info;
+  info["model"] = cpu_model();
+  info["tiers"] = tiers;
+  info["caches"] = sizes;
+  info["default_threads"] = default_num_threads();
+  info["build"] = build;
+  return info;
+}
+
+// Reads FASTCONV_NUM_THREADS and FASTCONV_ISA. A function of its own, not part of the module's
+// start, because an exception there would reach the user as an ImportError without its class.
+void initialize() {
+  set_num_threads(default_num_threads());
+  active_tier();
+}
+
+}  // namespace
+
+void bind_core(py::module_& m) {
+  m.def("initialize", &initialize,
+        "Apply the environment variables; raises ArgumentError for a bad value.");
+  m.def("get_num_threads", &get_num_threads, "Threads that a call may use.");
+  m.def("set_num_threads", &set_num_threads, py::arg("n"),
+        "Set the threads of the whole process, n >= 1.");
+  m.def("cpu_info", &cpu_info,
+        "Model, tiers, caches (bytes), default threads and build, as nested dicts.");
+  m.def("tiers", &runnable_tiers,
+        "Names of the ISA tiers that are built and run here, lowest first.");
+  m.def("active_tier", [] { return tier_name(active_tier()); }, "Name of the tier in use.");
+  m.def(
+      "set_active_tier", [](const std::string& name) { set_active_tier(tier_named("name", name)); },
+      py::arg("name"), "Use another tier for plans made from now on; for tests.");
+}
+
+}  // namespace fastconv

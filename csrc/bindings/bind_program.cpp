@@ -1,0 +1,222 @@
+// L6 bindings: _core.Program, the compiled form of a graph; python/fastconv/graph/compile.py is the
+// caller. An operand arrives as (slot, offset, shape, strides), a view to plan with as (shape,
+// strides), all in elements.
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "bindings/bind.h"
+#include "core/check.h"
+#include "program/program.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+
+const Conv& conv_of(const py::object& conv);  // bind_conv.cpp
+
+namespace {
+
+using Dims = std::vector<dim_t>;
+using PlanView = std::tuple<Dims, Dims>;
+using PlanOperand = std::tuple<int, dim_t, Dims, Dims>;
+using Pair = std::array<dim_t, 2>;
+
+// A convolution bound to shapes and strides; the Python object of its Conv is kept alive by
+// pybind11.
+struct PlannedConv {
+  std::shared_ptr<const BoundConv> bound;
+};
+
+View view_of(const Dims& shape, const Dims& strides) {
+  FC_CHECK(shape.size() == strides.size() && shape.size() <= static_cast<size_t>(kMaxRank),
+           ShapeError, "view: expected at most ", kMaxRank, " sizes and as many strides, got ",
+           shape.size(), " and ", strides.size());
+  View v;
+  v.rank = static_cast<int>(shape.size());
+  for (size_t i = 0; i < shape.size(); ++i) {
+    FC_CHECK(shape[i] >= 0, ShapeError, "view: expected sizes of at least 0, got ", shape[i]);
+    v.shape[i] = shape[i];
+    v.stride[i] = strides[i];
+  }
+  return v;
+}
+
+Operand operand(const PlanOperand& plan) {
+  const auto& [slot, offset, shape, strides] = plan;
+  return {slot, offset, view_of(shape, strides)};
+}
+
+PlannedConv bind_shapes(const py::object& conv, const PlanView& x,
+                        const std::optional<PlanView>& residual, const PlanView& y) {
+  const auto view = [](const PlanView& v) { return view_of(std::get<0>(v), std::get<1>(v)); };
+  const View r = residual ? view(*residual) : View{};
+  return {conv_of(conv).bind(view(x), view(y), residual ? &r : nullptr)};
+}
+
+PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& lo,
+                       const Pair& hi, const PlanOperand& y) {
+  const Dims& shape = std::get<2>(y);
+  FC_CHECK(shape.size() == 4, ShapeError, "y: expected 4 dimensions, got ", shape.size());
+  PoolShape p;
+  for (size_t i = 0; i < 2; ++i) {
+    p.kernel[i] = kernel[i];
+    p.stride[i] = stride[i];
+    p.dilation[i] = dilation[i];
+    p.pad_lo[i] = lo[i];
+    p.pad_hi[i] = hi[i];
+    p.out[i] = shape[2 + i];
+  }
+  return p;
+}
+
+int add_constant(Program& program, const py::array& array) {
+  const View v = input_view("constant", array);
+  FC_CHECK(array.flags() & py::array::c_style, ArgumentError,
+           "constant: expected a C-contiguous array");
+  return program.add_constant(v.data, v.size());
+}
+
+// The pointers of row-major arrays of the program's sizes.
+template <class Size, class ViewOf>
+std::vector<float*> pointers(const char* name, const std::vector<py::array>& arrays, size_t count,
+                             Size size_of, ViewOf view_of_array) {
+  FC_CHECK(arrays.size() == count, ArgumentError, name, ": expected ", count, " arrays, got ",
+           arrays.size());
+  std::vector<float*> data;
+  for (size_t i = 0; i < count; ++i) {
+    const View v = view_of_array(name, arrays[i]);
+    FC_CHECK(arrays[i].flags() & py::array::c_style, ArgumentError, name,
+             ": expected C-contiguous arrays");
+    FC_CHECK(v.size() == size_of(i), ShapeError, name, ": expected ", size_of(i),
+             " elements in array ", i, ", got ", v.size());
+    data.push_back(v.data);
+  }
+  return data;
+}
+
+void run(const Program& program, const std::vector<py::array>& inputs,
+         const std::vector<py::array>& outputs, double* seconds) {
+  const auto in = pointers(
+      "inputs", inputs, program.inputs(), [&](size_t i) { return program.input_size(i); },
+      input_view);
+  const auto out = pointers(
+      "outputs", outputs, program.outputs(), [&](size_t i) { return program.output_size(i); },
+      output_view);
+  const GilRelease unlocked;
+  program.run(in.data(), out.data(), seconds);
+}
+
+// What the operands of every step method look like from Python: one argument each, None for an
+// absent one.
+std::optional<Operand> optional_operand(const std::optional<PlanOperand>& plan) {
+  return plan ? std::optional<Operand>(operand(*plan)) : std::nullopt;
+}
+
+void bind_steps(py::class_<Program>& program) {
+  using P = PlanOperand;
+  program
+      .def(
+          "conv",
+          [](Program& self, const P& x, const std::optional<P>& residual, const P& y,
+             const PlannedConv& conv, const P& workspace) {
+            const std::optional<Operand> r = optional_operand(residual);
+            self.conv(conv.bound, operand(x), r ? &*r : nullptr, operand(y), operand(workspace));
+          },
+          py::keep_alive<1, 5>())
+      .def("gemm",
+           [](Program& self, const P& a, const P& b, const std::optional<P>& c, const P& y,
+              float alpha, float beta, const std::string& act, float act_alpha, float act_beta) {
+             const std::optional<Operand> addend = optional_operand(c);
+             self.gemm(operand(a), operand(b), addend ? &*addend : nullptr, operand(y), alpha, beta,
+                       activation_named(act, act_alpha, act_beta));
+           })
+      .def("activate",
+           [](Program& self, const P& x, const P& y, const std::string& act, float alpha,
+              float beta) {
+             self.activate(operand(x), operand(y), activation_named(act, alpha, beta));
+           })
+      .def("binary",
+           [](Program& self, const P& a, const P& b, const P& y, const std::string& op,
+              const std::string& act, float alpha, float beta) {
+             self.binary(operand(a), operand(b), operand(y), binary_op_named(op),
+                         activation_named(act, alpha, beta));
+           })
+      .def("prelu", [](Program& self, const P& x, const P& slope,
+                       const P& y) { self.prelu(operand(x), operand(slope), operand(y)); })
+      .def("max_pool2d",
+           [](Program& self, const P& x, const P& y, const Pair& kernel, const Pair& stride,
+              const Pair& dilation, const Pair& lo, const Pair& hi) {
+             self.max_pool2d(operand(x), operand(y),
+                             pool_windows(kernel, stride, dilation, lo, hi, y));
+           })
+      .def("avg_pool2d",
+           [](Program& self, const P& x, const P& y, const Pair& kernel, const Pair& stride,
+              const Pair& dilation, const Pair& lo, const Pair& hi, bool count_include_pad) {
+             self.avg_pool2d(operand(x), operand(y),
+                             pool_windows(kernel, stride, dilation, lo, hi, y), count_include_pad);
+           })
+      .def("channel_affine",
+           [](Program& self, const P& x, const P& scale, const P& shift, const P& y,
+              const std::string& act, float alpha, float beta) {
+             self.channel_affine(operand(x), operand(scale), operand(shift), operand(y),
+                                 activation_named(act, alpha, beta));
+           })
+      .def("lrn", [](Program& self, const P& x, const P& y, int size, float alpha, float beta,
+                     float k) { self.lrn(operand(x), operand(y), size, alpha, beta, k); })
+      .def("softmax", [](Program& self, const P& x, const P& y,
+                         int axis) { self.softmax(operand(x), operand(y), axis); })
+      .def("reduce",
+           [](Program& self, const P& x, const P& y, const std::string& op) {
+             self.reduce(operand(x), operand(y), reduce_op_named(op));
+           })
+      .def("resize2d",
+           [](Program& self, const P& x, const P& y, const std::string& mode,
+              const std::string& coordinates, const std::string& rounding, double scale_h,
+              double scale_w) {
+             self.resize2d(operand(x), operand(y),
+                           resize_params_named(mode, coordinates, rounding, scale_h, scale_w));
+           })
+      .def("copy", [](Program& self, const P& x, const P& y) { self.copy(operand(x), operand(y)); })
+      .def("fill", [](Program& self, const P& y, float value) { self.fill(operand(y), value); });
+}
+
+}  // namespace
+
+void bind_program(py::module_& m) {
+  py::class_<PlannedConv>(m, "PlannedConv")
+      .def(py::init(&bind_shapes), py::arg("conv"), py::arg("x"), py::arg("residual"), py::arg("y"),
+           py::keep_alive<1, 2>())
+      .def_property_readonly("workspace",
+                             [](const PlannedConv& self) { return self.bound->workspace(); });
+
+  py::class_<ArenaPool, std::shared_ptr<ArenaPool>>(m, "ArenaPool")
+      .def(py::init<>())
+      .def_property_readonly("bytes", &ArenaPool::bytes);
+
+  py::class_<Program> program(m, "Program");
+  program
+      .def(py::init<std::shared_ptr<ArenaPool>, dim_t, const Dims&, const Dims&>(), py::arg("pool"),
+           py::arg("arena"), py::arg("inputs"), py::arg("outputs"))
+      .def("add_constant", &add_constant, py::arg("array"), py::keep_alive<1, 2>())
+      .def(
+          "run",
+          [](const Program& self, const std::vector<py::array>& inputs,
+             const std::vector<py::array>& outputs) { run(self, inputs, outputs, nullptr); },
+          py::arg("inputs"), py::arg("outputs"))
+      .def(
+          "run_profiled",
+          [](const Program& self, const std::vector<py::array>& inputs,
+             const std::vector<py::array>& outputs) {
+            std::vector<double> seconds(self.steps());
+            run(self, inputs, outputs, seconds.data());
+            return seconds;
+          },
+          py::arg("inputs"), py::arg("outputs"), "Run, and return the seconds of each step.");
+  bind_steps(program);
+}
+
+}  // namespace fastconv

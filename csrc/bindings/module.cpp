@@ -1,0 +1,41 @@
+// L6 bindings: the module fastconv._core, a table of contents. Errors of core/check.h become the
+// classes of fastconv/errors.py; everything else that C++ throws, pybind11 translates itself.
+#include "bindings/bind.h"
+#include "core/check.h"
+
+namespace py = pybind11;
+
+namespace {
+
+void raise(const char* python_class, const std::exception& error) {
+  py::set_error(py::module_::import("fastconv.errors").attr(python_class), error.what());
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() =
+      "The compiled half of fastconv. Private: its functions check little and may change; use "
+      "fastconv.";
+
+  m.attr("__version__") = FASTCONV_VERSION;
+
+  py::register_local_exception_translator([](std::exception_ptr error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const fastconv::ShapeError& e) {
+      raise("ShapeError", e);
+    } catch (const fastconv::ArgumentError& e) {
+      raise("ArgumentError", e);
+    } catch (const fastconv::Error& e) {
+      raise("FastconvError", e);
+    }
+  });
+
+  fastconv::bind_core(m);
+  fastconv::bind_conv(m);
+  fastconv::bind_gemm(m);
+  fastconv::bind_nn(m);
+  fastconv::bind_program(m);
+  fastconv::bind_roofline(m);
+}

@@ -1,0 +1,36 @@
+// L6 bindings: numpy arrays as Views. The last check before kernels trust what they are given;
+// python/fastconv/ops has checked the same with better messages for people.
+#include "bindings/bind.h"
+#include "core/check.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+
+View input_view(const char* name, const py::array& array) {
+  if (!array.dtype().is(py::dtype::of<float>()) && !array.dtype().equal(py::dtype::of<float>()))
+    throw py::type_error(message(name, ": expected a float32 array of native byte order, got ",
+                                 py::cast<std::string>(py::str(array.dtype()))));
+  FC_CHECK(array.ndim() <= kMaxRank, ShapeError, name, ": expected at most ", kMaxRank,
+           " dimensions, got ", array.ndim());
+  View v;
+  v.data = const_cast<float*>(static_cast<const float*>(array.data()));
+  v.rank = static_cast<int>(array.ndim());
+  bool aligned = reinterpret_cast<uintptr_t>(v.data) % alignof(float) == 0;
+  for (int i = 0; i < v.rank; ++i) {
+    v.shape[i] = array.shape(i);
+    v.stride[i] = array.strides(i) / static_cast<dim_t>(sizeof(float));
+    aligned = aligned && array.strides(i) % static_cast<dim_t>(sizeof(float)) == 0;
+  }
+  FC_CHECK(aligned, ArgumentError, name,
+           ": expected data and strides aligned to 4 bytes, got a view between elements");
+  return v;
+}
+
+View output_view(const char* name, const py::array& array) {
+  FC_CHECK(array.writeable(), ArgumentError, name,
+           ": expected a writable array, got a read-only one");
+  return input_view(name, array);
+}
+
+}  // namespace fastconv

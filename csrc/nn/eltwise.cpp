@@ -1,0 +1,49 @@
+// L4 nn: element by element (eltwise.h) on the kernels of kernels/eltwise.inl.h.
+#include "nn/eltwise.h"
+
+#include "kernels/dispatch.h"
+#include "nn/layout.h"
+#include "nn/strided.h"
+
+namespace fastconv {
+
+void activate(const View& x, const View& y, const Activation& activation) noexcept {
+  const Nest<2> nest = merge(x, y);
+  const dim_t x_step = nest.step(0), y_step = nest.step(1);
+  if (y_step == 1 && x_step != 1) {  // another layout: change it at the speed of a transpose first
+    copy(x, y);
+    return activate(y, y, activation);
+  }
+  const auto kernel = kernels().eltwise.activate;
+  const dim_t grain = activation.act <= Act::leaky_relu ? kGrain : kGrain / 8;
+  for_each_run(nest, grain, [&](dim_t n, const dim_t* offset) {
+    const float* from = x.data + offset[0];
+    write_run(y.data + offset[1], y_step, n, [&](dim_t m, float* to, dim_t i) {
+      float buffer[kChunk];
+      kernel(m, gathered(from + i * x_step, x_step, m, buffer), to, activation);
+    });
+  });
+}
+
+void binary(BinaryOp op, const View& a, const View& b, const View& y, const Activation& activation) noexcept {
+  const Nest<3> nest = merge(a, b, y);
+  const dim_t a_step = nest.step(0), b_step = nest.step(1), y_step = nest.step(2);
+  const EltwiseKernels& kernel = kernels().eltwise;
+  const dim_t grain = op == BinaryOp::pow || activation.act > Act::leaky_relu ? kGrain / 8 : kGrain;
+  for_each_run(nest, grain, [&](dim_t n, const dim_t* offset) {
+    const float *pa = a.data + offset[0], *pb = b.data + offset[1];
+    write_run(y.data + offset[2], y_step, n, [&](dim_t m, float* to, dim_t i) {
+      float buffer_a[kChunk], buffer_b[kChunk];
+      const float* run_a = a_step ? gathered(pa + i * a_step, a_step, m, buffer_a) : pa;
+      const float* run_b = b_step ? gathered(pb + i * b_step, b_step, m, buffer_b) : pb;
+      kernel.binary(op, m, run_a, a_step != 0, run_b, b_step != 0, to);
+      if (activation.act != Act::none) kernel.activate(m, to, to, activation);
+    });
+  });
+}
+
+void prelu(const View& x, const View& slope, const View& y) noexcept {
+  binary(BinaryOp::prelu, x, slope, y, Activation{});
+}
+
+}  // namespace fastconv

@@ -1,0 +1,81 @@
+// L4 nn: copies between layouts, chosen by where the unit strides lie (layout.h).
+#include "nn/layout.h"
+
+#include <cstring>
+
+#include "kernels/dispatch.h"
+#include "nn/strided.h"
+
+namespace fastconv {
+namespace {
+
+// dst's run crosses src's: dimension `cross` is contiguous in src, the run is contiguous in dst. The planes that the two
+// span are transposed; threads take pieces of planes, cut along the longer side in whole cache lines.
+void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* dst) noexcept {
+  const int run = nest.rank - 1;
+  const dim_t rows = nest.shape[run], cols = nest.shape[cross];
+  const dim_t lds = nest.stride[0][run], ldd = nest.stride[1][cross];
+  constexpr dim_t kPiece = 16;
+  const bool by_cols = cols >= rows;
+  const dim_t pieces = ((by_cols ? cols : rows) + kPiece - 1) / kPiece;
+  const dim_t planes = nest.size() / (rows * cols);
+  const auto transpose = kernels().layout.transpose;
+
+  const dim_t per_piece = kPiece * (by_cols ? rows : cols);
+  parallel_for(planes * pieces, std::max<dim_t>(1, kGrain / per_piece), [&](dim_t begin, dim_t end) {
+    while (begin < end) {
+      const dim_t plane = begin / pieces, first = begin % pieces;
+      const dim_t last = std::min(pieces, first + (end - begin));
+      begin += last - first;
+      const float* s = src;
+      float* d = dst;
+      dim_t rest = plane;
+      for (int i = run - 1; i >= 0; --i) {
+        if (i == cross) continue;
+        s += rest % nest.shape[i] * nest.stride[0][i];
+        d += rest % nest.shape[i] * nest.stride[1][i];
+        rest /= nest.shape[i];
+      }
+      const dim_t from = first * kPiece;
+      if (by_cols)
+        transpose(rows, std::min(last * kPiece, cols) - from, s + from, lds, d + from * ldd, ldd);
+      else
+        transpose(std::min(last * kPiece, rows) - from, cols, s + from * lds, lds, d + from, ldd);
+    }
+  });
+}
+
+}  // namespace
+
+void copy(const View& src, const View& dst) noexcept {
+  const Nest<2> nest = merge(src, dst);
+  const dim_t src_step = nest.step(0), dst_step = nest.step(1);
+  if (nest.size() == 0) return;
+  if (dst_step == 1 && src_step != 1)
+    for (int d = 0; d < nest.rank - 1; ++d)
+      if (nest.stride[0][d] == 1) return transpose_planes(nest, d, src.data, dst.data);
+
+  for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
+    const float* s = src.data + offset[0];
+    float* d = dst.data + offset[1];
+    if (src_step == 1 && dst_step == 1) {
+      std::memcpy(d, s, static_cast<size_t>(n) * sizeof(float));
+    } else {
+      for (dim_t i = 0; i < n; ++i) d[i * dst_step] = s[i * src_step];
+    }
+  });
+}
+
+void fill(const View& dst, float value) noexcept {
+  const Nest<1> nest = merge(dst);
+  const dim_t step = nest.step(0);
+  for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
+    float* d = dst.data + offset[0];
+    if (step == 1)
+      std::fill_n(d, n, value);
+    else
+      for (dim_t i = 0; i < n; ++i) d[i * step] = value;
+  });
+}
+
+}  // namespace fastconv

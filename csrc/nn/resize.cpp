@@ -1,0 +1,164 @@
+// L4 nn: resizing (resize.h). Which input pixels an output pixel takes, and with what weights, is worked out once for each
+// axis. Linear: two input rows are blended into a scratch row, which is then blended across; with channels contiguous that
+// is the vector kernel both times, in NCHW the second step is a gather. Other layouts are staged through row-major copies.
+#include "nn/resize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/parallel.h"
+#include "kernels/dispatch.h"
+#include "nn/layout.h"
+
+namespace fastconv {
+namespace {
+
+// The two pixels (or, for nearest, the one pixel `lo`) of an input axis that an output pixel takes.
+struct Source {
+  dim_t lo, hi;
+  float w_lo, w_hi;
+};
+
+// In float for nearest, where a rounding decides which pixel: torch and ONNX Runtime compute it so. In double for linear.
+template <class T>
+T coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out, T scale) {
+  const T x = static_cast<T>(o);
+  switch (mode) {
+    case ResizeCoordinates::align_corners:
+      return out == 1 ? T(0) : x * static_cast<T>(in - 1) / static_cast<T>(out - 1);
+    case ResizeCoordinates::asymmetric:
+      return x / scale;
+    case ResizeCoordinates::pytorch_asymmetric:
+      return x * (T(1) / scale);
+    case ResizeCoordinates::pytorch_half_pixel:
+      if (out == 1) return T(0);
+      [[fallthrough]];
+    case ResizeCoordinates::half_pixel:
+      return (x + T(0.5)) / scale - T(0.5);
+  }
+  return x;
+}
+
+std::vector<Source> sources(const ResizeParams& p, dim_t in, dim_t out, double scale) {
+  std::vector<Source> map(static_cast<size_t>(out));
+  const auto clamped = [in](double x) { return static_cast<dim_t>(std::clamp(x, 0.0, static_cast<double>(in - 1))); };
+  for (dim_t o = 0; o < out; ++o) {
+    Source& s = map[static_cast<size_t>(o)];
+    if (p.mode == ResizeMode::linear) {
+      const double x = std::clamp(coordinate<double>(p.coordinates, o, in, out, scale), 0.0, static_cast<double>(in - 1));
+      s.lo = static_cast<dim_t>(x);
+      s.hi = std::min(s.lo + 1, in - 1);
+      s.w_hi = static_cast<float>(x - static_cast<double>(s.lo));
+      s.w_lo = 1.0f - s.w_hi;
+      continue;
+    }
+    const float x = coordinate<float>(p.coordinates, o, in, out, static_cast<float>(scale));
+    switch (p.rounding) {
+      case ResizeRounding::floor:
+        s.lo = clamped(std::floor(x));
+        break;
+      case ResizeRounding::ceil:
+        s.lo = clamped(std::ceil(x));
+        break;
+      case ResizeRounding::round_prefer_floor:
+        s.lo = clamped(std::ceil(x - 0.5f));
+        break;
+      case ResizeRounding::round_prefer_ceil:
+        s.lo = clamped(std::floor(x + 0.5f));
+        break;
+    }
+  }
+  return map;
+}
+
+bool unit(const View& v, int dimension) { return v.shape[dimension] == 1 || v.stride[dimension] == 1; }
+
+// One output row. `pixel` channels lie side by side at x_step and y_step from the next pixel's.
+struct Rows {
+  const std::vector<Source>& across;
+  dim_t in_pixels, channels, x_step, y_step;
+  void (*blend)(dim_t, const float*, float, const float*, float, float*);
+
+  void nearest(const float* x, float* y) const {
+    for (const Source& s : across) {
+      if (channels == 1)
+        *y = x[s.lo * x_step];
+      else
+        std::memcpy(y, x + s.lo * x_step, static_cast<size_t>(channels) * sizeof(float));
+      y += y_step;
+    }
+  }
+
+  void linear(const float* lo, const float* hi, const Source& down, float* y, float* scratch) const {
+    const float* row = lo;
+    dim_t step = x_step;
+    if (down.w_hi != 0.0f) {
+      const bool dense = x_step == channels;
+      const dim_t runs = dense ? 1 : in_pixels, n = dense ? in_pixels * channels : channels;
+      for (dim_t i = 0; i < runs; ++i)
+        blend(n, lo + i * x_step, down.w_lo, hi + i * x_step, down.w_hi, scratch + i * channels);
+      row = scratch;
+      step = channels;
+    }
+    for (const Source& s : across) {
+      const float *a = row + s.lo * step, *b = row + s.hi * step;
+      if (channels == 1)
+        *y = s.w_lo * *a + s.w_hi * *b;
+      else
+        blend(channels, a, s.w_lo, b, s.w_hi, y);
+      y += y_step;
+    }
+  }
+};
+
+void resize_staged(const View& x, const View& y, const ResizeParams& p) {
+  Buffer x_dense(x.size()), y_dense(y.size());
+  const View from = row_major(x_dense.data(), x.rank, x.shape), to = row_major(y_dense.data(), y.rank, y.shape);
+  copy(x, from);
+  resize2d(from, to, p);
+  copy(to, y);
+}
+
+}  // namespace
+
+void resize2d(const View& x, const View& y, const ResizeParams& p) {
+  if (y.size() == 0) return;
+  const bool planes = unit(x, 3) && unit(y, 3);
+  const bool pixels = unit(x, 1) && unit(y, 1) && (x.shape[1] > 1 || !planes);
+  if (!planes && !pixels) return resize_staged(x, y, p);
+
+  const std::vector<Source> down = sources(p, x.shape[2], y.shape[2], p.scale_h);
+  const std::vector<Source> across = sources(p, x.shape[3], y.shape[3], p.scale_w);
+  // With channels contiguous a row holds all of them; in NCHW the channels are images of their own.
+  const Rows rows{across,
+                  x.shape[3],
+                  pixels ? x.shape[1] : 1,
+                  pixels ? x.stride[3] : 1,
+                  pixels ? y.stride[3] : 1,
+                  kernels().resize.blend};
+  const dim_t channels = pixels ? 1 : x.shape[1], height = y.shape[2], images = x.shape[0] * channels;
+  const dim_t scratch_size = (rows.in_pixels * rows.channels + 15) / 16 * 16;
+  const dim_t row_work = y.shape[3] * rows.channels, grain = 8 * 1024;
+  const int threads =
+      static_cast<int>(std::clamp<dim_t>(images * height * row_work / grain, 1, get_num_threads()));
+  Buffer scratch(p.mode == ResizeMode::linear ? threads * scratch_size : 0);
+
+  parallel_run(threads, [&](int tid) {
+    const Range range = partition(images * height, threads, tid);
+    for (dim_t i = range.begin; i < range.end; ++i) {
+      const dim_t image = i / height, oh = i % height;
+      const float* from = x.data + image / channels * x.stride[0] + image % channels * x.stride[1];
+      float* to = y.data + image / channels * y.stride[0] + image % channels * y.stride[1] + oh * y.stride[2];
+      const Source& s = down[static_cast<size_t>(oh)];
+      if (p.mode == ResizeMode::nearest)
+        rows.nearest(from + s.lo * x.stride[2], to);
+      else
+        rows.linear(from + s.lo * x.stride[2], from + s.hi * x.stride[2], s, to, scratch.data() + tid * scratch_size);
+    }
+  });
+}
+
+}  // namespace fastconv

@@ -1,0 +1,134 @@
+// L4 nn: the loop nest of what works element by element on strided views. Used by layout, eltwise, norm and softmax.
+// merge() orders the dimensions by the output's strides and merges those that every operand runs through as one; what is
+// left innermost is a run, and for_each_run() hands the runs to the threads.
+#pragma once
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "core/parallel.h"
+#include "core/view.h"
+
+namespace fastconv {
+
+// K operands of one shape. rank >= 1; dimension rank - 1 is the run.
+template <int K>
+struct Nest {
+  int rank = 0;
+  dim_t shape[kMaxRank] = {};
+  dim_t stride[K][kMaxRank] = {};
+
+  dim_t run() const noexcept { return shape[rank - 1]; }
+  dim_t step(int operand) const noexcept { return stride[operand][rank - 1]; }
+  dim_t size() const noexcept {
+    dim_t n = 1;
+    for (int i = 0; i < rank; ++i) n *= shape[i];
+    return n;
+  }
+};
+
+// The last view is the output: its largest stride goes outermost.
+template <class... Views>
+Nest<sizeof...(Views)> merge(const Views&... operands) noexcept {
+  constexpr int K = sizeof...(Views);
+  const View* views[K] = {&operands...};
+  const View& out = *views[K - 1];
+  int order[kMaxRank], used = 0;
+  for (int i = 0; i < out.rank; ++i)
+    if (out.shape[i] != 1) order[used++] = i;
+  std::stable_sort(order, order + used, [&out](int a, int b) {
+    return std::abs(out.stride[a]) > std::abs(out.stride[b]);
+  });
+
+  Nest<K> nest;
+  for (int d = 0; d < used; ++d) {
+    const dim_t n = out.shape[order[d]];
+    bool joins = nest.rank > 0;
+    for (int k = 0; k < K && joins; ++k)
+      joins = nest.stride[k][nest.rank - 1] == n * views[k]->stride[order[d]];
+    if (joins) {
+      nest.shape[nest.rank - 1] *= n;
+    } else {
+      nest.shape[nest.rank++] = n;
+    }
+    for (int k = 0; k < K; ++k) nest.stride[k][nest.rank - 1] = views[k]->stride[order[d]];
+  }
+  if (nest.rank == 0) nest.shape[nest.rank++] = 1;
+  return nest;
+}
+
+// f(n, offset) for runs that together cover the nest; offset[k] is operand k's first element. A thread takes a range of
+// elements, at least `grain`, and may so cut a run in two: f's results must not depend on where a run begins.
+template <int K, class F>
+void for_each_run(const Nest<K>& nest, dim_t grain, F&& f) noexcept {
+  const dim_t size = nest.size(), run = nest.run();
+  const dim_t unit = std::clamp<dim_t>(grain, 1, 64);  // threads do not share the output's cache lines
+  if (size == 0) return;
+  parallel_for((size + unit - 1) / unit, std::max<dim_t>(1, grain / unit), [&](dim_t first, dim_t last) {
+    dim_t at = first * unit;
+    const dim_t end = std::min(last * unit, size);
+    dim_t index[kMaxRank] = {}, offset[K] = {};
+    dim_t rest = at / run;
+    for (int d = nest.rank - 2; d >= 0; --d) {
+      index[d] = rest % nest.shape[d];
+      rest /= nest.shape[d];
+      for (int k = 0; k < K; ++k) offset[k] += index[d] * nest.stride[k][d];
+    }
+    dim_t skip = at % run;
+    while (at < end) {
+      const dim_t n = std::min(run - skip, end - at);
+      dim_t start[K];
+      for (int k = 0; k < K; ++k) start[k] = offset[k] + skip * nest.step(k);
+      f(n, start);
+      at += n;
+      skip = 0;
+      for (int d = nest.rank - 2; d >= 0; --d) {
+        for (int k = 0; k < K; ++k) offset[k] += nest.stride[k][d];
+        if (++index[d] < nest.shape[d]) break;
+        for (int k = 0; k < K; ++k) offset[k] -= nest.shape[d] * nest.stride[k][d];
+        index[d] = 0;
+      }
+    }
+  });
+}
+
+// Elements that are worth a thread where each is a few loads, a store and little arithmetic.
+constexpr dim_t kGrain = 16 * 1024;
+
+// The view without one of its dimensions.
+inline View without(const View& v, int dimension) noexcept {
+  View w = v;
+  w.rank = v.rank - 1;
+  for (int i = dimension; i < w.rank; ++i) {
+    w.shape[i] = v.shape[i + 1];
+    w.stride[i] = v.stride[i + 1];
+  }
+  return w;
+}
+
+// Contiguous runs where the operands' are not: kChunk elements at a time go through buffers on the stack.
+constexpr dim_t kChunk = 512;
+
+inline const float* gathered(const float* x, dim_t step, dim_t n, float* buffer) noexcept {
+  if (step == 1) return x;
+  for (dim_t i = 0; i < n; ++i) buffer[i] = x[i * step];
+  return buffer;
+}
+
+// Calls f(n, y, i) for pieces of a run of y, n <= kChunk, y contiguous memory for elements [i, i + n) of it, and scatters
+// what f wrote.
+template <class F>
+void write_run(float* y, dim_t step, dim_t n, F&& f) noexcept {
+  float buffer[kChunk];
+  for (dim_t i = 0; i < n; i += kChunk) {
+    const dim_t m = std::min(kChunk, n - i);
+    if (step == 1) {
+      f(m, y + i, i);
+      continue;
+    }
+    f(m, buffer, i);
+    for (dim_t j = 0; j < m; ++j) y[(i + j) * step] = buffer[j];
+  }
+}
+
+}  // namespace fastconv

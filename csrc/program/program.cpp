@@ -1,0 +1,182 @@
+// L5 program: steps and their run; see program.h.
+#include "program/program.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "core/check.h"
+#include "gemm/gemm.h"
+#include "nn/eltwise.h"
+#include "nn/layout.h"
+#include "nn/norm.h"
+#include "nn/reduce.h"
+#include "nn/softmax.h"
+
+namespace fastconv {
+
+std::unique_ptr<Arena> ArenaPool::take() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (idle_.empty()) return std::make_unique<Arena>();
+  std::unique_ptr<Arena> arena = std::move(idle_.back());
+  idle_.pop_back();
+  return arena;
+}
+
+void ArenaPool::give(std::unique_ptr<Arena> arena) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  try {
+    idle_.push_back(std::move(arena));
+  } catch (const std::bad_alloc&) {  // then this arena is freed instead of kept
+  }
+}
+
+dim_t ArenaPool::bytes() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  dim_t floats = 0;
+  for (const auto& arena : idle_) floats += arena->memory.size();
+  return floats * static_cast<dim_t>(sizeof(float));
+}
+
+Program::Program(std::shared_ptr<ArenaPool> pool, dim_t arena, const std::vector<dim_t>& inputs,
+                 const std::vector<dim_t>& outputs)
+    : pool_(std::move(pool)), inputs_(inputs.size()), outputs_(outputs.size()) {
+  sizes_.push_back(arena);
+  sizes_.insert(sizes_.end(), inputs.begin(), inputs.end());
+  sizes_.insert(sizes_.end(), outputs.begin(), outputs.end());
+}
+
+int Program::add_constant(const float* data, dim_t floats) {
+  sizes_.push_back(floats);
+  constants_.push_back(data);
+  return static_cast<int>(sizes_.size()) - 1;
+}
+
+void Program::check(const Operand& operand) const {
+  const View& v = operand.view;
+  FC_CHECK(operand.slot >= 0 && operand.slot < static_cast<int>(sizes_.size()), ArgumentError,
+           "slot: expected 0 to ", sizes_.size() - 1, ", got ", operand.slot);
+  if (v.size() == 0) return;
+  dim_t low = operand.offset, high = operand.offset;
+  for (int i = 0; i < v.rank; ++i) (v.stride[i] < 0 ? low : high) += (v.shape[i] - 1) * v.stride[i];
+  const dim_t size = sizes_[static_cast<size_t>(operand.slot)];
+  FC_CHECK(low >= 0 && high < size, ShapeError, "operand ", shape_string(v),
+           ": expected elements 0 to ", size - 1, " of slot ", operand.slot, ", got ", low, " to ",
+           high);
+}
+
+void Program::add(std::initializer_list<const Operand*> operands, Step step) {
+  for (const Operand* operand : operands)
+    if (operand) check(*operand);
+  steps_.push_back(std::move(step));
+}
+
+void Program::conv(std::shared_ptr<const BoundConv> conv, const Operand& x, const Operand* residual,
+                   const Operand& y, const Operand& workspace) {
+  FC_CHECK(workspace.view.size() >= conv->workspace(), ShapeError, "workspace: expected ",
+           conv->workspace(), " floats, got ", workspace.view.size());
+  const bool added = residual != nullptr;
+  add({&x, residual, &y, &workspace},
+      [conv = std::move(conv), x, added, r = added ? *residual : Operand{}, y,
+       workspace](float* const* slots) {
+        conv->run(x.at(slots).data, added ? r.at(slots).data : nullptr, y.at(slots).data,
+                  workspace.at(slots).data);
+      });
+}
+
+void Program::gemm(const Operand& a, const Operand& b, const Operand* c, const Operand& y,
+                   float alpha, float beta, const Activation& activation) {
+  const bool added = c != nullptr;
+  add({&a, &b, c, &y}, [=, addend = added ? *c : Operand{}](float* const* slots) {
+    const View view = addend.at(slots);
+    fastconv::gemm(a.at(slots), b.at(slots), added ? &view : nullptr, y.at(slots), alpha, beta,
+                   nullptr, activation);
+  });
+}
+
+void Program::activate(const Operand& x, const Operand& y, const Activation& activation) {
+  add({&x, &y},
+      [=](float* const* slots) { fastconv::activate(x.at(slots), y.at(slots), activation); });
+}
+
+void Program::binary(const Operand& a, const Operand& b, const Operand& y, BinaryOp op,
+                     const Activation& activation) {
+  add({&a, &b, &y}, [=](float* const* slots) {
+    fastconv::binary(op, a.at(slots), b.at(slots), y.at(slots), activation);
+  });
+}
+
+void Program::prelu(const Operand& x, const Operand& slope, const Operand& y) {
+  add({&x, &slope, &y},
+      [=](float* const* slots) { fastconv::prelu(x.at(slots), slope.at(slots), y.at(slots)); });
+}
+
+void Program::max_pool2d(const Operand& x, const Operand& y, const PoolShape& p) {
+  add({&x, &y}, [=](float* const* slots) { fastconv::max_pool2d(x.at(slots), y.at(slots), p); });
+}
+
+void Program::avg_pool2d(const Operand& x, const Operand& y, const PoolShape& p,
+                         bool count_include_pad) {
+  add({&x, &y}, [=](float* const* slots) {
+    fastconv::avg_pool2d(x.at(slots), y.at(slots), p, count_include_pad);
+  });
+}
+
+void Program::channel_affine(const Operand& x, const Operand& scale, const Operand& shift,
+                             const Operand& y, const Activation& activation) {
+  add({&x, &scale, &shift, &y}, [=](float* const* slots) {
+    fastconv::channel_affine(x.at(slots), scale.at(slots).data, shift.at(slots).data, y.at(slots),
+                             activation);
+  });
+}
+
+void Program::lrn(const Operand& x, const Operand& y, int size, float alpha, float beta, float k) {
+  add({&x, &y},
+      [=](float* const* slots) { fastconv::lrn(x.at(slots), y.at(slots), size, alpha, beta, k); });
+}
+
+void Program::softmax(const Operand& x, const Operand& y, int axis) {
+  add({&x, &y}, [=](float* const* slots) { fastconv::softmax(x.at(slots), y.at(slots), axis); });
+}
+
+void Program::reduce(const Operand& x, const Operand& y, ReduceOp op) {
+  add({&x, &y}, [=](float* const* slots) { fastconv::reduce(op, x.at(slots), y.at(slots)); });
+}
+
+void Program::resize2d(const Operand& x, const Operand& y, const ResizeParams& p) {
+  add({&x, &y}, [=](float* const* slots) { fastconv::resize2d(x.at(slots), y.at(slots), p); });
+}
+
+void Program::copy(const Operand& x, const Operand& y) {
+  add({&x, &y}, [=](float* const* slots) { fastconv::copy(x.at(slots), y.at(slots)); });
+}
+
+void Program::fill(const Operand& y, float value) {
+  add({&y}, [=](float* const* slots) { fastconv::fill(y.at(slots), value); });
+}
+
+void Program::run(const float* const* inputs, float* const* outputs, double* seconds) const {
+  // Returns the arena to the pool however the run ends.
+  struct Lease {
+    ArenaPool& pool;
+    std::unique_ptr<Arena> arena;
+    ~Lease() { pool.give(std::move(arena)); }
+  } lease{*pool_, pool_->take()};
+  Arena& arena = *lease.arena;
+  arena.memory.reserve(sizes_[0]);
+  arena.slots.assign(1, arena.memory.data());
+  for (size_t i = 0; i < inputs_; ++i) arena.slots.push_back(const_cast<float*>(inputs[i]));
+  arena.slots.insert(arena.slots.end(), outputs, outputs + outputs_);
+  for (const float* constant : constants_) arena.slots.push_back(const_cast<float*>(constant));
+
+  auto start = std::chrono::steady_clock::now();
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    steps_[i](arena.slots.data());
+    if (!seconds) continue;
+    const auto end = std::chrono::steady_clock::now();
+    seconds[i] = std::chrono::duration<double>(end - start).count();
+    start = end;
+  }
+}
+
+}  // namespace fastconv

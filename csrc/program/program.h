@@ -1,0 +1,106 @@
+// L5 program: the run phase of a graph. A Program is a flat list of steps, each bound to operands:
+// views at an offset of a slot. Slots are the arena (where graph/memory.py laid out every
+// intermediate tensor and workspace), the inputs, the outputs and the constants, in this order; the
+// arena comes from a pool, inputs and outputs from the caller of run. Written once by
+// graph/compile.py through bindings/bind_program.cpp, then immutable: run is safe from any number
+// of threads, each run with an arena of its own, and allocates nothing once the pool has one that
+// is large enough.
+#pragma once
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "conv/conv2d.h"
+#include "core/buffer.h"
+#include "core/ops.h"
+#include "core/view.h"
+#include "nn/pool.h"
+#include "nn/resize.h"
+
+namespace fastconv {
+
+// What a run needs besides the program: memory, and the first float of every slot.
+struct Arena {
+  Buffer memory;
+  std::vector<float*> slots;
+};
+
+// Idle arenas, shared by the programs of one model: as many exist as runs ever were under way at
+// the same time.
+class ArenaPool {
+ public:
+  std::unique_ptr<Arena> take();
+  void give(std::unique_ptr<Arena> arena) noexcept;
+  dim_t bytes() const;  // of the idle ones
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<Arena>> idle_;
+};
+
+// A view whose memory is known only at run time.
+struct Operand {
+  int slot = 0;
+  dim_t offset = 0;  // of the element with indices 0, in floats
+  View view;         // its data pointer is not used
+
+  View at(float* const* slots) const noexcept {
+    View v = view;
+    v.data = slots[slot] + offset;
+    return v;
+  }
+};
+
+class Program {
+ public:
+  Program(std::shared_ptr<ArenaPool> pool, dim_t arena, const std::vector<dim_t>& inputs,
+          const std::vector<dim_t>& outputs);  // sizes in floats
+  // The array must outlive the program. Returns the slot.
+  int add_constant(const float* data, dim_t floats);
+
+  // Steps, in the order of their calls; they mean what nn/*.h and conv/conv2d.h say. An operand
+  // that is not inside its slot is a ShapeError.
+  void conv(std::shared_ptr<const BoundConv> conv, const Operand& x, const Operand* residual,
+            const Operand& y, const Operand& workspace);
+  void gemm(const Operand& a, const Operand& b, const Operand* c, const Operand& y, float alpha,
+            float beta, const Activation& activation);
+  void activate(const Operand& x, const Operand& y, const Activation& activation);
+  void binary(const Operand& a, const Operand& b, const Operand& y, BinaryOp op,
+              const Activation& activation);
+  void prelu(const Operand& x, const Operand& slope, const Operand& y);
+  void max_pool2d(const Operand& x, const Operand& y, const PoolShape& p);
+  void avg_pool2d(const Operand& x, const Operand& y, const PoolShape& p, bool count_include_pad);
+  void channel_affine(const Operand& x, const Operand& scale, const Operand& shift,
+                      const Operand& y, const Activation& activation);
+  void lrn(const Operand& x, const Operand& y, int size, float alpha, float beta, float k);
+  void softmax(const Operand& x, const Operand& y, int axis);
+  void reduce(const Operand& x, const Operand& y, ReduceOp op);
+  void resize2d(const Operand& x, const Operand& y, const ResizeParams& p);
+  void copy(const Operand& x, const Operand& y);
+  void fill(const Operand& y, float value);
+
+  // inputs[i] and outputs[i] are row-major arrays of the sizes given at construction. seconds, when
+  // not null, receives the time of each step.
+  void run(const float* const* inputs, float* const* outputs, double* seconds = nullptr) const;
+
+  dim_t input_size(size_t i) const { return sizes_.at(1 + i); }
+  dim_t output_size(size_t i) const { return sizes_.at(1 + inputs_ + i); }
+  size_t inputs() const noexcept { return inputs_; }
+  size_t outputs() const noexcept { return outputs_; }
+  size_t steps() const noexcept { return steps_.size(); }
+
+ private:
+  using Step = std::function<void(float* const* slots)>;
+
+  void check(const Operand& operand) const;
+  void add(std::initializer_list<const Operand*> operands, Step step);
+
+  std::shared_ptr<ArenaPool> pool_;
+  size_t inputs_, outputs_;
+  std::vector<dim_t> sizes_;             // of each slot
+  std::vector<const float*> constants_;  // the last slots
+  std::vector<Step> steps_;
+};
+
+}  // namespace fastconv
