@@ -1,0 +1,106 @@
+"""Fast convolutions for the CPU: kernels, and an executor that runs real networks on them.
+
+``fastconv.conv2d`` and its kin take numpy arrays and mean what ``torch.nn.functional`` means; ``fastconv.Conv2d`` is a
+convolution planned once; ``fastconv.load`` runs an ONNX model, ``fastconv.models`` weights of known architectures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+try:
+    from fastconv import _core
+except ImportError as error:  # a source tree without the compiled module, or one for another Python
+    raise ImportError(
+        "fastconv: the compiled module fastconv._core is missing; run 'pip install .' in the source tree, "
+        "and start Python outside of it"
+    ) from error
+
+from fastconv._config import show_config
+from fastconv._threads import get_num_threads, set_num_threads, threads
+from fastconv.conv import Conv2d
+from fastconv.errors import ArgumentError, DTypeError, FastconvError, ModelError, ShapeError, UnsupportedOpError
+from fastconv.ops.activation import (
+    gelu,
+    hardsigmoid,
+    hardswish,
+    leaky_relu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    tanh,
+)
+from fastconv.ops.conv import algorithms, conv1d, conv2d, conv3d, conv_transpose2d
+from fastconv.ops.gemm import gemm, matmul
+from fastconv.ops.norm import batch_norm
+from fastconv.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
+from fastconv.ops.resize import interpolate
+
+if TYPE_CHECKING:
+    from fastconv import models
+    from fastconv.graph.model import Model
+    from fastconv.importers import load
+
+__version__: str = _core.__version__
+
+__all__ = [
+    "ArgumentError",
+    "Conv2d",
+    "DTypeError",
+    "FastconvError",
+    "Model",
+    "ModelError",
+    "ShapeError",
+    "UnsupportedOpError",
+    "algorithms",
+    "avg_pool2d",
+    "batch_norm",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose2d",
+    "gelu",
+    "gemm",
+    "get_num_threads",
+    "global_avg_pool2d",
+    "hardsigmoid",
+    "hardswish",
+    "interpolate",
+    "leaky_relu",
+    "load",
+    "matmul",
+    "max_pool2d",
+    "models",
+    "relu",
+    "relu6",
+    "set_num_threads",
+    "show_config",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "tanh",
+    "threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The graph layer costs imports that a caller of conv2d does not need: it comes when it is first asked for.
+    if name == "load":
+        from fastconv import importers
+
+        return importers.load
+    if name == "Model":
+        from fastconv.graph import model
+
+        return model.Model
+    if name == "models":
+        import fastconv.models
+
+        return fastconv.models
+    raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

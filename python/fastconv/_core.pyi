@@ -1,0 +1,199 @@
+"""The typed contract of the compiled module; csrc/bindings has one file for each section."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+PlanView = tuple[Sequence[int], Sequence[int]]  # shape, strides in elements
+PlanOperand = tuple[int, int, Sequence[int], Sequence[int]]  # slot, offset, shape, strides in elements
+Pair = tuple[int, int] | list[int]
+
+__version__: str
+
+# bind_core.cpp
+def initialize() -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def cpu_info() -> dict[str, Any]: ...
+def tiers() -> list[str]: ...
+def active_tier() -> str: ...
+def set_active_tier(name: str) -> None: ...
+
+# bind_conv.cpp
+class Conv:
+    def __init__(
+        self,
+        w: F32,
+        bias: F32 | None,
+        *,
+        spatial: int,
+        stride: Sequence[int],
+        padding_lo: Sequence[int],
+        padding_hi: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+        auto_pad: str,
+        transposed: bool,
+        output_padding: Sequence[int],
+        act: str,
+        alpha: float,
+        beta: float,
+        algorithm: str,
+    ) -> None: ...
+    def out_shape(self, x_shape: Sequence[int]) -> tuple[int, ...]: ...
+    def run(self, x: F32, y: F32, residual: F32 | None = None) -> None: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def packed_bytes(self) -> int: ...
+    def explain(self) -> dict[str, Any]: ...
+
+def algorithms() -> list[str]: ...
+
+# bind_gemm.cpp
+def gemm(
+    a: F32,
+    b: F32,
+    c: F32 | None,
+    out: F32,
+    alpha: float,
+    beta: float,
+    bias: F32 | None,
+    act: str,
+    act_alpha: float,
+    act_beta: float,
+) -> None: ...
+
+# bind_nn.cpp
+def activate(x: F32, y: F32, act: str, alpha: float, beta: float) -> None: ...
+def binary(op: str, a: F32, b: F32, y: F32, act: str, alpha: float, beta: float) -> None: ...
+def prelu(x: F32, slope: F32, y: F32) -> None: ...
+def max_pool2d(
+    x: F32, y: F32, kernel: Pair, stride: Pair, dilation: Pair, pad_lo: Pair, pad_hi: Pair
+) -> None: ...
+def avg_pool2d(
+    x: F32, y: F32, kernel: Pair, stride: Pair, pad_lo: Pair, pad_hi: Pair, count_include_pad: bool
+) -> None: ...
+def channel_affine(x: F32, scale: F32, shift: F32, y: F32, act: str, alpha: float, beta: float) -> None: ...
+def lrn(x: F32, y: F32, size: int, alpha: float, beta: float, k: float) -> None: ...
+def softmax(x: F32, y: F32, axis: int) -> None: ...
+def reduce(op: str, x: F32, y: F32) -> None: ...
+def resize2d(
+    x: F32, y: F32, mode: str, coordinates: str, rounding: str, scale_h: float, scale_w: float
+) -> None: ...
+def copy(src: F32, dst: F32) -> None: ...
+def fill(dst: F32, value: float) -> None: ...
+def pool_out_shape(
+    ih: int,
+    iw: int,
+    kernel: Pair,
+    stride: Pair,
+    dilation: Pair,
+    pad_lo: Pair,
+    pad_hi: Pair,
+    ceil_mode: bool,
+    auto_pad: str,
+) -> tuple[int, int, tuple[int, int], tuple[int, int]]: ...
+
+# bind_program.cpp
+class PlannedConv:
+    def __init__(self, conv: Conv, x: PlanView, residual: PlanView | None, y: PlanView) -> None: ...
+    @property
+    def workspace(self) -> int: ...
+
+class ArenaPool:
+    def __init__(self) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+class Program:
+    def __init__(
+        self, pool: ArenaPool, arena: int, inputs: Sequence[int], outputs: Sequence[int]
+    ) -> None: ...
+    def add_constant(self, array: F32) -> int: ...
+    def run(self, inputs: Sequence[F32], outputs: Sequence[F32]) -> None: ...
+    def run_profiled(self, inputs: Sequence[F32], outputs: Sequence[F32]) -> list[float]: ...
+    def conv(
+        self,
+        x: PlanOperand,
+        residual: PlanOperand | None,
+        y: PlanOperand,
+        conv: PlannedConv,
+        workspace: PlanOperand,
+    ) -> None: ...
+    def gemm(
+        self,
+        a: PlanOperand,
+        b: PlanOperand,
+        c: PlanOperand | None,
+        y: PlanOperand,
+        alpha: float,
+        beta: float,
+        act: str,
+        act_alpha: float,
+        act_beta: float,
+    ) -> None: ...
+    def activate(self, x: PlanOperand, y: PlanOperand, act: str, alpha: float, beta: float) -> None: ...
+    def binary(
+        self,
+        a: PlanOperand,
+        b: PlanOperand,
+        y: PlanOperand,
+        op: str,
+        act: str,
+        alpha: float,
+        beta: float,
+    ) -> None: ...
+    def prelu(self, x: PlanOperand, slope: PlanOperand, y: PlanOperand) -> None: ...
+    def max_pool2d(
+        self,
+        x: PlanOperand,
+        y: PlanOperand,
+        kernel: Pair,
+        stride: Pair,
+        dilation: Pair,
+        lo: Pair,
+        hi: Pair,
+    ) -> None: ...
+    def avg_pool2d(
+        self,
+        x: PlanOperand,
+        y: PlanOperand,
+        kernel: Pair,
+        stride: Pair,
+        dilation: Pair,
+        lo: Pair,
+        hi: Pair,
+        count_include_pad: bool,
+    ) -> None: ...
+    def channel_affine(
+        self,
+        x: PlanOperand,
+        scale: PlanOperand,
+        shift: PlanOperand,
+        y: PlanOperand,
+        act: str,
+        alpha: float,
+        beta: float,
+    ) -> None: ...
+    def lrn(self, x: PlanOperand, y: PlanOperand, size: int, alpha: float, beta: float, k: float) -> None: ...
+    def softmax(self, x: PlanOperand, y: PlanOperand, axis: int) -> None: ...
+    def reduce(self, x: PlanOperand, y: PlanOperand, op: str) -> None: ...
+    def resize2d(
+        self,
+        x: PlanOperand,
+        y: PlanOperand,
+        mode: str,
+        coordinates: str,
+        rounding: str,
+        scale_h: float,
+        scale_w: float,
+    ) -> None: ...
+    def copy(self, x: PlanOperand, y: PlanOperand) -> None: ...
+    def fill(self, y: PlanOperand, value: float) -> None: ...
+
+# bind_roofline.cpp
+def peak_fma(tier: str, threads: int, seconds: float) -> list[float]: ...

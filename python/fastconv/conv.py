@@ -1,0 +1,164 @@
+"""Plan objects: a convolution whose weights are packed once and that is called many times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv import _core
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
+from fastconv.ops import _arguments as arguments
+from fastconv.ops._arguments import FloatArray
+
+Padding = int | str | tuple[int, ...] | list[int]
+
+
+def normalise_padding(padding: Any, spatial: int) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """Return auto_pad, the low and the high padding of each dimension."""
+    zeros = (0,) * spatial
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ArgumentError(f"padding: expected integers, 'same' or 'valid', got {padding!r}")
+        return ("same_upper" if padding == "same" else "explicit"), zeros, zeros
+    if isinstance(padding, tuple | list) and len(padding) == 2 * spatial and spatial > 0:
+        both = arguments.integers("padding", padding, 2 * spatial, 0)
+        return "explicit", both[:spatial], both[spatial:]
+    each = arguments.integers("padding", padding, spatial, 0)
+    return "explicit", each, each
+
+
+def plan(
+    w: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    activation: Any,
+    algorithm: Any,
+    *,
+    spatial: int,
+    transposed: bool = False,
+    output_padding: Any = 0,
+) -> _core.Conv:
+    """Check a convolution's arguments other than its input and pack its weights."""
+    w = arguments.as_array("w", w, rank=spatial + 2)
+    groups = arguments.integer("groups", groups, 1)
+    if not transposed and w.shape[0] % groups:
+        raise ShapeError(f"groups: expected a divisor of the {w.shape[0]} output channels of w, got {groups}")
+    if not isinstance(algorithm, str):
+        raise DTypeError(f"algorithm: expected a name, got {type(algorithm).__name__}")
+    auto_pad, low, high = normalise_padding(padding, spatial)
+    act, alpha, beta = arguments.activation("activation", activation)
+    return _core.Conv(
+        w if w.flags.c_contiguous else w.copy(),
+        None if bias is None else arguments.as_array("bias", bias, rank=1),
+        spatial=spatial,
+        stride=arguments.integers("stride", stride, spatial, 1),
+        padding_lo=low,
+        padding_hi=high,
+        dilation=arguments.integers("dilation", dilation, spatial, 1),
+        groups=groups,
+        auto_pad=auto_pad,
+        transposed=transposed,
+        output_padding=arguments.integers("output_padding", output_padding, spatial, 0),
+        act=act,
+        alpha=alpha,
+        beta=beta,
+        algorithm=algorithm,
+    )
+
+
+def run(conv: _core.Conv, x: Any, residual: Any, out: Any, channels_last: bool, spatial: int) -> FloatArray:
+    """Run a planned convolution on an array of the caller's layout."""
+    x = arguments.logical(arguments.as_array("x", x, rank=spatial + 2), channels_last)
+    shape = conv.out_shape(x.shape)
+    inputs: list[FloatArray] = []
+    if residual is not None:
+        residual = arguments.logical(arguments.as_array("residual", residual, rank=spatial + 2), channels_last)
+        if residual.shape != shape:
+            raise ShapeError(f"residual: expected the result's shape {shape} (NCHW order), got {residual.shape}")
+        inputs.append(residual)
+    y = arguments.output(out, shape, x, channels_last, inputs)
+    conv.run(x, y, residual)
+    return out if out is not None else arguments.physical(y, channels_last)
+
+
+class Conv2d:
+    """A two-dimensional convolution, planned and packed once, callable many times.
+
+    Parameters
+    ----------
+    w : array, shape (oc, ic / groups, kh, kw), float32
+        The filters. They are copied into packed form; later changes to the array have no effect.
+    bias : array, shape (oc,), float32, optional
+    stride, padding, dilation, groups, activation, algorithm
+        As for :func:`fastconv.conv2d`.
+    layout : {"NCHW", "NHWC"}
+        Layout of the input, the residual and the result. NHWC is used in place; NCHW is reordered at both ends.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DTypeError
+        Where the arguments make no convolution; the message names the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv = Conv2d(np.ones((8, 3, 3, 3), np.float32), padding=1, activation="relu", layout="NHWC")
+    >>> conv(np.ones((1, 5, 5, 3), np.float32)).shape
+    (1, 5, 5, 8)
+    >>> conv.algorithm
+    'implicit'
+    """
+
+    def __init__(
+        self,
+        w: Any,
+        bias: Any = None,
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        *,
+        layout: str = "NCHW",
+        activation: Any = None,
+        algorithm: str = "auto",
+    ) -> None:
+        self._channels_last = arguments.is_channels_last(layout)
+        self._layout = layout
+        self._conv = plan(w, bias, stride, padding, dilation, groups, activation, algorithm, spatial=2)
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm in use."""
+        return self._conv.algorithm
+
+    @property
+    def packed_bytes(self) -> int:
+        """Size of the packed weights in bytes."""
+        return self._conv.packed_bytes
+
+    def out_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the result for an input of that shape, both in this object's layout."""
+        if self._channels_last:
+            n, h, w, c = x_shape
+            n, c, h, w = self._conv.out_shape((n, c, h, w))
+            return n, h, w, c
+        return self._conv.out_shape(tuple(x_shape))
+
+    def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
+        """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
+        return run(self._conv, x, residual, out, self._channels_last, 2)
+
+    def explain(self) -> str:
+        """Say which algorithm and register tile run, and why each other algorithm does not."""
+        facts = self._conv.explain()
+        lines = [
+            f"algorithm {facts['algorithm']}, tile {facts['tile']} ({_core.active_tier()}), "
+            f"{facts['packed_bytes']} bytes packed, layout {self._layout}"
+        ]
+        lines += [f"  not {name}: {reason}" for name, reason in facts["rejected"].items()]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<fastconv.Conv2d {self.algorithm} {self._layout}>"

@@ -1,0 +1,232 @@
+"""What every public function does with its arguments before it calls ``_core``: check, name, normalise.
+
+Arrays become float32 ndarrays without a copy; images become *logical* NCHW views, whatever their memory
+order, which is what ``_core`` takes. A message starts with the argument's name, then says what was expected,
+then what came.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
+
+FloatArray: TypeAlias = NDArray[np.float32]
+
+MAX_RANK = 6  # csrc/core/types.h, kMaxRank
+
+_LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+_INF = math.inf
+
+# Name: its _core name and the defaults of its parameters (csrc/core/epilogue.h, enum Act).
+_ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "relu": ("clamp", (0.0, _INF)),
+    "relu6": ("clamp", (0.0, 6.0)),
+    "clamp": ("clamp", (-_INF, _INF)),
+    "leaky_relu": ("leaky_relu", (0.01,)),
+    "sigmoid": ("sigmoid", ()),
+    "silu": ("silu", ()),
+    "hardsigmoid": ("hardsigmoid", (1.0 / 6.0, 0.5)),
+    "hardswish": ("hardswish", ()),
+    "gelu": ("gelu", ()),
+    "tanh": ("tanh", ()),
+    "elu": ("elu", (1.0,)),
+}
+
+
+def as_array(name: str, x: Any, rank: int | None = None) -> FloatArray:
+    """Return `x` as a float32 ndarray of the given rank (of at most `MAX_RANK` where it is None).
+
+    Takes ndarrays and whatever exports ``__dlpack__`` or ``__array__``. Shares memory, unless the data is not
+    aligned to 4 bytes. Lists and numbers are not arrays here, and other dtypes are not converted: both would
+    hide a copy.
+    """
+    if not isinstance(x, np.ndarray):
+        x = _imported(name, x)
+    if x.dtype != np.float32:
+        raise DTypeError(f"{name}: expected dtype float32 in native byte order, got {_dtype_name(x.dtype)}")
+    if rank is None and x.ndim > MAX_RANK:
+        raise ShapeError(f"{name}: expected at most {MAX_RANK} dimensions, got {x.ndim} (shape {x.shape})")
+    if rank is not None and x.ndim != rank:
+        raise ShapeError(f"{name}: expected {rank} dimensions, got {x.ndim} (shape {x.shape})")
+    array: FloatArray = np.asarray(x)
+    return array if array.flags.aligned else array.copy()
+
+
+def _imported(name: str, x: Any) -> NDArray[Any]:
+    try:
+        if hasattr(x, "__dlpack__"):
+            return np.from_dlpack(x)
+        if hasattr(x, "__array__"):
+            return np.asarray(x)
+    except Exception as error:  # whatever the exporter raises: a tensor on a GPU, one that requires grad
+        raise DTypeError(f"{name}: expected an array, got {type(x).__name__} and: {error}") from error
+    raise DTypeError(f"{name}: expected an array (__dlpack__ or __array__), got {type(x).__name__}")
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return dtype.name if dtype.isnative else f"{dtype.name} in the other byte order ({dtype.str})"
+
+
+def as_vector(name: str, x: Any, length: int, of: str) -> FloatArray:
+    """Return `x` as a dense float32 vector, one element for each of `length` things; `of` is their name."""
+    vector = as_array(name, x, rank=1)
+    if vector.shape[0] != length:
+        raise ShapeError(f"{name}: expected one element for each of {length} {of}, got {vector.shape[0]}")
+    return np.ascontiguousarray(vector)
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """Return `value` as an int that is at least `minimum`; bools and floats are not integers."""
+    if isinstance(value, bool | np.bool_):
+        raise DTypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise DTypeError(f"{name}: expected an integer, got {_described(value)}") from None
+    if n < minimum:
+        raise ArgumentError(f"{name}: expected an integer of at least {minimum}, got {n}")
+    if n >= 2**31:
+        raise ArgumentError(f"{name}: expected an integer below 2**31, got {n}")
+    return n
+
+
+def integers(name: str, value: Any, count: int, minimum: int) -> tuple[int, ...]:
+    """Return `count` integers of at least `minimum`; `value` is one for all of them, or a sequence."""
+    if isinstance(value, str | bytes):
+        raise DTypeError(f"{name}: expected {_count(count)}, got {value!r}")
+    if not isinstance(value, Sequence | np.ndarray) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return (integer(name, value, minimum),) * count
+    if len(value) == 1:
+        return (integer(name, value[0], minimum),) * count
+    if len(value) != count:
+        raise ArgumentError(f"{name}: expected {_count(count)}, got {len(value)} values: {value!r}")
+    return tuple(integer(name, v, minimum) for v in value)
+
+
+def pair(name: str, value: Any, minimum: int) -> tuple[int, int]:
+    """Return `integers` for height and width."""
+    h, w = integers(name, value, 2, minimum)
+    return h, w
+
+
+def number(name: str, value: Any) -> float:
+    """Return `value` as a float; bools, strings and NaN are refused."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        raise DTypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        raise DTypeError(f"{name}: expected a number, got {_described(value)}") from None
+    except OverflowError:
+        raise ArgumentError(f"{name}: expected a number in the range of a float, got {value!r}") from None
+    if math.isnan(x):
+        raise ArgumentError(f"{name}: expected a number, got nan")
+    return x
+
+
+def _count(count: int) -> str:
+    return "an integer" if count == 1 else f"an integer or {count} of them"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def activation(name: str, value: Any) -> tuple[str, float, float]:
+    """Return the name, alpha and beta that ``_core`` takes for an activation.
+
+    `value` is None, a name, or a tuple of a name and its parameters: ``("leaky_relu", 0.1)``,
+    ``("clamp", 0.0, 1.0)``.
+    """
+    if value is None:
+        return "none", 0.0, 0.0
+    key, *given = value if isinstance(value, tuple) and value else (value,)
+    if not isinstance(key, str) or key not in _ACTIVATIONS:
+        raise ArgumentError(f"{name}: expected None or one of {', '.join(_ACTIVATIONS)}, got {value!r}")
+    act, defaults = _ACTIVATIONS[key]
+    accepted = 0 if key in ("relu", "relu6") else len(defaults)  # the name of those two says it all
+    if len(given) > accepted:
+        raise ArgumentError(f"{name}: expected at most {accepted} parameters of {key}, got {value!r}")
+    parameters = [*(number(name, v) for v in given), *defaults[len(given) :], 0.0, 0.0]
+    return act, parameters[0], parameters[1]
+
+
+def is_channels_last(layout: Any, spatial: int = 2) -> bool:
+    """Tell which of the two layouts of so many spatial dimensions `layout` is."""
+    first, last = _LAYOUTS[spatial]
+    if not isinstance(layout, str) or layout not in (first, last):
+        raise ArgumentError(f"layout: expected {first!r} or {last!r}, got {layout!r}")
+    return layout == last
+
+
+def logical(x: FloatArray, channels_last: bool) -> FloatArray:
+    """View an array of the caller's layout in logical order (NCHW)."""
+    return np.moveaxis(x, -1, 1) if channels_last else x
+
+
+def physical(y: FloatArray, channels_last: bool) -> FloatArray:
+    """View an array in logical order (NCHW) in the caller's layout: the inverse of `logical`."""
+    return np.moveaxis(y, 1, -1) if channels_last else y
+
+
+def output(
+    out: Any, shape: tuple[int, ...], x: FloatArray, channels_last: bool, inputs: Sequence[FloatArray] = ()
+) -> FloatArray:
+    """Return the array to write, in logical order: a new one, or `out`, checked.
+
+    `shape` and `x` (the input) are in logical order, `out` in the caller's layout. A new array has
+    channels-last memory where the caller's layout says so or where `x` has. `out` may overlap neither `x` nor
+    the other `inputs`.
+    """
+    if out is not None:
+        n, c, *spatial = shape
+        expected = (n, *spatial, c) if channels_last else shape
+        return logical(checked_output(out, expected, (x, *inputs)), channels_last)
+    if channels_last or (x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == x.itemsize != x.strides[-1]):
+        n, c, *spatial = shape
+        return np.moveaxis(np.empty((n, *spatial, c), np.float32), -1, 1)
+    return np.empty(shape, np.float32)
+
+
+def output_like(out: Any, x: FloatArray) -> FloatArray:
+    """Return the array that an element-by-element function writes: a new one, or `out`, which may be `x`."""
+    if out is None:
+        return np.empty_like(x, subok=False)
+    return checked_output(out, x.shape, (x,), in_place=True)
+
+
+def checked_output(
+    out: Any, shape: tuple[int, ...], inputs: Sequence[FloatArray], *, in_place: bool = False
+) -> FloatArray:
+    """Return `out`, a writable float32 array of that shape that overlaps no input (`in_place`: or is one)."""
+    if not isinstance(out, np.ndarray):
+        raise DTypeError(f"out: expected a numpy array, got {type(out).__name__}")
+    if out.dtype != np.float32:
+        raise DTypeError(f"out: expected dtype float32 in native byte order, got {_dtype_name(out.dtype)}")
+    if out.shape != shape:
+        raise ShapeError(f"out: expected shape {shape}, got {out.shape}")
+    if not (out.flags.writeable and out.flags.aligned):
+        raise ArgumentError("out: expected a writable array aligned to 4 bytes, got one that is not")
+    if out.size and any(stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True)):
+        raise ArgumentError(f"out: expected distinct elements, got strides {out.strides} that repeat some")
+    for x in inputs:
+        same = x.ctypes.data == out.ctypes.data and x.strides == out.strides and x.shape == out.shape
+        if not (in_place and same) and _overlap(x, out):
+            raise ArgumentError("out: expected memory that no input shares, got an array that overlaps one")
+    return out
+
+
+def _overlap(a: FloatArray, b: FloatArray) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # the stub knows 0 and -1
+    except np.exceptions.TooHardError:
+        return True  # their bounds overlap, and no quick proof that their elements do not

@@ -1,0 +1,247 @@
+"""Convolutions on numpy arrays, with the names and meanings of ``torch.nn.functional``.
+
+Each is a plan made and run once (:mod:`fastconv.conv`); who calls a convolution many times keeps a ``Conv2d``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv import _core
+from fastconv.conv import Padding, plan, run
+from fastconv.errors import ShapeError
+from fastconv.ops import _arguments as arguments
+from fastconv.ops._arguments import FloatArray
+
+
+def algorithms() -> list[str]:
+    """Return the names that ``algorithm=`` takes besides "auto", in the order in which "auto" tries them.
+
+    Examples
+    --------
+    >>> algorithms()
+    ['depthwise', 'direct', 'implicit', 'im2col', 'reference']
+    """
+    return _core.algorithms()
+
+
+def conv2d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    *,
+    layout: str = "NCHW",
+    activation: Any = None,
+    residual: Any = None,
+    algorithm: str = "auto",
+    out: Any = None,
+) -> FloatArray:
+    """Convolve a batch of images (cross-correlate, as every deep-learning framework does).
+
+    Parameters
+    ----------
+    x : array, shape (n, ic, h, w), or (n, h, w, ic) with ``layout="NHWC"``, float32
+        Any strides; anything with ``__dlpack__`` or ``__array__``.
+    w : array, shape (oc, ic / groups, kh, kw), float32
+        The filters, in this order for both layouts.
+    bias : array, shape (oc,), float32, optional
+    stride, dilation : int or (int, int)
+        Of height and width; dilation 1 is a dense kernel.
+    padding : int, (int, int), (top, left, bottom, right), "same" or "valid"
+        Zeros around the image. "same" makes the result ``ceil(size / stride)`` large, an odd pixel of padding
+        going to the bottom and right (torch's for stride 1, TensorFlow's for any).
+    groups : int
+        Input and output channels are cut into so many independent groups; ``groups == ic`` is depthwise.
+    layout : {"NCHW", "NHWC"}
+        Layout of `x`, `residual` and the result.
+    activation : str or tuple, optional
+        "relu", "relu6", "leaky_relu", "sigmoid", "silu", "hardswish", "hardsigmoid", "gelu", "tanh", "elu", or a
+        name with its parameters: ``("leaky_relu", 0.1)``, ``("clamp", -1.0, 1.0)``.
+    residual : array of the result's shape, float32, optional
+        Added before the activation.
+    algorithm : str
+        "auto", or a name of :func:`fastconv.algorithms`.
+    out : array of the result's shape, float32, optional
+        Receives the result; it may not overlap `x` or `residual`.
+
+    Returns
+    -------
+    array, shape (n, oc, oh, ow), or (n, oh, ow, oc) with ``layout="NHWC"``, float32
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        Named after the argument at fault: ``w: expected ic/groups = 32 channels, got 64``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> conv2d(x, np.ones((1, 1, 2, 2), np.float32), stride=2)[0, 0]
+    array([[10., 18.],
+           [42., 50.]], dtype=float32)
+    """
+    channels_last = arguments.is_channels_last(layout)
+    conv = _plan_for(x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 2)
+    return run(conv, x, residual, out, channels_last, 2)
+
+
+def conv1d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: int | tuple[int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int] = 1,
+    groups: int = 1,
+    *,
+    layout: str = "NCW",
+    activation: Any = None,
+    residual: Any = None,
+    algorithm: str = "auto",
+    out: Any = None,
+) -> FloatArray:
+    """Convolve a batch of sequences; :func:`conv2d` with one spatial dimension.
+
+    Parameters
+    ----------
+    x : array, shape (n, ic, width), or (n, width, ic) with ``layout="NWC"``, float32
+    w : array, shape (oc, ic / groups, kw), float32
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, out
+        As for :func:`conv2d`, of one dimension; padding also (left, right).
+
+    Returns
+    -------
+    array, shape (n, oc, ow) or (n, ow, oc), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv1d(np.arange(5, dtype=np.float32).reshape(1, 1, 5), np.ones((1, 1, 3), np.float32))
+    array([[[3., 6., 9.]]], dtype=float32)
+    """
+    channels_last = arguments.is_channels_last(layout, 1)
+    conv = _plan_for(x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 1)
+    return run(conv, x, residual, out, channels_last, 1)
+
+
+def conv3d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int, int] = 1,
+    groups: int = 1,
+    *,
+    layout: str = "NCDHW",
+    activation: Any = None,
+    residual: Any = None,
+    algorithm: str = "auto",
+    out: Any = None,
+) -> FloatArray:
+    """Convolve a batch of volumes or clips; :func:`conv2d` with three spatial dimensions.
+
+    Kernels of 1x3x3 and 3x1x1 (pseudo-3D) cost what they multiply: no dimension of size 1 is padded or looped over.
+
+    Parameters
+    ----------
+    x : array, shape (n, ic, d, h, w), or (n, d, h, w, ic) with ``layout="NDHWC"``, float32
+    w : array, shape (oc, ic / groups, kd, kh, kw), float32
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, out
+        As for :func:`conv2d`, of three dimensions; padding also as six numbers (starts, then ends).
+
+    Returns
+    -------
+    array, shape (n, oc, od, oh, ow) or (n, od, oh, ow, oc), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv3d(np.ones((1, 2, 4, 8, 8), np.float32), np.ones((5, 2, 1, 3, 3), np.float32), padding=(0, 1, 1)).shape
+    (1, 5, 4, 8, 8)
+    """
+    channels_last = arguments.is_channels_last(layout, 3)
+    conv = _plan_for(x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 3)
+    return run(conv, x, residual, out, channels_last, 3)
+
+
+def conv_transpose2d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    output_padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+    dilation: int | tuple[int, int] = 1,
+    *,
+    layout: str = "NCHW",
+    activation: Any = None,
+    residual: Any = None,
+    algorithm: str = "auto",
+    out: Any = None,
+) -> FloatArray:
+    """Transposed convolution: the gradient of :func:`conv2d` with respect to its input, used to upsample.
+
+    It runs as stride-squared ordinary convolutions, one for each output position modulo the stride, so that no
+    multiplication by an inserted zero is done.
+
+    Parameters
+    ----------
+    x : array, shape (n, ic, h, w), or (n, h, w, ic) with ``layout="NHWC"``, float32
+    w : array, shape (ic, oc / groups, kh, kw), float32
+    output_padding : int or (int, int)
+        Pixels added at the bottom and right of the result; less than the stride or the dilation.
+    bias, stride, padding, groups, dilation, layout, activation, residual, algorithm, out
+        As for :func:`conv2d`; padding removes pixels of the result.
+
+    Returns
+    -------
+    array, shape (n, oc, oh, ow) or (n, oh, ow, oc), float32
+        ``oh = (h - 1) * stride + dilation * (kh - 1) + 1 + output_padding - padding at both ends``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv_transpose2d(np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 2, 2), np.float32), stride=2)[0, 0]
+    array([[1., 1., 1., 1.],
+           [1., 1., 1., 1.],
+           [1., 1., 1., 1.],
+           [1., 1., 1., 1.]], dtype=float32)
+    """
+    channels_last = arguments.is_channels_last(layout)
+    conv = plan(
+        w, bias, stride, padding, dilation, groups, activation, algorithm,
+        spatial=2, transposed=True, output_padding=output_padding,
+    )  # fmt: skip
+    return run(conv, x, residual, out, channels_last, 2)
+
+
+def _plan_for(
+    x: Any,
+    w: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    activation: Any,
+    algorithm: Any,
+    channels_last: bool,
+    spatial: int,
+) -> _core.Conv:
+    """Plan a convolution whose input is at hand, so that a mismatch of channels can name the weights."""
+    x = arguments.as_array("x", x, rank=spatial + 2)
+    w = arguments.as_array("w", w, rank=spatial + 2)
+    channels = x.shape[-1 if channels_last else 1]
+    groups = arguments.integer("groups", groups, 1)
+    if channels % groups:
+        raise ShapeError(f"groups: expected a divisor of the {channels} input channels, got {groups}")
+    if w.shape[1] * groups != channels:
+        raise ShapeError(f"w: expected ic/groups = {channels // groups} channels, got {w.shape[1]}")
+    return plan(w, bias, stride, padding, dilation, groups, activation, algorithm, spatial=spatial)

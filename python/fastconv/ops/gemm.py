@@ -1,0 +1,153 @@
+"""Matrix products on numpy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv import _core
+from fastconv.errors import ShapeError
+from fastconv.ops import _arguments as arguments
+from fastconv.ops._arguments import FloatArray
+
+
+def gemm(
+    a: Any,
+    b: Any,
+    c: Any = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    trans_a: bool = False,
+    trans_b: bool = False,
+    bias: Any = None,
+    activation: Any = None,
+    out: Any = None,
+) -> FloatArray:
+    """Multiply matrices: ``act(alpha * op(a) @ op(b) + beta * c + bias)``, where op transposes where asked to.
+
+    Blocked after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (TOMS 2008).
+
+    Parameters
+    ----------
+    a : array, shape (m, k), or (k, m) with `trans_a`, float32
+        Any strides: views, transposed or reversed, are packed block by block, never copied whole.
+    b : array, shape (k, n), or (n, k) with `trans_b`, float32
+    c : array that broadcasts to (m, n), float32, optional
+        Read only where `beta` is not 0.
+    alpha, beta : float
+    bias : array, shape (n,), float32, optional
+    activation : str or tuple, optional
+        As for :func:`fastconv.conv2d`.
+    out : array, shape (m, n), float32, optional
+        Receives the result; it may be `c`, but not overlap `a` or `b`.
+
+    Returns
+    -------
+    array, shape (m, n), float32
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        Named after the argument at fault.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = np.arange(6, dtype=np.float32).reshape(2, 3)
+    >>> gemm(a, a, trans_b=True)
+    array([[ 5., 14.],
+           [14., 50.]], dtype=float32)
+    """
+    a = arguments.as_array("a", a, rank=2)
+    b = arguments.as_array("b", b, rank=2)
+    if trans_a:
+        a = a.T
+    if trans_b:
+        b = b.T
+    m, k = a.shape
+    if b.shape[0] != k:
+        raise ShapeError(f"b: expected k = {k} {'columns' if trans_b else 'rows'}, got {b.shape[0]}")
+    n = b.shape[1]
+    alpha, beta = arguments.number("alpha", alpha), arguments.number("beta", beta)
+    if c is not None:
+        c = arguments.as_array("c", c)
+        try:
+            c = np.broadcast_to(c, (m, n))
+        except ValueError:
+            raise ShapeError(f"c: expected a shape that broadcasts to {(m, n)}, got {c.shape}") from None
+    if bias is not None:
+        bias = arguments.as_vector("bias", bias, n, "columns of b")
+    if out is None:
+        y = np.empty((m, n), np.float32)
+    else:
+        y = arguments.checked_output(out, (m, n), [a, b])
+        if (
+            c is not None
+            and np.shares_memory(y, c)
+            and (c.strides != y.strides or c.ctypes.data != y.ctypes.data)
+        ):
+            c = c.copy()
+    act, act_alpha, act_beta = arguments.activation("activation", activation)
+    _core.gemm(a, b, c, y, alpha, beta, bias, act, act_alpha, act_beta)
+    return y
+
+
+def matmul(a: Any, b: Any, *, out: Any = None) -> FloatArray:
+    """Multiply matrices, vectors, or stacks of matrices, as ``numpy.matmul`` does.
+
+    Parameters
+    ----------
+    a : array, shape (..., m, k) or (k,), float32
+    b : array, shape (..., k, n) or (k,), float32
+        Leading dimensions broadcast.
+    out : array of the result's shape, float32, optional
+
+    Returns
+    -------
+    array, shape (..., m, n), without the dimensions that a vector operand lacks, float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matmul(np.ones((4, 2, 3), np.float32), np.ones((3, 5), np.float32)).shape
+    (4, 2, 5)
+    """
+    a = arguments.as_array("a", a)
+    b = arguments.as_array("b", b)
+    for name, operand in (("a", a), ("b", b)):
+        if operand.ndim == 0:
+            raise ShapeError(f"{name}: expected at least 1 dimension, got 0")
+    left = a[np.newaxis] if a.ndim == 1 else a
+    right = b[:, np.newaxis] if b.ndim == 1 else b
+    if left.shape[-1] != right.shape[-2]:
+        raise ShapeError(f"b: expected k = {left.shape[-1]} rows, got {right.shape[-2]}")
+    try:
+        stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    except ValueError:
+        raise ShapeError(
+            f"b: expected leading dimensions that broadcast with {a.shape[:-2]}, got {b.shape[:-2]}"
+        ) from None
+    m, n = left.shape[-2], right.shape[-1]
+    shape = (*stack, *(() if a.ndim == 1 else (m,)), *(() if b.ndim == 1 else (n,)))
+    result = np.empty(shape, np.float32) if out is None else arguments.checked_output(out, shape, [a, b])
+    # Views with both matrix dimensions back in place; they share the result's memory.
+    y = result
+    if a.ndim == 1:
+        y = np.expand_dims(y, len(stack))
+    if b.ndim == 1:
+        y = np.expand_dims(y, -1)
+    if right.ndim == 2 and left.flags.c_contiguous and y.flags.c_contiguous:
+        # One matrix for the whole stack: its rows are one long product.
+        _multiply(left.reshape(-1, left.shape[-1]), right, y.reshape(-1, n))
+        return result
+    left = np.broadcast_to(left, (*stack, *left.shape[-2:]))
+    right = np.broadcast_to(right, (*stack, *right.shape[-2:]))
+    for i in np.ndindex(*stack):
+        _multiply(left[i], right[i], y[i])
+    return result
+
+
+def _multiply(a: FloatArray, b: FloatArray, y: FloatArray) -> None:
+    _core.gemm(a, b, None, y, 1.0, 0.0, None, "none", 0.0, 0.0)

@@ -1,0 +1,187 @@
+"""Pooling of images, with the names and meanings of ``torch.nn.functional``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv import _core
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.ops import _arguments as arguments
+from fastconv.ops._arguments import FloatArray
+
+Size = int | tuple[int, int]
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    *,
+    layout: str = "NCHW",
+    out: Any = None,
+) -> FloatArray:
+    """Return the maximum of each window of an image.
+
+    Parameters
+    ----------
+    x : array, shape (n, c, h, w), or (n, h, w, c) with ``layout="NHWC"``, float32
+        Any strides; anything with ``__dlpack__`` or ``__array__``.
+    kernel_size, stride, padding, dilation : int or (int, int)
+        Of height and width. `stride` is `kernel_size` by default; `padding` is at most half the window, and never
+        a maximum.
+    ceil_mode : bool
+        Round the output's size up: a last window may hang over the padded image, but not begin beyond it.
+    layout : {"NCHW", "NHWC"}
+        Layout of `x` and the result.
+    out : array of the result's shape, float32, optional
+        Receives the result; it may not overlap `x`.
+
+    Returns
+    -------
+    array, shape (n, c, oh, ow), or (n, oh, ow, c) with ``layout="NHWC"``, float32
+        NaN wherever the window holds NaN.
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        Named after the argument at fault.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> max_pool2d(x, 2)[0, 0]
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    """
+    pool = _Pool(x, kernel_size, stride, padding, dilation, ceil_mode, layout, out)
+    _core.max_pool2d(pool.x, pool.y, pool.kernel, pool.stride, pool.dilation, pool.padding, pool.padding)
+    return pool.result()
+
+
+def avg_pool2d(
+    x: Any,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    *,
+    layout: str = "NCHW",
+    out: Any = None,
+) -> FloatArray:
+    """Return the mean of each window of an image.
+
+    Parameters
+    ----------
+    x, kernel_size, stride, padding, ceil_mode, layout, out
+        As for :func:`max_pool2d`; padding counts as zeros.
+    count_include_pad : bool
+        Divide by the number of elements of the window that lie in the padded image, otherwise in the image.
+
+    Returns
+    -------
+    array, shape (n, c, oh, ow), or (n, oh, ow, c) with ``layout="NHWC"``, float32
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        Named after the argument at fault.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> avg_pool2d(x, 2)[0, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]], dtype=float32)
+    """
+    pool = _Pool(x, kernel_size, stride, padding, 1, ceil_mode, layout, out)
+    _core.avg_pool2d(
+        pool.x, pool.y, pool.kernel, pool.stride, pool.padding, pool.padding, bool(count_include_pad)
+    )
+    return pool.result()
+
+
+def global_avg_pool2d(x: Any, *, layout: str = "NCHW", out: Any = None) -> FloatArray:
+    """Return the mean of each channel of an image (torch: ``adaptive_avg_pool2d(x, 1)``).
+
+    Parameters
+    ----------
+    x : array, shape (n, c, h, w), or (n, h, w, c) with ``layout="NHWC"``, float32
+    layout : {"NCHW", "NHWC"}
+        Layout of `x` and the result.
+    out : array of the result's shape, float32, optional
+        Receives the result; it may not overlap `x`.
+
+    Returns
+    -------
+    array, shape (n, c, 1, 1), or (n, 1, 1, c) with ``layout="NHWC"``, float32
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        Named after the argument at fault; an image without a pixel has no mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> global_avg_pool2d(np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)).ravel()
+    array([1.5, 5.5], dtype=float32)
+    """
+    channels_last = arguments.is_channels_last(layout)
+    x = arguments.logical(arguments.as_array("x", x, rank=4), channels_last)
+    n, c, height, width = x.shape
+    if height == 0 or width == 0:
+        raise ShapeError(f"x: expected a height and width of at least 1, got {height} x {width}")
+    y = arguments.output(out, (n, c, 1, 1), x, channels_last)
+    _core.reduce("mean", x, y)
+    return arguments.physical(y, channels_last) if out is None else out
+
+
+class _Pool:
+    """The checked arguments of a pooling layer: x and y in logical order, pairs of integers."""
+
+    def __init__(
+        self,
+        x: Any,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        ceil_mode: Any,
+        layout: str,
+        out: Any,
+    ) -> None:
+        self.channels_last = arguments.is_channels_last(layout)
+        self.x = arguments.logical(arguments.as_array("x", x, rank=4), self.channels_last)
+        self.kernel = arguments.pair("kernel_size", kernel_size, 1)
+        self.stride = self.kernel if stride is None else arguments.pair("stride", stride, 1)
+        self.padding = arguments.pair("padding", padding, 0)
+        self.dilation = arguments.pair("dilation", dilation, 1)
+        for pad, kernel, step in zip(self.padding, self.kernel, self.dilation, strict=True):
+            window = (kernel - 1) * step + 1
+            if pad > window // 2:
+                raise ArgumentError(f"padding: expected at most half of the window's {window}, got {pad}")
+        n, c, height, width = self.x.shape
+        oh, ow, _, _ = _core.pool_out_shape(
+            height,
+            width,
+            self.kernel,
+            self.stride,
+            self.dilation,
+            self.padding,
+            self.padding,
+            bool(ceil_mode),
+            "explicit",
+        )
+        self.out = out
+        self.y = arguments.output(out, (n, c, oh, ow), self.x, self.channels_last)
+
+    def result(self) -> FloatArray:
+        """Return the output in the caller's layout: `out` itself where it was given."""
+        y: FloatArray = self.out if self.out is not None else arguments.physical(self.y, self.channels_last)
+        return y

@@ -1,0 +1,111 @@
+"""Resizing of images, with the name and meaning of ``torch.nn.functional.interpolate``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import _core
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.ops import _arguments as arguments
+from fastconv.ops._arguments import FloatArray
+
+
+def interpolate(
+    x: Any,
+    size: int | tuple[int, int] | None = None,
+    scale_factor: float | tuple[float, float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool = False,
+    *,
+    layout: str = "NCHW",
+    out: Any = None,
+) -> FloatArray:
+    """Resize a batch of images.
+
+    Parameters
+    ----------
+    x : array, shape (n, c, h, w), or (n, h, w, c) with ``layout="NHWC"``, float32
+        Any strides; anything with ``__dlpack__`` or ``__array__``.
+    size : int or (int, int), optional
+        The result's height and width.
+    scale_factor : float or (float, float), optional
+        Instead of `size`: the result is ``floor(scale_factor * size)`` large, and pixels lie `scale_factor` apart.
+    mode : {"nearest", "bilinear"}
+        Without smoothing, as in torch: an image made much smaller is sampled.
+    align_corners : bool
+        Bilinear only: the centres of the corner pixels stay where they are, otherwise the image's corners do.
+    layout : {"NCHW", "NHWC"}
+        Layout of `x` and the result.
+    out : array of the result's shape, float32, optional
+        Receives the result; it may not overlap `x`.
+
+    Returns
+    -------
+    array, shape (n, c, oh, ow), or (n, oh, ow, c) with ``layout="NHWC"``, float32
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        Named after the argument at fault.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.float32([[[[1, 2], [3, 4]]]])
+    >>> interpolate(x, scale_factor=2)[0, 0, 0]
+    array([1., 1., 2., 2.], dtype=float32)
+    >>> interpolate(x, size=(1, 3), mode="bilinear")[0, 0]
+    array([[2. , 2.5, 3. ]], dtype=float32)
+    """
+    channels_last = arguments.is_channels_last(layout)
+    x = arguments.logical(arguments.as_array("x", x, rank=4), channels_last)
+    if mode not in ("nearest", "bilinear"):
+        raise ArgumentError(f"mode: expected 'nearest' or 'bilinear', got {mode!r}")
+    if align_corners and mode == "nearest":
+        raise ArgumentError("align_corners: expected False with mode='nearest', got True")
+    n, c, *image = x.shape
+    if 0 in image:
+        raise ShapeError(f"x: expected a height and width of at least 1, got {image[0]} x {image[1]}")
+    (oh, scale_h), (ow, scale_w) = _sizes_and_scales(image, size, scale_factor)
+
+    y = arguments.output(out, (n, c, oh, ow), x, channels_last)
+    if mode == "nearest":
+        _core.resize2d(x, y, "nearest", "pytorch_asymmetric", "floor", scale_h, scale_w)
+    else:
+        coordinates = "align_corners" if align_corners else "half_pixel"
+        _core.resize2d(x, y, "linear", coordinates, "floor", scale_h, scale_w)
+    return arguments.physical(y, channels_last) if out is None else out
+
+
+def _sizes_and_scales(image: Sequence[int], size: Any, scale_factor: Any) -> list[tuple[int, float]]:
+    """Return each axis's output size, and its scale (output / input) for the coordinates."""
+    if (size is None) == (scale_factor is None):
+        raise ArgumentError(f"size: expected either it or scale_factor, got {size!r} and {scale_factor!r}")
+    if size is not None:
+        return [(out, out / n) for n, out in zip(image, arguments.pair("size", size, 1), strict=True)]
+    result = []
+    for n, scale in zip(image, _scales(scale_factor), strict=True):
+        out = math.floor(n * scale)
+        if not 1 <= out < 2**31:
+            raise ArgumentError(
+                f"scale_factor: expected a result of at least 1 pixel (below 2**31), got {out}"
+            )
+        # torch's nearest takes the sizes' ratio where it is exactly 1 or 2.
+        result.append((out, out / n if out in (n, 2 * n) else scale))
+    return result
+
+
+def _scales(scale_factor: Any) -> tuple[float, float]:
+    values = scale_factor if isinstance(scale_factor, Sequence | np.ndarray) else (scale_factor, scale_factor)
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        values = (values, values)
+    if isinstance(values, str) or len(values) != 2:
+        raise ArgumentError(f"scale_factor: expected a number or 2 of them, got {scale_factor!r}")
+    h, w = (arguments.number("scale_factor", value) for value in values)
+    if not (0 < h < math.inf and 0 < w < math.inf):
+        raise ArgumentError(f"scale_factor: expected numbers above 0, got {scale_factor!r}")
+    return h, w
