@@ -1,0 +1,59 @@
+"""The only places that read foreign files: models to graphs, weights to arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastconv.errors import ModelError
+from fastconv.graph.model import Model
+from fastconv.importers import onnx
+
+__all__ = ["load"]
+
+
+def load(source: str | os.PathLike[str] | bytes | Any, *, passes: str | Sequence[str] = "default") -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    source : path, bytes or onnx.ModelProto
+        An ONNX model: a ``.onnx`` file, its contents, or the message itself.
+    passes : str or sequence of str
+        As for :class:`Model`.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        Where the file is not a valid model. Files that hold weights alone (``.pth``, ``.safetensors``,
+        ``.npz``) are for the functions of :mod:`fastconv.models`.
+    UnsupportedOpError
+        Where the model holds an operator that does not run.
+
+    Examples
+    --------
+    >>> import numpy as np, onnx.parser
+    >>> text = '<ir_version: 8, opset_import: ["": 13]> net (float[N, 3] x) => (float[N, 3] y) {y = Relu(x)}'
+    >>> model = load(onnx.parser.parse_model(text))
+    >>> model(np.array([[-1, 0, 2]], np.float32))
+    array([[0., 0., 2.]], dtype=float32)
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
+            raise ModelError(
+                f"{path}: expected a model with its graph (.onnx), got a file of weights;"
+                " pass it to a function of fastconv.models, as in fastconv.models.resnet50(weights)"
+            )
+        if path.suffix.lower() != ".onnx":
+            raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
+        return Model(onnx.from_file(path), passes=passes)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return Model(onnx.from_bytes(bytes(source)), passes=passes)
+    return Model(onnx.from_proto(source), passes=passes)

@@ -1,0 +1,200 @@
+"""Importer of ONNX: a ModelProto to a graph. The only file that imports ``onnx``, and only when used.
+
+``onnx.checker`` is not a gate (it accepts files that crash runtimes), so what is relied upon is checked
+here: sizes of tensors against their data, names that exist before they are read, one writer for each name.
+What operators need besides is checked where they are lowered.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.errors import DTypeError, ModelError, UnsupportedOpError
+from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
+
+Array = npt.NDArray[Any]
+
+MAX_ELEMENTS = 1 << 33  # of one tensor
+
+
+def from_file(path: Path) -> Graph:
+    """Read a ``.onnx`` file; ModelError where it cannot be read or is not one."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: expected a readable file, got {error.strerror or error}") from error
+    return from_bytes(data, source=str(path))
+
+
+def from_bytes(data: bytes, source: str = "model") -> Graph:
+    """Read the contents of a ``.onnx`` file; ``source`` starts the message where they are not."""
+    onnx = _import_onnx()
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except Exception as error:  # protobuf's DecodeError; protobuf is onnx's dependency, not ours
+        raise ModelError(
+            f"{source}: expected an ONNX model, got {len(data)} bytes that do not parse"
+        ) from error
+    return from_proto(proto, source)
+
+
+def from_proto(proto: Any, source: str = "model") -> Graph:
+    """Turn a ModelProto into a graph; the message is not kept."""
+    onnx = _import_onnx()
+    if not isinstance(proto, onnx.ModelProto):
+        raise DTypeError(f"source: expected a path, bytes or an onnx.ModelProto, got {type(proto).__name__}")
+    opsets = {_domain(o.domain): o.version for o in proto.opset_import}
+    if not proto.HasField("graph") or not opsets or not proto.graph.output:
+        raise ModelError(
+            f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
+        )
+    if proto.functions:
+        raise UnsupportedOpError(
+            f"{source}: expected operators, got the local function {proto.functions[0].name!r}"
+        )
+    graph = proto.graph
+    if graph.sparse_initializer:
+        raise ModelError(f"{source}: expected dense initializers, got a sparse one")
+    constants = {t.name: _array(onnx, t, f"initializer {t.name!r}") for t in graph.initializer}
+    inputs = tuple(_info(onnx, v, "input") for v in graph.input if v.name not in constants)
+    outputs = tuple(_info(onnx, v, "output") for v in graph.output)
+    nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
+    _check_names(nodes, [*constants, *(i.name for i in inputs)], [o.name for o in outputs])
+    return Graph(graph.name or source, nodes, inputs, outputs, constants)
+
+
+def _import_onnx() -> ModuleType:
+    try:
+        import onnx
+    except ImportError as error:
+        raise ModelError(
+            'reading ONNX models needs the onnx package, which is not installed: pip install "fastconv[onnx]"'
+        ) from error
+    module: ModuleType = onnx
+    return module
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
+
+
+def _check_names(nodes: Iterable[Node], given: list[str], outputs: list[str]) -> None:
+    known = set(given)
+    if len(known) != len(given):
+        twice = next(n for n in given if given.count(n) > 1)
+        raise ModelError(f"input {twice!r}: expected one definition, got several")
+    for node in nodes:
+        for name in node.inputs:
+            if name and name not in known:
+                raise ModelError(
+                    f"node {node.name!r} ({node.op}): expected its inputs to be known before it, got {name!r}"
+                )
+        for name in filter(None, node.outputs):
+            if name in known:
+                raise ModelError(
+                    f"node {node.name!r} ({node.op}): expected a new output name, got {name!r} again"
+                )
+            known.add(name)
+    for name in outputs:
+        if name not in known:
+            raise ModelError(
+                f"output {name!r}: expected a value of the graph, got a name that nothing writes"
+            )
+
+
+def _node(onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int]) -> Node:
+    name, domain = proto.name or f"{proto.op_type}_{index}", _domain(proto.domain)
+    if not proto.output or not proto.output[0]:
+        raise ModelError(f"node {name!r} ({proto.op_type}): expected an output, got none")
+    if domain not in opsets:
+        raise ModelError(
+            f"node {name!r} ({proto.op_type}): expected a domain among {sorted(opsets)}, got {domain!r}"
+        )
+    attrs = {
+        a.name: _attribute(onnx, a, f"node {name!r} ({proto.op_type}): attribute {a.name}")
+        for a in proto.attribute
+    }
+    return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs, opsets[domain], domain)
+
+
+def _attribute(onnx: ModuleType, proto: Any, where: str) -> Any:
+    kinds = onnx.AttributeProto
+    if proto.type == kinds.INT:
+        return proto.i
+    if proto.type == kinds.FLOAT:
+        return proto.f
+    if proto.type == kinds.STRING:
+        return proto.s.decode("utf-8", "replace")
+    if proto.type == kinds.INTS:
+        return list(proto.ints)
+    if proto.type == kinds.FLOATS:
+        return list(proto.floats)
+    if proto.type == kinds.STRINGS:
+        return [s.decode("utf-8", "replace") for s in proto.strings]
+    if proto.type == kinds.TENSOR:
+        return _array(onnx, proto.t, where)
+    raise UnsupportedOpError(
+        f"{where}: expected numbers, strings or a tensor, got {kinds.AttributeType.Name(proto.type)}"
+    )
+
+
+def _info(onnx: ModuleType, proto: Any, kind: str) -> TensorInfo:
+    if not proto.type.HasField("tensor_type"):
+        raise ModelError(
+            f"{kind} {proto.name!r}: expected a tensor, got {proto.type.WhichOneof('value') or 'no type'}"
+        )
+    tensor = proto.type.tensor_type
+    dtype = _dtype(onnx, tensor.elem_type, f"{kind} {proto.name!r}")
+    if kind == "input" and not tensor.HasField("shape"):
+        raise ModelError(f"input {proto.name!r}: expected a shape (of any dimensions), got none")
+    return TensorInfo(proto.name, tuple(_dim(d, f"{kind} {proto.name!r}") for d in tensor.shape.dim), dtype)
+
+
+def _dim(proto: Any, where: str) -> Dim:
+    if not proto.HasField("dim_value"):
+        return proto.dim_param or None
+    if not 0 <= proto.dim_value < 1 << 31:
+        raise ModelError(f"{where}: expected dimensions from 0 to 2**31 - 1, got {proto.dim_value}")
+    return int(proto.dim_value) or None  # exporters write 0 for "any"
+
+
+def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
+    try:
+        dtype: np.dtype[Any] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
+    except KeyError:
+        raise ModelError(f"{where}: expected a known element type, got {number}") from None
+    return dtype
+
+
+def _array(onnx: ModuleType, proto: Any, where: str) -> Array:
+    """Return a tensor's data, after its dimensions, element type and length are known to agree."""
+    if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
+        raise ModelError(f"{where}: expected data inside the file, got external data, which is not supported")
+    dims = tuple(proto.dims)
+    size = math.prod(dims)
+    if any(n < 0 for n in dims) or size > MAX_ELEMENTS:
+        raise ModelError(f"{where}: expected dimensions of at most {MAX_ELEMENTS} elements, got {list(dims)}")
+    if proto.data_type == onnx.TensorProto.STRING:
+        raise UnsupportedOpError(f"{where}: expected numbers, got strings")
+    dtype = _dtype(onnx, proto.data_type, where)
+    if proto.HasField("raw_data"):
+        if len(proto.raw_data) != size * dtype.itemsize:
+            raise ModelError(
+                f"{where}: expected {size * dtype.itemsize} bytes for shape {list(dims)} of {dtype},"
+                f" got {len(proto.raw_data)}"
+            )
+        array = np.frombuffer(proto.raw_data, dtype.newbyteorder("<")).reshape(dims)
+        return array if sys.byteorder == "little" else array.astype(dtype)
+    try:
+        return np.asarray(onnx.numpy_helper.to_array(proto))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{where}: expected {size} elements for shape {list(dims)}, got: {error}") from error

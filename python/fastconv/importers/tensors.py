@@ -1,0 +1,97 @@
+"""Importers: what every reader of weight files returns, tensors described now and loaded when asked for.
+
+The readers (torch, safetensors, npz) check a file's structure once and list one :class:`Tensor` per array;
+its ``load`` is a view into the file, or inflates one member. :class:`Weights` is the mapping that the model
+definitions see: floating-point values arrive as float32, every array C-contiguous and aligned.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.errors import ModelError
+
+Array = npt.NDArray[Any]
+DType = np.dtype[Any]
+FileData = bytes | mmap.mmap
+
+#: numpy has no bfloat16: a one-field record marks its 16 bits until :func:`to_native` widens them.
+BF16: DType = np.dtype([("bf16", "<u2")])
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One array of a weight file: its shape, the dtype it is stored in, and how to load it."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+    load: Callable[[], Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array in memory (16-bit floats double on loading)."""
+        return math.prod(self.shape) * max(self.dtype.itemsize, 4)
+
+
+class Weights(Mapping[str, Array]):
+    """Arrays by name, each loaded when it is asked for; ``shapes`` tells their shapes without loading."""
+
+    def __init__(self, source: str, tensors: Mapping[str, Tensor]) -> None:
+        self.source = source
+        self._tensors = dict(tensors)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every array, by name."""
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    def __getitem__(self, name: str) -> Array:
+        tensor = self._tensors[name]
+        try:
+            return to_native(tensor.load())
+        except (ValueError, ArithmeticError, MemoryError, zlib.error) as error:
+            raise ModelError(f"{name}: cannot be read from {self.source}: {error}") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __repr__(self) -> str:
+        return f"Weights({self.source!r}, {len(self)} arrays)"
+
+
+def view(
+    buffer: bytes | bytearray | memoryview,
+    shape: tuple[int, ...],
+    dtype: DType,
+    offset: int = 0,
+    strides: tuple[int, ...] | None = None,
+) -> Array:
+    """Return an array over ``buffer``; numpy refuses one that would reach outside it."""
+    return np.ndarray(shape, dtype, buffer, offset, strides)
+
+
+def check_dtype(name: str, dtype: DType) -> None:
+    """Raise ModelError unless an array of ``dtype`` can be a weight: real numbers of at most 64 bits."""
+    if dtype != BF16 and (dtype.kind not in "fiub" or dtype.itemsize > 8):
+        raise ModelError(f"{name}: expected real numbers of at most 64 bits, got dtype {dtype}")
+
+
+def to_native(array: Array) -> Array:
+    """Return ``array`` C-contiguous, aligned, in native byte order; floating-point values as float32."""
+    if array.dtype == BF16:
+        bits = np.require(array["bf16"], np.uint32, ["C", "A"])
+        return np.asarray(bits << np.uint32(16)).view(np.float32)
+    dtype = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    with np.errstate(over="raise", under="ignore"):  # a float64 too large for float32 is an error, not inf
+        return np.require(array, dtype, ["C", "A"])

@@ -1,0 +1,144 @@
+"""Importers: :func:`read_weights`, the one entry for files that hold arrays by name.
+
+Called by every model definition. Tells ``.pth``, ``.safetensors`` and ``.npz`` apart by content, never by
+suffix, maps a path into memory, turns whatever a reader trips over into a ModelError that names the file, and
+holds the sizes that a file declares against a budget before any array is made.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv.errors import DTypeError, ModelError
+from fastconv.importers.npz import open_zip, read_npz
+from fastconv.importers.safetensors import read_safetensors
+from fastconv.importers.tensors import FileData, Tensor, Weights, check_dtype
+from fastconv.importers.torch import read_torch
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, Any]
+
+_FORMATS = "a PyTorch .pth, a .safetensors or a .npz file"
+_MALFORMED = (  # what the standard library raises over damaged data
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    NotImplementedError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def read_weights(source: Source, *, max_bytes: int | None = None) -> Weights:
+    """Read arrays by name from a weight file, or take them from a mapping.
+
+    The format is told by the content. Floating-point arrays (float16, bfloat16, float64) arrive as float32,
+    others as they are stored; a ``module.`` before every name is dropped. A path is mapped into memory and
+    its arrays are loaded when they are asked for.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or a mapping from names to arrays (or to what numpy can convert, such as
+        torch tensors).
+    max_bytes
+        Limit on the bytes that all arrays together take in memory; by default 64 times the size of the file
+        and at least 256 MiB, which stops archives that inflate, or overlap, to much more than they are.
+
+    Returns
+    -------
+    Weights
+        A mapping from name to array, which also tells the ``shapes`` without loading anything.
+
+    Raises
+    ------
+    ModelError
+        If the file is of no known format, malformed, truncated, or asks for more than ``max_bytes``; if its
+        pickle names anything that a state dict does not need. Nothing in a file is ever executed.
+    DTypeError
+        If ``source`` is none of the types above.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> np.savez(file, weight=np.ones((2, 3), np.float16))
+    >>> read_weights(file.getvalue())["weight"].dtype
+    dtype('float32')
+    """
+    if isinstance(source, Weights):
+        return source
+    if isinstance(source, Mapping):
+        tensors = {name: _in_memory(name, value) for name, value in source.items()}
+        return Weights("the mapping", _strip_prefix(tensors))
+    name, data = _open(source)
+    try:
+        tensors = _strip_prefix(_reader(data)(data))
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+    except _MALFORMED as error:
+        raise ModelError(f"{name}: malformed or truncated: {error}") from error
+    budget = max(64 * len(data), 256 << 20) if max_bytes is None else max_bytes
+    needed = sum(tensor.nbytes for tensor in tensors.values())
+    if needed > budget:
+        raise ModelError(
+            f"{name}: expected arrays of at most max_bytes = {budget} bytes, "
+            f"a file of {len(data)} bytes asks for {needed}"
+        )
+    return Weights(name, tensors)
+
+
+def _open(source: object) -> tuple[str, FileData]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "the weights", bytes(source)
+    if not isinstance(source, str | os.PathLike):
+        raise DTypeError(f"source: expected a path, bytes or a mapping, got {type(source).__name__}")
+    path = Path(source)
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ModelError(f"{path}: the file is empty, expected {_FORMATS}")
+        return str(path), mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _reader(data: FileData) -> Callable[[FileData], dict[str, Tensor]]:
+    """Choose the reader by the first bytes of the content."""
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data):  # first: the length may be any
+        return read_safetensors
+    if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        with open_zip(data) as archive:
+            is_torch = any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
+        return read_torch if is_torch else read_npz
+    if data[:1] == b"\x80":  # the PROTO opcode of a pickle
+        return read_torch
+    raise ModelError(f"expected {_FORMATS}, got a file that starts with {bytes(data[:8])!r}")
+
+
+def _in_memory(name: object, value: Any) -> Tensor:
+    if not isinstance(name, str):
+        raise ModelError(f"expected strings as names of weights, got {type(name).__name__}")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{name}: cannot be converted to a numpy array: {error}") from error
+    check_dtype(name, array.dtype)
+    return Tensor(array.shape, array.dtype, partial(np.asarray, array))
+
+
+def _strip_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the ``module.`` that torch's DataParallel puts before every name."""
+    if not all(name.startswith("module.") for name in tensors):
+        return tensors
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
