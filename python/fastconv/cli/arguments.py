@@ -1,0 +1,41 @@
+"""Types of arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def names(text: str) -> list[str]:
+    """Read a list of names.
+
+    >>> names("torch,ort")
+    ['torch', 'ort']
+    """
+    return [name for name in text.split(",") if name]
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def positive_ints(text: str) -> list[int]:
+    """Read whole numbers of at least 1.
+
+    >>> positive_ints("1,2")
+    [1, 2]
+    """
+    return [positive_int(part) for part in text.split(",")]
+
+
+def positive_float(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value

@@ -1,0 +1,114 @@
+"""``fastconv classify``: what is in the images, and how long the network took to say so."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastconv.cli import arguments, labels, output
+from fastconv.errors import ArgumentError, ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from fastconv.graph.model import Model
+
+    Preprocess = Callable[[Path], npt.NDArray[np.float32]]
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+def add(commands: Any) -> None:
+    """Add the command's arguments."""
+    parser = commands.add_parser("classify", help="classify images", description=__doc__)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, metavar="FILE",
+        help="an .onnx file, or .pth, .safetensors or .npz weights of an architecture of fastconv.models, "
+        f"which is found by the weights' names (default: {DEFAULT_MODEL} with its ImageNet weights)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--topk", type=arguments.positive_int, default=5, metavar="K", help="classes (default: 5)"
+    )
+    output.add_json_flag(parser)
+    parser.set_defaults(run=run)
+
+
+def open_classifier(name: str) -> tuple[Model, Preprocess]:
+    """Return a model and what makes its input of an image file.
+
+    Parameters
+    ----------
+    name : str
+        ``"efficientnet_lite0"``, or a path as of ``--model``.
+    """
+    from fastconv.importers.weights import read_weights
+    from fastconv.models import MODELS, efficientnet_lite0, efficientnet_lite0_weights
+
+    if name == DEFAULT_MODEL:
+        return efficientnet_lite0(efficientnet_lite0_weights()), efficientnet_lite0.preprocess
+    if not Path(name).is_file():
+        raise ArgumentError(f"--model: expected a file or {DEFAULT_MODEL!r}, got {name!r}")
+    if Path(name).suffix == ".onnx":
+        return _open_onnx(name)
+    weights = read_weights(name)
+    keys = {key for key in weights.shapes if not key.endswith("num_batches_tracked")}
+    for architecture in MODELS.values():
+        if architecture.define(weights.shapes, None).shapes.keys() == keys:
+            return architecture(weights), architecture.preprocess
+    raise ModelError(f"{name}: expected the weights of one of {', '.join(MODELS)}, got other names of arrays")
+
+
+def _open_onnx(name: str) -> tuple[Model, Preprocess]:
+    """Open an ONNX classifier, which does not say how it was trained: as on ImageNet, is assumed."""
+    import fastconv
+    from fastconv.models import preprocess
+
+    model = fastconv.load(name)
+    shape = model.inputs[0].shape
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        raise ModelError(f"{name}: expected an RGB image (n, 3, h, w) or (n, h, w, 3) as input, got {shape}")
+    channels_last = shape[1] != 3
+    size = shape[2] if isinstance(shape[2], int) else 224
+
+    def prepare(path: Path) -> npt.NDArray[np.float32]:
+        x = preprocess(path, size)
+        return x.transpose(0, 2, 3, 1) if channels_last else x
+
+    return model, prepare
+
+
+def classify(model: Model, x: npt.NDArray[np.float32], topk: int, seconds: float = 0.1) -> dict[str, Any]:
+    """Return the best classes of one image and the best time of a run."""
+    from fastconv.bench.timing import time_calls
+
+    y = model(x)
+    return {
+        "milliseconds": 1e3 * time_calls(lambda: model(x), seconds).min,
+        "top": labels.top_classes(y.reshape(-1), topk),
+    }
+
+
+def describe(title: str, found: dict[str, Any]) -> None:
+    """Print what was found in one image."""
+    output.line(f"{title}  ({found['milliseconds']:.1f} ms)")
+    for entry in found["top"]:
+        output.line(f"  {entry['probability']:6.1%}  {entry['name']}  [{entry['index']}]")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify and print."""
+    model, prepare = open_classifier(args.model)
+    found = [
+        {"image": str(path)} | classify(model, prepare(path), args.topk)
+        for path in output.track(args.images, "classifying")
+    ]
+    if args.json:
+        output.dump({"model": args.model, "images": found})
+        return 0
+    for entry in found:
+        describe(entry["image"], entry)
+    return 0

@@ -1,0 +1,39 @@
+"""``fastconv info``: processor, tiers, caches, threads, build, and with ``--peak`` the FMA peak."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from fastconv.cli import output
+
+
+def add(commands: Any) -> None:
+    """Add the command's arguments."""
+    parser = commands.add_parser(
+        "info", help="show processor, tiers, caches, threads, build", description=__doc__
+    )
+    parser.add_argument("--peak", action="store_true", help="measure the fp32 FMA peak too")
+    output.add_json_flag(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the configuration."""
+    import fastconv
+
+    config = fastconv.show_config("dict")
+    peak = None
+    if args.peak:
+        from fastconv.roofline import machine_peak
+
+        peak = machine_peak()
+    if args.json:
+        output.dump(config | ({"peak": asdict(peak)} if peak else {}))
+        return 0
+    fastconv.show_config()
+    if peak:
+        threads = f"{peak.threads} thread{'s' if peak.threads > 1 else ''}"
+        output.line(f"{'peak:':10}{peak.gflops:.1f} GFLOP/s ({peak.tier}, {threads})")
+    return 0

@@ -1,0 +1,88 @@
+"""``fastconv run``: run a model on arrays from .npy files and save, or describe, what comes out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastconv.cli import arguments, output
+from fastconv.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def add(commands: Any) -> None:
+    """Add the command's arguments."""
+    parser = commands.add_parser("run", help="run an ONNX model on .npy arrays", description=__doc__)
+    parser.add_argument("model", metavar="MODEL", help="an .onnx file")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.npy",
+        help="one for each input of the model",
+    )
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="save each output as DIR/NAME.npy")
+    parser.add_argument(
+        "--seconds", type=arguments.positive_float, default=0.3, help="how long to time it (default: 0.3)"
+    )
+    output.add_json_flag(parser)
+    parser.set_defaults(run=run, extra="onnx")
+
+
+def read_inputs(arguments: list[str]) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of ``NAME=FILE.npy`` arguments."""
+    import numpy as np
+
+    feeds = {}
+    for argument in arguments:
+        name, equals, file = argument.partition("=")
+        if not (name and equals and file):
+            raise ArgumentError(f"--input: expected NAME=FILE.npy, got {argument!r}")
+        try:
+            feeds[name] = np.load(file, allow_pickle=False)
+        except ValueError as error:  # not a .npy file, or one that holds objects
+            raise ArgumentError(f"--input {name}: expected an array in {file}: {error}") from None
+    return feeds
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the model once."""
+    import numpy as np
+
+    import fastconv
+    from fastconv.bench.timing import time_calls
+
+    if args.output_dir is not None and not args.output_dir.is_dir():
+        raise ArgumentError(f"--output-dir: expected a directory, got {str(args.output_dir)!r}")
+    feeds = read_inputs(args.input)
+    model = fastconv.load(args.model)
+    results = dict(zip((o.name for o in model.outputs), model.run(None, feeds), strict=True))
+    milliseconds = 1e3 * time_calls(lambda: model.run(None, feeds), args.seconds).min
+
+    described = []
+    for name, y in results.items():
+        entry: dict[str, Any] = {"name": name, "shape": list(y.shape), "dtype": str(y.dtype)}
+        if y.size:
+            entry |= {"min": float(y.min()), "max": float(y.max()), "mean": float(y.mean())}
+        if args.output_dir is not None:
+            file = args.output_dir / f"{name.replace('/', '_')}.npy"
+            np.save(file, y)
+            entry["file"] = str(file)
+        described.append(entry)
+    if args.json:
+        output.dump({"model": args.model, "milliseconds": milliseconds, "outputs": described})
+        return 0
+    output.line(f"{args.model}: {milliseconds:.2f} ms")
+    for entry in described:
+        shape = "x".join(map(str, entry["shape"])) or "scalar"
+        values = (
+            f"min {entry['min']:.6g}  max {entry['max']:.6g}  mean {entry['mean']:.6g}"
+            if "min" in entry
+            else ""
+        )
+        saved = f"  -> {entry['file']}" if "file" in entry else ""
+        output.line(f"  {entry['name']}  {shape} {entry['dtype']}  {values}{saved}")
+    return 0
