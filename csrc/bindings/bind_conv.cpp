@@ -1,4 +1,5 @@
-// L6 bindings: _core.Conv, hop two of conv2d: from arrays to pointers, strides and the output, without the GIL.
+// L6 bindings: _core.Conv, hop two of conv2d: from arrays to pointers, strides and the output,
+// without the GIL.
 #include <pybind11/stl.h>
 
 #include <array>
@@ -20,11 +21,13 @@ namespace {
 using Sizes = std::vector<dim_t>;
 
 void spread(const char* name, const Sizes& values, int spatial, dim_t* out) {
-  FC_CHECK(static_cast<int>(values.size()) == spatial, ArgumentError, name, ": expected ", spatial, " integers, got ", values.size());
+  FC_CHECK(static_cast<int>(values.size()) == spatial, ArgumentError, name, ": expected ", spatial,
+           " integers, got ", values.size());
   for (int i = 0; i < spatial; ++i) out[kMaxSpatial - spatial + i] = values[static_cast<size_t>(i)];
 }
 
-// A Conv with the plan of its last shapes and a workspace, so that repeated calls plan and allocate nothing.
+// A Conv with the plan of its last shapes and a workspace, so that repeated calls plan and allocate
+// nothing.
 class BoundCache {
  public:
   explicit BoundCache(Conv conv) : conv_(std::move(conv)) {}
@@ -78,13 +81,18 @@ const Conv& conv_of(const py::object& conv) { return conv.cast<const BoundCache&
 
 void bind_conv(py::module_& m) {
   py::class_<BoundCache>(m, "Conv")
-      .def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial, const Sizes& stride, const Sizes& padding_lo,
-                       const Sizes& padding_hi, const Sizes& dilation, dim_t groups, const std::string& auto_pad, bool transposed,
-                       const Sizes& output_padding, const std::string& act, float alpha, float beta, const std::string& algorithm) {
-             FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError, "spatial: expected 0 to 3, got ", spatial);
+      .def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
+                       const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
+                       const Sizes& dilation, dim_t groups, const std::string& auto_pad,
+                       bool transposed, const Sizes& output_padding, const std::string& act,
+                       float alpha, float beta, const std::string& algorithm) {
+             FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError,
+                      "spatial: expected 0 to 3, got ", spatial);
              const View weights = input_view("w", w);
-             FC_CHECK(weights.rank == spatial + 2, ShapeError, "w: expected ", spatial + 2, " dimensions, got ", weights.rank);
-             FC_CHECK(w.flags() & py::array::c_style, ArgumentError, "w: expected a C-contiguous array");
+             FC_CHECK(weights.rank == spatial + 2, ShapeError, "w: expected ", spatial + 2,
+                      " dimensions, got ", weights.rank);
+             FC_CHECK(w.flags() & py::array::c_style, ArgumentError,
+                      "w: expected a C-contiguous array");
              ConvParams p;
              p.spatial = spatial;
              p.transposed = transposed;
@@ -93,7 +101,8 @@ void bind_conv(py::module_& m) {
              FC_CHECK(groups >= 1, ArgumentError, "groups: expected at least 1, got ", groups);
              p.oc = transposed ? weights.shape[1] * groups : weights.shape[0];
              p.ic = transposed ? weights.shape[0] : weights.shape[1] * groups;
-             for (int i = 0; i < spatial; ++i) p.kernel[kMaxSpatial - spatial + i] = weights.shape[2 + i];
+             for (int i = 0; i < spatial; ++i)
+               p.kernel[kMaxSpatial - spatial + i] = weights.shape[2 + i];
              spread("stride", stride, spatial, p.stride);
              spread("padding", padding_lo, spatial, p.pad_lo);
              spread("padding", padding_hi, spatial, p.pad_hi);
@@ -103,28 +112,34 @@ void bind_conv(py::module_& m) {
              std::vector<float> dense_bias;
              if (bias) {
                const View b = input_view("bias", *bias);
-               FC_CHECK(b.rank == 1 && b.shape[0] == p.oc, ShapeError, "bias: expected shape (", p.oc, ",), got ", shape_string(b));
+               FC_CHECK(b.rank == 1 && b.shape[0] == p.oc, ShapeError, "bias: expected shape (",
+                        p.oc, ",), got ", shape_string(b));
                for (dim_t i = 0; i < p.oc; ++i) dense_bias.push_back(b.data[i * b.stride[0]]);
              }
              const Activation activation = activation_named(act, alpha, beta);
              const GilRelease unlocked;
-             return std::make_unique<BoundCache>(Conv(p, weights.data, bias ? dense_bias.data() : nullptr, activation, algorithm));
+             return std::make_unique<BoundCache>(
+                 Conv(p, weights.data, bias ? dense_bias.data() : nullptr, activation, algorithm));
            }),
-           py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"), py::arg("padding_lo"),
-           py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"), py::arg("auto_pad"), py::arg("transposed"),
-           py::arg("output_padding"), py::arg("act"), py::arg("alpha"), py::arg("beta"), py::arg("algorithm"))
+           py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
+           py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
+           py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
+           py::arg("alpha"), py::arg("beta"), py::arg("algorithm"))
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
-             const ConvShape s = self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data());
+             const ConvShape s =
+                 self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data());
              py::tuple out(x_shape.size());
              out[0] = s.n;
              out[1] = s.oc;
-             for (size_t i = 2; i < x_shape.size(); ++i) out[i] = s.out[kMaxSpatial - x_shape.size() + i];
+             for (size_t i = 2; i < x_shape.size(); ++i)
+               out[i] = s.out[kMaxSpatial - x_shape.size() + i];
              return out;
            })
       .def(
           "run",
-          [](BoundCache& self, const py::array& x, const py::array& y, const std::optional<py::array>& residual) {
+          [](BoundCache& self, const py::array& x, const py::array& y,
+             const std::optional<py::array>& residual) {
             const View in = input_view("x", x), out = output_view("out", y);
             const ConvShape s = self.conv().shape(in.rank, in.shape);
             View expected = out;
@@ -135,7 +150,8 @@ void bind_conv(py::module_& m) {
             const auto check = [&](const char* name, const View& v) {
               bool equal = v.rank == expected.rank;
               for (int i = 0; equal && i < v.rank; ++i) equal = v.shape[i] == expected.shape[i];
-              FC_CHECK(equal, ShapeError, name, ": expected shape ", shape_string(expected), ", got ", shape_string(v));
+              FC_CHECK(equal, ShapeError, name, ": expected shape ", shape_string(expected),
+                       ", got ", shape_string(v));
             };
             check("out", out);
             View added;
@@ -148,8 +164,10 @@ void bind_conv(py::module_& m) {
             self.run(in, residual ? &added : nullptr, out);
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
-      .def_property_readonly("algorithm", [](const BoundCache& self) { return self.conv().algorithm(); })
-      .def_property_readonly("packed_bytes", [](const BoundCache& self) { return self.conv().packed_bytes(); })
+      .def_property_readonly("algorithm",
+                             [](const BoundCache& self) { return self.conv().algorithm(); })
+      .def_property_readonly("packed_bytes",
+                             [](const BoundCache& self) { return self.conv().packed_bytes(); })
       .def("explain", [](const BoundCache& self) {
         py::dict rejected;
         for (const AlgoVerdict& v : self.conv().verdicts())

@@ -14,31 +14,36 @@ namespace fastconv {
 void bind_gemm(py::module_& m) {
   m.def(
       "gemm",
-      [](const py::array& a, const py::array& b, const std::optional<py::array>& c, const py::array& out, float alpha, float beta,
-         const std::optional<py::array>& bias, const std::string& act, float act_alpha, float act_beta) {
+      [](const py::array& a, const py::array& b, const std::optional<py::array>& c,
+         const py::array& out, float alpha, float beta, const std::optional<py::array>& bias,
+         const std::string& act, float act_alpha, float act_beta) {
         const View av = input_view("a", a), bv = input_view("b", b), ov = output_view("out", out);
         FC_CHECK(av.rank == 2, ShapeError, "a: expected 2 dimensions, got ", av.rank);
         FC_CHECK(bv.rank == 2, ShapeError, "b: expected 2 dimensions, got ", bv.rank);
-        FC_CHECK(av.shape[1] == bv.shape[0], ShapeError, "b: expected ", av.shape[1], " rows (K of a), got ", bv.shape[0]);
-        FC_CHECK(ov.rank == 2 && ov.shape[0] == av.shape[0] && ov.shape[1] == bv.shape[1], ShapeError, "out: expected shape (",
-                 av.shape[0], ", ", bv.shape[1], "), got ", shape_string(ov));
+        FC_CHECK(av.shape[1] == bv.shape[0], ShapeError, "b: expected ", av.shape[1],
+                 " rows (K of a), got ", bv.shape[0]);
+        FC_CHECK(ov.rank == 2 && ov.shape[0] == av.shape[0] && ov.shape[1] == bv.shape[1],
+                 ShapeError, "out: expected shape (", av.shape[0], ", ", bv.shape[1], "), got ",
+                 shape_string(ov));
         View cv, biasv;
         if (c) {
           cv = input_view("c", *c);
-          FC_CHECK(cv.rank == 2 && cv.shape[0] == ov.shape[0] && cv.shape[1] == ov.shape[1], ShapeError, "c: expected shape ",
-                   shape_string(ov), ", got ", shape_string(cv));
+          FC_CHECK(cv.rank == 2 && cv.shape[0] == ov.shape[0] && cv.shape[1] == ov.shape[1],
+                   ShapeError, "c: expected shape ", shape_string(ov), ", got ", shape_string(cv));
         }
         if (bias) {
           biasv = input_view("bias", *bias);
-          FC_CHECK(biasv.rank == 1 && biasv.shape[0] == ov.shape[1] && (biasv.stride[0] == 1 || biasv.shape[0] <= 1), ShapeError,
-                   "bias: expected a contiguous array of shape (", ov.shape[1], ",), got ", shape_string(biasv));
+          FC_CHECK(biasv.rank == 1 && biasv.shape[0] == ov.shape[1] &&
+                       (biasv.stride[0] == 1 || biasv.shape[0] <= 1),
+                   ShapeError, "bias: expected a contiguous array of shape (", ov.shape[1],
+                   ",), got ", shape_string(biasv));
         }
         const Activation activation = activation_named(act, act_alpha, act_beta);
         const GilRelease unlocked;
         gemm(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.data : nullptr, activation);
       },
-      py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"), py::arg("bias"), py::arg("act"),
-      py::arg("act_alpha"), py::arg("act_beta"));
+      py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"),
+      py::arg("bias"), py::arg("act"), py::arg("act_alpha"), py::arg("act_beta"));
 }
 
 }  // namespace fastconv

@@ -26,8 +26,8 @@ int index_of(const char* argument, const std::string& name,
 
 Activation activation_named(const std::string& act, float alpha, float beta) {
   static constexpr std::array<std::string_view, 14> kNames = {
-      "none",      "clamp", "leaky_relu", "sigmoid", "silu", "hardsigmoid", "hardswish",
-      "gelu",      "tanh",  "elu",        "exp",     "sqrt", "abs",         "neg"};
+      "none", "clamp", "leaky_relu", "sigmoid", "silu", "hardsigmoid", "hardswish",
+      "gelu", "tanh",  "elu",        "exp",     "sqrt", "abs",         "neg"};
   return {static_cast<Act>(index_of("act", act, kNames)), alpha, beta};
 }
 

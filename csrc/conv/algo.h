@@ -1,6 +1,6 @@
-// L4 conv: what an algorithm is. algo_list.cpp orders them; the first whose reject() has no reason is taken. To add one:
-// algo_<name>.cpp with an `extern const Algo algo_<name>` and a row in algo_list.cpp; tests and bench then run it on
-// every shape that it accepts.
+// L4 conv: what an algorithm is. algo_list.cpp orders them; the first whose reject() has no reason
+// is taken. To add one: algo_<name>.cpp with an `extern const Algo algo_<name>` and a row in
+// algo_list.cpp; tests and bench then run it on every shape that it accepts.
 #pragma once
 #include <memory>
 #include <string>
@@ -10,11 +10,13 @@
 
 namespace fastconv {
 
-// Weights in the order that an algorithm wants, independent of the input's size; shared by every BoundConv made from it.
+// Weights in the order that an algorithm wants, independent of the input's size; shared by every
+// BoundConv made from it.
 class PackedConv : public std::enable_shared_from_this<PackedConv> {
  public:
   virtual ~PackedConv() = default;
-  virtual std::unique_ptr<const BoundConv> bind(const ConvShape& shape, const View& x, const View& y, const View* residual) const = 0;
+  virtual std::unique_ptr<const BoundConv> bind(const ConvShape& shape, const View& x,
+                                                const View& y, const View* residual) const = 0;
   virtual dim_t bytes() const noexcept = 0;
   virtual std::string tile() const = 0;  // for explain()
 };

@@ -1,12 +1,13 @@
-// L4 conv: direct convolution of groups with few channels (depthwise with a multiplier, ResNeXt-like groups of 2 to 8),
-// channels-last, a vector of output channels spanning several groups. Calls kernels/grouped_f32.inl.h.
+// L4 conv: direct convolution of groups with few channels (depthwise with a multiplier,
+// ResNeXt-like groups of 2 to 8), channels-last, a vector of output channels spanning several
+// groups. Calls kernels/grouped_f32.inl.h.
 #include <algorithm>
 #include <cstring>
 
 #include "conv/algo.h"
 #include "conv/rows.h"
-#include "core/check.h"
 #include "core/buffer.h"
+#include "core/check.h"
 
 namespace fastconv {
 namespace {
@@ -25,10 +26,12 @@ Span span_of(const ConvParams& p, dim_t b, dim_t lanes) {
 
 class DirectPacked final : public PackedConv {
  public:
-  explicit DirectPacked(const ConvSpec& spec) : params_(spec.params), activation_(spec.activation), kernels_(spec.kernels) {
+  explicit DirectPacked(const ConvSpec& spec)
+      : params_(spec.params), activation_(spec.activation), kernels_(spec.kernels) {
     const ConvParams& p = params_;
     const dim_t lanes = kernels_.lanes, blocks = (p.oc + lanes - 1) / lanes;
-    const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], ic = p.ic / p.groups, oc = p.oc / p.groups;
+    const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], ic = p.ic / p.groups,
+                oc = p.oc / p.groups;
     w_ = Buffer(blocks * taps * ic * lanes);
     index_.assign(static_cast<size_t>(blocks * ic * lanes), 0);
     for (dim_t b = 0; b < blocks; ++b) {
@@ -39,9 +42,12 @@ class DirectPacked final : public PackedConv {
       for (dim_t i = 0; i < ic; ++i)
         for (dim_t l = 0; l < lanes; ++l) {
           const dim_t o = b * lanes + l;
-          if (o < p.oc) index_[static_cast<size_t>((b * ic + i) * lanes + l)] = static_cast<int32_t>(o / oc * ic + i - span.first);
+          if (o < p.oc)
+            index_[static_cast<size_t>((b * ic + i) * lanes + l)] =
+                static_cast<int32_t>(o / oc * ic + i - span.first);
           for (dim_t t = 0; t < taps; ++t)
-            w_.data()[((b * taps + t) * ic + i) * lanes + l] = o < p.oc ? spec.w[(o * ic + i) * taps + t] : 0.0f;
+            w_.data()[((b * taps + t) * ic + i) * lanes + l] =
+                o < p.oc ? spec.w[(o * ic + i) * taps + t] : 0.0f;
         }
     }
     if (spec.bias) {
@@ -49,9 +55,11 @@ class DirectPacked final : public PackedConv {
       std::memcpy(bias_.data(), spec.bias, static_cast<size_t>(p.oc) * sizeof(float));
     }
   }
-  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y, const View* residual) const override;
+  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
+                                        const View* residual) const override;
   dim_t bytes() const noexcept override {
-    return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float)) + static_cast<dim_t>(index_.size() * sizeof(int32_t));
+    return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float)) +
+           static_cast<dim_t>(index_.size() * sizeof(int32_t));
   }
   std::string tile() const override { return "4x" + std::to_string(kernels_.lanes); }
 
@@ -80,12 +88,16 @@ class DirectPacked final : public PackedConv {
 
 class DirectBound final : public BoundConv {
  public:
-  DirectBound(std::shared_ptr<const PackedConv> owner, const DirectPacked& packed, const ConvShape& s, const View& x, const View& y,
-              const View* residual)
-      : owner_(std::move(owner)), packed_(packed), staging_(x, y, residual, kNone, kNone), runs_(s, staging_.x(), staging_.y(), 1),
+  DirectBound(std::shared_ptr<const PackedConv> owner, const DirectPacked& packed,
+              const ConvShape& s, const View& x, const View& y, const View* residual)
+      : owner_(std::move(owner)),
+        packed_(packed),
+        staging_(x, y, residual, kNone, kNone),
+        runs_(s, staging_.x(), staging_.y(), 1),
         grain_(1 + 20000 / (s.out[2] * s.oc * s.group_ic() * s.taps() + 1)) {}
   dim_t workspace() const noexcept override { return staging_.workspace(); }
-  void run(const float* x, const float* residual, float* y, float* workspace) const noexcept override {
+  void run(const float* x, const float* residual, float* y,
+           float* workspace) const noexcept override {
     const Staging::Pointers at = staging_.before(x, residual, y, workspace);
     runs_.for_each(grain_, [&](const RowRuns::Run& run, dim_t x_offset, dim_t y_offset) {
       GroupedRow r = {};
@@ -110,7 +122,8 @@ class DirectBound final : public BoundConv {
   dim_t grain_;
 };
 
-std::unique_ptr<const BoundConv> DirectPacked::bind(const ConvShape& s, const View& x, const View& y, const View* residual) const {
+std::unique_ptr<const BoundConv> DirectPacked::bind(const ConvShape& s, const View& x,
+                                                    const View& y, const View* residual) const {
   return std::make_unique<DirectBound>(shared_from_this(), *this, s, x, y, residual);
 }
 
@@ -118,17 +131,21 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
   if (p.transposed) return "transposed";
   if (p.groups == 1) return "one group: a product over whole channels keeps the lanes full";
   const dim_t lanes = kernels.lanes;
-  if (p.oc / p.groups >= lanes) return message("a group's ", p.oc / p.groups, " output channels fill a vector of ", lanes);
+  if (p.oc / p.groups >= lanes)
+    return message("a group's ", p.oc / p.groups, " output channels fill a vector of ", lanes);
   for (dim_t b = 0; b * lanes < p.oc; ++b)
     if (span_of(p, b, lanes).count > lanes)
-      return message(lanes, " output channels read ", span_of(p, b, lanes).count, " input channels, more than a vector of ", lanes);
+      return message(lanes, " output channels read ", span_of(p, b, lanes).count,
+                     " input channels, more than a vector of ", lanes);
   return "";
 }
 
 }  // namespace
 
 extern const Algo algo_direct;
-const Algo algo_direct = {
-    "direct", reject, [](const ConvSpec& spec) -> std::shared_ptr<const PackedConv> { return std::make_shared<DirectPacked>(spec); }};
+const Algo algo_direct = {"direct", reject,
+                          [](const ConvSpec& spec) -> std::shared_ptr<const PackedConv> {
+                            return std::make_shared<DirectPacked>(spec);
+                          }};
 
 }  // namespace fastconv

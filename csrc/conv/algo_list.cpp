@@ -10,7 +10,8 @@ const Algo* const* algo_list(int* count) {
       &algo_depthwise,  // one channel per group: vectors over channels
       &algo_direct,     // few channels per group: a vector spans several groups
       &algo_implicit,   // everything: GEMM that reads the image in place
-      &algo_im2col,     // everything: GEMM on a materialised matrix of patches; kept to measure against
+      &algo_im2col,     // everything: GEMM on a materialised matrix of patches; kept to measure
+                        // against
       &algo_reference,  // everything: plain loops, the specification
   };
   *count = sizeof(list) / sizeof(list[0]);

@@ -7,7 +7,8 @@
 
 namespace fastconv {
 
-Conv::Conv(const ConvParams& params, const float* w, const float* bias, const Activation& activation, const std::string& algorithm)
+Conv::Conv(const ConvParams& params, const float* w, const float* bias,
+           const Activation& activation, const std::string& algorithm)
     : params_(params) {
   check_params(params_);
   const KernelTable& table = kernels();
@@ -17,15 +18,18 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias, const Ac
     if (algorithm != "auto" && algorithm != list[i]->name) continue;
     const std::string reason = list[i]->reject(params_, table);
     if (reason.empty()) algo_ = list[i];
-    FC_CHECK(algorithm == "auto" || algo_, ArgumentError, "algorithm: '", algorithm, "' does not accept this convolution: ", reason);
+    FC_CHECK(algorithm == "auto" || algo_, ArgumentError, "algorithm: '", algorithm,
+             "' does not accept this convolution: ", reason);
   }
-  FC_CHECK(algo_, ArgumentError, "algorithm: expected 'auto' or one of fastconv.algorithms(), got '", algorithm, "'");
+  FC_CHECK(algo_, ArgumentError,
+           "algorithm: expected 'auto' or one of fastconv.algorithms(), got '", algorithm, "'");
   packed_ = algo_->prepack({params_, w, bias, activation, table});
 }
 
 Conv::~Conv() = default;
 
-std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y, const View* residual) const {
+std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y,
+                                            const View* residual) const {
   return packed_->bind(shape(x.rank, x.shape), x, y, residual);
 }
 
@@ -40,7 +44,8 @@ std::vector<AlgoVerdict> Conv::verdicts() const {
   bool taken = false;
   for (int i = 0; i < count; ++i) {
     std::string reason = list[i]->reject(params_, kernels());
-    if (reason.empty() && list[i] != algo_) reason = taken ? "accepts, comes after the one in use" : "accepts, another was asked for";
+    if (reason.empty() && list[i] != algo_)
+      reason = taken ? "accepts, comes after the one in use" : "accepts, another was asked for";
     taken = taken || list[i] == algo_;
     out.push_back({list[i]->name, list[i] == algo_ ? "" : reason});
   }

@@ -2,6 +2,7 @@
 #include "conv/dense.h"
 
 #include <cstring>
+#include <set>
 
 #include "conv/stage.h"
 #include "core/parallel.h"
@@ -13,8 +14,8 @@ namespace {
 dim_t floor_div(dim_t a, dim_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 dim_t ceil_div(dim_t a, dim_t b) { return -floor_div(-a, b); }
 
-// One dimension of one phase. Output pixels are step * j + first, j < count; pixel j sees input pixels
-// in_step * j + in_first + offset(tap) for its taps.
+// One dimension of one phase. Output pixels are step * j + first, j < count; pixel j sees input
+// pixels in_step * j + in_first + offset(tap) for its taps.
 struct PhaseAxis {
   dim_t out_first, out_step, count, in_first, in_step;
 };
@@ -26,7 +27,8 @@ struct Tap {
 
 // A phase's weights: taps in the order of their input offsets and one packed matrix per group.
 struct Phase {
-  dim_t residue[kMaxSpatial];  // (output position + padding) modulo stride; all 0 for an ordinary convolution
+  dim_t residue[kMaxSpatial];  // (output position + padding) modulo stride; all 0 for an ordinary
+                               // convolution
   std::vector<Tap> taps;
   std::vector<PackedB> groups;
 };
@@ -34,7 +36,8 @@ struct Phase {
 class DensePacked final : public PackedConv {
  public:
   DensePacked(const ConvSpec& spec, bool materialise);
-  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y, const View* residual) const override;
+  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
+                                        const View* residual) const override;
   dim_t bytes() const noexcept override;
   std::string tile() const override {
     const GemmKernels& g = kernels_.gemm;
@@ -49,34 +52,50 @@ class DensePacked final : public PackedConv {
 
  private:
   void add_phase(const ConvSpec& spec, const dim_t* residue);
+  // Output pixels that no tap reaches, as offsets into y: they are bias, residual and activation
+  // alone.
+  std::vector<dim_t> untouched_pixels(const ConvShape& s, const Image& y) const;
+  std::vector<ProductGroup> product_groups(const std::vector<PackedB>& b) const;
 
   ConvParams params_;
   const KernelTable& kernels_;
   bool materialise_;
   Activation activation_;
   Buffer bias_;
+  std::set<dim_t> residues_[kMaxSpatial];
   std::vector<Phase> phases_;
+  std::vector<PackedB> no_taps_;  // one of K = 0 per group, for the untouched pixels
 };
 
 DensePacked::DensePacked(const ConvSpec& spec, bool materialise)
-    : params_(spec.params), kernels_(spec.kernels), materialise_(materialise), activation_(spec.activation) {
+    : params_(spec.params),
+      kernels_(spec.kernels),
+      materialise_(materialise),
+      activation_(spec.activation) {
   if (spec.bias) {
     bias_ = Buffer(params_.oc);
     std::memcpy(bias_.data(), spec.bias, static_cast<size_t>(params_.oc) * sizeof(float));
   }
-  const dim_t one[kMaxSpatial] = {1, 1, 1};
-  const dim_t* phases = params_.transposed ? params_.stride : one;
-  dim_t r[kMaxSpatial];
-  for (r[0] = 0; r[0] < phases[0]; ++r[0])
-    for (r[1] = 0; r[1] < phases[1]; ++r[1])
-      for (r[2] = 0; r[2] < phases[2]; ++r[2]) add_phase(spec, r);
+  // Residues that some tap reaches: all 0, or, transposed, k * dilation modulo stride. A stride
+  // larger than the kernel leaves others, whose pixels see no input at all.
+  for (int i = 0; i < kMaxSpatial; ++i)
+    for (dim_t k = 0; k < params_.kernel[i]; ++k)
+      residues_[i].insert(params_.transposed ? k * params_.dilation[i] % params_.stride[i] : 0);
+  for (dim_t d : residues_[0])
+    for (dim_t h : residues_[1])
+      for (dim_t w : residues_[2]) {
+        const dim_t residue[kMaxSpatial] = {d, h, w};
+        add_phase(spec, residue);
+      }
+  for (dim_t g = 0; g < params_.groups; ++g)
+    no_taps_.emplace_back(kernels_.gemm, 0, params_.oc / params_.groups);
 }
 
 void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
   const ConvParams& p = params_;
   Phase phase;
-  // Taps of each axis that reach this residue, input offsets ascending: offset = k * dilation, or, transposed,
-  // (residue - k * dilation) / stride, which falls as k rises.
+  // Taps of each axis that reach this residue, input offsets ascending: offset = k * dilation, or,
+  // transposed, (residue - k * dilation) / stride, which falls as k rises.
   std::vector<std::pair<dim_t, dim_t>> axis[kMaxSpatial];  // (offset, k)
   for (int i = 0; i < kMaxSpatial; ++i) {
     phase.residue[i] = residue[i];
@@ -91,14 +110,16 @@ void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
   }
   for (const auto& [od, kd] : axis[0])
     for (const auto& [oh, kh] : axis[1])
-      for (const auto& [ow, kw] : axis[2]) phase.taps.push_back({{od, oh, ow}, (kd * p.kernel[1] + kh) * p.kernel[2] + kw});
+      for (const auto& [ow, kw] : axis[2])
+        phase.taps.push_back({{od, oh, ow}, (kd * p.kernel[1] + kh) * p.kernel[2] + kw});
 
   const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
   for (dim_t g = 0; g < p.groups; ++g) {
     PackedB b(kernels_.gemm, static_cast<dim_t>(phase.taps.size()) * ic, oc);
     // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
-    const dim_t stride_i = p.transposed ? oc * taps : taps, stride_o = p.transposed ? taps : ic * taps;
+    const dim_t stride_i = p.transposed ? oc * taps : taps,
+                stride_o = p.transposed ? taps : ic * taps;
     const float* w = spec.w + g * (p.transposed ? ic * oc * taps : oc * ic * taps);
     dim_t k0 = 0;
     for (const Tap& tap : phase.taps) {
@@ -125,14 +146,16 @@ struct BoundPhase {
   std::vector<ProductGroup> groups;
 };
 
-// Row offsets of a grid of pixels. Where consecutive rows are one step apart throughout, the table is not needed.
+// Row offsets of a grid of pixels. Where consecutive rows are one step apart throughout, the table
+// is not needed.
 struct Grid {
   dim_t n, count[kMaxSpatial];
   dim_t n_stride, stride[kMaxSpatial], first;
   bool uniform(dim_t* step) const {
     dim_t expected = 0;
     bool known = false;
-    const dim_t size[4] = {n, count[0], count[1], count[2]}, by[4] = {n_stride, stride[0], stride[1], stride[2]};
+    const dim_t size[4] = {n, count[0], count[1], count[2]},
+                by[4] = {n_stride, stride[0], stride[1], stride[2]};
     for (int i = 3; i >= 0; --i) {
       if (size[i] == 1) continue;
       if (!known) *step = expected = by[i], known = true;
@@ -155,17 +178,24 @@ struct Grid {
 
 class DenseBound final : public BoundConv {
  public:
-  DenseBound(std::shared_ptr<const PackedConv> owner, const DensePacked& packed, Staging staging, std::vector<BoundPhase> phases)
-      : owner_(std::move(owner)), activation_(packed.activation()), materialise_(packed.materialise()), staging_(std::move(staging)),
+  DenseBound(std::shared_ptr<const PackedConv> owner, const DensePacked& packed, Staging staging,
+             std::vector<BoundPhase> phases)
+      : owner_(std::move(owner)),
+        activation_(packed.activation()),
+        materialise_(packed.materialise()),
+        staging_(std::move(staging)),
         phases_(std::move(phases)) {
     if (materialise_)
       for (const BoundPhase& p : phases_)
-        patch_floats_ = std::max(patch_floats_, p.M * static_cast<dim_t>(p.tap_offset.size()) * p.k_run);
+        patch_floats_ =
+            std::max(patch_floats_,
+                     checked_product({p.M, static_cast<dim_t>(p.tap_offset.size()), p.k_run}));
   }
 
   dim_t workspace() const noexcept override { return staging_.workspace() + patch_floats_; }
 
-  void run(const float* x, const float* residual, float* y, float* workspace) const noexcept override {
+  void run(const float* x, const float* residual, float* y,
+           float* workspace) const noexcept override {
     const Staging::Pointers at = staging_.before(x, residual, y, workspace);
     float* patches = workspace + staging_.workspace();
     for (const BoundPhase& phase : phases_) {
@@ -203,12 +233,15 @@ class DenseBound final : public BoundConv {
  private:
   // patches[m][tap][k_run]; returns the row length.
   dim_t write_patches(const BoundPhase& phase, const float* x, float* patches) const noexcept {
-    const dim_t taps = static_cast<dim_t>(phase.tap_offset.size()), run = phase.k_run, row = taps * run;
+    const dim_t taps = static_cast<dim_t>(phase.tap_offset.size()), run = phase.k_run,
+                row = taps * run;
     parallel_for(phase.M, 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
       for (dim_t m = begin; m < end; ++m) {
-        const float* pixel = x + (phase.a_row.empty() ? m * phase.lda : phase.a_row[static_cast<size_t>(m)]);
+        const float* pixel =
+            x + (phase.a_row.empty() ? m * phase.lda : phase.a_row[static_cast<size_t>(m)]);
         for (dim_t t = 0; t < taps; ++t)
-          std::memcpy(patches + m * row + t * run, pixel + phase.tap_offset[static_cast<size_t>(t)], static_cast<size_t>(run) * sizeof(float));
+          std::memcpy(patches + m * row + t * run, pixel + phase.tap_offset[static_cast<size_t>(t)],
+                      static_cast<size_t>(run) * sizeof(float));
       }
     });
     return row;
@@ -224,15 +257,39 @@ class DenseBound final : public BoundConv {
 
 PhaseAxis phase_axis(const ConvShape& s, const ConvParams& p, int i, dim_t residue) {
   if (!p.transposed) return {0, 1, s.out[i], -s.pad_lo[i], s.stride[i]};
-  // Output o belongs to the phase when (o + pad) mod stride = residue; then o + pad = residue + stride * q, and it sees
-  // input pixels q + offset(tap).
+  // Output o belongs to the phase when (o + pad) mod stride = residue; then o + pad = residue +
+  // stride * q, and it sees input pixels q + offset(tap).
   const dim_t q = std::max<dim_t>(0, ceil_div(s.pad_lo[i] - residue, s.stride[i]));
   const dim_t first = residue + q * s.stride[i] - s.pad_lo[i];
   const dim_t count = first < s.out[i] ? (s.out[i] - 1 - first) / s.stride[i] + 1 : 0;
   return {first, s.stride[i], count, q, 1};
 }
 
-std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& s, const View& x, const View& y, const View* residual) const {
+std::vector<ProductGroup> DensePacked::product_groups(const std::vector<PackedB>& b) const {
+  const dim_t ic = params_.ic / params_.groups, oc = params_.oc / params_.groups;
+  std::vector<ProductGroup> groups;
+  for (dim_t g = 0; g < params_.groups; ++g)
+    groups.push_back(
+        {&b[static_cast<size_t>(g)], g * ic, g * oc, bias() ? bias() + g * oc : nullptr});
+  return groups;
+}
+
+std::vector<dim_t> DensePacked::untouched_pixels(const ConvShape& s, const Image& y) const {
+  const auto reached = [&](int i, dim_t o) {
+    return residues_[i].count((o + s.pad_lo[i]) % s.stride[i]) > 0;
+  };
+  std::vector<dim_t> pixels;
+  for (dim_t n = 0; n < s.n; ++n)
+    for (dim_t d = 0; d < s.out[0]; ++d)
+      for (dim_t h = 0; h < s.out[1]; ++h)
+        for (dim_t w = 0; w < s.out[2]; ++w)
+          if (!(reached(0, d) && reached(1, h) && reached(2, w)))
+            pixels.push_back(n * y.n_stride + d * y.stride[0] + h * y.stride[1] + w * y.stride[2]);
+  return pixels;
+}
+
+std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& s, const View& x, const View& y,
+                                                   const View* residual) const {
   // How far the taps of all phases reach beyond the input.
   dim_t before[kMaxSpatial] = {}, after[kMaxSpatial] = {};
   for (const Phase& phase : phases_)
@@ -240,7 +297,8 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& s, const Vie
       const PhaseAxis axis = phase_axis(s, params_, i, phase.residue[i]);
       if (axis.count == 0) continue;
       for (const Tap& tap : phase.taps) {
-        const dim_t low = axis.in_first + tap.offset[i], high = low + (axis.count - 1) * axis.in_step;
+        const dim_t low = axis.in_first + tap.offset[i],
+                    high = low + (axis.count - 1) * axis.in_step;
         before[i] = std::max(before[i], -low);
         after[i] = std::max(after[i], high - (s.in[i] - 1));
       }
@@ -263,32 +321,45 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& s, const Vie
       c_grid.first += axis.out_first * yi.stride[i];
     }
     if (b.M == 0) continue;
-    const bool uniform = a_grid.first == 0 && c_grid.first == 0 && a_grid.uniform(&b.lda) && c_grid.uniform(&b.ldc);
+    const bool uniform =
+        a_grid.first == 0 && c_grid.first == 0 && a_grid.uniform(&b.lda) && c_grid.uniform(&b.ldc);
     if (!uniform) {
       b.a_row = a_grid.table();
       b.c_row = c_grid.table();
     }
-    // Runs of taps whose pixels are neighbours, all channels of each, are contiguous: one long tap instead of many.
+    // Runs of taps whose pixels are neighbours, all channels of each, are contiguous: one long tap
+    // instead of many.
     const dim_t ic = params_.ic / params_.groups;
     size_t run = 1;
-    const auto offset = [&](const Tap& t) { return t.offset[0] * xi.stride[0] + t.offset[1] * xi.stride[1] + t.offset[2] * xi.stride[2]; };
+    const auto offset = [&](const Tap& t) {
+      return t.offset[0] * xi.stride[0] + t.offset[1] * xi.stride[1] + t.offset[2] * xi.stride[2];
+    };
     if (params_.groups == 1 && !phase.taps.empty()) {
-      while (run < phase.taps.size() && offset(phase.taps[run]) == offset(phase.taps[run - 1]) + ic) ++run;
+      while (run < phase.taps.size() && offset(phase.taps[run]) == offset(phase.taps[run - 1]) + ic)
+        ++run;
       for (size_t t = 0; t < phase.taps.size(); ++t)
-        if (phase.taps.size() % run || (t % run && offset(phase.taps[t]) != offset(phase.taps[t - 1]) + ic)) {
+        if (phase.taps.size() % run ||
+            (t % run && offset(phase.taps[t]) != offset(phase.taps[t - 1]) + ic)) {
           run = 1;
           break;
         }
     }
-    for (size_t t = 0; t < phase.taps.size(); t += run) b.tap_offset.push_back(offset(phase.taps[t]));
+    for (size_t t = 0; t < phase.taps.size(); t += run)
+      b.tap_offset.push_back(offset(phase.taps[t]));
     b.k_run = static_cast<dim_t>(run) * ic;
-    for (dim_t g = 0; g < params_.groups; ++g) {
-      const dim_t channel = g * (params_.oc / params_.groups);
-      b.groups.push_back({&phase.groups[static_cast<size_t>(g)], g * ic, channel, bias() ? bias() + channel : nullptr});
-    }
+    b.groups = product_groups(phase.groups);
     bound.push_back(std::move(b));
   }
-  return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging), std::move(bound));
+  if (params_.transposed) {
+    BoundPhase b;
+    b.c_row = untouched_pixels(s, yi);
+    b.a_row.resize(b.c_row.size());
+    b.M = static_cast<dim_t>(b.c_row.size());
+    b.groups = product_groups(no_taps_);
+    if (b.M) bound.push_back(std::move(b));
+  }
+  return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging),
+                                      std::move(bound));
 }
 
 }  // namespace

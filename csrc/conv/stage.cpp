@@ -14,24 +14,30 @@ dim_t aligned(dim_t floats) { return (floats + kCacheLine - 1) / kCacheLine * kC
 
 bool same_strides(const Image& a, const Image& b) {
   bool same = (a.n == 1 || a.n_stride == b.n_stride) && (a.c == 1 || a.c_stride == b.c_stride);
-  for (int i = 0; i < kMaxSpatial; ++i) same = same && (a.size[i] == 1 || a.stride[i] == b.stride[i]);
+  for (int i = 0; i < kMaxSpatial; ++i)
+    same = same && (a.size[i] == 1 || a.stride[i] == b.stride[i]);
   return same;
 }
 
-// Zeroes the frame of a padded channels-last image batch; the interior is written by the copy that follows.
+// Zeroes the frame of a padded channels-last image batch; the interior is written by the copy that
+// follows.
 void zero_frame(float* data, const Image& padded, const dim_t* lo, const dim_t* interior) {
   const dim_t row = padded.size[2] * padded.c;
   const dim_t left = lo[2] * padded.c, middle = interior[2] * padded.c;
-  parallel_for(padded.n * padded.size[0] * padded.size[1], 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
-    for (dim_t r = begin; r < end; ++r) {
-      const dim_t h = r % padded.size[1], d = r / padded.size[1] % padded.size[0];
-      float* p = data + r * row;
-      const bool inside = h >= lo[1] && h < lo[1] + interior[1] && d >= lo[0] && d < lo[0] + interior[0];
-      const dim_t head = inside ? left : row;
-      std::memset(p, 0, static_cast<size_t>(head) * sizeof(float));
-      if (inside) std::memset(p + left + middle, 0, static_cast<size_t>(row - left - middle) * sizeof(float));
-    }
-  });
+  parallel_for(padded.n * padded.size[0] * padded.size[1], 1 + 16384 / (row + 1),
+               [&](dim_t begin, dim_t end) {
+                 for (dim_t r = begin; r < end; ++r) {
+                   const dim_t h = r % padded.size[1], d = r / padded.size[1] % padded.size[0];
+                   float* p = data + r * row;
+                   const bool inside = h >= lo[1] && h < lo[1] + interior[1] && d >= lo[0] &&
+                                       d < lo[0] + interior[0];
+                   const dim_t head = inside ? left : row;
+                   std::memset(p, 0, static_cast<size_t>(head) * sizeof(float));
+                   if (inside)
+                     std::memset(p + left + middle, 0,
+                                 static_cast<size_t>(row - left - middle) * sizeof(float));
+                 }
+               });
 }
 
 }  // namespace
@@ -46,11 +52,15 @@ Image image_of(const View& v) {
 }
 
 View view_of(const Image& m, float* data) {
-  View v{data, 5, {m.n, m.c, m.size[0], m.size[1], m.size[2]}, {m.n_stride, m.c_stride, m.stride[0], m.stride[1], m.stride[2]}};
+  View v{data,
+         5,
+         {m.n, m.c, m.size[0], m.size[1], m.size[2]},
+         {m.n_stride, m.c_stride, m.stride[0], m.stride[1], m.stride[2]}};
   return v;
 }
 
 Image dense_image(dim_t n, dim_t c, const dim_t* size) {
+  checked_product({n, c, size[0], size[1], size[2]});
   Image m{n, c, {size[0], size[1], size[2]}, 0, 1, {0, 0, 0}};
   dim_t step = c;
   for (int i = kMaxSpatial - 1; i >= 0; --i) {
@@ -61,8 +71,13 @@ Image dense_image(dim_t n, dim_t c, const dim_t* size) {
   return m;
 }
 
-Staging::Staging(const View& x, const View& y, const View* residual, const dim_t* before, const dim_t* after)
-    : x_source_(image_of(x)), x_(x_source_), y_target_(image_of(y)), y_(y_target_), residual_(y_target_) {
+Staging::Staging(const View& x, const View& y, const View* residual, const dim_t* before,
+                 const dim_t* after)
+    : x_source_(image_of(x)),
+      x_(x_source_),
+      y_target_(image_of(y)),
+      y_(y_target_),
+      residual_(y_target_) {
   bool padded = false;
   for (int i = 0; i < kMaxSpatial; ++i) {
     lo_[i] = before[i];
@@ -88,7 +103,8 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
   stage_residual_ = has_residual_ && !same_strides(residual_, y_);
 }
 
-Staging::Pointers Staging::before(const float* x, const float* residual, float* y, float* workspace) const noexcept {
+Staging::Pointers Staging::before(const float* x, const float* residual, float* y,
+                                  float* workspace) const noexcept {
   Pointers p{x, residual, stage_y_ ? workspace + x_floats_ : y};
   if (stage_x_) {
     Image whole = dense_image(x_.n, x_.c, padded_);
@@ -97,7 +113,8 @@ Staging::Pointers Staging::before(const float* x, const float* residual, float* 
     p.x = workspace + x_origin_;
   }
   if (stage_residual_) {
-    // A residual of another layout is first laid where the result goes; the kernel then adds to it in place.
+    // A residual of another layout is first laid where the result goes; the kernel then adds to it
+    // in place.
     copy(view_of(residual_, const_cast<float*>(residual)), view_of(y_, p.y));
     p.residual = p.y;
   }

@@ -1,7 +1,8 @@
-// L4 conv: staging. The kernels read and write channels-last pixels, and dense algorithms want their padding in memory.
-// What does not come that way is copied through the workspace: x once into a padded channels-last image, y and a
-// differently laid out residual at the end. A channels-last x that needs no padding, and a channels-last y, are used in
-// place. Costs: the copy of a padded 3x3 layer is 2-3 % of its time at 64 channels and shrinks with them.
+// L4 conv: staging. The kernels read and write channels-last pixels, and dense algorithms want
+// their padding in memory. What does not come that way is copied through the workspace: x once into
+// a padded channels-last image, y and a differently laid out residual at the end. A channels-last x
+// that needs no padding, and a channels-last y, are used in place. Costs: the copy of a padded 3x3
+// layer is 2-3 % of its time at 64 channels and shrinks with them.
 #pragma once
 #include "core/shape.h"
 #include "core/view.h"
@@ -20,7 +21,8 @@ Image dense_image(dim_t n, dim_t c, const dim_t* size);  // channels-last
 class Staging {
  public:
   // before / after: zero pixels that the algorithm reads around each image.
-  Staging(const View& x, const View& y, const View* residual, const dim_t* before, const dim_t* after);
+  Staging(const View& x, const View& y, const View* residual, const dim_t* before,
+          const dim_t* after);
 
   // The images that the kernels see; offsets of a staged x count from its unpadded origin.
   const Image& x() const noexcept { return x_; }

@@ -13,7 +13,8 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(dim_t elements) : size_(elements) {
     if (elements <= 0) return;
-    const size_t bytes = (static_cast<size_t>(elements) * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
+    const size_t bytes =
+        (static_cast<size_t>(elements) * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
     data_.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
     if (!data_) throw std::bad_alloc();
   }

@@ -1,5 +1,7 @@
-// L0 core: typed errors. A message says what was expected and what came, and starts with the argument's name:
-//   "w: expected ic/groups = 32 channels, got 64".   bindings/module.cpp maps each class to its Python exception.
+// L0 core: typed errors. A message says what was expected and what came, and starts with the
+// argument's name:
+//   "w: expected ic/groups = 32 channels, got 64".   bindings/module.cpp maps each class to its
+//   Python exception.
 #pragma once
 #include <sstream>
 #include <stdexcept>
@@ -26,7 +28,7 @@ std::string message(const Parts&... parts) {
 
 }  // namespace fastconv
 
-#define FC_CHECK(condition, ErrorClass, ...)                                   \
-  do {                                                                         \
-    if (!(condition)) throw ErrorClass(::fastconv::message(__VA_ARGS__));      \
+#define FC_CHECK(condition, ErrorClass, ...)                              \
+  do {                                                                    \
+    if (!(condition)) throw ErrorClass(::fastconv::message(__VA_ARGS__)); \
   } while (0)

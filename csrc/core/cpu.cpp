@@ -1,8 +1,7 @@
 // L0 core: what this machine is: features (CPUID and XCR0, never a list of models), caches, and how
-// many threads it is polite to start. dispatch.cpp asks for the tier, gemm/blocking for the caches,
-// parallel.cpp for nothing: the binding passes it the default. Everything is read once, at import,
-// except the environment variables. A feature counts only when the operating system saves its
-// registers too: CPUID alone says that the silicon has them.
+// many threads it is polite to start. kernels/dispatch.cpp asks for the tier, gemm/ for the caches,
+// bindings/bind_core.cpp for the number of threads. A feature counts only when the operating system
+// saves its registers too: CPUID alone says that the silicon has them.
 #include "core/cpu.h"
 
 #include <algorithm>
@@ -185,7 +184,8 @@ int cgroup_limit() {
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string controllers = ",";
+    controllers.append(line, first + 1, second - first - 1).append(",");
     const bool version2 = controllers == ",,";
     if (!version2 && controllers.find(",cpu,") == std::string::npos) continue;
     for (std::string path = line.substr(second + 1);; path.erase(path.rfind('/'))) {

@@ -1,4 +1,5 @@
-// L0 core: what happens to an accumulator before it is stored, one POD for every kernel that stores a result:
+// L0 core: what happens to an accumulator before it is stored, one POD for every kernel that stores
+// a result:
 //   y = act(acc + bias[n] + residual_scale * residual[m, n])
 // Plain data only: ISA translation units include this file.
 #pragma once
@@ -17,7 +18,7 @@ enum class Act : int32_t {
   hardswish,    // x * clamp(x / 6 + 1/2, 0, 1)
   gelu,         // x * (1 + erf(x / sqrt 2)) / 2
   tanh,
-  elu,          // x < 0 ? alpha * (exp(x) - 1) : x
+  elu,  // x < 0 ? alpha * (exp(x) - 1) : x
   exp,
   sqrt,
   abs,
@@ -31,8 +32,9 @@ struct Activation {
 };
 
 struct Epilogue {
-  const float* bias = nullptr;      // [n] or null
-  const float* residual = nullptr;  // addressed like the output (same row offsets, leading dimension ldr) or null
+  const float* bias = nullptr;  // [n] or null
+  const float* residual =
+      nullptr;  // addressed like the output (same row offsets, leading dimension ldr) or null
   dim_t ldr = 0;
   float residual_scale = 1.0f;
   Activation activation;

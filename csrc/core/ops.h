@@ -1,10 +1,12 @@
-// L0 core: the operations that one kernel does by a switch. Plain data only: ISA translation units include this file.
+// L0 core: the operations that one kernel does by a switch. Plain data only: ISA translation units
+// include this file.
 #pragma once
 #include "core/types.h"
 
 namespace fastconv {
 
-// Of two operands a and b. NaN in either gives NaN, in min and max too, as in torch and ONNX Runtime.
+// Of two operands a and b. NaN in either gives NaN, in min and max too, as in torch and ONNX
+// Runtime.
 enum class BinaryOp : int32_t {
   add,
   sub,

@@ -11,8 +11,8 @@ PoolShape pool_shape(PoolShape p, dim_t ih, dim_t iw, bool ceil_mode, AutoPad au
   const dim_t in[2] = {ih, iw};
   const char* axis[2] = {"height", "width"};
   for (int i = 0; i < 2; ++i) {
-    FC_CHECK(in[i] >= 1 && in[i] < kMost, ShapeError, "x: expected a ", axis[i], " of at least 1 (and below 2^24), got ",
-             in[i]);
+    FC_CHECK(in[i] >= 1 && in[i] < kMost, ShapeError, "x: expected a ", axis[i],
+             " of at least 1 (and below 2^24), got ", in[i]);
     FC_CHECK(p.kernel[i] >= 1 && p.kernel[i] < kMost, ArgumentError,
              "kernel_size: expected at least 1 (and below 2^24), got ", p.kernel[i]);
     FC_CHECK(p.stride[i] >= 1 && p.stride[i] < kMost, ArgumentError,
@@ -28,11 +28,11 @@ PoolShape pool_shape(PoolShape p, dim_t ih, dim_t iw, bool ceil_mode, AutoPad au
       continue;
     }
     for (const dim_t pad : {p.pad_lo[i], p.pad_hi[i]})
-      FC_CHECK(pad >= 0 && pad < extent, ArgumentError, "padding: expected 0 to ", extent - 1, ", less than the window's ",
-               axis[i], ", got ", pad);
+      FC_CHECK(pad >= 0 && pad < extent, ArgumentError, "padding: expected 0 to ", extent - 1,
+               ", less than the window's ", axis[i], ", got ", pad);
     const dim_t room = in[i] + p.pad_lo[i] + p.pad_hi[i] - extent;
-    FC_CHECK(room >= 0, ShapeError, "kernel_size: expected a window of at most the padded input's ", axis[i], ", ",
-             room + extent, ", got ", extent);
+    FC_CHECK(room >= 0, ShapeError, "kernel_size: expected a window of at most the padded input's ",
+             axis[i], ", ", room + extent, ", got ", extent);
     p.out[i] = (room + (ceil_mode ? p.stride[i] - 1 : 0)) / p.stride[i] + 1;
     if ((p.out[i] - 1) * p.stride[i] >= in[i] + p.pad_lo[i]) --p.out[i];
   }

@@ -1,15 +1,22 @@
-// L0 core: the only shape arithmetic. Every layer asks here for output sizes and paddings; Python calls it through
-// _core.conv_out_shape and _core.pool_out_shape and never recomputes it.
+// L0 core: the only shape arithmetic. Every layer asks here for output sizes and paddings; Python
+// calls it through _core.conv_out_shape and _core.pool_out_shape and never recomputes it.
 #pragma once
+#include <initializer_list>
+
 #include "core/types.h"
 
 namespace fastconv {
 
 constexpr int kMaxSpatial = 3;  // depth, height, width
 
-enum class AutoPad : int { explicit_, same_upper, same_lower };  // ONNX auto_pad; "same" puts an odd pixel at the end / start
+enum class AutoPad : int {
+  explicit_,
+  same_upper,
+  same_lower
+};  // ONNX auto_pad; "same" puts an odd pixel at the end / start
 
-// A convolution of a given input. Spatial arrays run over (d, h, w), right-aligned: an image has size 1 and kernel 1 in d.
+// A convolution of a given input. Spatial arrays run over (d, h, w), right-aligned: an image has
+// size 1 and kernel 1 in d.
 struct ConvShape {
   dim_t n = 0, ic = 0, oc = 0, groups = 1;
   dim_t in[kMaxSpatial] = {1, 1, 1}, out[kMaxSpatial] = {1, 1, 1}, kernel[kMaxSpatial] = {1, 1, 1};
@@ -33,20 +40,29 @@ struct ConvParams {
   bool transposed = false;
   AutoPad auto_pad = AutoPad::explicit_;
   dim_t oc = 0, ic = 0, groups = 1;
-  dim_t kernel[kMaxSpatial] = {1, 1, 1}, stride[kMaxSpatial] = {1, 1, 1}, dilation[kMaxSpatial] = {1, 1, 1};
-  dim_t pad_lo[kMaxSpatial] = {0, 0, 0}, pad_hi[kMaxSpatial] = {0, 0, 0}, output_padding[kMaxSpatial] = {0, 0, 0};
+  dim_t kernel[kMaxSpatial] = {1, 1, 1}, stride[kMaxSpatial] = {1, 1, 1},
+        dilation[kMaxSpatial] = {1, 1, 1};
+  dim_t pad_lo[kMaxSpatial] = {0, 0, 0}, pad_hi[kMaxSpatial] = {0, 0, 0},
+        output_padding[kMaxSpatial] = {0, 0, 0};
 };
+
+// The product of sizes; ShapeError beyond 2^48 elements, where byte offsets are in danger and no
+// memory is large enough.
+dim_t checked_product(std::initializer_list<dim_t> sizes);
 
 // Throws ArgumentError / ShapeError, naming the argument, where the parameters make no convolution.
 void check_params(const ConvParams& p);
-// The convolution of an input (n, ic, spatial...); throws ShapeError where they do not fit together.
+// The convolution of an input (n, ic, spatial...); throws ShapeError where they do not fit
+// together.
 ConvShape conv_shape(const ConvParams& p, int rank, const dim_t* x_shape);
 
 struct PoolShape {
-  dim_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, pad_lo[2] = {0, 0}, pad_hi[2] = {0, 0};
+  dim_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, pad_lo[2] = {0, 0},
+        pad_hi[2] = {0, 0};
   dim_t out[2] = {0, 0};  // filled by pool_shape
 };
-// torch's rule: with ceil_mode, a last window that would start beyond the input and its low padding is dropped.
+// torch's rule: with ceil_mode, a last window that would start beyond the input and its low padding
+// is dropped.
 PoolShape pool_shape(PoolShape p, dim_t ih, dim_t iw, bool ceil_mode, AutoPad auto_pad);
 
 }  // namespace fastconv

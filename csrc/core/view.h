@@ -1,6 +1,7 @@
-// L0 core: a strided view of f32 memory: logical shape (NCHW order for images) and the stride of each dimension in
-// elements. The physical layout is nothing but the strides: NHWC is a view whose channel stride is 1. Strides may be
-// negative or 0 (broadcast) on inputs; outputs never alias themselves.
+// L0 core: a strided view of f32 memory: logical shape (NCHW order for images) and the stride of
+// each dimension in elements. The physical layout is nothing but the strides: NHWC is a view whose
+// channel stride is 1. Strides may be negative or 0 (broadcast) on inputs; outputs never alias
+// themselves.
 #pragma once
 #include <string>
 

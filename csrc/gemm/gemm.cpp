@@ -1,6 +1,6 @@
-// L3 gemm: the general product of strided matrices. The five loops around the micro-kernel (Goto and van de Geijn,
-// "Anatomy of high-performance matrix multiplication", TOMS 2008): jc and pc here, ic jr ir in gemm_block. Called by
-// bindings and program/. Start reading at gemm().
+// L3 gemm: the general product of strided matrices. The five loops around the micro-kernel (Goto
+// and van de Geijn, "Anatomy of high-performance matrix multiplication", TOMS 2008): jc and pc
+// here, ic jr ir in gemm_block. Called by bindings and program/. Start reading at gemm().
 #include "gemm/gemm.h"
 
 #include <algorithm>
@@ -18,9 +18,9 @@ dim_t round_up(dim_t a, dim_t b) { return ceil_div(a, b) * b; }
 
 constexpr dim_t kZeroTap = 0;
 
-// A's rows for the kernel: k must be contiguous. In place when it is and rows do not all fall into the same L1 sets
-// (a row stride that is a multiple of 1 KiB puts them a quarter of a 4 KiB way apart or closer); else copied, once per
-// block, with 16 floats of padding a row.
+// A's rows for the kernel: k must be contiguous. In place when it is and rows do not all fall into
+// the same L1 sets (a row stride that is a multiple of 1 KiB puts them a quarter of a 4 KiB way
+// apart or closer); else copied, once per block, with 16 floats of padding a row.
 bool in_place(const View& a, dim_t N, int nr) {
   if (a.stride[1] != 1 && a.shape[1] > 1) return false;
   const bool aliased = a.stride[0] % 256 == 0;
@@ -41,7 +41,8 @@ void copy_a(const Problem& p, dim_t m0, dim_t rows, dim_t k0, dim_t depth, float
   const dim_t rs = p.a.stride[0], ks = p.a.stride[1];
   const float* src = p.a.data + m0 * rs + k0 * ks;
   if (ks == 1) {
-    for (dim_t m = 0; m < rows; ++m) std::memcpy(dst + m * ld, src + m * rs, static_cast<size_t>(depth) * sizeof(float));
+    for (dim_t m = 0; m < rows; ++m)
+      std::memcpy(dst + m * ld, src + m * rs, static_cast<size_t>(depth) * sizeof(float));
   } else if (rs == 1) {
     p.table.layout.transpose(depth, rows, src, ks, dst, ld);
   } else {
@@ -50,8 +51,10 @@ void copy_a(const Problem& p, dim_t m0, dim_t rows, dim_t k0, dim_t depth, float
   }
 }
 
-// C[rows, panels] of one (jc, pc) block. b holds `depth` rows of K from k0, its column 0 is C's column n0.
-void gemm_block(const Problem& p, const PackedB& b, dim_t n0, dim_t k0, dim_t depth, Range rows, Range panels, float* a_copy) {
+// C[rows, panels] of one (jc, pc) block. b holds `depth` rows of K from k0, its column 0 is C's
+// column n0.
+void gemm_block(const Problem& p, const PackedB& b, dim_t n0, dim_t k0, dim_t depth, Range rows,
+                Range panels, float* a_copy) {
   const GemmKernels& g = p.table.gemm;
   const Blocking blocking = gemm_blocking(g);
   const dim_t K = p.a.shape[1];
@@ -85,7 +88,8 @@ void gemm_block(const Problem& p, const PackedB& b, dim_t n0, dim_t k0, dim_t de
         const int mr = static_cast<int>(std::min<dim_t>(g.mr, ic_end - ir));
         t.a = a + (ir - ic) * ld;
         t.c = p.out.data + ir * t.ldc + column;
-        if (first && p.residual) t.epilogue.residual = p.residual->data + ir * t.epilogue.ldr + column;
+        if (first && p.residual)
+          t.epilogue.residual = p.residual->data + ir * t.epilogue.ldr + column;
         g.ukr[width == g.nr][mr - 1](t);
       }
     }
@@ -96,14 +100,18 @@ void five_loops(const Problem& p, const View& b, float alpha) {
   const GemmKernels& g = p.table.gemm;
   const Blocking blocking = gemm_blocking(g);
   const dim_t M = p.out.shape[0], N = p.out.shape[1], K = p.a.shape[1];
-  // K in equal blocks of at most 1.5 KC; a function of K alone, so that a row's sum does not depend on its neighbours.
+  // K in equal blocks of at most 1.5 KC; a function of K alone, so that a row's sum does not depend
+  // on its neighbours.
   const dim_t blocks = std::max<dim_t>(1, (K + blocking.KC / 2) / blocking.KC);
   const dim_t KC = std::max<dim_t>(1, ceil_div(K, blocks));
   const dim_t row_tiles = ceil_div(M, g.mr);
-  const dim_t worth = 1 + M * N * std::max<dim_t>(K, 1) / 20000;  // below that a thread costs more than it brings
-  const int threads = static_cast<int>(std::max<dim_t>(1, std::min({dim_t{get_num_threads()}, worth, row_tiles * ceil_div(N, g.nr)})));
+  const dim_t worth =
+      1 + M * N * std::max<dim_t>(K, 1) / 20000;  // below that a thread costs more than it brings
+  const int threads = static_cast<int>(std::max<dim_t>(
+      1, std::min({dim_t{get_num_threads()}, worth, row_tiles * ceil_div(N, g.nr)})));
   const bool copied = !in_place(p.a, N, g.nr);
-  const dim_t copy_size = copied ? std::min(round_up(M, g.mr), blocking.MC) * (blocking.KC * 2 + 16) : 0;
+  const dim_t copy_size =
+      copied ? std::min(round_up(M, g.mr), blocking.MC) * (blocking.KC * 2 + 16) : 0;
   Buffer a_copies(copy_size * threads);
 
   for (dim_t jc = 0; jc < N; jc += blocking.NC) {
@@ -112,16 +120,18 @@ void five_loops(const Problem& p, const View& b, float alpha) {
       const dim_t depth = std::min(KC, K - pc);
       PackedB packed(g, depth, nc);
       const dim_t panels = packed.panels();
-      parallel_for(panels, std::max<dim_t>(1, 16384 / (std::max<dim_t>(1, depth) * g.nr)), [&](dim_t p0, dim_t p1) {
-        packed.pack(0, depth, b.data + pc * b.stride[0] + jc * b.stride[1], b.stride[0], b.stride[1], p0, p1, alpha);
-      });
+      parallel_for(panels, std::max<dim_t>(1, 16384 / (std::max<dim_t>(1, depth) * g.nr)),
+                   [&](dim_t p0, dim_t p1) {
+                     packed.pack(0, depth, b.data + pc * b.stride[0] + jc * b.stride[1],
+                                 b.stride[0], b.stride[1], p0, p1, alpha);
+                   });
       // Rows when they are many, columns when they are few.
       const bool by_rows = row_tiles >= panels || row_tiles >= 8 * threads;
       parallel_run(threads, [&](int tid) {
         const Range tiles = by_rows ? partition(row_tiles, threads, tid) : Range{0, row_tiles};
         const Range cols = by_rows ? Range{0, panels} : partition(panels, threads, tid);
-        gemm_block(p, packed, jc, pc, depth, {tiles.begin * g.mr, std::min(M, tiles.end * g.mr)}, cols,
-                   copied ? a_copies.data() + tid * copy_size : nullptr);
+        gemm_block(p, packed, jc, pc, depth, {tiles.begin * g.mr, std::min(M, tiles.end * g.mr)},
+                   cols, copied ? a_copies.data() + tid * copy_size : nullptr);
       });
     }
   }
@@ -129,8 +139,8 @@ void five_loops(const Problem& p, const View& b, float alpha) {
 
 }  // namespace
 
-void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta, const float* bias,
-          const Activation& activation) {
+void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
+          const float* bias, const Activation& activation) {
   const dim_t M = out.shape[0], N = out.shape[1];
   if (M == 0 || N == 0) return;
   const View* residual = beta == 0.0f ? nullptr : c;
@@ -151,7 +161,8 @@ void gemm(const View& a, const View& b, const View* c, const View& out, float al
   five_loops({a, residual, target, beta, bias, activation, kernels()}, b, alpha);
   if (!dense_out)
     for (dim_t m = 0; m < M; ++m)
-      for (dim_t n = 0; n < N; ++n) out.data[m * out.stride[0] + n * out.stride[1]] = target.data[m * N + n];
+      for (dim_t n = 0; n < N; ++n)
+        out.data[m * out.stride[0] + n * out.stride[1]] = target.data[m * N + n];
 }
 
 }  // namespace fastconv

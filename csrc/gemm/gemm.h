@@ -1,8 +1,9 @@
 // L3 gemm: matrix products on the register tile of kernels/gemm_f32.inl.h.
-// multiply() is the macro-kernel that everything dense runs on: A is read in place through row and tap offsets (implicit
-// im2col), B is packed once, and K is not split, so that C is written once and each element's sum has one order: results
-// are bitwise the same for any number of threads and any position in the batch.
-// gemm() is the general product of strided matrices: five loops around the same tile, K in blocks of a fixed size.
+// multiply() is the macro-kernel that everything dense runs on: A is read in place through row and
+// tap offsets (implicit im2col), B is packed once, and K is not split, so that C is written once
+// and each element's sum has one order: results are bitwise the same for any number of threads and
+// any position in the batch. gemm() is the general product of strided matrices: five loops around
+// the same tile, K in blocks of a fixed size.
 #pragma once
 #include <vector>
 
@@ -13,13 +14,15 @@
 
 namespace fastconv {
 
-// B (K x N) as panels [ceil(N / nr)][K][width]; width = nr, or nr / 2 in a last panel that needs no more.
-// It keeps the kernels that it was packed for: a panel's width is the tier's.
+// B (K x N) as panels [ceil(N / nr)][K][width]; width = nr, or nr / 2 in a last panel that needs no
+// more. It keeps the kernels that it was packed for: a panel's width is the tier's.
 class PackedB {
  public:
   PackedB(const GemmKernels& kernels, dim_t K, dim_t N);  // fill with pack()
-  // Packs rows [k0, k0 + rows) and panels [p0, p1) from scale * b[k * ldk + n * ldn], k counted from k0, n from 0.
-  void pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, dim_t p0, dim_t p1, float scale = 1.0f) noexcept;
+  // Packs rows [k0, k0 + rows) and panels [p0, p1) from scale * b[k * ldk + n * ldn], k counted
+  // from k0, n from 0.
+  void pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, dim_t p0, dim_t p1,
+            float scale = 1.0f) noexcept;
 
   dim_t K() const noexcept { return K_; }
   dim_t N() const noexcept { return N_; }
@@ -35,13 +38,15 @@ class PackedB {
   Buffer data_;
 };
 
-// The groups of a convolution: same rows and taps, each with its own B and its own first channel in A, C and residual.
+// The groups of a convolution: same rows and taps, each with its own B and its own first channel in
+// A, C and residual.
 struct ProductGroup {
   const PackedB* b;
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null
 };
-// C_g[m, n] = act(sum over taps t, k of A[row(m) + tap_offset[t] + a_offset_g + k] * B_g[t * k_run + k, n] + ...)
+// C_g[m, n] = act(sum over taps t, k of A[row(m) + tap_offset[t] + a_offset_g + k] * B_g[t * k_run
+// + k, n] + ...)
 struct Product {
   dim_t M = 0;
   const dim_t* a_row = nullptr;  // [M], or null: m * lda
@@ -58,9 +63,10 @@ struct Product {
 // residual may be null, or c itself. Partitioned over groups, rows and columns; allocates nothing.
 void multiply(const Product& product, const float* a, const float* residual, float* c) noexcept;
 
-// out = act(alpha * a @ b + beta * c + bias): 2-D views of any strides; c (of out's shape, strides may be 0) and bias
+// out = act(alpha * a @ b + beta * c + bias): 2-D views of any strides; c (of out's shape, strides
+// may be 0) and bias
 // ([N]) may be null. out must not overlap a or b; it may be c itself.
-void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta, const float* bias,
-          const Activation& activation);
+void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
+          const float* bias, const Activation& activation);
 
 }  // namespace fastconv

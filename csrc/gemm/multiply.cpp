@@ -1,5 +1,6 @@
-// L3 gemm: the macro-kernel. Splits C into blocks for the threads, and each block into register tiles.
-// Called by conv/ (every dense algorithm). Calls the micro-kernel of the tier that B was packed for.
+// L3 gemm: the macro-kernel. Splits C into blocks for the threads, and each block into register
+// tiles. Called by conv/ (every dense algorithm). Calls the micro-kernel of the tier that B was
+// packed for.
 #include <algorithm>
 
 #include "core/cpu.h"
@@ -11,9 +12,10 @@ namespace {
 
 dim_t ceil_div(dim_t a, dim_t b) { return (a + b - 1) / b; }
 
-// How one group's C is cut for the threads: rows x columns parts. The cut with the least work in its largest part wins;
-// on a tie rows when B is the smaller operand (each thread then streams all of it, but only its own rows of A), else
-// columns (few pixels, many weights: each thread streams its own share of the weights).
+// How one group's C is cut for the threads: rows x columns parts. The cut with the least work in
+// its largest part wins; on a tie rows when B is the smaller operand (each thread then streams all
+// of it, but only its own rows of A), else columns (few pixels, many weights: each thread streams
+// its own share of the weights).
 struct Cut {
   dim_t rows, cols;
 };
@@ -39,10 +41,11 @@ dim_t block_rows(const Product& p, int mr) {
   return std::max<dim_t>(1, caches().l2 / 2 / static_cast<dim_t>(sizeof(float)) / floats / mr) * mr;
 }
 
-// The two inner loops over rows [m0, m1) and panels [p0, p1) of one group. Panels outside: a panel of B (K x nr) is
-// reused from L1 or L2 by every row tile, while A, a sixth of the traffic per FMA, comes from L2.
-void multiply_block(const Product& p, const ProductGroup& g, const float* a, const float* residual, float* c, dim_t m0, dim_t m1,
-                    dim_t p0, dim_t p1) {
+// The two inner loops over rows [m0, m1) and panels [p0, p1) of one group. Panels outside: a panel
+// of B (K x nr) is reused from L1 or L2 by every row tile, while A, a sixth of the traffic per FMA,
+// comes from L2.
+void multiply_block(const Product& p, const ProductGroup& g, const float* a, const float* residual,
+                    float* c, dim_t m0, dim_t m1, dim_t p0, dim_t p1) {
   const GemmKernels& kernels = g.b->kernels();
   const int mr = kernels.mr, nr = kernels.nr;
   GemmTile t;
@@ -95,8 +98,10 @@ void multiply(const Product& p, const float* a, const float* residual, float* c)
     const Range mine = partition(tasks, threads, tid);
     for (dim_t task = mine.begin; task < mine.end; ++task) {
       const ProductGroup& g = p.groups[task / (cut.rows * cut.cols)];
-      const Range rows = partition(row_tiles, static_cast<int>(cut.rows), static_cast<int>(task / cut.cols % cut.rows));
-      const Range cols = partition(panels, static_cast<int>(cut.cols), static_cast<int>(task % cut.cols));
+      const Range rows = partition(row_tiles, static_cast<int>(cut.rows),
+                                   static_cast<int>(task / cut.cols % cut.rows));
+      const Range cols =
+          partition(panels, static_cast<int>(cut.cols), static_cast<int>(task % cut.cols));
       const dim_t end = std::min(p.M, rows.end * mr);
       for (dim_t m = rows.begin * mr; m < end; m += mc)
         multiply_block(p, g, a, residual, c, m, std::min(end, m + mc), cols.begin, cols.end);

@@ -17,7 +17,8 @@ int PackedB::width(dim_t p) const noexcept {
   return N_ - p * kernels_->nr <= half ? half : kernels_->nr;
 }
 
-void PackedB::pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, dim_t p0, dim_t p1, float scale) noexcept {
+void PackedB::pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, dim_t p0, dim_t p1,
+                   float scale) noexcept {
   for (dim_t p = p0; p < p1; ++p) {
     const int w = width(p);
     const dim_t n0 = p * kernels_->nr;
@@ -25,7 +26,8 @@ void PackedB::pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, d
     float* dst = data_.data() + p * K_ * kernels_->nr + k0 * w;
     const float* src = b + n0 * ldn;
     if (ldn == 1) {
-      for (dim_t k = 0; k < rows; ++k) std::memcpy(dst + k * w, src + k * ldk, static_cast<size_t>(n) * sizeof(float));
+      for (dim_t k = 0; k < rows; ++k)
+        std::memcpy(dst + k * w, src + k * ldk, static_cast<size_t>(n) * sizeof(float));
     } else if (ldk == 1) {
       fastconv::kernels().layout.transpose(n, rows, src, ldn, dst, w);
     } else {

@@ -1,4 +1,5 @@
-// L2 kernels: builds the tables, lowest tier first, each a copy of the one below that the tier then overwrites.
+// L2 kernels: builds the tables, lowest tier first, each a copy of the one below that the tier then
+// overwrites.
 #include "kernels/dispatch.h"
 
 #include <atomic>
@@ -45,8 +46,8 @@ std::atomic<int>& active() {
 }  // namespace
 
 const KernelTable& kernels(Tier tier) {
-  FC_CHECK(tier_built(tier) && tier_supported(tier), ArgumentError, "tier: expected one that this build and CPU can run, got ",
-           tier_name(tier));
+  FC_CHECK(tier_built(tier) && tier_supported(tier), ArgumentError,
+           "tier: expected one that this build and CPU can run, got ", tier_name(tier));
   return tables().of[static_cast<int>(tier)];
 }
 

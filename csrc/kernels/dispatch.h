@@ -1,14 +1,17 @@
-// L2 kernels: the table in use. A tier's table starts as a copy of the tier below it, so an entry is never null.
+// L2 kernels: the table in use. A tier's table starts as a copy of the tier below it, so an entry
+// is never null.
 #pragma once
 #include "core/cpu.h"
 #include "kernels/kernel_table.h"
 
 namespace fastconv {
 
-const KernelTable& kernels();           // of the tier in use
-const KernelTable& kernels(Tier tier);  // of a given tier: tests and the roofline; ArgumentError if it cannot run here
+const KernelTable& kernels();  // of the tier in use
+const KernelTable& kernels(
+    Tier tier);  // of a given tier: tests and the roofline; ArgumentError if it cannot run here
 Tier active_tier();
-// For tests: switch the tier of this process. Plans made before keep the kernels they were made with.
+// For tests: switch the tier of this process. Plans made before keep the kernels they were made
+// with.
 void set_active_tier(Tier tier);
 
 }  // namespace fastconv

@@ -1,10 +1,11 @@
-// L2 micro-kernel: a run of output pixels of a depthwise convolution, f32, channels-last. The contract is DwconvRow in
-// kernel_table.h. Called by conv/algo_depthwise.cpp; calls apply_activation. Start at dwconv_tile.
+// L2 micro-kernel: a run of output pixels of a depthwise convolution, f32, channels-last. The
+// contract is DwconvRow in kernel_table.h. Called by conv/algo_depthwise.cpp; calls
+// apply_activation. Start at dwconv_tile.
 //
-// Tile: 4 pixels x 2 vectors of channels = 8 chains (two FMA ports x 4 cycles), 8 + 2 of w + 1 of x = 11 registers.
-// Per tap 2 loads of w and 8 of x (as FMA operands) feed 8 FMAs: load-bound at 5 / 4 of the FMA time where x is in L1;
-// in networks x comes from L2 or beyond and the bandwidth there is the limit. Two vectors side by side use each cache
-// line of x whole (64 B with AVX2).
+// Tile: 4 pixels x 2 vectors of channels = 8 chains (two FMA ports x 4 cycles), 8 + 2 of w + 1 of x
+// = 11 registers. Per tap 2 loads of w and 8 of x (as FMA operands) feed 8 FMAs: load-bound at 5 /
+// 4 of the FMA time where x is in L1; in networks x comes from L2 or beyond and the bandwidth there
+// is the limit. Two vectors side by side use each cache line of x whole (64 B with AVX2).
 #pragma once
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
@@ -28,7 +29,8 @@ inline void dwconv_tile(const DwconvRow& r, dim_t p, dim_t c, int n) {
     vf w[V];
     for (int v = 0; v < V; ++v) w[v] = load(wt + v * W);
     for (int i = 0; i < P; ++i)
-      for (int v = 0; v < V; ++v) acc[i][v] = vfma(load(xt + i * r.x_step + v * W), w[v], acc[i][v]);
+      for (int v = 0; v < V; ++v)
+        acc[i][v] = vfma(load(xt + i * r.x_step + v * W), w[v], acc[i][v]);
   }
   const Epilogue& e = r.epilogue;
   const bool clamped = e.activation.act == Act::clamp;
@@ -58,7 +60,8 @@ void dwconv_row(const DwconvRow& r) {
   for (; c + W <= r.channels; c += W) dwconv_channels<1, false>(r, c, W);
   if (c < r.channels) dwconv_channels<1, true>(r, c, static_cast<int>(r.channels - c));
   if (r.epilogue.activation.act > Act::clamp)
-    for (dim_t p = 0; p < r.pixels; ++p) apply_activation(r.y + p * r.y_step, r.channels, r.epilogue.activation);
+    for (dim_t p = 0; p < r.pixels; ++p)
+      apply_activation(r.y + p * r.y_step, r.channels, r.epilogue.activation);
 }
 
 }  // namespace

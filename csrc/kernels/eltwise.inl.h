@@ -1,8 +1,11 @@
-// L2 kernels: element by element, over contiguous runs. Called by nn/eltwise.cpp, nn/norm.cpp and, for the activations that
-// are dearer than a clamp, by every kernel with an epilogue (apply_activation, on a row that is still in L1).
-//   y[i] = act(x[i])     y[i] = a[i] op b[i], either operand a scalar     y[i] = act(x[i] * scale + shift)
-// Contract: n >= 0; y may be an operand itself but not overlap one otherwise; the last n % W elements are loaded and stored
-// with masks and computed as full vectors are, so a result does not depend on where an element lies. Start at for_each.
+// L2 kernels: element by element, over contiguous runs. Called by nn/eltwise.cpp, nn/norm.cpp and,
+// for the activations that are dearer than a clamp, by every kernel with an epilogue
+// (apply_activation, on a row that is still in L1).
+//   y[i] = act(x[i])     y[i] = a[i] op b[i], either operand a scalar     y[i] = act(x[i] * scale +
+//   shift)
+// Contract: n >= 0; y may be an operand itself but not overlap one otherwise; the last n % W
+// elements are loaded and stored with masks and computed as full vectors are, so a result does not
+// depend on where an element lies. Start at for_each.
 #pragma once
 #include <math.h>
 
@@ -48,9 +51,8 @@ inline void activate(dim_t n, const float* x, float* y, Activation activation) {
     case Act::silu:
       return map(n, x, y, [](vf v) { return vsilu(v); });
     case Act::hardsigmoid:
-      return map(n, x, y, [=](vf v) {
-        return vmin(vset(1.0f), vmax(vzero(), vfma(alpha, v, beta)));
-      });
+      return map(n, x, y,
+                 [=](vf v) { return vmin(vset(1.0f), vmax(vzero(), vfma(alpha, v, beta))); });
     case Act::hardswish:
       return map(n, x, y, [](vf v) {
         const vf gate = vmin(vset(6.0f), vmax(vzero(), vadd(v, vset(3.0f))));
@@ -61,9 +63,8 @@ inline void activate(dim_t n, const float* x, float* y, Activation activation) {
     case Act::tanh:
       return map(n, x, y, [](vf v) { return vtanh(v); });
     case Act::elu:
-      return map(n, x, y, [=](vf v) {
-        return vselect_lt(v, vzero(), vmul(alpha, vexpm1_negative(v)), v);
-      });
+      return map(n, x, y,
+                 [=](vf v) { return vselect_lt(v, vzero(), vmul(alpha, vexpm1_negative(v)), v); });
     case Act::exp:
       return map(n, x, y, [](vf v) { return vexp(v); });
     case Act::sqrt:
@@ -84,7 +85,8 @@ inline vf vmax_nan(vf a, vf b) { return vselect_nan(a, a, vmax(a, b)); }
 inline vf vmin_nan(vf a, vf b) { return vselect_nan(a, a, vmin(a, b)); }
 
 template <class F>
-inline void zip(dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step, float* y, F f) {
+inline void zip(dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step, float* y,
+                F f) {
   const vf a0 = vbroadcast(a), b0 = vbroadcast(b);
   for_each(n, y, [=](dim_t i, int lanes) {
     return f(a_step ? load_lanes(a + i, lanes) : a0, b_step ? load_lanes(b + i, lanes) : b0);

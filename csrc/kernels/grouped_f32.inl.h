@@ -1,10 +1,12 @@
-// L2 micro-kernel: a run of output pixels of a grouped convolution with few channels per group, f32, channels-last.
-// The contract is GroupedRow in kernel_table.h. Called by conv/algo_direct.cpp; calls apply_activation.
+// L2 micro-kernel: a run of output pixels of a grouped convolution with few channels per group,
+// f32, channels-last. The contract is GroupedRow in kernel_table.h. Called by conv/algo_direct.cpp;
+// calls apply_activation.
 //
-// A vector of output channels spans several groups. The input channels that those groups read lie within one vector, so
-// one load per tap serves all of them, and for input channel i of its group each lane picks its own with a permutation:
-// lanes stay full where a GEMM per group would leave W - oc / groups of them empty. Tile: 4 pixels; per (tap, i) one load
-// of w, one of the index and 4 permutations for 4 FMAs: the shuffle port (one a cycle) is the limit, half the FMA peak.
+// A vector of output channels spans several groups. The input channels that those groups read lie
+// within one vector, so one load per tap serves all of them, and for input channel i of its group
+// each lane picks its own with a permutation: lanes stay full where a GEMM per group would leave W
+// - oc / groups of them empty. Tile: 4 pixels; per (tap, i) one load of w, one of the index and 4
+// permutations for 4 FMAs: the shuffle port (one a cycle) is the limit, half the FMA peak.
 #pragma once
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
@@ -26,7 +28,8 @@ inline void grouped_tile(const GroupedRow& r, dim_t p, dim_t b, int n) {
     const float* xt = x + r.x_tap[t];
     const float* w = r.w + (b * r.w_taps + r.w_tap[t]) * r.group_ic * W;
     vf pixel[P];
-    for (int i = 0; i < P; ++i) pixel[i] = span == W ? vload(xt + i * r.x_step) : vload_tail(xt + i * r.x_step, span);
+    for (int i = 0; i < P; ++i)
+      pixel[i] = span == W ? vload(xt + i * r.x_step) : vload_tail(xt + i * r.x_step, span);
     for (dim_t ch = 0; ch < r.group_ic; ++ch) {
       const vi lanes = vindex(index + ch * W);
       const vf wv = vload(w + ch * W);
@@ -51,7 +54,8 @@ void grouped_row(const GroupedRow& r) {
     for (; p < r.pixels; ++p) grouped_tile<1>(r, p, b, n);
   }
   if (r.epilogue.activation.act > Act::clamp)
-    for (dim_t p = 0; p < r.pixels; ++p) apply_activation(r.y + p * r.y_step, r.oc, r.epilogue.activation);
+    for (dim_t p = 0; p < r.pixels; ++p)
+      apply_activation(r.y + p * r.y_step, r.oc, r.epilogue.activation);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
-// L2 kernels: the contracts. One KernelTable per ISA tier; the layers above see this file and dispatch.h, nothing else of
-// kernels/. Read it first. Every kernel is noexcept, allocates nothing, starts no thread, and never reads or writes a
-// float outside what its contract names (tests run them on arrays that end at an unmapped page).
-// Plain data only: ISA translation units include this file.
+// L2 kernels: the contracts. One KernelTable per ISA tier; the layers above see this file and
+// dispatch.h, nothing else of kernels/. Read it first. Every kernel is noexcept, allocates nothing,
+// starts no thread, and never reads or writes a float outside what its contract names (tests run
+// them on arrays that end at an unmapped page). Plain data only: ISA translation units include this
+// file.
 #pragma once
 #include "core/epilogue.h"
 #include "core/ops.h"
@@ -9,13 +10,18 @@
 
 namespace fastconv {
 
-// ---- gemm_f32.inl.h -------------------------------------------------------------------------------------------------
-// One register tile:  C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n] + residual[m, n])
-//   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not null
-//   C[m, n]   = c[crow(m) + n]                  crow(m) = m * ldc, or c_row[m] when c_row is not null
-// A is read in place: implicit im2col is a choice of row and tap offsets, and nothing is materialised.
-// B is one panel [taps * K][ldb], of which every row's first NRV * W floats are read: packed panels are zero-padded to that
-// width (ldb = NRV * W), a matrix in place must have it. Only n_cur columns of C are touched. With accumulate, the tile adds to what C holds (K split into blocks; plain GEMM only).
+// ---- gemm_f32.inl.h
+// -------------------------------------------------------------------------------------------------
+// One register tile:  C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n]
+// + residual[m, n])
+//   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not
+//   null C[m, n]   = c[crow(m) + n]                  crow(m) = m * ldc, or c_row[m] when c_row is
+//   not null
+// A is read in place: implicit im2col is a choice of row and tap offsets, and nothing is
+// materialised. B is one panel [taps * K][ldb], of which every row's first NRV * W floats are read:
+// packed panels are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. Only
+// n_cur columns of C are touched. With accumulate, the tile adds to what C holds (K split into
+// blocks; plain GEMM only).
 struct GemmTile {
   const float* a;
   const dim_t* a_row;
@@ -30,19 +36,23 @@ struct GemmTile {
   dim_t ldc;
   int n_cur;
   bool accumulate;
-  Epilogue epilogue;  // bias and residual already point at this tile's first column (residual at its first row too)
+  Epilogue epilogue;  // bias and residual already point at this tile's first column (residual at
+                      // its first row too)
 };
 using GemmUkr = void (*)(const GemmTile&);
 
 constexpr int kMaxMR = 14;
 struct GemmKernels {
-  int mr = 0, nr = 0;  // the full tile; panels are nr wide, the last one nr / 2 where that is enough
+  int mr = 0,
+      nr = 0;  // the full tile; panels are nr wide, the last one nr / 2 where that is enough
   GemmUkr ukr[2][kMaxMR] = {};  // [panel width: 0 = nr / 2, 1 = nr][rows - 1]
 };
 
-// ---- dwconv_f32.inl.h -----------------------------------------------------------------------------------------------
+// ---- dwconv_f32.inl.h
+// -----------------------------------------------------------------------------------------------
 // A run of `pixels` output pixels of one output row, all `channels` (channels-last, stride 1):
-//   y[p * y_step + c] = act(bias[c] + residual + sum over taps t of x[x_tap[t] + p * x_step + c] * w[w_tap[t] + c])
+//   y[p * y_step + c] = act(bias[c] + residual + sum over taps t of x[x_tap[t] + p * x_step + c] *
+//   w[w_tap[t] + c])
 // The caller lists the taps that are in bounds for the run, so that no padding is materialised.
 struct DwconvRow {
   const float* x;
@@ -58,11 +68,14 @@ struct DwconvRow {
   Epilogue epilogue;  // residual addressed like y with pixel step ldr
 };
 
-// ---- grouped_f32.inl.h ----------------------------------------------------------------------------------------------
-// Convolutions with few channels per group: a vector holds the output channels of several groups. For each block of W
-// output channels the input channels needed span at most W, so one load and a permutation per input channel feed it:
+// ---- grouped_f32.inl.h
+// ----------------------------------------------------------------------------------------------
+// Convolutions with few channels per group: a vector holds the output channels of several groups.
+// For each block of W output channels the input channels needed span at most W, so one load and a
+// permutation per input channel feed it:
 //   y[p * y_step + o] = act(bias[o] + residual + sum over taps t, i < group_ic of
-//                           x[x_tap[t] + p * x_step + base[b] + index[b][i][l]] * w[(b * w_taps + w_tap[t]) * group_ic + i][l])
+//                           x[x_tap[t] + p * x_step + base[b] + index[b][i][l]] * w[(b * w_taps +
+//                           w_tap[t]) * group_ic + i][l])
 // for output channel o = b * W + l. Taps as for the depthwise row.
 struct GroupedRow {
   const float* x;
@@ -70,7 +83,7 @@ struct GroupedRow {
   const dim_t* x_tap;
   const dim_t* w_tap;
   dim_t taps;
-  dim_t w_taps;          // taps of the whole kernel
+  dim_t w_taps;  // taps of the whole kernel
   dim_t group_ic;
   const dim_t* base;     // [blocks] first input channel of the block's span
   const int32_t* span;   // [blocks] channels in the span, <= W
@@ -88,25 +101,35 @@ struct ConvKernels {
   void (*grouped_row)(const GroupedRow&) = nullptr;
 };
 
-// ---- layout.inl.h ---------------------------------------------------------------------------------------------------
+// ---- layout.inl.h
+// ---------------------------------------------------------------------------------------------------
 struct LayoutKernels {
   // dst[j * ldd + i] = src[i * lds + j] for i < rows, j < cols
-  void (*transpose)(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst, dim_t ldd) = nullptr;
+  void (*transpose)(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst,
+                    dim_t ldd) = nullptr;
 };
 
-// ---- eltwise.inl.h --------------------------------------------------------------------------------------------------
-// Contiguous runs of n elements; an operand with step 0 is one value that serves all of them. y may be an operand.
+// ---- eltwise.inl.h
+// --------------------------------------------------------------------------------------------------
+// Contiguous runs of n elements; an operand with step 0 is one value that serves all of them. y may
+// be an operand.
 struct EltwiseKernels {
-  void (*activate)(dim_t n, const float* x, float* y, Activation activation) = nullptr;  // y = act(x)
+  void (*activate)(dim_t n, const float* x, float* y,
+                   Activation activation) = nullptr;  // y = act(x)
   // y = a op b, steps 0 or 1
-  void (*binary)(BinaryOp op, dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step, float* y) = nullptr;
+  void (*binary)(BinaryOp op, dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step,
+                 float* y) = nullptr;
   // y = x * scale + shift, step 0 or 1 for both
-  void (*affine)(dim_t n, const float* x, const float* scale, const float* shift, dim_t step, float* y) = nullptr;
+  void (*affine)(dim_t n, const float* x, const float* scale, const float* shift, dim_t step,
+                 float* y) = nullptr;
 };
 
-// ---- pool.inl.h -----------------------------------------------------------------------------------------------------
-// A run of `pixels` windows, n channels each (or, for NCHW, n neighbouring columns of one channel):
-//   y[p * y_step + i] = max or sum / divisor over r < rows, c < cols of x[p * x_step + r * row_step + c * col_step + i]
+// ---- pool.inl.h
+// -----------------------------------------------------------------------------------------------------
+// A run of `pixels` windows, n channels each (for NCHW, n = 1 and the windows are neighbouring
+// columns):
+//   y[p * y_step + i] = max or sum / divisor over r < rows, c < cols of x[p * x_step + r * row_step
+//   + c * col_step + i]
 // for i < n. The rows x cols taps are in bounds and there is at least one. NaN wins a maximum.
 struct PoolRow {
   const float* x;
@@ -124,23 +147,28 @@ struct PoolKernels {
   void (*average_row)(const PoolRow&) = nullptr;
 };
 
-// ---- reduce.inl.h ---------------------------------------------------------------------------------------------------
-// `mean` is summed here and divided by the caller. The order of summation depends on n and rows alone.
+// ---- reduce.inl.h
+// ---------------------------------------------------------------------------------------------------
+// `mean` is summed here and divided by the caller. The order of summation depends on n and rows
+// alone.
 struct ReduceKernels {
   float (*row)(ReduceOp op, dim_t n, const float* x) = nullptr;  // over x[0..n), n >= 1
   // y[i] = over rows r of x[r * ldx + i], i < n, rows >= 1
   void (*columns)(ReduceOp op, dim_t rows, dim_t n, const float* x, dim_t ldx, float* y) = nullptr;
 };
 
-// ---- softmax.inl.h --------------------------------------------------------------------------------------------------
+// ---- softmax.inl.h
+// --------------------------------------------------------------------------------------------------
 struct SoftmaxKernels {
   void (*row)(dim_t n, const float* x, float* y) = nullptr;  // over x[0..n); y may be x
   // over rows r of x[r * ldx + i], for each i < n; y may be x with ldy = ldx
   void (*columns)(dim_t rows, dim_t n, const float* x, dim_t ldx, float* y, dim_t ldy) = nullptr;
 };
 
-// ---- norm.inl.h -----------------------------------------------------------------------------------------------------
-// y[i] = x[i] * (k + alpha * sum over taps t of x[i + first + t * step]^2) ^ -beta,  i < n; y must not overlap x.
+// ---- norm.inl.h
+// -----------------------------------------------------------------------------------------------------
+// y[i] = x[i] * (k + alpha * sum over taps t of x[i + first + t * step]^2) ^ -beta,  i < n; y must
+// not overlap x.
 struct LrnRun {
   const float* x;
   float* y;
@@ -152,15 +180,18 @@ struct NormKernels {
   void (*lrn_run)(const LrnRun&) = nullptr;
 };
 
-// ---- resize.inl.h ---------------------------------------------------------------------------------------------------
+// ---- resize.inl.h
+// ---------------------------------------------------------------------------------------------------
 struct ResizeKernels {
   // y[i] = wa * a[i] + wb * b[i], i < n
   void (*blend)(dim_t n, const float* a, float wa, const float* b, float wb, float* y) = nullptr;
 };
 
-// ---- peak.inl.h -----------------------------------------------------------------------------------------------------
+// ---- peak.inl.h
+// -----------------------------------------------------------------------------------------------------
 struct PeakKernels {
-  // Runs `steps` rounds of independent FMAs in registers; returns the FLOPs done (FMA = 2). `sink` keeps them alive.
+  // Runs `steps` rounds of independent FMAs in registers; returns the FLOPs done (FMA = 2). `sink`
+  // keeps them alive.
   double (*fma)(dim_t steps, float* sink) = nullptr;
 };
 

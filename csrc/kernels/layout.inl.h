@@ -1,12 +1,14 @@
-// L2 kernels: the transpose of a strided f32 matrix. Called by nn/layout.cpp for NCHW <-> NHWC and by what stages through it.
+// L2 kernels: the transpose of a strided f32 matrix. Called by nn/layout.cpp for NCHW <-> NHWC and
+// by what stages through it.
 //   dst[j * ldd + i] = src[i * lds + j],  i < rows, j < cols
 // Contract: LayoutKernels in kernel_table.h; src and dst do not overlap.
 //
-// W x W blocks are transposed in registers: 24 shuffles per 64 elements on AVX2, so memory is the bound. A last partial
-// block is moved back to overlap its neighbour, which writes some elements twice, equal, and needs no mask (masked stores
-// take 12 cycles on Zen 3). Columns go in tiles of kLine floats, so that a cache line of src is used up in one visit even
-// where row strides of 4 KiB leave it only a few ways of L1. Fewer than W rows or columns, images of 3 channels above all,
-// are loops over a constant that the compiler turns into permutations.
+// W x W blocks are transposed in registers: 24 shuffles per 64 elements on AVX2, so memory is the
+// bound. A last partial block is moved back to overlap its neighbour, which writes some elements
+// twice, equal, and needs no mask (masked stores take 12 cycles on Zen 3). Columns go in tiles of
+// kLine floats, so that a cache line of src is used up in one visit even where row strides of 4 KiB
+// leave it only a few ways of L1. Fewer than W rows or columns, images of 3 channels above all, are
+// loops over a constant that the compiler turns into permutations.
 #pragma once
 #include "kernels/kernel_table.h"
 

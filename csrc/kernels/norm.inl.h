@@ -1,7 +1,8 @@
-// L2 kernels: local response normalisation of a run. Called by nn/norm.cpp, for which neighbouring channels are offsets:
-// a plane apart in NCHW, next to each other in NHWC.
+// L2 kernels: local response normalisation of a run. Called by nn/norm.cpp, for which neighbouring
+// channels are offsets: a plane apart in NCHW, next to each other in NHWC.
 //   y[i] = x[i] * (k + alpha * sum over taps t of x[i + first + t * step]^2) ^ -beta,  i < n
-// Contract: LrnRun in kernel_table.h. beta = 3/4, the only one in use, needs two square roots instead of a power.
+// Contract: LrnRun in kernel_table.h. beta = 3/4, the only one in use, needs two square roots
+// instead of a power.
 #pragma once
 #include <math.h>
 

@@ -1,8 +1,9 @@
-// L2 kernels: sums, maxima and minima over a contiguous run, and over the rows of a matrix column by column. Called by
-// nn/reduce.cpp; global average pooling is one of them, in either layout.
+// L2 kernels: sums, maxima and minima over a contiguous run, and over the rows of a matrix column
+// by column. Called by nn/reduce.cpp; global average pooling is one of them, in either layout.
 //   row:  over x[0..n)        columns:  y[i] = over rows r of x[r * ldx + i]
-// Contract: ReduceKernels in kernel_table.h. The order of summation depends on n and rows alone, never on where the data
-// lies or on which thread runs. Sums go in blocks, so that the error grows with the block's length and hardly with n's.
+// Contract: ReduceKernels in kernel_table.h. The order of summation depends on n and rows alone,
+// never on where the data lies or on which thread runs. Sums go in blocks, so that the error grows
+// with the block's length and hardly with n's.
 #pragma once
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
@@ -59,7 +60,8 @@ float reduce_row(ReduceOp op, dim_t n, const float* x) {
 
 // acc = over the rows of V vectors, pairwise above kSumBlock rows; lanes < W only with V = 1.
 template <int V, class Combine>
-inline void reduce_rows(dim_t rows, int lanes, const float* x, dim_t ldx, vf* acc, Combine combine) {
+inline void reduce_rows(dim_t rows, int lanes, const float* x, dim_t ldx, vf* acc,
+                        Combine combine) {
   if (rows > kSumBlock) {
     const dim_t half = (rows / 2 + kSumBlock - 1) / kSumBlock * kSumBlock;
     vf rest[V];
@@ -76,12 +78,14 @@ inline void reduce_rows(dim_t rows, int lanes, const float* x, dim_t ldx, vf* ac
 }
 
 template <class Combine>
-inline void reduce_columns_by(dim_t rows, dim_t n, const float* x, dim_t ldx, float* y, Combine combine) {
-  vf acc[4];
+inline void reduce_columns_by(dim_t rows, dim_t n, const float* x, dim_t ldx, float* y,
+                              Combine combine) {
+  constexpr int V = 8;  // whole cache lines of a row, and chains enough for the additions
+  vf acc[V];
   dim_t i = 0;
-  for (; i + 4 * W <= n; i += 4 * W) {
-    reduce_rows<4>(rows, W, x + i, ldx, acc, combine);
-    for (int v = 0; v < 4; ++v) vstore(y + i + v * W, acc[v]);
+  for (; i + V * W <= n; i += V * W) {
+    reduce_rows<V>(rows, W, x + i, ldx, acc, combine);
+    for (int v = 0; v < V; ++v) vstore(y + i + v * W, acc[v]);
   }
   for (; i + W <= n; i += W) {
     reduce_rows<1>(rows, W, x + i, ldx, acc, combine);

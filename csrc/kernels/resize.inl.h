@@ -1,4 +1,5 @@
-// L2 kernels: the weighted mean of two runs, one step of linear interpolation along either axis. Called by nn/resize.cpp.
+// L2 kernels: the weighted mean of two runs, one step of linear interpolation along either axis.
+// Called by nn/resize.cpp.
 //   y[i] = wa * a[i] + wb * b[i],  i < n
 // Contract: ResizeKernels in kernel_table.h; y overlaps neither a nor b.
 #pragma once

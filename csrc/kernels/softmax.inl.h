@@ -1,7 +1,9 @@
-// L2 kernels: softmax over a contiguous run, and over the rows of a matrix column by column. Called by nn/softmax.cpp.
+// L2 kernels: softmax over a contiguous run, and over the rows of a matrix column by column. Called
+// by nn/softmax.cpp.
 //   y[i] = exp(x[i] - m) / sum_j exp(x[j] - m),  m = max_j x[j]
-// Contract: SoftmaxKernels in kernel_table.h. NaN and +inf in x, and a run that is all -inf, make the run NaN, as in torch.
-// Three passes: maximum, exponentials and their sum, division. The order of summation depends on the length alone.
+// Contract: SoftmaxKernels in kernel_table.h. NaN and +inf in x, and a run that is all -inf, make
+// the run NaN, as in torch. Three passes: maximum, exponentials and their sum, division. The order
+// of summation depends on the length alone.
 #pragma once
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"

@@ -1,8 +1,11 @@
-// L2 kernels: elementary functions of a vector, in the vocabulary of simd/. Called by eltwise.inl.h and softmax.inl.h.
-//   x = n ln 2 + r, |r| <= ln 2 / 2:   exp(x) = 2^n (1 + r + r^2 q(r)),   q of degree 4, minimax (error 2^-26)
-// Contract: any float in, infinities, NaN and denormals included; NaN comes out as NaN. Errors are at most 3 units in the
-// last place, of gelu 7 (tests/kernels/test_eltwise.py holds them to that). Reductions are exact with and without a
-// fused multiply-add: the ref tier has none, and a compiler may fuse where it is not asked to.
+// L2 kernels: elementary functions of a vector, in the vocabulary of simd/. Called by eltwise.inl.h
+// and softmax.inl.h.
+//   x = n ln 2 + r, |r| <= ln 2 / 2:   exp(x) = 2^n (1 + r + r^2 q(r)),   q of degree 4, minimax
+//   (error 2^-26)
+// Contract: any float in, infinities, NaN and denormals included; NaN comes out as NaN. Errors are
+// at most 3 units in the last place, of gelu 7 (tests/kernels/test_eltwise.py holds them to that).
+// Reductions are exact with and without a fused multiply-add: the ref tier has none, and a compiler
+// may fuse where it is not asked to.
 #pragma once
 #include "core/types.h"
 
@@ -11,7 +14,8 @@ namespace {
 
 inline vf vneg(vf x) { return vmul(x, vset(-1.0f)); }
 
-// x = n ln 2 + r. ln 2 is split in two, the first part of 9 bits, so that its product with n is exact.
+// x = n ln 2 + r. ln 2 is split in two, the first part of 9 bits, so that its product with n is
+// exact.
 inline vf ln2_multiple(vf x) { return vround(vmul(x, vset(1.44269504f))); }
 inline vf ln2_remainder(vf x, vf n) {
   return vfma(n, vset(2.12194440e-4f), vfma(n, vset(-0.693359375f), x));
@@ -27,8 +31,9 @@ inline vf expm1_reduced(vf r) {
   return vfma(vmul(r, r), q, r);
 }
 
-// exp = mantissa * scale. Both factors are normal, so that a result that is denormal is rounded once, at the end, and a
-// caller that multiplies exp by something can do so before that. |n| <= 162 is out of range for one power: two halves.
+// exp = mantissa * scale. Both factors are normal, so that a result that is denormal is rounded
+// once, at the end, and a caller that multiplies exp by something can do so before that. |n| <= 162
+// is out of range for one power: two halves.
 struct Exponential {
   vf mantissa, scale;
 };
@@ -38,7 +43,8 @@ inline Exponential exp_of_parts(vf n, vf r) {
   return {vmul(e, vexp2i(half)), vexp2i(vsub(n, half))};
 }
 
-// exp rounds to infinity from 89 and to 0 from -104 on; silu multiplies a smaller one by x before that rounding.
+// exp rounds to infinity from 89 and to 0 from -104 on; silu multiplies a smaller one by x before
+// that rounding.
 constexpr float kExpHigh = 89.0f, kExpLow = -112.0f;
 inline Exponential exp_parts(vf x) {
   const vf clamped = vmin(vset(kExpHigh), vmax(vset(kExpLow), x));
@@ -72,7 +78,8 @@ inline vf vsigmoid(vf x) {
   return vdiv(vselect_lt(x, vzero(), e, one), vadd(one, e));
 }
 
-// x * exp(...), the product formed before exp's last scaling; 0 (and -inf * 0 = NaN, as in torch) below `low`.
+// x * exp(...), the product formed before exp's last scaling; 0 (and -inf * 0 = NaN, as in torch)
+// below `low`.
 inline vf vscaled_exp(vf x, vf mantissa, vf scale, float low) {
   return vmul(vmul(x, vselect_lt(x, vset(low), vzero(), mantissa)), scale);
 }
@@ -84,9 +91,10 @@ inline vf vsilu(vf x) {
   return vdiv(vselect_lt(x, vzero(), below, x), vfma(e.mantissa, e.scale, vset(1.0f)));
 }
 
-// x * Phi(x), Phi the normal distribution. For z >= 0, Phi(-z) = exp(-z^2 / 2) R(z) with R(z) = erfcx(z / sqrt 2) / 2, which
-// is smooth: a polynomial in t = 1 / (1 + 0.35 z), minimax on 0 <= z <= 14.5 (relative error 2^-25). Rounding z^2 / 2 would
-// cost up to 100 units in the last place, so it is had in two parts: the square of z rounded to 1/256, exact, and the rest.
+// x * Phi(x), Phi the normal distribution. For z >= 0, Phi(-z) = exp(-z^2 / 2) R(z) with R(z) =
+// erfcx(z / sqrt 2) / 2, which is smooth: a polynomial in t = 1 / (1 + 0.35 z), minimax on 0 <= z
+// <= 14.5 (relative error 2^-25). Rounding z^2 / 2 would cost up to 100 units in the last place, so
+// it is had in two parts: the square of z rounded to 1/256, exact, and the rest.
 inline vf vgelu(vf x) {
   const vf one = vset(1.0f), half = vset(0.5f);
   const vf z = vmin(vset(14.5f), vabs(x));  // Phi(-14.5) * 14.5 is below the least float

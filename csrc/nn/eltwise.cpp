@@ -25,18 +25,30 @@ void activate(const View& x, const View& y, const Activation& activation) noexce
   });
 }
 
-void binary(BinaryOp op, const View& a, const View& b, const View& y, const Activation& activation) noexcept {
-  const Nest<3> nest = merge(a, b, y);
-  const dim_t a_step = nest.step(0), b_step = nest.step(1), y_step = nest.step(2);
+void binary(BinaryOp op, const View& a, const View& b, const View& y,
+            const Activation& activation) noexcept {
+  View position = y;
+  std::fill_n(position.stride, y.rank, 0);
+  Nest<4> nest = merge(a, b, position, y);
+  const dim_t a_period = join_periodic(nest, 0, 2);
+  const dim_t b_period = a_period ? 0 : join_periodic(nest, 1, 2);
+  const dim_t a_step = nest.step(0), b_step = nest.step(1), y_step = nest.step(3);
   const EltwiseKernels& kernel = kernels().eltwise;
   const dim_t grain = op == BinaryOp::pow || activation.act > Act::leaky_relu ? kGrain / 8 : kGrain;
   for_each_run(nest, grain, [&](dim_t n, const dim_t* offset) {
     const float *pa = a.data + offset[0], *pb = b.data + offset[1];
-    write_run(y.data + offset[2], y_step, n, [&](dim_t m, float* to, dim_t i) {
+    const Repeated repeated(a_period ? pa : pb, std::max(a_period, b_period), n);
+    // The operand as a run, or as the one value that it is.
+    const auto operand = [&](const float* p, dim_t step, dim_t period, dim_t i, dim_t m,
+                             float* buffer) {
+      if (period) return repeated.at(offset[2] + i);
+      return step ? gathered(p + i * step, step, m, buffer) : p;
+    };
+    write_run(y.data + offset[3], y_step, n, [&](dim_t m, float* to, dim_t i) {
       float buffer_a[kChunk], buffer_b[kChunk];
-      const float* run_a = a_step ? gathered(pa + i * a_step, a_step, m, buffer_a) : pa;
-      const float* run_b = b_step ? gathered(pb + i * b_step, b_step, m, buffer_b) : pb;
-      kernel.binary(op, m, run_a, a_step != 0, run_b, b_step != 0, to);
+      const float* run_a = operand(pa, a_step, a_period, i, m, buffer_a);
+      const float* run_b = operand(pb, b_step, b_period, i, m, buffer_b);
+      kernel.binary(op, m, run_a, a_period || a_step, run_b, b_period || b_step, to);
       if (activation.act != Act::none) kernel.activate(m, to, to, activation);
     });
   });

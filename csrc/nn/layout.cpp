@@ -9,8 +9,9 @@
 namespace fastconv {
 namespace {
 
-// dst's run crosses src's: dimension `cross` is contiguous in src, the run is contiguous in dst. The planes that the two
-// span are transposed; threads take pieces of planes, cut along the longer side in whole cache lines.
+// dst's run crosses src's: dimension `cross` is contiguous in src, the run is contiguous in dst.
+// The planes that the two span are transposed; threads take pieces of planes, cut along the longer
+// side in whole cache lines.
 void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* dst) noexcept {
   const int run = nest.rank - 1;
   const dim_t rows = nest.shape[run], cols = nest.shape[cross];
@@ -22,27 +23,30 @@ void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* d
   const auto transpose = kernels().layout.transpose;
 
   const dim_t per_piece = kPiece * (by_cols ? rows : cols);
-  parallel_for(planes * pieces, std::max<dim_t>(1, kGrain / per_piece), [&](dim_t begin, dim_t end) {
-    while (begin < end) {
-      const dim_t plane = begin / pieces, first = begin % pieces;
-      const dim_t last = std::min(pieces, first + (end - begin));
-      begin += last - first;
-      const float* s = src;
-      float* d = dst;
-      dim_t rest = plane;
-      for (int i = run - 1; i >= 0; --i) {
-        if (i == cross) continue;
-        s += rest % nest.shape[i] * nest.stride[0][i];
-        d += rest % nest.shape[i] * nest.stride[1][i];
-        rest /= nest.shape[i];
-      }
-      const dim_t from = first * kPiece;
-      if (by_cols)
-        transpose(rows, std::min(last * kPiece, cols) - from, s + from, lds, d + from * ldd, ldd);
-      else
-        transpose(std::min(last * kPiece, rows) - from, cols, s + from * lds, lds, d + from, ldd);
-    }
-  });
+  parallel_for(planes * pieces, std::max<dim_t>(1, kGrain / per_piece),
+               [&](dim_t begin, dim_t end) {
+                 while (begin < end) {
+                   const dim_t plane = begin / pieces, first = begin % pieces;
+                   const dim_t last = std::min(pieces, first + (end - begin));
+                   begin += last - first;
+                   const float* s = src;
+                   float* d = dst;
+                   dim_t rest = plane;
+                   for (int i = run - 1; i >= 0; --i) {
+                     if (i == cross) continue;
+                     s += rest % nest.shape[i] * nest.stride[0][i];
+                     d += rest % nest.shape[i] * nest.stride[1][i];
+                     rest /= nest.shape[i];
+                   }
+                   const dim_t from = first * kPiece;
+                   if (by_cols)
+                     transpose(rows, std::min(last * kPiece, cols) - from, s + from, lds,
+                               d + from * ldd, ldd);
+                   else
+                     transpose(std::min(last * kPiece, rows) - from, cols, s + from * lds, lds,
+                               d + from, ldd);
+                 }
+               });
 }
 
 }  // namespace

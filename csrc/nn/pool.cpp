@@ -1,6 +1,6 @@
 // L4 nn: pooling (pool.h). Three ways through a view, by what is contiguous in it:
-//   channels: windows straight through the kernel, vectors along channels; large maxima are taken down, then across
-//   columns:  NCHW; down first, vectors along a row of the image, then across
+//   channels: windows straight through the kernel, vectors along channels; large maxima are taken
+//   down, then across columns:  NCHW; down first, vectors along a row of the image, then across
 //   neither:  an element at a time
 // Start at pool2d.
 #include "nn/pool.h"
@@ -27,20 +27,22 @@ struct Axis {
   }
 };
 
-// The taps of one output along an axis: `taps` of them in bounds from coordinate `first` on; `padded` counts those
-// within the padded input too, which a ceil_mode window may overhang.
+// The taps of one output along an axis: `taps` of them in bounds from coordinate `first` on;
+// `padded` counts those within the padded input too, which a ceil_mode window may overhang.
 struct Taps {
   dim_t first, taps, padded;
 };
 Taps taps_of(const Axis& a, dim_t o) noexcept {
   const auto ceil_div = [&a](dim_t n) { return n <= 0 ? 0 : (n + a.dilation - 1) / a.dilation; };
   const dim_t start = o * a.stride - a.pad_lo;
-  const dim_t lo = std::min(a.kernel, ceil_div(-start)), hi = std::min(a.kernel, ceil_div(a.in - start));
+  const dim_t lo = std::min(a.kernel, ceil_div(-start)),
+              hi = std::min(a.kernel, ceil_div(a.in - start));
   return {start + lo * a.dilation, std::max<dim_t>(0, hi - lo),
           std::min(a.kernel, ceil_div(a.in + a.pad_hi - start))};
 }
 
-// f(o, count, taps) for runs of outputs whose taps lie alike: each edge by itself, the interior at once.
+// f(o, count, taps) for runs of outputs whose taps lie alike: each edge by itself, the interior at
+// once.
 template <class F>
 void for_each_column_run(const Axis& a, dim_t from, dim_t to, F&& f) noexcept {
   const dim_t begin = a.interior_begin(), end = a.interior_end();
@@ -59,18 +61,22 @@ struct Pool {
   float divisor(const Taps& th, const Taps& tw) const noexcept {
     return static_cast<float>(count_include_pad ? th.padded * tw.padded : th.taps * tw.taps);
   }
-  // Of a window that lies in the padding altogether.
+  // Of a window that lies in the padding altogether; and `count` such windows of n channels.
   float empty() const noexcept { return max ? -std::numeric_limits<float>::infinity() : 0.0f; }
+  void fill_empty(dim_t count, float* y, dim_t y_step, dim_t n) const noexcept {
+    for (dim_t i = 0; i < count; ++i) std::fill_n(y + i * y_step, n, empty());
+  }
 };
 
 constexpr dim_t kScratch = 8 * 1024;  // floats on the stack: 32 KiB, as L1
 
 // One output row of one image, channels contiguous.
-void direct_row(const Pool& p, const Taps& th, const float* x, const View& xv, float* y, const View& yv) noexcept {
+void direct_row(const Pool& p, const Taps& th, const float* x, const View& xv, float* y,
+                const View& yv) noexcept {
   const dim_t channels = xv.shape[1], sh = xv.stride[2], sw = xv.stride[3];
   for_each_column_run(p.w, 0, p.w.out, [&](dim_t o, dim_t count, const Taps& tw) {
     float* to = y + o * yv.stride[3];
-    if (th.taps == 0 || tw.taps == 0) return void(std::fill_n(to, channels, p.empty()));
+    if (th.taps == 0 || tw.taps == 0) return p.fill_empty(count, to, yv.stride[3], channels);
     p.kernel({.x = x + th.first * sh + tw.first * sw,
               .x_step = p.w.stride * sw,
               .rows = th.taps,
@@ -85,52 +91,63 @@ void direct_row(const Pool& p, const Taps& th, const float* x, const View& xv, f
   });
 }
 
-// One output row in two passes, down and then across, through a scratch row [span][n]: kernel_h + kernel_w taps an
-// output instead of their product. With channels contiguous n is a block of them; in NCHW n is 1 and the vectors run
-// along the row. `step` and `y_step` are the pixel steps of x and y. The scratch row is cut into pieces of columns.
-void separable_row(const Pool& p, const Taps& th, const float* x, dim_t row_step, dim_t step, dim_t n, float* y,
-                   dim_t y_step) noexcept {
+// One output row in two passes, down and then across, through a scratch row [columns][n]: kernel_h
+// + kernel_w taps an output instead of their product. With channels contiguous n is a block of
+// them; in NCHW n is 1, step is 1, and the vectors run along the row. `step` and `y_step` are the
+// pixel steps of x and y. Long rows go in pieces. The scratch row has the padding too, so that a
+// maximum is one call across; a mean has divisors of its own at the edges.
+void separable_row(const Pool& p, const Taps& th, const float* x, dim_t row_step, dim_t step,
+                   dim_t n, float* y, dim_t y_step) noexcept {
+  if (th.taps == 0) return p.fill_empty(p.w.out, y, y_step, n);
   alignas(kAlignment) float scratch[kScratch];
-  const bool columns = n == 1 && step == 1;
-  const dim_t piece = std::max<dim_t>(1, (kScratch / n - p.w.extent()) / p.w.stride + 1);
+  const dim_t piece = (kScratch / n - p.w.extent()) / p.w.stride + 1;
   for (dim_t from = 0; from < p.w.out; from += piece) {
     const dim_t to = std::min(p.w.out, from + piece);
-    // Columns [lo, hi) of the input are all that these outputs see.
-    const dim_t lo = std::max<dim_t>(0, from * p.w.stride - p.w.pad_lo);
-    const dim_t hi = std::min(p.w.in, (to - 1) * p.w.stride - p.w.pad_lo + p.w.extent());
-    if (th.taps > 0 && hi > lo)
-      p.kernel({.x = x + th.first * row_step + lo * step,
+    // Columns [begin, end) are what these outputs see, [lo, hi) of them lie in the image.
+    const dim_t begin = from * p.w.stride - p.w.pad_lo,
+                end = (to - 1) * p.w.stride - p.w.pad_lo + p.w.extent();
+    const dim_t lo = std::clamp<dim_t>(0, begin, end), hi = std::clamp(p.w.in, lo, end);
+    p.fill_empty(lo - begin, scratch, n, n);
+    p.fill_empty(end - hi, scratch + (hi - begin) * n, n, n);
+    PoolRow row{.x = x + th.first * row_step + lo * step,
                 .x_step = step,
                 .rows = th.taps,
                 .row_step = p.h.dilation * row_step,
                 .cols = 1,
                 .col_step = 0,
-                .y = scratch,
+                .y = scratch + (lo - begin) * n,
                 .y_step = n,
-                .pixels = columns ? 1 : hi - lo,
-                .n = columns ? hi - lo : n,
-                .divisor = 1.0f});
+                .pixels = hi - lo,
+                .n = n,
+                .divisor = 1.0f};
+    if (hi > lo) p.kernel(row);
+
+    row.x_step = p.w.stride * n;
+    row.rows = 1;
+    row.col_step = p.w.dilation * n;
+    row.y_step = y_step;
+    const auto across = [&](dim_t o, dim_t count, dim_t first, dim_t taps) {
+      row.x = scratch + (first - begin) * n;
+      row.cols = taps;
+      row.y = y + o * y_step;
+      row.pixels = count;
+      p.kernel(row);
+    };
+    if (p.max) {
+      across(from, to - from, begin, p.w.kernel);
+      continue;
+    }
     for_each_column_run(p.w, from, to, [&](dim_t o, dim_t count, const Taps& tw) {
-      float* out = y + o * y_step;
-      if (th.taps == 0 || tw.taps == 0) return void(std::fill_n(out, n, p.empty()));
-      const bool along = columns && p.w.stride == 1 && y_step == 1;
-      p.kernel({.x = scratch + (tw.first - lo) * n,
-                .x_step = p.w.stride * n,
-                .rows = 1,
-                .row_step = 0,
-                .cols = tw.taps,
-                .col_step = p.w.dilation * n,
-                .y = out,
-                .y_step = y_step,
-                .pixels = along ? 1 : count,
-                .n = along ? count : n,
-                .divisor = p.divisor(th, tw)});
+      if (tw.taps == 0) return p.fill_empty(count, y + o * y_step, y_step, n);
+      row.divisor = p.divisor(th, tw);
+      across(o, count, tw.first, tw.taps);
     });
   }
 }
 
 // Any strides, an element at a time.
-void strided_plane(const Pool& p, const float* x, const View& xv, float* y, const View& yv) noexcept {
+void strided_plane(const Pool& p, const float* x, const View& xv, float* y,
+                   const View& yv) noexcept {
   for (dim_t oh = 0; oh < p.h.out; ++oh) {
     const Taps th = taps_of(p.h, oh);
     for (dim_t ow = 0; ow < p.w.out; ++ow) {
@@ -138,7 +155,8 @@ void strided_plane(const Pool& p, const float* x, const View& xv, float* y, cons
       float acc = p.empty();
       for (dim_t r = 0; r < th.taps; ++r)
         for (dim_t c = 0; c < tw.taps; ++c) {
-          const float v = x[(th.first + r * p.h.dilation) * xv.stride[2] + (tw.first + c * p.w.dilation) * xv.stride[3]];
+          const float v = x[(th.first + r * p.h.dilation) * xv.stride[2] +
+                            (tw.first + c * p.w.dilation) * xv.stride[3]];
           if (!p.max)
             acc += v;
           else if (v > acc || v != v)
@@ -150,25 +168,34 @@ void strided_plane(const Pool& p, const float* x, const View& xv, float* y, cons
   }
 }
 
-bool unit(const View& v, int dimension) noexcept { return v.shape[dimension] == 1 || v.stride[dimension] == 1; }
+bool unit(const View& v, int dimension) noexcept {
+  return v.shape[dimension] == 1 || v.stride[dimension] == 1;
+}
 
-void pool2d(const View& x, const View& y, const PoolShape& s, bool max, bool count_include_pad) noexcept {
+void pool2d(const View& x, const View& y, const PoolShape& s, bool max,
+            bool count_include_pad) noexcept {
   if (y.size() == 0) return;
   const auto axis = [&](int i) {
-    return Axis{x.shape[2 + i], y.shape[2 + i], s.kernel[i], s.stride[i], s.dilation[i], s.pad_lo[i], s.pad_hi[i]};
+    return Axis{x.shape[2 + i], y.shape[2 + i], s.kernel[i], s.stride[i],
+                s.dilation[i],  s.pad_lo[i],    s.pad_hi[i]};
   };
   const Pool p{axis(0), axis(1), max, count_include_pad,
                max ? kernels().pool.max_row : kernels().pool.average_row};
   const dim_t channels = x.shape[1], rows = p.h.out, window = p.h.kernel * p.w.kernel;
-  const dim_t grain = 16 * 1024;  // taps that are worth a thread
+  // Rows (or planes) that are worth a thread: 16 Ki taps.
+  const auto grain = [window](dim_t outputs) {
+    const double taps = static_cast<double>(window) * static_cast<double>(outputs);
+    return static_cast<dim_t>(16 * 1024 / taps) + 1;
+  };
 
   const bool by_column = unit(x, 3) && unit(y, 3) && p.w.extent() <= kScratch / 2;
   if (unit(x, 1) && unit(y, 1) && (channels > 1 || !by_column)) {
-    // Down and across costs a load and store more per input column, of which an output has stride_w.
+    // Down and across costs a load and store more per input column, of which an output has
+    // stride_w.
     const dim_t block = std::min<dim_t>(channels, 64);
     const bool separable = max && 2 * window > 3 * (p.w.stride * (p.h.kernel + 1) + p.w.kernel) &&
                            p.w.extent() <= kScratch / (2 * block);
-    parallel_for(x.shape[0] * rows, grain / (channels * window * p.w.out) + 1, [&](dim_t begin, dim_t end) {
+    parallel_for(x.shape[0] * rows, grain(channels * p.w.out), [&](dim_t begin, dim_t end) {
       for (dim_t i = begin; i < end; ++i) {
         const float* from = x.data + i / rows * x.stride[0];
         float* to = y.data + i / rows * y.stride[0] + i % rows * y.stride[2];
@@ -178,12 +205,13 @@ void pool2d(const View& x, const View& y, const PoolShape& s, bool max, bool cou
           continue;
         }
         for (dim_t c = 0; c < channels; c += block)
-          separable_row(p, th, from + c, x.stride[2], x.stride[3], std::min(block, channels - c), to + c, y.stride[3]);
+          separable_row(p, th, from + c, x.stride[2], x.stride[3], std::min(block, channels - c),
+                        to + c, y.stride[3]);
       }
     });
     return;
   }
-  parallel_for(x.shape[0] * channels, grain / (window * rows * p.w.out) + 1, [&](dim_t begin, dim_t end) {
+  parallel_for(x.shape[0] * channels, grain(rows * p.w.out), [&](dim_t begin, dim_t end) {
     for (dim_t i = begin; i < end; ++i) {
       const float* from = x.data + i / channels * x.stride[0] + i % channels * x.stride[1];
       float* to = y.data + i / channels * y.stride[0] + i % channels * y.stride[1];
@@ -199,7 +227,9 @@ void pool2d(const View& x, const View& y, const PoolShape& s, bool max, bool cou
 
 }  // namespace
 
-void max_pool2d(const View& x, const View& y, const PoolShape& p) noexcept { pool2d(x, y, p, true, false); }
+void max_pool2d(const View& x, const View& y, const PoolShape& p) noexcept {
+  pool2d(x, y, p, true, false);
+}
 
 void avg_pool2d(const View& x, const View& y, const PoolShape& p, bool count_include_pad) noexcept {
   pool2d(x, y, p, false, count_include_pad);

@@ -7,8 +7,8 @@ namespace fastconv {
 
 // Padding never wins a maximum and NaN always does, as in torch.
 void max_pool2d(const View& x, const View& y, const PoolShape& p) noexcept;
-// Divides by the window's size including padding (count_include_pad) or by its in-bounds part; a ceil_mode window that
-// hangs over the padded input is cut to it first, as in torch.
+// Divides by the window's size including padding (count_include_pad) or by its in-bounds part; a
+// ceil_mode window that hangs over the padded input is cut to it first, as in torch.
 void avg_pool2d(const View& x, const View& y, const PoolShape& p, bool count_include_pad) noexcept;
 
 }  // namespace fastconv

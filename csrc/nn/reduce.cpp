@@ -1,6 +1,7 @@
-// L4 nn: reductions (reduce.h) on the kernels of kernels/reduce.inl.h. The kept dimensions are a nest that the threads
-// share; the reduced ones are never divided, so an element's sum has one order. Where the reduced dimensions hold the
-// contiguous one (global average pooling in NCHW) they are summed run by run, otherwise column by column (NHWC).
+// L4 nn: reductions (reduce.h) on the kernels of kernels/reduce.inl.h. The kept dimensions are a
+// nest that the threads share; the reduced ones are never divided, so an element's sum has one
+// order. Where the reduced dimensions hold the contiguous one (global average pooling in NCHW) they
+// are summed run by run, otherwise column by column (NHWC).
 #include "nn/reduce.h"
 
 #include <limits>

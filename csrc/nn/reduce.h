@@ -5,7 +5,8 @@
 
 namespace fastconv {
 
-// Reduces every dimension where y.shape is 1. Deterministic: the order of summation depends on shapes alone.
+// Reduces every dimension where y.shape is 1. Deterministic: the order of summation depends on
+// shapes alone.
 void reduce(ReduceOp op, const View& x, const View& y) noexcept;
 
 }  // namespace fastconv

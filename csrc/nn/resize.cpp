@@ -1,6 +1,7 @@
-// L4 nn: resizing (resize.h). Which input pixels an output pixel takes, and with what weights, is worked out once for each
-// axis. Linear: two input rows are blended into a scratch row, which is then blended across; with channels contiguous that
-// is the vector kernel both times, in NCHW the second step is a gather. Other layouts are staged through row-major copies.
+// L4 nn: resizing (resize.h). Which input pixels an output pixel takes, and with what weights, is
+// worked out once for each axis. Linear: two input rows are blended into a scratch row, which is
+// then blended across; with channels contiguous that is the vector kernel both times, in NCHW the
+// second step is a gather. Other layouts are staged through row-major copies.
 #include "nn/resize.h"
 
 #include <algorithm>
@@ -22,17 +23,18 @@ struct Source {
   float w_lo, w_hi;
 };
 
-// In float for nearest, where a rounding decides which pixel: torch and ONNX Runtime compute it so. In double for linear.
+// In float for nearest, where a rounding decides which pixel: torch and ONNX Runtime compute it so.
+// In double for linear.
 template <class T>
-T coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out, T scale) {
-  const T x = static_cast<T>(o);
+T coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out, double exact_scale) {
+  const T x = static_cast<T>(o), scale = static_cast<T>(exact_scale);
   switch (mode) {
     case ResizeCoordinates::align_corners:
       return out == 1 ? T(0) : x * static_cast<T>(in - 1) / static_cast<T>(out - 1);
     case ResizeCoordinates::asymmetric:
       return x / scale;
     case ResizeCoordinates::pytorch_asymmetric:
-      return x * (T(1) / scale);
+      return x * static_cast<T>(1.0 / exact_scale);
     case ResizeCoordinates::pytorch_half_pixel:
       if (out == 1) return T(0);
       [[fallthrough]];
@@ -44,18 +46,21 @@ T coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out, T scale) {
 
 std::vector<Source> sources(const ResizeParams& p, dim_t in, dim_t out, double scale) {
   std::vector<Source> map(static_cast<size_t>(out));
-  const auto clamped = [in](double x) { return static_cast<dim_t>(std::clamp(x, 0.0, static_cast<double>(in - 1))); };
+  const auto clamped = [in](double x) {
+    return static_cast<dim_t>(std::clamp(x, 0.0, static_cast<double>(in - 1)));
+  };
   for (dim_t o = 0; o < out; ++o) {
     Source& s = map[static_cast<size_t>(o)];
     if (p.mode == ResizeMode::linear) {
-      const double x = std::clamp(coordinate<double>(p.coordinates, o, in, out, scale), 0.0, static_cast<double>(in - 1));
+      const double x = std::clamp(coordinate<double>(p.coordinates, o, in, out, scale), 0.0,
+                                  static_cast<double>(in - 1));
       s.lo = static_cast<dim_t>(x);
       s.hi = std::min(s.lo + 1, in - 1);
       s.w_hi = static_cast<float>(x - static_cast<double>(s.lo));
       s.w_lo = 1.0f - s.w_hi;
       continue;
     }
-    const float x = coordinate<float>(p.coordinates, o, in, out, static_cast<float>(scale));
+    const float x = coordinate<float>(p.coordinates, o, in, out, scale);
     switch (p.rounding) {
       case ResizeRounding::floor:
         s.lo = clamped(std::floor(x));
@@ -74,7 +79,9 @@ std::vector<Source> sources(const ResizeParams& p, dim_t in, dim_t out, double s
   return map;
 }
 
-bool unit(const View& v, int dimension) { return v.shape[dimension] == 1 || v.stride[dimension] == 1; }
+bool unit(const View& v, int dimension) {
+  return v.shape[dimension] == 1 || v.stride[dimension] == 1;
+}
 
 // One output row. `pixel` channels lie side by side at x_step and y_step from the next pixel's.
 struct Rows {
@@ -92,7 +99,8 @@ struct Rows {
     }
   }
 
-  void linear(const float* lo, const float* hi, const Source& down, float* y, float* scratch) const {
+  void linear(const float* lo, const float* hi, const Source& down, float* y,
+              float* scratch) const {
     const float* row = lo;
     dim_t step = x_step;
     if (down.w_hi != 0.0f) {
@@ -116,7 +124,8 @@ struct Rows {
 
 void resize_staged(const View& x, const View& y, const ResizeParams& p) {
   Buffer x_dense(x.size()), y_dense(y.size());
-  const View from = row_major(x_dense.data(), x.rank, x.shape), to = row_major(y_dense.data(), y.rank, y.shape);
+  const View from = row_major(x_dense.data(), x.rank, x.shape),
+             to = row_major(y_dense.data(), y.rank, y.shape);
   copy(x, from);
   resize2d(from, to, p);
   copy(to, y);
@@ -139,9 +148,11 @@ void resize2d(const View& x, const View& y, const ResizeParams& p) {
                   pixels ? x.stride[3] : 1,
                   pixels ? y.stride[3] : 1,
                   kernels().resize.blend};
-  const dim_t channels = pixels ? 1 : x.shape[1], height = y.shape[2], images = x.shape[0] * channels;
+  const dim_t channels = pixels ? 1 : x.shape[1], height = y.shape[2],
+              images = x.shape[0] * channels;
   const dim_t scratch_size = (rows.in_pixels * rows.channels + 15) / 16 * 16;
   const dim_t row_work = y.shape[3] * rows.channels, grain = 8 * 1024;
+  const bool dense = rows.y_step == rows.channels;  // output rows that repeat are copied
   const int threads =
       static_cast<int>(std::clamp<dim_t>(images * height * row_work / grain, 1, get_num_threads()));
   Buffer scratch(p.mode == ResizeMode::linear ? threads * scratch_size : 0);
@@ -151,12 +162,17 @@ void resize2d(const View& x, const View& y, const ResizeParams& p) {
     for (dim_t i = range.begin; i < range.end; ++i) {
       const dim_t image = i / height, oh = i % height;
       const float* from = x.data + image / channels * x.stride[0] + image % channels * x.stride[1];
-      float* to = y.data + image / channels * y.stride[0] + image % channels * y.stride[1] + oh * y.stride[2];
+      float* to = y.data + image / channels * y.stride[0] + image % channels * y.stride[1] +
+                  oh * y.stride[2];
       const Source& s = down[static_cast<size_t>(oh)];
-      if (p.mode == ResizeMode::nearest)
+      if (p.mode == ResizeMode::nearest && dense && i > range.begin && oh > 0 &&
+          down[static_cast<size_t>(oh - 1)].lo == s.lo)
+        std::memcpy(to, to - y.stride[2], static_cast<size_t>(row_work) * sizeof(float));
+      else if (p.mode == ResizeMode::nearest)
         rows.nearest(from + s.lo * x.stride[2], to);
       else
-        rows.linear(from + s.lo * x.stride[2], from + s.hi * x.stride[2], s, to, scratch.data() + tid * scratch_size);
+        rows.linear(from + s.lo * x.stride[2], from + s.hi * x.stride[2], s, to,
+                    scratch.data() + tid * scratch_size);
     }
   });
 }

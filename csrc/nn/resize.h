@@ -5,8 +5,9 @@
 namespace fastconv {
 
 enum class ResizeMode : int { nearest, linear };
-// How an output pixel maps to an input coordinate. The names are ONNX Resize's, but for the last: asymmetric, o / scale, with
-// the reciprocal of the scale rounded first. That is torch's nearest, which differs in some pixels where o / scale is whole.
+// How an output pixel maps to an input coordinate. The names are ONNX Resize's, but for the last:
+// asymmetric, o / scale, with the reciprocal of the scale rounded first. That is torch's nearest,
+// which differs in some pixels where o / scale is whole.
 enum class ResizeCoordinates : int {
   half_pixel,
   align_corners,
@@ -14,13 +15,19 @@ enum class ResizeCoordinates : int {
   pytorch_half_pixel,
   pytorch_asymmetric,
 };
-enum class ResizeRounding : int { floor, ceil, round_prefer_floor, round_prefer_ceil };  // nearest only
+enum class ResizeRounding : int {
+  floor,
+  ceil,
+  round_prefer_floor,
+  round_prefer_ceil
+};  // nearest only
 
 struct ResizeParams {
   ResizeMode mode;
   ResizeCoordinates coordinates;
   ResizeRounding rounding;
-  double scale_h, scale_w;  // output / input; used for the coordinates (they need not equal the ratio of the sizes)
+  double scale_h, scale_w;  // output / input; used for the coordinates (they need not equal the
+                            // ratio of the sizes)
 };
 void resize2d(const View& x, const View& y, const ResizeParams& p);
 

@@ -1,5 +1,5 @@
-// L4 nn: softmax (softmax.h) on the kernels of kernels/softmax.inl.h: along a contiguous axis run by run, along any other
-// axis column by column, as many columns at once as are contiguous.
+// L4 nn: softmax (softmax.h) on the kernels of kernels/softmax.inl.h: along a contiguous axis run
+// by run, along any other axis column by column, as many columns at once as are contiguous.
 #include "nn/softmax.h"
 
 #include "kernels/dispatch.h"
@@ -23,7 +23,8 @@ void softmax(const View& x, const View& y, int axis) noexcept {
     else if (columns)
       kernel.columns(n, count, from, ldx, to, ldy);
     else
-      for (dim_t i = 0; i < count; ++i) kernel.columns(n, 1, from + i * x_step, ldx, to + i * y_step, ldy);
+      for (dim_t i = 0; i < count; ++i)
+        kernel.columns(n, 1, from + i * x_step, ldx, to + i * y_step, ldy);
   });
 }
 

@@ -1,6 +1,7 @@
-// L4 nn: the loop nest of what works element by element on strided views. Used by layout, eltwise, norm and softmax.
-// merge() orders the dimensions by the output's strides and merges those that every operand runs through as one; what is
-// left innermost is a run, and for_each_run() hands the runs to the threads.
+// L4 nn: the loop nest of what works element by element on strided views. Used by layout, eltwise,
+// norm and softmax. merge() orders the dimensions by the output's strides and merges those that
+// every operand runs through as one; what is left innermost is a run, and for_each_run() hands the
+// runs to the threads.
 #pragma once
 #include <algorithm>
 #include <cstdlib>
@@ -57,39 +58,42 @@ Nest<sizeof...(Views)> merge(const Views&... operands) noexcept {
   return nest;
 }
 
-// f(n, offset) for runs that together cover the nest; offset[k] is operand k's first element. A thread takes a range of
-// elements, at least `grain`, and may so cut a run in two: f's results must not depend on where a run begins.
+// f(n, offset) for runs that together cover the nest; offset[k] is operand k's first element. A
+// thread takes a range of elements, at least `grain`, and may so cut a run in two: f's results must
+// not depend on where a run begins.
 template <int K, class F>
 void for_each_run(const Nest<K>& nest, dim_t grain, F&& f) noexcept {
   const dim_t size = nest.size(), run = nest.run();
-  const dim_t unit = std::clamp<dim_t>(grain, 1, 64);  // threads do not share the output's cache lines
+  const dim_t unit =
+      std::clamp<dim_t>(grain, 1, 64);  // threads do not share the output's cache lines
   if (size == 0) return;
-  parallel_for((size + unit - 1) / unit, std::max<dim_t>(1, grain / unit), [&](dim_t first, dim_t last) {
-    dim_t at = first * unit;
-    const dim_t end = std::min(last * unit, size);
-    dim_t index[kMaxRank] = {}, offset[K] = {};
-    dim_t rest = at / run;
-    for (int d = nest.rank - 2; d >= 0; --d) {
-      index[d] = rest % nest.shape[d];
-      rest /= nest.shape[d];
-      for (int k = 0; k < K; ++k) offset[k] += index[d] * nest.stride[k][d];
-    }
-    dim_t skip = at % run;
-    while (at < end) {
-      const dim_t n = std::min(run - skip, end - at);
-      dim_t start[K];
-      for (int k = 0; k < K; ++k) start[k] = offset[k] + skip * nest.step(k);
-      f(n, start);
-      at += n;
-      skip = 0;
-      for (int d = nest.rank - 2; d >= 0; --d) {
-        for (int k = 0; k < K; ++k) offset[k] += nest.stride[k][d];
-        if (++index[d] < nest.shape[d]) break;
-        for (int k = 0; k < K; ++k) offset[k] -= nest.shape[d] * nest.stride[k][d];
-        index[d] = 0;
-      }
-    }
-  });
+  parallel_for((size + unit - 1) / unit, std::max<dim_t>(1, grain / unit),
+               [&](dim_t first, dim_t last) {
+                 dim_t at = first * unit;
+                 const dim_t end = std::min(last * unit, size);
+                 dim_t index[kMaxRank] = {}, offset[K] = {};
+                 dim_t rest = at / run;
+                 for (int d = nest.rank - 2; d >= 0; --d) {
+                   index[d] = rest % nest.shape[d];
+                   rest /= nest.shape[d];
+                   for (int k = 0; k < K; ++k) offset[k] += index[d] * nest.stride[k][d];
+                 }
+                 dim_t skip = at % run;
+                 while (at < end) {
+                   const dim_t n = std::min(run - skip, end - at);
+                   dim_t start[K];
+                   for (int k = 0; k < K; ++k) start[k] = offset[k] + skip * nest.step(k);
+                   f(n, start);
+                   at += n;
+                   skip = 0;
+                   for (int d = nest.rank - 2; d >= 0; --d) {
+                     for (int k = 0; k < K; ++k) offset[k] += nest.stride[k][d];
+                     if (++index[d] < nest.shape[d]) break;
+                     for (int k = 0; k < K; ++k) offset[k] -= nest.shape[d] * nest.stride[k][d];
+                     index[d] = 0;
+                   }
+                 }
+               });
 }
 
 // Elements that are worth a thread where each is a few loads, a store and little arithmetic.
@@ -106,7 +110,8 @@ inline View without(const View& v, int dimension) noexcept {
   return w;
 }
 
-// Contiguous runs where the operands' are not: kChunk elements at a time go through buffers on the stack.
+// Contiguous runs where the operands' are not: kChunk elements at a time go through buffers on the
+// stack.
 constexpr dim_t kChunk = 512;
 
 inline const float* gathered(const float* x, dim_t step, dim_t n, float* buffer) noexcept {
@@ -115,8 +120,44 @@ inline const float* gathered(const float* x, dim_t step, dim_t n, float* buffer)
   return buffer;
 }
 
-// Calls f(n, y, i) for pieces of a run of y, n <= kChunk, y contiguous memory for elements [i, i + n) of it, and scatters
-// what f wrote.
+// A run is short where one operand repeats itself along the dimension above: a value for each
+// channel, channels last. Joins the two dimensions where all other operands can; returns the
+// operand's period, or 0 where it did not. Operand `position` of the nest, of no memory, becomes
+// the position in the run.
+template <int K>
+dim_t join_periodic(Nest<K>& nest, int operand, int position) noexcept {
+  const int last = nest.rank - 1;
+  const dim_t run = nest.run();
+  if (last == 0 || run > kChunk / 2 || nest.step(operand) != 1 ||
+      nest.stride[operand][last - 1] != 0)
+    return 0;
+  for (int k = 0; k < K; ++k)
+    if (k != operand && nest.stride[k][last - 1] != run * nest.stride[k][last]) return 0;
+  for (int k = 0; k < K; ++k) nest.stride[k][last - 1] = k == operand ? 0 : nest.stride[k][last];
+  nest.stride[position][last - 1] = 1;
+  nest.shape[last - 1] *= run;
+  nest.rank = last;
+  return run;
+}
+
+// A periodic operand spread out, from which at(i, ...) is the run at position i. Filled once for a
+// run of n elements.
+class Repeated {
+ public:
+  Repeated(const float* x, dim_t period, dim_t n) noexcept : period_(period) {
+    if (period == 0) return;
+    const dim_t size = std::min(kChunk, n) + period;
+    for (dim_t i = 0; i < size; ++i) values_[i] = i < period ? x[i] : values_[i - period];
+  }
+  const float* at(dim_t position) const noexcept { return values_ + position % period_; }
+
+ private:
+  dim_t period_;
+  float values_[kChunk + kChunk / 2];
+};
+
+// Calls f(n, y, i) for pieces of a run of y, n <= kChunk, y contiguous memory for elements [i, i +
+// n) of it, and scatters what f wrote.
 template <class F>
 void write_run(float* y, dim_t step, dim_t n, F&& f) noexcept {
   float buffer[kChunk];

@@ -1,4 +1,5 @@
-// L1 simd: the vector vocabulary on AVX2 + FMA, 8 lanes. vec_ref.h is the specification of the names.
+// L1 simd: the vector vocabulary on AVX2 + FMA, 8 lanes. vec_ref.h is the specification of the
+// names.
 #pragma once
 #include <immintrin.h>
 
@@ -11,7 +12,8 @@ using vf = __m256;
 using vi = __m256i;
 constexpr int W = 8;
 
-alignas(64) constexpr int32_t kTailMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(64) constexpr int32_t kTailMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                               0,  0,  0,  0,  0,  0,  0,  0};
 inline __m256i tail_mask(int n) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kTailMask + 8 - n));
 }
@@ -44,7 +46,9 @@ inline vf vexp2i(vf n) {
   const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
 }
-inline vi vindex(const int32_t* idx) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx)); }
+inline vi vindex(const int32_t* idx) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx));
+}
 inline vf vpermute(vf a, vi idx) { return _mm256_permutevar8x32_ps(a, idx); }
 inline float vreduce_add(vf a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

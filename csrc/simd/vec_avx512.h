@@ -1,9 +1,35 @@
-// L1 simd: the vector vocabulary on AVX-512 (F, BW, DQ, VL), 16 lanes. vec_ref.h is the specification of the names.
-// Under FASTCONV_EMULATE_AVX512 the intrinsics come from SIMDe, so that a CPU without AVX-512 can test this tier.
+// L1 simd: the vector vocabulary on AVX-512 (F, BW, DQ, VL), 16 lanes. vec_ref.h is the
+// specification of the names. Under FASTCONV_EMULATE_AVX512 the intrinsics come from SIMDe, so that
+// a CPU without AVX-512 can test this tier.
 #pragma once
 #ifdef FASTCONV_EMULATE_AVX512
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
+// What SIMDe 0.7.4 (Debian 12) lacks, lane by lane; a masked lane's memory is not touched.
+#define _mm512_maskz_loadu_ps fastconv_maskz_loadu_ps
+#define _mm512_mask_storeu_ps fastconv_mask_storeu_ps
+#define _mm512_cvtps_epi32 fastconv_cvtps_epi32
+static inline simde__m512 fastconv_maskz_loadu_ps(simde__mmask16 mask, const float* p) {
+  float t[16] = {};
+  for (int i = 0; i < 16; ++i)
+    if (mask >> i & 1) t[i] = p[i];
+  return simde_mm512_loadu_ps(t);
+}
+static inline void fastconv_mask_storeu_ps(float* p, simde__mmask16 mask, simde__m512 v) {
+  float t[16];
+  simde_mm512_storeu_ps(t, v);
+  for (int i = 0; i < 16; ++i)
+    if (mask >> i & 1) p[i] = t[i];
+}
+static inline simde__m512i fastconv_cvtps_epi32(simde__m512 v) {
+  float t[16];
+  int n[16];
+  simde_mm512_storeu_ps(t, v);
+  for (int i = 0; i < 16; ++i) n[i] = static_cast<int>(__builtin_rintf(t[i]));
+  return simde_mm512_loadu_si512(n);
+}
+
+#include "simd/simde_missing.h"
 #else
 #include <immintrin.h>
 #endif
@@ -41,7 +67,8 @@ inline vf vselect_nan(vf a, vf x, vf y) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), y, x);
 }
 inline vf vabs(vf a) {
-  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)));
+  return _mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)));
 }
 inline vf vsqrt(vf a) { return _mm512_sqrt_ps(a); }
 inline vf vround(vf a) {  // |a| < 2^22, as vec_ref.h
@@ -69,8 +96,8 @@ inline float vreduce_max(vf a) {
   return t[0];
 }
 inline void vtranspose(vf* r) {
-  // Four rounds of interleaving pairs 8, 4, 2, 1 rows apart through memory-free permutes would need 64 shuffles;
-  // two 8x8 halves through a stack tile cost the same here and read more simply.
+  // Four rounds of interleaving pairs 8, 4, 2, 1 rows apart through memory-free permutes would need
+  // 64 shuffles; two 8x8 halves through a stack tile cost the same here and read more simply.
   alignas(64) float t[16][16];
   for (int i = 0; i < 16; ++i) _mm512_store_ps(t[i], r[i]);
   alignas(64) float u[16][16];

@@ -1,6 +1,7 @@
-// L1 simd: the vector vocabulary in portable C++ (GCC/Clang vector extensions, 4 lanes): SSE2 on x86-64, NEON on AArch64.
-// It is the specification of the names; vec_avx2.h and vec_avx512.h have the same ones, with the same NaN rules.
-// Everything has internal linkage: an ISA unit is sealed (docs/dispatch.md).
+// L1 simd: the vector vocabulary in portable C++ (GCC/Clang vector extensions, 4 lanes): SSE2 on
+// x86-64, NEON on AArch64. It is the specification of the names; vec_avx2.h and vec_avx512.h have
+// the same ones, with the same NaN rules. Everything has internal linkage: an ISA unit is sealed
+// (docs/dispatch.md).
 #pragma once
 #include <math.h>
 #include <string.h>
@@ -26,7 +27,9 @@ inline vf vload_tail(const float* p, int n) {
   memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
   return v;
 }
-inline void vstore_tail(float* p, vf v, int n) { memcpy(p, &v, static_cast<size_t>(n) * sizeof(float)); }
+inline void vstore_tail(float* p, vf v, int n) {
+  memcpy(p, &v, static_cast<size_t>(n) * sizeof(float));
+}
 inline vf vset(float x) { return vf{x, x, x, x}; }
 inline vf vzero() { return vf{}; }
 inline vf vbroadcast(const float* p) { return vset(*p); }

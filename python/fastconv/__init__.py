@@ -19,7 +19,15 @@ except ImportError as error:  # a source tree without the compiled module, or on
 from fastconv._config import show_config
 from fastconv._threads import get_num_threads, set_num_threads, threads
 from fastconv.conv import Conv2d
-from fastconv.errors import ArgumentError, DTypeError, FastconvError, ModelError, ShapeError, UnsupportedOpError
+from fastconv.errors import (
+    ArgumentError,
+    DTypeError,
+    FastconvError,
+    MissingPackageError,
+    ModelError,
+    ShapeError,
+    UnsupportedOpError,
+)
 from fastconv.ops.activation import (
     gelu,
     hardsigmoid,
@@ -50,6 +58,7 @@ __all__ = [
     "Conv2d",
     "DTypeError",
     "FastconvError",
+    "MissingPackageError",
     "Model",
     "ModelError",
     "ShapeError",

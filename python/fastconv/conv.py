@@ -140,6 +140,8 @@ class Conv2d:
 
     def out_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the result for an input of that shape, both in this object's layout."""
+        if len(x_shape) != 4:
+            raise ShapeError(f"x: expected 4 dimensions, got {len(x_shape)}")
         if self._channels_last:
             n, h, w, c = x_shape
             n, c, h, w = self._conv.out_shape((n, c, h, w))

@@ -1,4 +1,5 @@
-// L2 kernels: the avx2 tier. A sealed unit with the flags of cmake/isa.cmake; it exports table_avx2() alone.
+// L2 kernels: the avx2 tier. A sealed unit with the flags of cmake/isa.cmake; it exports
+// table_avx2() alone.
 #include "simd/vec_avx2.h"
 // The vocabulary first: the kernels below are written in it.
 #include "kernels/isa/table.inl.h"

@@ -1,4 +1,5 @@
-// L2 kernels: the ref tier. A sealed unit with the flags of cmake/isa.cmake; it exports table_ref() alone.
+// L2 kernels: the ref tier. A sealed unit with the flags of cmake/isa.cmake; it exports table_ref()
+// alone.
 #include "simd/vec_ref.h"
 // The vocabulary first: the kernels below are written in it.
 #include "kernels/isa/table.inl.h"

@@ -1,9 +1,9 @@
-// L2 kernels: fills one tier's table. Included once by each isa/<tier>.cpp, after its simd/vec_<tier>.h; a new kernel is
-// an #include and a row here. Everything that this pulls in has internal linkage (docs/dispatch.md).
+// L2 kernels: fills one tier's table. Included once by each isa/<tier>.cpp, after its
+// simd/vec_<tier>.h; a new kernel is an #include and a row here. Everything that this pulls in has
+// internal linkage (docs/dispatch.md).
 #pragma once
-#include "kernels/kernel_table.h"
-
 #include "kernels/eltwise.inl.h"
+#include "kernels/kernel_table.h"
 // Users of apply_activation come after it.
 #include "kernels/dwconv_f32.inl.h"
 #include "kernels/gemm_f32.inl.h"

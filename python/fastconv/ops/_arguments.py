@@ -193,7 +193,13 @@ def output(
         return logical(checked_output(out, expected, (x, *inputs)), channels_last)
     if channels_last or (x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == x.itemsize != x.strides[-1]):
         n, c, *spatial = shape
-        return np.moveaxis(np.empty((n, *spatial, c), np.float32), -1, 1)
+        return np.moveaxis(_empty((n, *spatial, c)), -1, 1)
+    return _empty(shape)
+
+
+def _empty(shape: tuple[int, ...]) -> FloatArray:
+    if math.prod(shape) >= 2**61:  # of 4 bytes: what numpy refuses with an error of its own
+        raise ShapeError(f"out: expected a result that an array can hold, got shape {shape}")
     return np.empty(shape, np.float32)
 
 

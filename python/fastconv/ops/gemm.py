@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,8 @@ def gemm(
         y = np.empty((m, n), np.float32)
     else:
         y = arguments.checked_output(out, (m, n), [a, b])
+        if bias is not None and np.may_share_memory(y, bias):
+            bias = bias.copy()
         if (
             c is not None
             and np.shares_memory(y, c)
@@ -132,6 +135,8 @@ def matmul(a: Any, b: Any, *, out: Any = None) -> FloatArray:
     m, n = left.shape[-2], right.shape[-1]
     shape = (*stack, *(() if a.ndim == 1 else (m,)), *(() if b.ndim == 1 else (n,)))
     result = np.empty(shape, np.float32) if out is None else arguments.checked_output(out, shape, [a, b])
+    if result.size == 0:
+        return result
     # Views with both matrix dimensions back in place; they share the result's memory.
     y = result
     if a.ndim == 1:
@@ -140,7 +145,8 @@ def matmul(a: Any, b: Any, *, out: Any = None) -> FloatArray:
         y = np.expand_dims(y, -1)
     if right.ndim == 2 and left.flags.c_contiguous and y.flags.c_contiguous:
         # One matrix for the whole stack: its rows are one long product.
-        _multiply(left.reshape(-1, left.shape[-1]), right, y.reshape(-1, n))
+        rows = math.prod(left.shape[:-1])
+        _multiply(left.reshape(rows, left.shape[-1]), right, y.reshape(rows, n))
         return result
     left = np.broadcast_to(left, (*stack, *left.shape[-2:]))
     right = np.broadcast_to(right, (*stack, *right.shape[-2:]))

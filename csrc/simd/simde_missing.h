@@ -1,0 +1,43 @@
+// L1 simd: the intrinsics of vec_avx512.h that SIMDe 0.7 (Debian 12's) has no version of, lane by
+// lane. Only for the emulated tier, which tests logic and not speed; included by vec_avx512.h
+// alone.
+#pragma once
+#include <simde/x86/avx2.h>
+#include <simde/x86/avx512.h>
+
+namespace fastconv {
+namespace {
+
+inline __m512 emulated_maskz_loadu_ps(__mmask16 mask, const void* p) {
+  float lanes[16] = {};
+  for (int i = 0; i < 16; ++i)
+    if (mask >> i & 1) lanes[i] = static_cast<const float*>(p)[i];
+  return _mm512_loadu_ps(lanes);
+}
+
+inline void emulated_mask_storeu_ps(void* p, __mmask16 mask, __m512 v) {
+  float lanes[16];
+  _mm512_storeu_ps(lanes, v);
+  for (int i = 0; i < 16; ++i)
+    if (mask >> i & 1) static_cast<float*>(p)[i] = lanes[i];
+}
+
+inline __m512i emulated_cvtps_epi32(__m512 v) {
+  float lanes[16];
+  int32_t rounded[16];
+  _mm512_storeu_ps(lanes, v);
+  for (int half = 0; half < 16; half += 8)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(rounded + half),
+                        _mm256_cvtps_epi32(_mm256_loadu_ps(lanes + half)));
+  return _mm512_loadu_si512(rounded);
+}
+
+}  // namespace
+}  // namespace fastconv
+
+#undef _mm512_maskz_loadu_ps
+#define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
+#undef _mm512_mask_storeu_ps
+#define _mm512_mask_storeu_ps emulated_mask_storeu_ps
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32 emulated_cvtps_epi32
