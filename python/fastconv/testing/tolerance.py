@@ -1,0 +1,122 @@
+"""Error bounds, derived once for all tests: how far a correct f32 result may lie from the float64 reference.
+
+A sum of n products evaluated in any order, with or without fused multiply-adds, satisfies (Higham, Accuracy
+and Stability of Numerical Algorithms, section 3.1)
+
+    |computed - exact| <= gamma_n * sum |a| |b|,    gamma_n = n u / (1 - n u),    u = 2^-24 for f32,
+
+so a bound needs the reference's magnitude (the sum of absolute values) and n, and nothing is tuned.
+Algorithms that do not sum the plain products (Winograd) have a growth factor in ``ALGORITHM_GROWTH``.
+Exactness on small integers, which tests demand besides, catches what such a bound forgives for large n.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+UNIT_ROUNDOFF = {"f32": 2.0**-24, "f16": 2.0**-11, "bf16": 2.0**-8}
+SMALLEST_NORMAL = {"f32": 2.0**-126, "f16": 2.0**-14, "bf16": 2.0**-126}
+
+# Roundings besides the K of the sum: scaling by alpha, beta * c, adding c, the bias and the residual.
+EPILOGUE_ROUNDINGS = 5
+
+# Factor on the bound of an algorithm that does not sum the products themselves; 1 for all others.
+ALGORITHM_GROWTH: dict[str, float] = {}
+
+# An upper bound of |f'|, by which an error of the argument grows; and the error of the function's own
+# evaluation, in unit roundoffs of |x| (where it multiplies by x or subtracts near it) and of 1 (where it
+# saturates).
+_DERIVATIVE = {
+    "relu": 1.0,
+    "relu6": 1.0,
+    "clamp": 1.0,
+    "abs": 1.0,
+    "neg": 1.0,
+    "tanh": 1.0,
+    "sigmoid": 0.25,
+    "silu": 1.1,
+    "hardswish": 1.5,
+    "gelu": 1.13,
+}
+_ROUNDED = frozenset({"leaky_relu", "hardsigmoid", "hardswish", "sigmoid", "silu", "gelu", "tanh", "elu"})
+EVALUATION_ROUNDINGS = 8
+
+
+def gamma(n: int, dtype: str = "f32") -> float:
+    """Return gamma_n = n u / (1 - n u), the relative error of n roundings.
+
+    Examples
+    --------
+    >>> round(gamma(1000) / 2**-24)
+    1000
+    """
+    nu = n * UNIT_ROUNDOFF[dtype]
+    if nu >= 1:
+        raise ValueError(f"n: a sum of {n} terms in {dtype} has no bound")
+    return nu / (1 - nu)
+
+
+def sum_bound(magnitude: Array, k: int, *, dtype: str = "f32", algorithm: str = "auto") -> Array:
+    """Bound the error of sums of `k` products, with their epilogue's additions.
+
+    Parameters
+    ----------
+    magnitude : ndarray
+        The sums of the terms' absolute values, ``reference.conv_magnitude`` or ``reference.gemm_magnitude``.
+    k : int
+        Terms of each sum.
+    dtype : str
+        Type of the accumulator: "f32", "f16" or "bf16".
+    algorithm : str
+        Name of the algorithm, for those in ``ALGORITHM_GROWTH``.
+
+    Returns
+    -------
+    ndarray
+        The largest |computed - exact| that is no mistake, element by element.
+    """
+    n = k + EPILOGUE_ROUNDINGS
+    relative = ALGORITHM_GROWTH.get(algorithm, 1.0) * gamma(n, dtype)
+    return relative * magnitude + n * SMALLEST_NORMAL[dtype]  # what underflow to zero can lose at each step
+
+
+def activation_bound(
+    bound: Array, argument: Array, activation: str | tuple[Any, ...] | None, *, dtype: str = "f32"
+) -> Array:
+    """Bound the error of act(v) where |v - argument| <= bound: the argument's error, grown, and act's own."""
+    if activation is None:
+        return bound
+    name, *parameters = (activation,) if isinstance(activation, str) else activation
+    if name == "leaky_relu":
+        slope = max(1.0, abs(parameters[0] if parameters else 0.01))
+    elif name == "elu":
+        slope = max(1.0, abs(parameters[0] if parameters else 1.0))
+    elif name == "hardsigmoid":
+        slope = abs(parameters[0] if parameters else 1 / 6)
+    else:
+        slope = _DERIVATIVE[name]
+    own = EVALUATION_ROUNDINGS * UNIT_ROUNDOFF[dtype] if name in _ROUNDED else 0.0
+    return np.asarray(slope * bound + own * (1.0 + np.abs(argument)))
+
+
+def assert_within(
+    actual: npt.NDArray[Any], expected: Array, bound: Array | float, context: object = ""
+) -> None:
+    """Fail unless |actual - expected| <= bound everywhere; the message shows the element furthest out."""
+    assert actual.shape == expected.shape, f"expected shape {expected.shape}, got {actual.shape} {context}"
+    error = np.abs(actual.astype(np.float64) - expected)
+    outside = ~(error <= bound)  # a NaN is outside too
+    if outside.any():
+        excess = np.where(outside, error / np.maximum(bound, np.finfo(np.float64).tiny), -math.inf)
+        at = np.unravel_index(int(np.argmax(np.nan_to_num(excess, nan=math.inf))), actual.shape)
+        allowed = np.broadcast_to(bound, actual.shape)[at]
+        raise AssertionError(
+            f"{int(outside.sum())} of {actual.size} elements are out of bounds; at {tuple(map(int, at))} "
+            f"expected {expected[at]!r} +- {allowed:.3g}, got {actual[at]!r} {context}"
+        )

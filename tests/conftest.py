@@ -1,0 +1,77 @@
+"""Fixtures of the whole suite, and the rule for packages that are not installed.
+
+A test that compares with another package takes it with ``pytest.importorskip``, or skips with a reason that
+says "not installed" or "needs". With ``FASTCONV_REQUIRE_COMPARISONS=1`` such a skip is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
+import hypothesis
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv import _core
+
+hypothesis.settings.register_profile(
+    "fastconv",
+    deadline=None,  # the first call of a size pays for packing, pages and threads
+    # One tier and one number of threads hold for all examples of a test.
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    derandomize="CI" in os.environ,
+    print_blob=True,
+)
+hypothesis.settings.load_profile("fastconv")
+
+
+@pytest.fixture(params=_core.tiers())
+def tier(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once for every ISA tier of this machine; plans made in the test use it."""
+    before = _core.active_tier()
+    _core.set_active_tier(request.param)
+    yield request.param
+    _core.set_active_tier(before)
+
+
+@pytest.fixture(params=[1, 2])
+def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Run the test with one thread and with two."""
+    with fastconv.threads(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers that are a test's own and the same in every run."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+COMPARISONS_REQUIRED = os.environ.get("FASTCONV_REQUIRE_COMPARISONS") == "1"
+MISSING = re.compile(r"could not import|install|\bneeds\b")  # what a skip says that is for want of a package
+
+Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
+
+
+def _fail_if_missing(report: Report) -> Report:
+    if COMPARISONS_REQUIRED and report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        if MISSING.search(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{path}:{line}: FASTCONV_REQUIRE_COMPARISONS=1, but: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _fail_if_missing((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _fail_if_missing((yield))

@@ -1,0 +1,147 @@
+"""Every geometry by name, exact on small integers, on every algorithm that accepts it and every tier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv.testing import reference
+
+pytestmark = pytest.mark.usefixtures("tier")
+
+
+@pytest.mark.parametrize("kernel", [(1, 7), (7, 1), (3, 1), (1, 3), (2, 2), (4, 4), (2, 5), (7, 7), (11, 11)])
+@pytest.mark.parametrize("stride", [1, 2, (1, 3)])
+def test_kernels(problem, kernel, stride):
+    padding = tuple(k // 2 for k in kernel)
+    problem((1, 5, 13, 12), (18, 5, *kernel), stride=stride, padding=padding).check()
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3, (1, 4)])
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_dilation(problem, dilation, padding):
+    problem((1, 6, 14, 15), (17, 6, 3, 3), dilation=dilation, padding=padding).check()
+
+
+@pytest.mark.parametrize("k", [3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize(
+    ("channels", "multiplier"), [(1, 1), (9, 1), (32, 1), (35, 1), (9, 2), (16, 2), (11, 3)]
+)
+def test_depthwise(problem, k, stride, dilation, channels, multiplier):
+    p = problem(
+        (1, channels, 15, 17),
+        (channels * multiplier, 1, k, k),
+        stride=stride,
+        dilation=dilation,
+        padding=dilation * (k // 2),
+        groups=channels,
+        activation="relu6",
+    )
+    p.check(layout="NHWC")
+
+
+@pytest.mark.parametrize("per_group", [2, 3, 4, 5, 8, 12, 16, 17, 24, 32, 64])
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_grouped(problem, per_group, groups):
+    channels = groups * per_group
+    problem((1, channels, 6, 7), (channels, per_group, 3, 3), padding=1, groups=groups).check()
+
+
+@pytest.mark.parametrize(
+    ("ic", "oc"), [(1, 3), (3, 1), (2, 5), (4, 8), (8, 4), (7, 2), (16, 1), (1, 16), (5, 33)]
+)
+@pytest.mark.parametrize("groups", [2, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_groups_of_unequal_channels(problem, ic, oc, groups, stride):
+    problem((2, groups * ic, 7, 5), (groups * oc, ic, 3, 2), stride=stride, padding=1, groups=groups).check()
+
+
+@pytest.mark.parametrize(
+    "padding",
+    [
+        *(0, 1, 4, (2, 0), (0, 3)),
+        *((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (3, 1, 0, 2), (0, 0, 1, 1)),
+        *("same", "valid"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(8, 9), (11, 10)])
+def test_padding(problem, padding, stride, size):
+    problem((1, 3, *size), (4, 3, 5, 4), padding=padding, stride=stride).check()
+    problem((1, 3, *size), (3, 1, 5, 4), padding=padding, stride=stride, groups=3).check()
+
+
+def test_padding_beyond_the_kernel_gives_pixels_of_bias_alone(problem):
+    problem((1, 3, 2, 2), (4, 3, 3, 3), padding=5).check()
+    problem((1, 3, 1, 1), (3, 1, 3, 3), padding=(4, 3, 2, 5), groups=3, stride=2).check()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_same_is_tensorflows(problem, k, stride, dilation):
+    for size in range(1, 12):
+        p = problem((1, 2, size, size + 1), (3, 2, k, k), stride=stride, dilation=dilation, padding="same")
+        y = p.run()
+        assert y.shape[2:] == (-(-size // stride), -(-(size + 1) // stride))
+        p.check(algorithm="auto")
+
+
+def test_pads_are_top_left_bottom_right():
+    x = np.ones((1, 1, 1, 1), np.float32)
+    w = np.ones((1, 1, 1, 1), np.float32)
+    y = fastconv.conv2d(x, w, padding=(1, 2, 3, 4))
+    assert y.shape == (1, 1, 5, 7)
+    assert y[0, 0, 1, 2] == 1
+    assert y.sum() == 1
+
+
+@pytest.mark.parametrize("pixels", range(1, 30))
+def test_every_tail_of_rows_and_columns(problem, pixels):
+    for oc in (1, 5, 16, 23, 33):
+        problem((1, 3, 1, pixels), (oc, 3, 1, 1)).check(layout="NHWC")
+        problem((1, 3, pixels, 1), (oc, 3, 3, 1), padding=(1, 0)).check(algorithm="auto")
+
+
+@pytest.mark.parametrize("ic", [*range(1, 20), 31, 32, 33, 64, 257, 515])
+def test_every_depth(problem, ic):
+    problem((1, ic, 3, 5), (19, ic, 2, 2), bias=False).check()
+
+
+def test_deep_sums_stay_exact(problem):
+    problem((1, 2048, 2, 3), (40, 2048, 1, 1)).check()
+    problem((1, 512, 7, 7), (32, 512, 3, 3), padding=1).check()
+
+
+@pytest.mark.parametrize("oc", [*range(1, 35), 47, 48, 49, 63, 64, 65])
+def test_every_number_of_output_channels(problem, oc):
+    problem((1, 7, 4, 4), (oc, 7, 3, 3), padding=1, residual=True).check()
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 5])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_batches(problem, batch, layout):
+    problem((batch, 6, 5, 5), (8, 6, 3, 3), padding=1, residual=True).check(layout=layout)
+    problem((batch, 6, 5, 5), (6, 1, 3, 3), padding=1, groups=6).check(layout=layout)
+
+
+def test_every_algorithm_gets_its_turn(problem):
+    dense = problem((1, 8, 6, 6), (8, 8, 3, 3), padding=1)
+    depthwise = problem((1, 8, 6, 6), (8, 1, 3, 3), padding=1, groups=8)
+    grouped = problem((1, 16, 6, 6), (16, 4, 3, 3), padding=1, groups=4)
+    accepted = {name for p in (dense, depthwise, grouped) for name in p.results()}
+    assert accepted == {"auto", *fastconv.algorithms()}
+    assert {"implicit", "im2col", "depthwise", "direct", "reference"} <= set(fastconv.algorithms())
+
+
+def test_special_values_pass_through():
+    x = np.array([[[[1, np.inf, np.nan, -np.inf, 1]]]], np.float32)
+    y = fastconv.conv2d(x, np.ones((1, 1, 1, 1), np.float32))
+    np.testing.assert_array_equal(y, x)
+    y = fastconv.conv2d(x, np.ones((1, 1, 1, 3), np.float32), padding=(0, 1))
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(y, reference.conv(x, np.ones((1, 1, 1, 3)), padding=(0, 1)))
