@@ -35,6 +35,8 @@ def load(source: str | os.PathLike[str] | bytes | Any, *, passes: str | Sequence
         ``.npz``) are for the functions of :mod:`fastconv.models`.
     UnsupportedOpError
         Where the model holds an operator that does not run.
+    MissingPackageError
+        Where the ``onnx`` package is not installed.
 
     Examples
     --------

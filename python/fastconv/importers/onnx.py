@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.errors import DTypeError, ModelError, UnsupportedOpError
+from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
 
 Array = npt.NDArray[Any]
@@ -52,46 +52,56 @@ def from_proto(proto: Any, source: str = "model") -> Graph:
     onnx = _import_onnx()
     if not isinstance(proto, onnx.ModelProto):
         raise DTypeError(f"source: expected a path, bytes or an onnx.ModelProto, got {type(proto).__name__}")
-    opsets = {_domain(o.domain): o.version for o in proto.opset_import}
+    opsets = {_domain(_text(o.domain)): o.version for o in proto.opset_import}
     if not proto.HasField("graph") or not opsets or not proto.graph.output:
         raise ModelError(
             f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
         )
     if proto.functions:
         raise UnsupportedOpError(
-            f"{source}: expected operators, got the local function {proto.functions[0].name!r}"
+            f"{source}: expected operators, got the local function {_text(proto.functions[0].name)!r}"
         )
     graph = proto.graph
     if graph.sparse_initializer:
         raise ModelError(f"{source}: expected dense initializers, got a sparse one")
-    constants = {t.name: _array(onnx, t, f"initializer {t.name!r}") for t in graph.initializer}
-    inputs = tuple(_info(onnx, v, "input") for v in graph.input if v.name not in constants)
+    constants: dict[str, Array] = {}
+    for t in graph.initializer:
+        name = _text(t.name)
+        if name in constants:
+            raise ModelError(f"initializer {name!r}: expected one definition, got several")
+        constants[name] = _array(onnx, t, f"initializer {name!r}")
+    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
     nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
-    _check_names(nodes, [*constants, *(i.name for i in inputs)], [o.name for o in outputs])
-    return Graph(graph.name or source, nodes, inputs, outputs, constants)
+    _check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
+    return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
 
 
 def _import_onnx() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
-        raise ModelError(
-            'reading ONNX models needs the onnx package, which is not installed: pip install "fastconv[onnx]"'
-        ) from error
+        message = 'the package onnx is needed to read ONNX models: pip install "fastconv[onnx]"'
+        raise MissingPackageError(message) from error
     module: ModuleType = onnx
     return module
+
+
+def _text(value: str | bytes) -> str:
+    """Return a string; protobuf gives bytes where a damaged file does not hold UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
 
 
-def _check_names(nodes: Iterable[Node], given: list[str], outputs: list[str]) -> None:
-    known = set(given)
-    if len(known) != len(given):
-        twice = next(n for n in given if given.count(n) > 1)
-        raise ModelError(f"input {twice!r}: expected one definition, got several")
+def _check_names(
+    nodes: Iterable[Node], constants: Iterable[str], inputs: list[str], outputs: list[str]
+) -> None:
+    if len(set(inputs)) != len(inputs):
+        raise ModelError(f"inputs: expected different names, got {inputs}")
+    known = {*constants, *inputs}
     for node in nodes:
         for name in node.inputs:
             if name and name not in known:
@@ -112,18 +122,18 @@ def _check_names(nodes: Iterable[Node], given: list[str], outputs: list[str]) ->
 
 
 def _node(onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int]) -> Node:
-    name, domain = proto.name or f"{proto.op_type}_{index}", _domain(proto.domain)
-    if not proto.output or not proto.output[0]:
-        raise ModelError(f"node {name!r} ({proto.op_type}): expected an output, got none")
+    op, domain = _text(proto.op_type), _domain(_text(proto.domain))
+    name = _text(proto.name) or f"{op}_{index}"
+    inputs, outputs = tuple(map(_text, proto.input)), tuple(map(_text, proto.output))
+    if not outputs or not outputs[0]:
+        raise ModelError(f"node {name!r} ({op}): expected an output, got none")
     if domain not in opsets:
-        raise ModelError(
-            f"node {name!r} ({proto.op_type}): expected a domain among {sorted(opsets)}, got {domain!r}"
-        )
-    attrs = {
-        a.name: _attribute(onnx, a, f"node {name!r} ({proto.op_type}): attribute {a.name}")
-        for a in proto.attribute
-    }
-    return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs, opsets[domain], domain)
+        raise ModelError(f"node {name!r} ({op}): expected a domain among {sorted(opsets)}, got {domain!r}")
+    attrs = {}
+    for a in proto.attribute:
+        key = _text(a.name)
+        attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}")
+    return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 
 
 def _attribute(onnx: ModuleType, proto: Any, where: str) -> Any:
@@ -133,35 +143,36 @@ def _attribute(onnx: ModuleType, proto: Any, where: str) -> Any:
     if proto.type == kinds.FLOAT:
         return proto.f
     if proto.type == kinds.STRING:
-        return proto.s.decode("utf-8", "replace")
+        return _text(proto.s)
     if proto.type == kinds.INTS:
         return list(proto.ints)
     if proto.type == kinds.FLOATS:
         return list(proto.floats)
     if proto.type == kinds.STRINGS:
-        return [s.decode("utf-8", "replace") for s in proto.strings]
+        return [_text(s) for s in proto.strings]
     if proto.type == kinds.TENSOR:
         return _array(onnx, proto.t, where)
+    known = dict((v, k) for k, v in kinds.AttributeType.items())
     raise UnsupportedOpError(
-        f"{where}: expected numbers, strings or a tensor, got {kinds.AttributeType.Name(proto.type)}"
+        f"{where}: expected numbers, strings or a tensor, got {known.get(proto.type, proto.type)}"
     )
 
 
 def _info(onnx: ModuleType, proto: Any, kind: str) -> TensorInfo:
+    name = _text(proto.name)
+    where = f"{kind} {name!r}"
     if not proto.type.HasField("tensor_type"):
-        raise ModelError(
-            f"{kind} {proto.name!r}: expected a tensor, got {proto.type.WhichOneof('value') or 'no type'}"
-        )
+        raise ModelError(f"{where}: expected a tensor, got {proto.type.WhichOneof('value') or 'no type'}")
     tensor = proto.type.tensor_type
-    dtype = _dtype(onnx, tensor.elem_type, f"{kind} {proto.name!r}")
     if kind == "input" and not tensor.HasField("shape"):
-        raise ModelError(f"input {proto.name!r}: expected a shape (of any dimensions), got none")
-    return TensorInfo(proto.name, tuple(_dim(d, f"{kind} {proto.name!r}") for d in tensor.shape.dim), dtype)
+        raise ModelError(f"{where}: expected a shape (of any dimensions), got none")
+    dims = tuple(_dim(d, where) for d in tensor.shape.dim)
+    return TensorInfo(name, dims, _dtype(onnx, tensor.elem_type, where))
 
 
 def _dim(proto: Any, where: str) -> Dim:
     if not proto.HasField("dim_value"):
-        return proto.dim_param or None
+        return _text(proto.dim_param) or None
     if not 0 <= proto.dim_value < 1 << 31:
         raise ModelError(f"{where}: expected dimensions from 0 to 2**31 - 1, got {proto.dim_value}")
     return int(proto.dim_value) or None  # exporters write 0 for "any"
@@ -187,12 +198,13 @@ def _array(onnx: ModuleType, proto: Any, where: str) -> Array:
         raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)
     if proto.HasField("raw_data"):
-        if len(proto.raw_data) != size * dtype.itemsize:
+        data = proto.raw_data  # a copy, by protobuf
+        if len(data) != size * dtype.itemsize:
             raise ModelError(
                 f"{where}: expected {size * dtype.itemsize} bytes for shape {list(dims)} of {dtype},"
-                f" got {len(proto.raw_data)}"
+                f" got {len(data)}"
             )
-        array = np.frombuffer(proto.raw_data, dtype.newbyteorder("<")).reshape(dims)
+        array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(dims)
         return array if sys.byteorder == "little" else array.astype(dtype)
     try:
         return np.asarray(onnx.numpy_helper.to_array(proto))

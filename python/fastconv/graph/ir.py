@@ -1,0 +1,119 @@
+"""The graph intermediate representation: frozen nodes over named values, in the vocabulary of ONNX operators.
+
+Importers and model definitions build a :class:`Graph`; passes turn one graph into another; ``compile``
+lowers it for concrete input shapes. A node's attributes are plain Python values (ints, floats, strings,
+lists of them, numpy arrays).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Dim = int | str | None  # a number, a symbol ("batch"), or unknown
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Name, shape and dtype of a graph's input or output; a symbolic dimension is a string or None."""
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: np.dtype[Any]
+
+
+class Activation(NamedTuple):
+    """An elementwise function by its name in ``csrc/core/epilogue.h``, with that function's parameters."""
+
+    kind: str = "none"
+    alpha: float = 0.0
+    beta: float = 0.0
+
+
+NO_ACTIVATION = Activation()
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. ``inputs`` holds value names, ``""`` where an optional input is omitted.
+
+    ``activation`` and ``absorbed`` (the names of the nodes that this one now stands for) are written by
+    passes.
+    """
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    opset: int = 18
+    domain: str = ""
+    activation: Activation = NO_ACTIVATION
+    absorbed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in topological order, with their constant inputs (weights) by value name."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    constants: Mapping[str, npt.NDArray[Any]]
+
+
+class GraphBuilder:
+    """Writes a graph node by node; what the model definitions are written with.
+
+    >>> b = GraphBuilder("tiny", {"w": np.ones((4, 3, 1, 1), np.float32)})
+    >>> x = b.input("input", ("batch", 3, None, None))
+    >>> b.output(b.add("Relu", b.add("Conv", x, "w")))
+    >>> [n.op for n in b.build().nodes]
+    ['Conv', 'Relu', 'Identity']
+    """
+
+    def __init__(self, name: str, constants: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.name = name
+        self.constants = dict(constants)
+        self._nodes: list[Node] = []
+        self._inputs: list[TensorInfo] = []
+        self._outputs: list[TensorInfo] = []
+        self._names = self._fresh_names()
+
+    @staticmethod
+    def _fresh_names() -> Iterator[int]:
+        n = 0
+        while True:
+            yield n
+            n += 1
+
+    def input(self, name: str, shape: tuple[Dim, ...]) -> str:
+        """Declare an f32 input and return its value name."""
+        self._inputs.append(TensorInfo(name, shape, np.dtype(np.float32)))
+        return name
+
+    def constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        """Add a constant and return its value name."""
+        self.constants[name] = value
+        return name
+
+    def add(self, op: str, *inputs: str, name: str = "", **attrs: Any) -> str:
+        """Append a node with one output and return that output's value name."""
+        name = name or f"{op}_{next(self._names)}"
+        output = f"{name}:out"
+        self._nodes.append(Node(op, name, inputs, (output,), attrs))
+        return output
+
+    def output(self, value: str, name: str = "output", shape: tuple[Dim, ...] = ("batch", None)) -> None:
+        """Declare a graph output under a public name."""
+        self._nodes.append(Node("Identity", f"output_{name}", (value,), (name,)))
+        self._outputs.append(TensorInfo(name, shape, np.dtype(np.float32)))
+
+    def build(self) -> Graph:
+        """Return the finished graph."""
+        return Graph(self.name, tuple(self._nodes), tuple(self._inputs), tuple(self._outputs), self.constants)

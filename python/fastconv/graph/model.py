@@ -1,0 +1,326 @@
+"""The user's face of a graph: call it, look inside."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv import _core
+from fastconv.errors import ArgumentError, ModelError, ShapeError
+from fastconv.graph.compile import Executable, Shape, compile_graph
+from fastconv.graph.context import Plans, Step
+from fastconv.graph.ir import Graph, Node, TensorInfo
+from fastconv.graph.passes import run_passes
+from fastconv.graph.registry import check_node
+from fastconv.graph.value import F32, Array, Constant
+from fastconv.ops._arguments import as_array
+
+MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
+MAX_PROGRAMS = 8  # input shapes whose programs a model keeps; a program is small, its arena is shared
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node with parameters.
+
+    ``bytes`` is what the parameters occupy: packed, once the first input shape is planned. ``algorithm`` is
+    empty before that, and for nodes that have no choice.
+    """
+
+    name: str
+    op: str
+    algorithm: str
+    parameters: int
+    shapes: Mapping[str, Shape]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of a program's intermediate tensors: in the arena, without sharing, and the least possible."""
+
+    arena_bytes: int
+    tensor_bytes: int
+    lower_bound_bytes: int
+
+
+class Model:
+    """A network ready to run.
+
+    Parameters
+    ----------
+    graph : Graph
+        What an importer or a model definition built.
+    passes : str or sequence of str
+        ``"default"``, ``"none"``, or the names of the graph passes to run.
+
+    Raises
+    ------
+    UnsupportedOpError
+        Where the graph holds an operator, or a form of one, that does not run; it names the node.
+    ModelError
+        Where the graph is malformed.
+
+    Notes
+    -----
+    A program is made for each new set of input shapes and kept (the last eight); weights are packed once
+    for all of them. Calls from several threads are safe.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.graph.ir import GraphBuilder
+    >>> b = GraphBuilder("tiny", {"w": np.ones((4, 3, 1, 1), np.float32)})
+    >>> x = b.input("x", ("batch", 3, None, None))
+    >>> b.output(b.add("Relu", b.add("Conv", x, "w")), "y", ("batch", 4, None, None))
+    >>> model = Model(b.build())
+    >>> model(np.ones((2, 3, 8, 8), np.float32)).shape
+    (2, 4, 8, 8)
+    """
+
+    def __init__(self, graph: Graph, *, passes: str | Sequence[str] = "default") -> None:
+        for node in graph.nodes:
+            check_node(node)
+        graph = run_passes(graph, passes)
+        self._inputs, self._outputs = graph.inputs, graph.outputs
+        self._constants = {name: Constant(array) for name, array in graph.constants.items()}
+        self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
+        self._reads = Counter(name for node in graph.nodes for name in node.inputs)
+        self._plans = Plans()
+        self._pool = _core.ArenaPool()
+        self._programs: OrderedDict[tuple[Shape, ...], Executable] = OrderedDict()
+        self._lock = threading.Lock()
+        for info in self._inputs:
+            if info.dtype != F32:
+                raise ModelError(f"input {info.name!r}: expected float32, got {info.dtype}")
+        shapes = self._declared_shapes()
+        if (
+            shapes is not None
+        ):  # plan now: errors come at load time, and weights are packed before the first call
+            self._executable(shapes)
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Name, shape (a string or None where any size is taken) and dtype of each input."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """Name, shape and dtype of each output."""
+        return self._outputs
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run on arrays in the order of :attr:`inputs`.
+
+        Parameters
+        ----------
+        *inputs : array, float32
+            Any strides; anything with ``__dlpack__`` or ``__array__``. The batch, and every dimension that
+            is symbolic in :attr:`inputs`, may have any size.
+
+        Returns
+        -------
+        array or tuple of arrays
+            The output, or a tuple where the model has several.
+        """
+        if len(inputs) != len(self._inputs):
+            raise ArgumentError(f"inputs: expected {len(self._inputs)} arrays, got {len(inputs)}")
+        results = self._run(inputs)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
+        """Run on named arrays.
+
+        Parameters
+        ----------
+        output_names : sequence of str or None
+            Which outputs to return, in which order; None returns all.
+        feeds : mapping of str to array
+            An array for each input.
+
+        Returns
+        -------
+        list of arrays
+        """
+        names = [info.name for info in self._inputs]
+        unknown, missing = sorted(set(feeds) - set(names)), [n for n in names if n not in feeds]
+        if unknown or missing:
+            raise ArgumentError(f"feeds: expected arrays for {names}, got {sorted(feeds)}")
+        known = [info.name for info in self._outputs]
+        wanted = known if output_names is None else list(output_names)
+        for name in wanted:
+            if name not in known:
+                raise ArgumentError(f"output_names: expected names among {known}, got {name!r}")
+        results = dict(zip(known, self._run([feeds[n] for n in names]), strict=True))
+        return [results[name] for name in wanted]
+
+    def _run(self, inputs: Sequence[Any]) -> list[Array]:
+        arrays = [_checked(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
+        shapes = tuple(a.shape for a in arrays)
+        if any(0 in shape for shape in shapes):
+            return self._run_empty(shapes)
+        executable = self._executable(shapes)
+        return executable.run([np.ascontiguousarray(a) for a in arrays])
+
+    def _run_empty(self, shapes: tuple[Shape, ...]) -> list[Array]:
+        """Return the outputs of a batch of 0: those of a batch of 1, without it."""
+        for info, shape in zip(self._inputs, shapes, strict=True):
+            if 0 in shape[1:]:
+                raise ShapeError(
+                    f"input {info.name!r}: expected sizes of at least 1 but for the batch, got {shape}"
+                )
+        one = tuple((shape[0] or 1, *shape[1:]) for shape in shapes)
+        return [np.empty((0, *shape[1:]), np.float32) for shape in self._executable(one).output_shapes]
+
+    def _executable(self, shapes: tuple[Shape, ...]) -> Executable:
+        with self._lock:
+            if shapes not in self._programs:
+                executable = compile_graph(self._graph, self._constants, shapes, self._plans, self._pool)
+                self._check_outputs(shapes, executable)
+                self._release_packed()
+                self._programs[shapes] = executable
+            self._programs.move_to_end(shapes)
+            while len(self._programs) > MAX_PROGRAMS:
+                self._programs.popitem(last=False)
+            return self._programs[shapes]
+
+    def _check_outputs(self, shapes: tuple[Shape, ...], executable: Executable) -> None:
+        """Refuse a batch that the graph is not written for, where a Reshape would scramble it."""
+        declared = [info.shape[0] for info in self._inputs if info.shape]
+        batch = [shape[0] for shape in shapes if shape]
+        if not declared or not isinstance(declared[0], int) or declared[0] == batch[0]:
+            return
+        for info, shape in zip(self._outputs, executable.output_shapes, strict=True):
+            if not info.shape or not isinstance(info.shape[0], int) or len(info.shape) != len(shape):
+                continue
+            expected = (info.shape[0] * batch[0] // declared[0], *info.shape[1:])
+            if any(isinstance(e, int) and e != n for e, n in zip(expected, shape, strict=True)):
+                raise ShapeError(
+                    f"input {self._inputs[0].name!r}: expected a batch of {declared[0]}, which the graph is"
+                    f" written for, got {batch[0]}: output {info.name!r} would have shape {shape}"
+                )
+
+    def _release_packed(self) -> None:
+        """Drop the arrays of weights that were packed wherever they are read."""
+        for name, constant in self._constants.items():
+            packed = self._plans.users.get(id(constant), ())
+            if packed and len(packed) == self._reads[name]:
+                constant.release()
+
+    def _declared_shapes(self) -> tuple[Shape, ...] | None:
+        """Return the declared input shapes, a symbolic batch as 1; None where more is open, or too large."""
+        shapes = []
+        for info in self._inputs:
+            shape = tuple(1 if i == 0 and not isinstance(n, int) else n for i, n in enumerate(info.shape))
+            sizes = tuple(n for n in shape if isinstance(n, int) and n > 0)
+            if len(sizes) != len(shape) or math.prod(sizes) > MAX_DECLARED:
+                return None
+            shapes.append(sizes)
+        return tuple(shapes)
+
+    # -- looking inside --------------------------------------------------------------------------------------
+
+    def _planned(self, shapes: Sequence[Sequence[int]]) -> Executable:
+        """Return the program for given input shapes, or the one used last."""
+        if shapes:
+            if len(shapes) != len(self._inputs):
+                raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
+            arrays = (np.broadcast_to(np.float32(0), tuple(shape)) for shape in shapes)
+            checked = [_checked(info, a).shape for info, a in zip(self._inputs, arrays, strict=True)]
+            return self._executable(tuple(checked))
+        with self._lock:
+            last = next(reversed(self._programs), None)
+            if last is None:
+                raise ArgumentError(
+                    "shapes: expected the input shapes, as no program is planned yet, got none"
+                )
+            return self._programs[last]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The nodes that have parameters, in the order in which they run."""
+        return tuple(layer for node in self._graph.nodes if (layer := self._layer(node)) is not None)
+
+    def _layer(self, node: Node) -> Layer | None:
+        named = {name: self._constants[name] for name in node.inputs if name in self._constants}
+        weights = {name: c for name, c in named.items() if c.dtype == F32 and c.shape}
+        if not weights:
+            return None
+        packed = [conv for (output, _), conv in self._plans.packed.items() if output == node.outputs[0]]
+        sizes = [4 * math.prod(c.shape) for c in weights.values()]
+        return Layer(
+            node.name,
+            node.op,
+            packed[0].algorithm if packed else "",
+            sum(sizes) // 4,
+            {name: c.shape for name, c in weights.items()},
+            sum(conv.packed_bytes for conv in packed) or sum(sizes),
+        )
+
+    def memory(self, *shapes: Sequence[int]) -> MemoryUse:
+        """Memory of the intermediate tensors of one run.
+
+        Parameters
+        ----------
+        *shapes : sequence of int
+            The shape of each input; none: those of the last run.
+        """
+        plan = self._planned(shapes).memory
+        return MemoryUse(4 * plan.arena, 4 * plan.total, 4 * plan.lower_bound)
+
+    def explain(self, *shapes: Sequence[int]) -> str:
+        """Return a table of the program: each step, the nodes it came from, its algorithm and its shapes.
+
+        Parameters
+        ----------
+        *shapes : sequence of int
+            The shape of each input; none: those of the last run.
+        """
+        rows = [("", "step", "algorithm", "input", "output", "nodes")]
+        for i, step in enumerate(self._planned(shapes).steps):
+            node = step.node
+            source = next((str(t.shape) for t in step.inputs if t is not None), "")
+            names = " ".join((node.name, *node.absorbed))
+            rows.append((str(i), _described(step), step.algorithm, source, str(step.output.shape), names))
+        widths = [max(len(row[c]) for row in rows) for c in range(5)]
+        lines = (
+            "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]))
+            for row in rows
+        )
+        return "\n".join(line.rstrip() for line in lines)
+
+    def __repr__(self) -> str:
+        """Name, inputs and outputs."""
+
+        def described(infos: Sequence[TensorInfo]) -> str:
+            return ", ".join(f"{info.name}{list(info.shape)}" for info in infos)
+
+        return f"<Model {self._graph.name!r}: {described(self._inputs)} -> {described(self._outputs)}>"
+
+
+def _checked(info: TensorInfo, x: Any) -> Array:
+    """Return an input as an f32 array of the declared shape; the batch may have any size."""
+    array = as_array(f"input {info.name!r}", x, rank=len(info.shape))
+    for axis, (expected, got) in enumerate(zip(info.shape, array.shape, strict=True)):
+        if axis > 0 and isinstance(expected, int) and expected != got:
+            raise ShapeError(f"input {info.name!r}: expected {expected} at axis {axis}, got {got}")
+    return array
+
+
+def _described(step: Step) -> str:
+    """Return what a step does: its kind, its operation, what is fused into it."""
+    words = [step.kind, *(p for p in step.params[:1] if step.kind in ("binary", "reduce"))]
+    if step.kind == "conv" and step.inputs[1] is not None:
+        words.append("+ residual")
+    name, low, high = step.node.activation
+    if name == "clamp" and low == 0 and high in (6, math.inf):
+        name = "relu6" if high == 6 else "relu"
+    return " ".join([*words, *([] if name == "none" else [f"+ {name}"])])

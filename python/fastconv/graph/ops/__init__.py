@@ -1,0 +1,5 @@
+"""The operators, by family. Importing this package fills the table of :mod:`fastconv.graph.registry`."""
+
+from fastconv.graph.ops import activation, conv, elementwise, linear, norm, pool, reduce, resize, tensor
+
+__all__ = ["activation", "conv", "elementwise", "linear", "norm", "pool", "reduce", "resize", "tensor"]

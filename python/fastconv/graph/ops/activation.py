@@ -1,0 +1,122 @@
+"""Elementwise functions of one value; each is also what a pass can fuse into the node before it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastconv.errors import ShapeError, UnsupportedOpError
+from fastconv.graph.ir import Activation
+from fastconv.graph.registry import FASTCONV_DOMAIN, activation_op
+from fastconv.graph.value import Constant
+
+
+@activation_op("Relu")
+def relu() -> Activation:
+    """max(x, 0)."""
+    return Activation("clamp", 0.0, math.inf)
+
+
+@activation_op("Clip")
+def clip(
+    lo: Constant | None = None,
+    hi: Constant | None = None,
+    *,
+    min: float = -math.inf,
+    max: float = math.inf,
+) -> Activation:
+    """min(max(x, lo), hi); limits are attributes up to opset 6 and inputs from 11 on."""
+    return Activation("clamp", _scalar("min", lo, min), _scalar("max", hi, max))
+
+
+@activation_op("LeakyRelu")
+def leaky_relu(*, alpha: float = 0.01) -> Activation:
+    """X where x >= 0, else alpha * x."""
+    return Activation("leaky_relu", alpha)
+
+
+@activation_op("Sigmoid")
+def sigmoid() -> Activation:
+    """1 / (1 + exp(-x))."""
+    return Activation("sigmoid")
+
+
+@activation_op("Silu", FASTCONV_DOMAIN)
+def silu() -> Activation:
+    """X * sigmoid(x)."""
+    return Activation("silu")
+
+
+@activation_op("Swish")
+def swish(*, alpha: float = 1.0) -> Activation:
+    """X * sigmoid(alpha * x), for alpha = 1 alone."""
+    if alpha != 1.0:
+        raise UnsupportedOpError(f"alpha: expected 1, got {alpha}")
+    return Activation("silu")
+
+
+@activation_op("HardSigmoid")
+def hard_sigmoid(*, alpha: float = 0.2, beta: float = 0.5) -> Activation:
+    """clamp(alpha * x + beta, 0, 1)."""
+    return Activation("hardsigmoid", alpha, beta)
+
+
+@activation_op("HardSwish")
+def hard_swish() -> Activation:
+    """X * clamp(x / 6 + 1/2, 0, 1)."""
+    return Activation("hardswish")
+
+
+@activation_op("Gelu")
+def gelu(*, approximate: str = "none") -> Activation:
+    """X * (1 + erf(x / sqrt 2)) / 2, the exact form alone."""
+    if approximate != "none":
+        raise UnsupportedOpError(f"approximate: expected 'none', got {approximate!r}")
+    return Activation("gelu")
+
+
+@activation_op("Tanh")
+def tanh() -> Activation:
+    """Hyperbolic tangent."""
+    return Activation("tanh")
+
+
+@activation_op("Elu")
+def elu(*, alpha: float = 1.0) -> Activation:
+    """X where x >= 0, else alpha * (exp(x) - 1)."""
+    return Activation("elu", alpha)
+
+
+@activation_op("Exp")
+def exp() -> Activation:
+    """Exponential."""
+    return Activation("exp")
+
+
+@activation_op("Sqrt")
+def sqrt() -> Activation:
+    """Square root."""
+    return Activation("sqrt")
+
+
+@activation_op("Abs")
+def absolute() -> Activation:
+    """Absolute value."""
+    return Activation("abs")
+
+
+@activation_op("Neg")
+def negative() -> Activation:
+    """-x."""
+    return Activation("neg")
+
+
+def _scalar(name: str, value: Constant | None, default: float) -> float:
+    if value is None:
+        return default
+    if not isinstance(value, Constant):
+        raise UnsupportedOpError(f"{name}: expected a constant, got a value computed at run time")
+    if value.array.size != 1:
+        raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
+    return float(np.reshape(value.array, ()))

@@ -1,0 +1,147 @@
+"""Matrix products. A constant right-hand matrix is packed once, as a fully connected layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from fastconv import _core
+from fastconv.errors import ShapeError, UnsupportedOpError
+from fastconv.graph.context import Context, broadcast_shapes
+from fastconv.graph.ir import NO_ACTIVATION, Activation
+from fastconv.graph.registry import FASTCONV_DOMAIN, op
+from fastconv.graph.value import Array, Constant, Tensor, Value
+
+MAX_PRODUCTS = 4096  # steps that one batched MatMul may become
+
+
+@op("Gemm", ignore=("broadcast",))  # of opsets 1 and 6, where c broadcasts on demand
+def gemm(
+    ctx: Context,
+    a: Value,
+    b: Value,
+    c: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+    activation: Activation = NO_ACTIVATION,
+) -> Value:
+    """Alpha * a @ b + beta * c of 2-D values, either transposed first."""
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise ShapeError(f"a, b: expected 2 dimensions each, got shapes {a.shape} and {b.shape}")
+    a = a.transpose((1, 0)) if transA else a
+    m, n = a.shape[0], b.shape[0 if transB else 1]
+    if a.shape[1] != b.shape[1 if transB else 0]:
+        raise ShapeError(
+            f"a, b: expected equal inner sizes, got {a.shape[1]} and {b.shape[1 if transB else 0]}"
+        )
+    bias = None if c is None else _bias_of(c, n, beta)
+    if isinstance(b, Constant) and (c is None or bias is not None):
+
+        def weight(w: Array) -> Array:
+            rows = w if transB else w.T
+            return rows if alpha == 1 else np.float32(alpha) * rows
+
+        return _fully_connected(ctx, a, b, n, weight, bias, activation)
+    b = b.transpose((1, 0)) if transB else b
+    addend = None if c is None else ctx.tensor(c).broadcast_to((m, n))
+    inputs = (ctx.tensor(a), ctx.tensor(b), addend)
+    return ctx.emit("gemm", inputs, ctx.empty((m, n)), alpha, beta, *activation)
+
+
+@op("MatMul", inputs=2)
+@op("FusedMatMul", FASTCONV_DOMAIN)
+def matmul(
+    ctx: Context, a: Value, b: Value, bias: Value | None = None, *, activation: Activation = NO_ACTIVATION
+) -> Value:
+    """numpy.matmul, plus a bias along the last dimension when b is a constant matrix."""
+    if not a.shape or not b.shape:
+        raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
+    if isinstance(a, Constant) and isinstance(b, Constant) and bias is None:
+        return ctx.activate(Constant(np.matmul(a.array, b.array)), activation)
+    left = a if len(a.shape) > 1 else ctx.reshape(a, (1, *a.shape))
+    k, n = b.shape[-2:] if len(b.shape) > 1 else (*b.shape, 1)
+    if left.shape[-1] != k:
+        raise ShapeError(f"a, b: expected equal inner sizes, got shapes {a.shape} and {b.shape}")
+    if isinstance(b, Constant) and len(b.shape) <= 2:
+        rows = ctx.reshape(left, (math.prod(left.shape[:-1]), k))
+        offset = None if bias is None else ctx.array("bias", bias).reshape(-1)
+        y = _fully_connected(ctx, rows, b, n, lambda w: w.reshape(k, n).T, offset, activation)
+        result = ctx.reshape(y, (*left.shape[:-1], n))
+    elif bias is None:
+        result = _batched(ctx, left, b if len(b.shape) > 1 else ctx.reshape(b, (k, 1)), activation)
+    else:
+        raise UnsupportedOpError("b: expected a constant matrix next to a bias")
+    shape = list(result.shape)
+    if len(b.shape) == 1:
+        shape.pop(-1)
+    if len(a.shape) == 1:
+        shape.pop(-2 if len(b.shape) > 1 else -1)
+    return ctx.reshape(result, shape)
+
+
+def _bias_of(c: Value, n: int, beta: float) -> Array | None:
+    """Return beta * c as a vector of n values, where c is a constant that is the same for every row."""
+    if not isinstance(c, Constant) or c.shape not in ((), (1,), (n,), (1, 1), (1, n)):
+        return None
+    return np.broadcast_to(beta * c.array.reshape(-1), (n,))
+
+
+def _fully_connected(
+    ctx: Context,
+    x: Value,
+    w: Constant,
+    n: int,
+    weight: Callable[[Array], Array],
+    bias: Array | None,
+    activation: Activation,
+) -> Tensor:
+    """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k)."""
+
+    def build(array: Array) -> _core.Conv:
+        return _core.Conv(
+            np.ascontiguousarray(weight(array), np.float32),
+            None if bias is None else np.ascontiguousarray(bias, np.float32),
+            spatial=0,
+            stride=[],
+            padding_lo=[],
+            padding_hi=[],
+            dilation=[],
+            groups=1,
+            auto_pad="explicit",
+            transposed=False,
+            output_padding=[],
+            act=activation.kind,
+            alpha=activation.alpha,
+            beta=activation.beta,
+            algorithm="auto",
+        )
+
+    return ctx.convolve(ctx.pack(w, activation, build), ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
+
+
+def _batched(ctx: Context, a: Value, b: Value, activation: Activation) -> Value:
+    """One product a matrix of the broadcast batch."""
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    m, n = a.shape[-2], b.shape[-1]
+    if math.prod(batch) > MAX_PRODUCTS:
+        raise UnsupportedOpError(
+            f"a, b: expected at most {MAX_PRODUCTS} matrix products, got a batch of {batch}"
+        )
+    left = ctx.tensor(a).broadcast_to((*batch, *a.shape[-2:]))
+    right = ctx.tensor(b).broadcast_to((*batch, *b.shape[-2:]))
+    result = ctx.empty((*batch, m, n))
+    for index in np.ndindex(*batch):
+        ctx.emit(
+            "gemm",
+            (left.at(index), right.at(index), None),
+            result.at(index),
+            1.0,
+            0.0,
+            *activation,
+        )
+    return result

@@ -1,0 +1,46 @@
+"""Graph passes: graph in, graph out, before any shape is known.
+
+Each is one function in :data:`PASSES`, by name and in order, and any of them can be left out: results then
+differ by rounding alone. A pass joins two nodes only where nobody else reads the value between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from fastconv.errors import ArgumentError
+from fastconv.graph.ir import Graph
+from fastconv.graph.passes.fold import fold_affine, fold_pad
+from fastconv.graph.passes.fuse import fuse_activation, fuse_residual, fuse_swish
+from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
+
+GraphPass = Callable[[Graph], Graph]
+
+PASSES: Mapping[str, GraphPass] = {
+    "eliminate_identity": eliminate_identity,
+    "fold_constants": fold_constants,
+    "fold_pad": fold_pad,
+    "fuse_swish": fuse_swish,
+    "fold_affine": fold_affine,
+    "fuse_residual": fuse_residual,
+    "fuse_activation": fuse_activation,
+    "eliminate_dead": eliminate_dead,
+}
+
+
+def run_passes(graph: Graph, passes: str | Sequence[str] = "default") -> Graph:
+    """Run passes in their order: "default" (all), "none", or those that are named."""
+    chosen = (
+        {"default": tuple(PASSES), "none": ()}.get(passes, (passes,)) if isinstance(passes, str) else passes
+    )
+    for name in chosen:
+        if name not in PASSES:
+            known = ", ".join(("default", "none", *PASSES))
+            raise ArgumentError(f"passes: expected names among {known}, got {name!r}")
+    for name, function in PASSES.items():
+        if name in chosen:
+            with np.errstate(all="ignore"):  # weights may be infinite
+                graph = function(graph)
+    return graph

@@ -1,0 +1,135 @@
+"""Passes that join nodes into one that computes the same in one step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
+from fastconv.graph.passes.editor import Editor, absorbing
+from fastconv.graph.registry import FASTCONV_DOMAIN, activation_of, lookup
+
+
+def fuse_swish(graph: Graph) -> Graph:
+    """Recognise silu, hardswish and hardsigmoid where they are spelled out in smaller operators."""
+    edit = Editor(graph)
+    for i in range(len(graph.nodes)):
+        node = edit.nodes[i]
+        found = None if node is None else _swish(edit, node)
+        if node is None or found is None:
+            continue
+        op, domain, attrs, x, parts = found
+        for part in parts:
+            edit.remove(edit.writer[part.outputs[0]])
+        edit.put(i, absorbing(replace(node, op=op, domain=domain, attrs=attrs, inputs=(x,)), *parts))
+    return edit.build()
+
+
+def _swish(edit: Editor, node: Node) -> tuple[str, str, dict[str, float], str, list[Node]] | None:
+    """Return operator, domain, attributes, input and absorbed nodes of the function that ends at a node."""
+    if node.domain or node.op not in ("Mul", "Div") or len(node.inputs) != 2:
+        return None
+    scaled = _over_six(edit, node)
+    if scaled is not None:  # clip(x + 3, 0, 6) / 6, alone or times x
+        clip = _relu6_of_x_plus_3(edit, scaled)
+        if clip is not None:
+            x, parts = clip
+            return "HardSigmoid", "", {"alpha": 1 / 6, "beta": 0.5}, x, parts
+        product = edit.private_producer(scaled)
+        if product is None or product.domain or product.op != "Mul":
+            return None
+        for x, gate in (product.inputs, product.inputs[::-1]):
+            clip = _relu6_of_x_plus_3(edit, gate)
+            if clip is not None and clip[0] == x:
+                return "HardSwish", "", {}, x, [product, *clip[1]]
+        return None
+    for x, gate in (node.inputs, node.inputs[::-1]) if node.op == "Mul" else ():
+        producer = edit.private_producer(gate)
+        if producer is None or producer.inputs[:1] != (x,):
+            continue
+        activation = activation_of(producer, edit.constants)
+        if activation is None:
+            continue
+        if activation.kind == "sigmoid":
+            return "Silu", FASTCONV_DOMAIN, {}, x, [producer]
+        if activation.kind == "hardsigmoid" and np.allclose(activation[1:], (1 / 6, 0.5), rtol=1e-6):
+            return "HardSwish", "", {}, x, [producer]
+    return None
+
+
+def _over_six(edit: Editor, node: Node) -> str | None:
+    """Return what a node divides by six."""
+    for value, other in (node.inputs, node.inputs[::-1]):
+        number = edit.scalar(other)
+        if number is None:
+            continue
+        if node.op == "Div" and other == node.inputs[1] and number == 6:
+            return value
+        if node.op == "Mul" and abs(number - 1 / 6) < 1e-7:
+            return value
+    return None
+
+
+def _relu6_of_x_plus_3(edit: Editor, name: str) -> tuple[str, list[Node]] | None:
+    clip = edit.private_producer(name)
+    if clip is None or activation_of(clip, edit.constants) != ("clamp", 0.0, 6.0):
+        return None
+    shifted = edit.private_producer(clip.inputs[0])
+    if shifted is None or shifted.domain or shifted.op != "Add":
+        return None
+    for x, other in (shifted.inputs, shifted.inputs[::-1]):
+        if edit.scalar(other) == 3:
+            return x, [clip, shifted]
+    return None
+
+
+def fuse_residual(graph: Graph) -> Graph:
+    """Let a convolution add the other operand of a sum to its result as it stores it."""
+    edit = Editor(graph)
+    for i in range(len(graph.nodes)):
+        node = edit.nodes[i]
+        if node is None or node.domain or node.op not in ("Add", "Sum") or len(node.inputs) != 2:
+            continue
+        found = [
+            (edit.writer[value], value, residual)
+            for value, residual in (node.inputs, node.inputs[::-1])
+            if residual not in edit.constants and _is_plain_conv(edit.private_producer(value))
+        ]
+        if not found or "axis" in node.attrs:
+            continue
+        at, _, residual = max(found)
+        conv = edit.nodes[at]
+        assert conv is not None
+        bias = conv.inputs[2] if len(conv.inputs) > 2 else ""
+        fused = absorbing(
+            conv,
+            node,
+            op="FusedConv",
+            domain=FASTCONV_DOMAIN,
+            inputs=(*conv.inputs[:2], bias, residual),
+            outputs=node.outputs,
+            activation=node.activation,
+        )
+        edit.remove(at)
+        edit.put(i, fused)
+    return edit.build()
+
+
+def _is_plain_conv(node: Node | None) -> bool:
+    return node is not None and (node.domain, node.op) == ("", "Conv") and node.activation == NO_ACTIVATION
+
+
+def fuse_activation(graph: Graph) -> Graph:
+    """Apply an elementwise function where the node before it stores its result."""
+    edit = Editor(graph)
+    for i in range(len(graph.nodes)):
+        node = edit.nodes[i]
+        activation = None if node is None else activation_of(node, edit.constants)
+        target = None if node is None or activation is None else edit.private_producer(node.inputs[0])
+        if node is None or target is None or not lookup(target).fusable or target.activation != NO_ACTIVATION:
+            continue
+        at = edit.writer[node.inputs[0]]
+        edit.remove(i)
+        edit.put(at, absorbing(target, node, activation=activation, outputs=node.outputs))
+    return edit.build()

@@ -1,0 +1,205 @@
+"""What a value is while a graph is lowered: a constant or a strided view of a buffer.
+
+Both kinds answer the same shape-changing methods (``transpose``, ``slice``, ``reshape``...), so an operator
+that only rearranges is written once. On a tensor they move no data: a layout is nothing but strides.
+``reshape`` alone may be impossible without a copy; it then returns None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.errors import ModelError, ShapeError
+
+F32 = np.dtype(np.float32)
+
+# Names for the annotations of operators' functions; registry.py checks attributes by them.
+Array = npt.NDArray[Any]
+Ints = Sequence[int]
+Floats = Sequence[float]
+
+
+class Constant:
+    """A value known at plan time.
+
+    The array of a weight may be released once it is packed: the shape stays, reading the array is then an
+    error.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self._array: Array | None = array
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype = array.dtype
+
+    @property
+    def array(self) -> Array:
+        """The array, read-only by convention."""
+        if self._array is None:
+            raise ModelError(
+                "weights were packed for another use and released; load the model again for this shape"
+            )
+        return self._array
+
+    def release(self) -> None:
+        """Drop the array."""
+        self._array = None
+
+    def transpose(self, perm: Sequence[int]) -> Constant:
+        """Permute the dimensions."""
+        return Constant(self.array.transpose(perm))
+
+    def slice(self, axis: int, start: int, step: int, length: int) -> Constant:
+        """Take ``length`` elements of ``axis`` from ``start`` on."""
+        index = np.arange(start, start + step * length, step) if length else np.arange(0)
+        return Constant(np.take(self.array, index, axis=axis))
+
+    def broadcast_to(self, shape: Sequence[int]) -> Constant:
+        """Repeat along new dimensions and those of size 1."""
+        return Constant(np.broadcast_to(self.array, shape))
+
+    def reshape(self, shape: Sequence[int]) -> Constant:
+        """Return the elements in row-major order under another shape."""
+        return Constant(self.array.reshape(shape))
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A run-time f32 value: ``shape`` and ``strides`` (in elements, logical NCHW order) over a buffer."""
+
+    buffer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    dtype = F32
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def is_row_major(self) -> bool:
+        """Whether the elements are dense and in row-major order."""
+        return all(
+            n == 1 or s == e
+            for n, s, e in zip(self.shape, self.strides, row_major_strides(self.shape), strict=True)
+        )
+
+    def order(self) -> tuple[int, ...]:
+        """Return the axes in memory order, outermost first; size-1 and broadcast axes stay in place."""
+        order = list(range(len(self.shape)))
+        free = [i for i in order if self.shape[i] != 1 and self.strides[i] != 0]
+        by_stride = sorted(free, key=lambda i: -abs(self.strides[i]))
+        for position, axis in zip(free, by_stride, strict=True):
+            order[position] = axis
+        return tuple(order)
+
+    def transpose(self, perm: Sequence[int]) -> Tensor:
+        """Permute the dimensions."""
+        return replace(
+            self, shape=tuple(self.shape[i] for i in perm), strides=tuple(self.strides[i] for i in perm)
+        )
+
+    def slice(self, axis: int, start: int, step: int, length: int) -> Tensor:
+        """Take ``length`` elements of ``axis`` from ``start`` on."""
+        shape, strides = list(self.shape), list(self.strides)
+        shape[axis] = length
+        strides[axis] *= step
+        offset = self.offset + start * self.strides[axis]
+        return replace(self, shape=tuple(shape), strides=tuple(strides), offset=offset)
+
+    def broadcast_to(self, shape: Sequence[int]) -> Tensor:
+        """Repeat along new dimensions and those of size 1: their stride becomes 0."""
+        new = len(shape) - len(self.shape)
+        strides = (0,) * new + tuple(
+            s if n == m else 0 for n, m, s in zip(self.shape, shape[new:], self.strides, strict=True)
+        )
+        return replace(self, shape=tuple(shape), strides=strides)
+
+    def at(self, index: Sequence[int]) -> Tensor:
+        """Fix the first ``len(index)`` dimensions."""
+        offset = self.offset + sum(i * s for i, s in zip(index, self.strides, strict=False))
+        depth = len(index)
+        return replace(self, shape=self.shape[depth:], strides=self.strides[depth:], offset=offset)
+
+    def reshape(self, shape: Sequence[int]) -> Tensor | None:
+        """Return the elements in row-major order under another shape, or None where that needs a copy."""
+        strides = reshape_strides(self.shape, self.strides, shape)
+        return None if strides is None else replace(self, shape=tuple(shape), strides=strides)
+
+
+Value = Constant | Tensor
+
+
+def row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense array in row-major order."""
+    return dense_strides(shape, range(len(shape)))
+
+
+def dense_strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense array whose axes lie in memory in the given order, outermost first."""
+    strides = [0] * len(shape)
+    step = 1
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= shape[axis]
+    return tuple(strides)
+
+
+def channels_last_order(rank: int) -> tuple[int, ...]:
+    """Return the memory order of NHWC (and NWC, NDHWC) for logical NCHW shapes."""
+    return (0, *range(2, rank), 1) if rank >= 3 else tuple(range(rank))
+
+
+def reshape_strides(
+    shape: Sequence[int], strides: Sequence[int], new_shape: Sequence[int]
+) -> tuple[int, ...] | None:
+    """Strides under which the same memory reads as ``new_shape`` in row-major order, or None (numpy's rule).
+
+    Old and new axes are walked in groups of equal size; the old axes of a group must be mergeable into one.
+    """
+    if math.prod(shape) == 0:
+        return row_major_strides(new_shape)
+    old = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    result = [1] * len(new_shape)
+    i = j = 0
+    while i < len(old):
+        i_end, j_end = i + 1, j + 1
+        old_size, new_size = old[i][0], new_shape[j]
+        while old_size != new_size:
+            if new_size < old_size:
+                new_size *= new_shape[j_end]
+                j_end += 1
+            else:
+                old_size *= old[i_end][0]
+                i_end += 1
+        for (_, outer), (n, inner) in zip(old[i : i_end - 1], old[i + 1 : i_end], strict=True):
+            if outer != n * inner:
+                return None
+        step = old[i_end - 1][1]
+        for axis in range(j_end - 1, j - 1, -1):
+            result[axis] = step
+            step *= new_shape[axis]
+        i, j = i_end, j_end
+    return tuple(result)
+
+
+def normalized_axis(name: str, axis: int, rank: int) -> int:
+    """Return an axis counted from 0; ``name`` starts the message if it is out of range."""
+    if not -rank <= axis < rank:
+        raise ShapeError(f"{name}: expected -{rank} to {rank - 1}, got {axis}")
+    return axis + rank if axis < 0 else axis
+
+
+def normalized_axes(name: str, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return axes counted from 0, each at most once."""
+    result = tuple(normalized_axis(name, axis, rank) for axis in axes)
+    if len(set(result)) != len(result):
+        raise ShapeError(f"{name}: expected each axis once, got {list(axes)}")
+    return result

@@ -1,0 +1,117 @@
+"""The memory plan: buffers that are alive together never overlap, and memory is used again."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastconv.graph.ir import Graph, GraphBuilder
+from fastconv.graph.memory import ALIGNMENT, Lifetime, plan_memory
+from fastconv.graph.model import Model
+from fastconv.graph.value import Tensor
+
+LIFETIMES = st.lists(
+    st.tuples(st.integers(1, 500), st.integers(0, 20), st.integers(0, 6)).map(
+        lambda t: Lifetime(t[0], t[1], t[1] + t[2])
+    ),
+    max_size=25,
+)
+
+
+@given(LIFETIMES)
+def test_live_buffers_never_overlap(lifetimes: list[Lifetime]) -> None:
+    lives = dict(enumerate(lifetimes))
+    plan = plan_memory(lives)
+    for b, life in lives.items():
+        assert plan.offsets[b] % ALIGNMENT == 0
+        assert plan.offsets[b] + life.size <= plan.arena
+    for a, b in itertools.combinations(lives, 2):
+        if lives[a].meets(lives[b]):
+            first, second = sorted((a, b), key=lambda i: plan.offsets[i])
+            assert plan.offsets[first] + lives[first].size <= plan.offsets[second]
+    assert plan.lower_bound <= plan.arena <= plan.total
+
+
+def test_a_chain_needs_two_buffers() -> None:
+    plan = plan_memory({i: Lifetime(160, i, i + 1) for i in range(10)})
+    assert (plan.arena, plan.lower_bound, plan.total) == (320, 320, 1600)
+
+
+def test_a_gap_is_used() -> None:
+    plan = plan_memory(
+        {0: Lifetime(64, 0, 9), 1: Lifetime(48, 0, 3), 2: Lifetime(32, 2, 9), 3: Lifetime(48, 5, 9)}
+    )
+    assert plan.offsets[1] == plan.offsets[3]
+    assert plan.arena == plan.lower_bound
+
+
+def branchy(rng: np.random.Generator) -> Graph:
+    """A graph with long and short lives: residuals, concatenations, splits."""
+    b = GraphBuilder("branchy", {})
+    x = b.input("x", ("batch", 8, None, None))
+
+    def conv(value: str, ic: int) -> str:
+        w = b.constant(f"w{len(b.constants)}", rng.standard_normal((8, ic, 3, 3)).astype(np.float32) / 8)
+        return b.add("Conv", value, w, pads=[1, 1, 1, 1])
+
+    first = conv(x, 8)
+    y = first
+    for _ in range(3):
+        left, right = b.add("Relu", conv(y, 8)), b.add("MaxPool", y, kernel_shape=[1, 1])
+        joined = b.add("Concat", left, y, right, axis=1)
+        y = b.add("Add", conv(joined, 24), y)
+    b.output(b.add("Add", y, first), "y")
+    b.output(b.add("Sigmoid", joined), "z")
+    return b.build()
+
+
+def test_running_in_the_arena_changes_nothing(rng: np.random.Generator) -> None:
+    """A step that wrote over a live tensor would change what other, poisoned runs compute."""
+    graph, x = branchy(rng), rng.standard_normal((2, 8, 6, 5)).astype(np.float32)
+    model = Model(graph)
+    y, z = model(x)
+    model(np.full_like(x, np.nan))  # the arena now holds NaN
+    again = model(x)
+    np.testing.assert_array_equal(again[0], y)
+    np.testing.assert_array_equal(again[1], z)
+    plain = Model(graph, passes="none")(x)
+    np.testing.assert_allclose(y, plain[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(z, plain[1], rtol=1e-5, atol=1e-5)
+
+
+def test_steps_read_what_was_written_last(rng: np.random.Generator) -> None:
+    """Replay the program on paper: all that a step reads was last written for the buffer it reads."""
+    model = Model(branchy(rng))
+    model(np.zeros((1, 8, 6, 5), np.float32))
+    executable = model._planned(())
+    owner = np.full(executable.memory.arena, -1)
+
+    def extent(t: Tensor) -> slice:
+        start = executable.memory.offsets[t.buffer] + t.offset
+        return slice(start, start + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True)) + 1)
+
+    for step in executable.steps:
+        reads = [t for t in step.inputs if t is not None and t.buffer in executable.memory.offsets]
+        for tensor in reads:
+            assert (owner[extent(tensor)] == tensor.buffer).all(), step
+        for tensor in step.tensors():
+            if tensor not in reads and tensor.buffer in executable.memory.offsets and tensor.size:
+                owner[extent(tensor)] = tensor.buffer
+
+
+def test_concatenated_parts_are_written_in_place(rng: np.random.Generator) -> None:
+    """Only what more than one concatenation holds, and an output that is not row-major, is copied."""
+    model = Model(branchy(rng))
+    model(np.zeros((1, 8, 6, 5), np.float32))
+    copies = [step.node.op for step in model._planned(()).steps if step.kind == "copy"]
+    assert copies == ["Output", "Output"]
+
+
+def test_model_reports_memory(rng: np.random.Generator) -> None:
+    model = Model(branchy(rng))
+    small, large = model.memory((1, 8, 8, 8)), model.memory((4, 8, 8, 8))
+    assert small.lower_bound_bytes <= small.arena_bytes <= small.tensor_bytes
+    assert large.arena_bytes > small.arena_bytes

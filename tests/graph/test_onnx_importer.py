@@ -1,0 +1,193 @@
+"""Reading ONNX: paths, bytes and messages; whatever else comes is a typed error."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv.errors import DTypeError, FastconvError, ModelError, UnsupportedOpError
+
+
+@pytest.fixture
+def proto(onnx: Any, make_model: Any, rng: np.random.Generator) -> Any:
+    weights = {"w": rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "b": np.ones(4, np.float32)}
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w", "b"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        onnx.helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    return make_model(nodes, {"x": ["batch", 3, 8, 8]}, weights)
+
+
+X = np.ones((2, 3, 8, 8), np.float32)
+
+
+def test_path_bytes_and_message(proto: Any, tmp_path: Path) -> None:
+    expected = fastconv.load(proto)(X)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    for source in (path, str(path), path.read_bytes()):
+        np.testing.assert_array_equal(fastconv.load(source)(X), expected)
+
+
+def test_unnamed_nodes_get_names(proto: Any) -> None:
+    proto.graph.node[0].name = ""
+    assert fastconv.load(proto).layers[0].name == "Conv_0"
+
+
+def test_initializers_may_be_listed_as_inputs(onnx: Any, proto: Any) -> None:
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("w", 1, [4, 3, 3, 3]))
+    assert [i.name for i in fastconv.load(proto).inputs] == ["x"]
+
+
+def test_opset_of_the_nodes_domain_is_used(onnx: Any, proto: Any) -> None:
+    proto.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 1))
+    proto.graph.node[1].domain = "ai.onnx"
+    assert fastconv.load(proto)(X).shape == (2, 4, 8, 8)
+
+
+@pytest.mark.parametrize("cut", [1, 10, 0.3, 0.9, 0.999])
+def test_truncated_file(cut: float, proto: Any) -> None:
+    data = proto.SerializeToString()
+    with pytest.raises(ModelError):
+        fastconv.load(data[: int(cut if cut >= 1 else cut * len(data))])
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 a zip file", bytes(200), b"\xff" * 64, b"hello, world"])
+def test_not_onnx(data: bytes, onnx: Any) -> None:
+    assert onnx
+    with pytest.raises(ModelError, match="model: expected an ONNX model"):
+        fastconv.load(data)
+
+
+def test_damaged_files_raise_typed_errors(proto: Any, rng: np.random.Generator) -> None:
+    data = np.frombuffer(proto.SerializeToString(), np.uint8)
+    for _ in range(300):
+        damaged = data.copy()
+        damaged[rng.integers(0, len(data), 3)] = rng.integers(0, 256, 3)
+        with contextlib.suppress(FastconvError):
+            fastconv.load(damaged.tobytes())(X)
+
+
+def test_paths(tmp_path: Path, onnx: Any) -> None:
+    assert onnx
+    with pytest.raises(ModelError, match=r"missing\.onnx: expected a readable file, got No such file"):
+        fastconv.load(tmp_path / "missing.onnx")
+    with pytest.raises(ModelError, match=r"expected a file ending in \.onnx, got '\.tflite'"):
+        fastconv.load("net.tflite")
+    for suffix in (".pth", ".safetensors", ".npz"):
+        with pytest.raises(ModelError, match=r"pass it to a function of fastconv\.models"):
+            fastconv.load(f"resnet50{suffix}")
+    with pytest.raises(DTypeError, match=r"source: expected a path, bytes or an onnx\.ModelProto, got int"):
+        fastconv.load(3)
+
+
+def clear(field: str) -> Callable[[Any, Any], None]:
+    return lambda _, p: p.ClearField(field)
+
+
+def tensor(change: Callable[[Any], None]) -> Callable[[Any, Any], None]:
+    return lambda _, p: change(p.graph.initializer[0])
+
+
+def set_dims(*dims: int) -> Callable[[Any, Any], None]:
+    def change(t: Any) -> None:
+        t.dims[:] = dims
+
+    return tensor(change)
+
+
+def set_input(*names: str) -> Callable[[Any, Any], None]:
+    def change(_: Any, p: Any) -> None:
+        p.graph.node[0].input[:] = names
+
+    return change
+
+
+def subgraph(onnx: Any, p: Any) -> None:
+    p.graph.node[1].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto()))
+
+
+MALFORMED: dict[str, tuple[Callable[[Any, Any], None], str]] = {
+    "no opset": (clear("opset_import"), "expected an ONNX model with opset, graph and outputs"),
+    "no graph": (clear("graph"), "expected an ONNX model with opset"),
+    "unknown name": (
+        set_input("x", "weights"),
+        r"node 'conv' \(Conv\): expected its inputs to be known before it, got 'weights'",
+    ),
+    "not in order": (set_input("y", "w"), "expected its inputs to be known before it, got 'y'"),
+    "cycle": (set_input("c", "w"), "expected its inputs to be known before it, got 'c'"),
+    "output twice": (
+        lambda _, p: p.graph.node[1].output.__setitem__(0, "c"),
+        "expected a new output name, got 'c' again",
+    ),
+    "no output": (lambda _, p: p.graph.node[1].ClearField("output"), "expected an output, got none"),
+    "unwritten output": (
+        lambda _, p: setattr(p.graph.output[0], "name", "z"),
+        "output 'z': expected a value of the graph",
+    ),
+    "constant twice": (
+        lambda _, p: p.graph.initializer.append(p.graph.initializer[0]),
+        "initializer 'w': expected one definition",
+    ),
+    "short data": (
+        tensor(lambda t: setattr(t, "raw_data", t.raw_data[:-4])),
+        r"initializer 'w': expected 432 bytes for shape \[4, 3, 3, 3\] of float32, got 428",
+    ),
+    "negative dims": (set_dims(-4, 3, 3, -3), "initializer 'w': expected dimensions"),
+    "huge dims": (set_dims(2**62, 2**62, 4, 4), "initializer 'w': expected dimensions"),
+    "other dims": (set_dims(4, 3, 3, 4), "expected 576 bytes"),
+    "wrong type": (tensor(lambda t: setattr(t, "data_type", 999)), "expected a known element type, got 999"),
+    "strings": (tensor(lambda t: setattr(t, "data_type", 8)), "expected numbers, got strings"),
+    "external data": (
+        tensor(lambda t: setattr(t, "data_location", 1)),
+        "expected data inside the file, got external data",
+    ),
+    "domain": (lambda _, p: setattr(p.graph.node[1], "domain", "x.y"), "expected a domain among"),
+    "subgraph": (subgraph, "attribute body: expected numbers, strings or a tensor, got GRAPH"),
+    "no shape": (lambda _, p: p.graph.input[0].type.tensor_type.ClearField("shape"), "expected a shape"),
+    "no type": (lambda _, p: p.graph.input[0].ClearField("type"), "input 'x': expected a tensor"),
+    "negative size": (
+        lambda _, p: setattr(p.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", -8),
+        "input 'x': expected dimensions from 0",
+    ),
+    "integer input": (
+        lambda _, p: setattr(p.graph.input[0].type.tensor_type, "elem_type", 7),
+        "input 'x': expected float32, got int64",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed(case: str, onnx: Any, proto: Any) -> None:
+    change, message = MALFORMED[case]
+    change(onnx, proto)
+    with pytest.raises(ModelError, match=message):
+        fastconv.load(proto)
+
+
+def test_local_functions_are_unsupported(onnx: Any, proto: Any) -> None:
+    proto.functions.append(onnx.FunctionProto(name="Block"))
+    with pytest.raises(UnsupportedOpError, match="local function 'Block'"):
+        fastconv.load(proto)
+
+
+def test_onnx_is_imported_only_when_needed() -> None:
+    code = """
+import sys
+sys.modules["onnx"] = None
+import fastconv
+try:
+    fastconv.load(b"123")
+except fastconv.FastconvError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "fastconv[onnx]"' in result.stdout

@@ -1,0 +1,117 @@
+"""The binding under a model: what does not fit is an error, never a wild read or write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastconv import _core
+from fastconv.errors import ArgumentError, FastconvError, ShapeError
+
+INPUT, OUTPUT = 1, 2  # slots of a program with one of each; 0 is the arena
+
+
+@pytest.fixture
+def program() -> _core.Program:
+    return _core.Program(_core.ArenaPool(), 16, [12], [12])
+
+
+def view(slot: int, *shape: int, offset: int = 0, strides: tuple[int, ...] | None = None) -> Any:
+    dense = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
+    return slot, offset, shape, dense if strides is None else strides
+
+
+def test_steps_run_in_order(program: _core.Program) -> None:
+    x, y = np.arange(12, dtype=np.float32), np.empty(12, np.float32)
+    constant = program.add_constant(np.full(1, 10, np.float32))
+    program.activate(view(INPUT, 3, 4), view(0, 3, 4), "neg", 0.0, 0.0)
+    ten = view(constant, 3, 4, strides=(0, 0))
+    program.binary(view(0, 3, 4), ten, view(OUTPUT, 3, 4), "add", "clamp", 0.0, 5.0)
+    program.run([x], [y])
+    np.testing.assert_array_equal(y, np.clip(10 - x, 0, 5))
+    y[:] = 0
+    seconds = program.run_profiled([x], [y])
+    assert len(seconds) == 2
+    np.testing.assert_array_equal(y, np.clip(10 - x, 0, 5))
+
+
+def test_constants_outlive_their_arrays(program: _core.Program) -> None:
+    slot = program.add_constant(np.arange(12, dtype=np.float32))
+    program.copy(view(slot, 12), view(OUTPUT, 12))
+    y = np.empty(12, np.float32)
+    program.run([np.zeros(12, np.float32)], [y])
+    np.testing.assert_array_equal(y, np.arange(12))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (view(INPUT, 13), "expected elements 0 to 11 of slot 1, got 0 to 12"),
+        (view(INPUT, 12, offset=1), "got 1 to 12"),
+        (view(INPUT, 12, offset=-1), "got -1 to 10"),
+        (view(INPUT, 12, offset=10, strides=(-1,)), "got -1 to 10"),
+        (view(INPUT, 4, strides=(2**61,)), "got 0 to"),
+        (view(0, 17), "of slot 0"),
+        (view(3, 12), "slot: expected 0 to 2, got 3"),
+        (view(-1, 12), "slot: expected 0 to 2, got -1"),
+        (view(INPUT, -1), "view: expected sizes of at least 0, got -1"),
+        (view(INPUT, 1, 1, 1, 1, 1, 1, 12), "view: expected at most 6 sizes"),
+        ((INPUT, 0, (12,), (1, 1)), "view: expected at most 6 sizes and as many strides, got 1 and 2"),
+    ],
+)
+def test_operands_outside_their_slot(source: Any, message: str, program: _core.Program) -> None:
+    with pytest.raises(FastconvError, match=message):
+        program.copy(source, view(OUTPUT, 12))
+
+
+def test_names(program: _core.Program) -> None:
+    with pytest.raises(ArgumentError, match="op: expected one of add, sub"):
+        program.binary(view(INPUT, 12), view(INPUT, 12), view(OUTPUT, 12), "xor", "none", 0.0, 0.0)
+    with pytest.raises(ArgumentError, match="act: expected one of none"):
+        program.activate(view(INPUT, 12), view(OUTPUT, 12), "softsign", 0.0, 0.0)
+
+
+def test_workspace_must_be_large_enough(program: _core.Program) -> None:
+    w = np.ones((1, 1, 3, 3), np.float32)
+    pair = {"stride": [1, 1], "padding_lo": [1, 1], "padding_hi": [1, 1], "dilation": [1, 1]}
+    conv = _core.Conv(
+        w,
+        None,
+        spatial=2,
+        groups=1,
+        auto_pad="explicit",
+        transposed=False,
+        output_padding=[0, 0],
+        act="none",
+        alpha=0.0,
+        beta=0.0,
+        algorithm="im2col",
+        **pair,
+    )
+    image = ((1, 1, 3, 4), (12, 12, 4, 1))
+    planned = _core.PlannedConv(conv, image, None, image)
+    assert planned.workspace > 16
+    operand = view(INPUT, 1, 1, 3, 4)
+    with pytest.raises(ShapeError, match="workspace: expected"):
+        program.conv(operand, None, view(OUTPUT, 1, 1, 3, 4), planned, view(0, 16))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "error"),
+    [
+        ([], [np.empty(12, np.float32)], ArgumentError),
+        ([np.zeros(12, np.float32)], [], ArgumentError),
+        ([np.zeros(11, np.float32)], [np.empty(12, np.float32)], ShapeError),
+        ([np.zeros(24, np.float32)[::2]], [np.empty(12, np.float32)], ArgumentError),
+        ([np.zeros(12, np.float64)], [np.empty(12, np.float32)], TypeError),
+        ([np.zeros(12, np.float32)], [np.broadcast_to(np.float32(0), 12)], ArgumentError),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    inputs: Any, outputs: Any, error: type[Exception], program: _core.Program
+) -> None:
+    program.copy(view(INPUT, 12), view(OUTPUT, 12))
+    with pytest.raises(error):
+        program.run(inputs, outputs)
