@@ -149,7 +149,6 @@ def assert_operator(y: np.ndarray, op: str, a: np.ndarray, b: np.ndarray) -> Non
     ],
     ids=str,
 )
-@pytest.mark.usefixtures("num_threads")
 def test_operators_broadcast(arrange_out, op, left, right, rng):
     a, b = (rng.uniform(0.1, 4, shape).astype(np.float32) for shape in (left, right))
     out = arrange_out(np.full(np.broadcast_shapes(left, right), np.nan, np.float32))
@@ -183,6 +182,18 @@ def test_operators_touch_nothing_else(op, rng):
 
 
 @pytest.mark.usefixtures("num_threads")
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("channels", [1, 3, 8, 100, 256, 257, 600])
+def test_a_value_for_each_channel_of_channels_last(channels, rng):
+    x = rng.normal(size=(2, 21, 20, channels)).astype(np.float32)
+    for shape in ((channels,), (2, 1, 1, channels)):
+        b = rng.normal(size=shape).astype(np.float32)
+        for op in ("sub", "mul"):
+            assert_operator(binary(op, x, b), op, x, b)
+            assert_operator(binary(op, b, x), op, b, x)
+            assert_operator(binary(op, x[:, ::2, 1:], b), op, x[:, ::2, 1:], b)
+
+
 def test_operator_with_activation(rng):
     a, b = (rng.normal(0, 5, (2, 8, 50, 50)).astype(np.float32) for _ in range(2))
     np.testing.assert_array_equal(binary("add", a, b, "clamp"), np.clip(a + b, 0, 6))

@@ -116,9 +116,9 @@ def lrn(x: np.ndarray, y: np.ndarray, size: int, beta: float = 0.75) -> np.ndarr
 
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize(("size", "beta"), [(5, 0.75), (4, 0.75), (1, 1.0), (3, 0.6), (50, 0.75)])
-def test_lrn_of_arrangements(arrange, arrange_out, size, beta, rng):
+def test_lrn_of_arrangements(arrange, size, beta, rng):
     x = rng.normal(size=(2, 24, 6, 7)).astype(np.float32)
-    y = lrn(arrange(x), arrange_out(np.full(x.shape, np.nan, np.float32)), size, beta)
+    y = lrn(arrange(x), arrange(np.full(x.shape, np.nan, np.float32)), size, beta)
     np.testing.assert_allclose(y, reference.lrn(x, size, 0.5, beta, 2.0), rtol=2e-6, atol=1e-7)
 
 

@@ -53,11 +53,11 @@ def assert_average(y: np.ndarray, x: np.ndarray, geometry: dict[str, Any]) -> No
 
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("geometry", GEOMETRIES + DILATED, ids=str)
-def test_max_of_arrangements(arrange, arrange_out, geometry, rng):
+def test_max_of_arrangements(arrange, geometry, rng):
     x = rng.normal(size=(2, 19, 13, 18)).astype(np.float32)
     y = fastconv.max_pool2d(arrange(x), **geometry)
     assert_max(y, x, geometry)
-    out = arrange_out(np.full(y.shape, np.nan, np.float32))
+    out = arrange(np.full(y.shape, np.nan, np.float32))
     assert fastconv.max_pool2d(arrange(x), **geometry, out=out) is out
     assert_max(out, x, geometry)
 
@@ -65,14 +65,22 @@ def test_max_of_arrangements(arrange, arrange_out, geometry, rng):
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("count_include_pad", [False, True])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_average_of_arrangements(arrange, arrange_out, geometry, count_include_pad, rng):
+def test_average_of_arrangements(arrange, geometry, count_include_pad, rng):
     geometry = {**geometry, "count_include_pad": count_include_pad}
     x = rng.normal(size=(2, 19, 13, 18)).astype(np.float32)
     y = fastconv.avg_pool2d(arrange(x), **geometry)
     assert_average(y, x, geometry)
-    out = arrange_out(np.full(y.shape, np.nan, np.float32))
+    out = arrange(np.full(y.shape, np.nan, np.float32))
     fastconv.avg_pool2d(arrange(x), **geometry, out=out)
     assert_average(out, x, geometry)
+
+
+def test_outputs_arranged_otherwise(arrange, arrange_out, rng):
+    x = rng.normal(size=(2, 19, 13, 18)).astype(np.float32)
+    for geometry in (GEOMETRIES[1], GEOMETRIES[6]):
+        out = arrange_out(np.full_like(fastconv.max_pool2d(x, **geometry), np.nan))
+        assert_max(fastconv.max_pool2d(arrange(x), **geometry, out=out), x, geometry)
+        assert_average(fastconv.avg_pool2d(arrange(x), **geometry, out=out), x, geometry)
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
