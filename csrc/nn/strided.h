@@ -35,11 +35,13 @@ Nest<sizeof...(Views)> merge(const Views&... operands) noexcept {
   const View* views[K] = {&operands...};
   const View& out = *views[K - 1];
   int order[kMaxRank], used = 0;
-  for (int i = 0; i < out.rank; ++i)
-    if (out.shape[i] != 1) order[used++] = i;
-  std::stable_sort(order, order + used, [&out](int a, int b) {
-    return std::abs(out.stride[a]) > std::abs(out.stride[b]);
-  });
+  for (int i = 0; i < out.rank; ++i) {
+    if (out.shape[i] == 1) continue;
+    int at = used++;  // insertion sort: a few elements, no allocation
+    for (; at > 0 && std::abs(out.stride[order[at - 1]]) < std::abs(out.stride[i]); --at)
+      order[at] = order[at - 1];
+    order[at] = i;
+  }
 
   Nest<K> nest;
   for (int d = 0; d < used; ++d) {

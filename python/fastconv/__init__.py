@@ -1,7 +1,8 @@
 """Fast convolutions for the CPU: kernels, and an executor that runs real networks on them.
 
-``fastconv.conv2d`` and its kin take numpy arrays and mean what ``torch.nn.functional`` means; ``fastconv.Conv2d`` is a
-convolution planned once; ``fastconv.load`` runs an ONNX model, ``fastconv.models`` weights of known architectures.
+``fastconv.conv2d`` and its kin take numpy arrays and mean what ``torch.nn.functional`` means;
+``fastconv.Conv2d`` is a convolution planned once; ``fastconv.load`` runs an ONNX model, ``fastconv.models``
+weights of known architectures.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The graph layer costs imports that a caller of conv2d does not need: it comes when it is first asked for.
+    # The graph layer costs imports that a caller of conv2d does not need: it comes when first asked for.
     if name == "load":
         from fastconv import importers
 

@@ -74,9 +74,13 @@ def run(conv: _core.Conv, x: Any, residual: Any, out: Any, channels_last: bool, 
     shape = conv.out_shape(x.shape)
     inputs: list[FloatArray] = []
     if residual is not None:
-        residual = arguments.logical(arguments.as_array("residual", residual, rank=spatial + 2), channels_last)
+        residual = arguments.logical(
+            arguments.as_array("residual", residual, rank=spatial + 2), channels_last
+        )
         if residual.shape != shape:
-            raise ShapeError(f"residual: expected the result's shape {shape} (NCHW order), got {residual.shape}")
+            raise ShapeError(
+                f"residual: expected the result's shape {shape} (NCHW order), got {residual.shape}"
+            )
         inputs.append(residual)
     y = arguments.output(out, shape, x, channels_last, inputs)
     conv.run(x, y, residual)
@@ -94,7 +98,8 @@ class Conv2d:
     stride, padding, dilation, groups, activation, algorithm
         As for :func:`fastconv.conv2d`.
     layout : {"NCHW", "NHWC"}
-        Layout of the input, the residual and the result. NHWC is used in place; NCHW is reordered at both ends.
+        Layout of the input, the residual and the result. NHWC is used in place; NCHW is reordered at both
+        ends.
 
     Raises
     ------

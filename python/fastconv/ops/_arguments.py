@@ -84,7 +84,7 @@ def as_vector(name: str, x: Any, length: int, of: str) -> FloatArray:
 
 def integer(name: str, value: Any, minimum: int) -> int:
     """Return `value` as an int that is at least `minimum`; bools and floats are not integers."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, (bool, np.bool_)):
         raise DTypeError(f"{name}: expected an integer, got {value!r}")
     try:
         n = operator.index(value)
@@ -99,9 +99,11 @@ def integer(name: str, value: Any, minimum: int) -> int:
 
 def integers(name: str, value: Any, count: int, minimum: int) -> tuple[int, ...]:
     """Return `count` integers of at least `minimum`; `value` is one for all of them, or a sequence."""
-    if isinstance(value, str | bytes):
+    if isinstance(value, int):
+        return (integer(name, value, minimum),) * count
+    if isinstance(value, (str, bytes)):
         raise DTypeError(f"{name}: expected {_count(count)}, got {value!r}")
-    if not isinstance(value, Sequence | np.ndarray) or (isinstance(value, np.ndarray) and value.ndim == 0):
+    if not isinstance(value, (Sequence, np.ndarray)) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return (integer(name, value, minimum),) * count
     if len(value) == 1:
         return (integer(name, value[0], minimum),) * count
@@ -118,7 +120,7 @@ def pair(name: str, value: Any, minimum: int) -> tuple[int, int]:
 
 def number(name: str, value: Any) -> float:
     """Return `value` as a float; bools, strings and NaN are refused."""
-    if isinstance(value, bool | np.bool_ | str | bytes):
+    if isinstance(value, (bool, np.bool_, str, bytes)):
         raise DTypeError(f"{name}: expected a number, got {value!r}")
     try:
         x = float(value)

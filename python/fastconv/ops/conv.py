@@ -1,6 +1,6 @@
 """Convolutions on numpy arrays, with the names and meanings of ``torch.nn.functional``.
 
-Each is a plan made and run once (:mod:`fastconv.conv`); who calls a convolution many times keeps a ``Conv2d``.
+Each is a plan made and run once (:mod:`fastconv.conv`); who calls a convolution often keeps a ``Conv2d``.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def conv2d(
     layout : {"NCHW", "NHWC"}
         Layout of `x`, `residual` and the result.
     activation : str or tuple, optional
-        "relu", "relu6", "leaky_relu", "sigmoid", "silu", "hardswish", "hardsigmoid", "gelu", "tanh", "elu", or a
-        name with its parameters: ``("leaky_relu", 0.1)``, ``("clamp", -1.0, 1.0)``.
+        "relu", "relu6", "leaky_relu", "sigmoid", "silu", "hardswish", "hardsigmoid", "gelu", "tanh", "elu",
+        or a name with its parameters: ``("leaky_relu", 0.1)``, ``("clamp", -1.0, 1.0)``.
     residual : array of the result's shape, float32, optional
         Added before the activation.
     algorithm : str
@@ -146,7 +146,8 @@ def conv3d(
 ) -> FloatArray:
     """Convolve a batch of volumes or clips; :func:`conv2d` with three spatial dimensions.
 
-    Kernels of 1x3x3 and 3x1x1 (pseudo-3D) cost what they multiply: no dimension of size 1 is padded or looped over.
+    Kernels of 1x3x3 and 3x1x1 (pseudo-3D) cost what they multiply: no dimension of size 1 is padded or looped
+    over.
 
     Parameters
     ----------
@@ -162,7 +163,8 @@ def conv3d(
     Examples
     --------
     >>> import numpy as np
-    >>> conv3d(np.ones((1, 2, 4, 8, 8), np.float32), np.ones((5, 2, 1, 3, 3), np.float32), padding=(0, 1, 1)).shape
+    >>> x, w = np.ones((1, 2, 4, 8, 8), np.float32), np.ones((5, 2, 1, 3, 3), np.float32)
+    >>> conv3d(x, w, padding=(0, 1, 1)).shape
     (1, 5, 4, 8, 8)
     """
     channels_last = arguments.is_channels_last(layout, 3)
@@ -188,8 +190,8 @@ def conv_transpose2d(
 ) -> FloatArray:
     """Transposed convolution: the gradient of :func:`conv2d` with respect to its input, used to upsample.
 
-    It runs as stride-squared ordinary convolutions, one for each output position modulo the stride, so that no
-    multiplication by an inserted zero is done.
+    It runs as stride-squared ordinary convolutions, one for each output position modulo the stride, so that
+    no multiplication by an inserted zero is done.
 
     Parameters
     ----------

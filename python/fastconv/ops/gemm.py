@@ -26,7 +26,7 @@ def gemm(
     activation: Any = None,
     out: Any = None,
 ) -> FloatArray:
-    """Multiply matrices: ``act(alpha * op(a) @ op(b) + beta * c + bias)``, where op transposes where asked to.
+    """Multiply matrices: ``act(alpha * op(a) @ op(b) + beta * c + bias)``; op transposes where asked to.
 
     Blocked after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (TOMS 2008).
 

@@ -30,8 +30,8 @@ def max_pool2d(
     x : array, shape (n, c, h, w), or (n, h, w, c) with ``layout="NHWC"``, float32
         Any strides; anything with ``__dlpack__`` or ``__array__``.
     kernel_size, stride, padding, dilation : int or (int, int)
-        Of height and width. `stride` is `kernel_size` by default; `padding` is at most half the window, and never
-        a maximum.
+        Of height and width. `stride` is `kernel_size` by default; `padding` is at most half the window, and
+        never a maximum.
     ceil_mode : bool
         Round the output's size up: a last window may hang over the padded image, but not begin beyond it.
     layout : {"NCHW", "NHWC"}

@@ -33,7 +33,8 @@ def interpolate(
     size : int or (int, int), optional
         The result's height and width.
     scale_factor : float or (float, float), optional
-        Instead of `size`: the result is ``floor(scale_factor * size)`` large, and pixels lie `scale_factor` apart.
+        Instead of `size`: the result is ``floor(scale_factor * size)`` large, and `scale_factor` itself maps
+        its pixels to those of `x`.
     mode : {"nearest", "bilinear"}
         Without smoothing, as in torch: an image made much smaller is sampled.
     align_corners : bool
