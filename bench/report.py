@@ -1,10 +1,11 @@
-"""Write the tables of README.md and the figure docs/bench.svg from bench/results/*.json.
+"""Write the tables of README.md and docs/bench.md and the figure docs/bench.svg from bench/results/*.json.
 
     fastconv bench conv --threads 1,2 --json bench/results/conv.json
     python bench/report.py
 
-Everything between the two marker lines of README.md is replaced; nothing there is written by hand.
-``--check`` writes nothing and exits with 1 when README.md does not say what the results say.
+Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md has
+whole networks, docs/bench.md everything. ``--check`` writes nothing and exits with 1 when a page does not say
+what the results say.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RESULTS, README, FIGURE = ROOT / "bench" / "results", ROOT / "README.md", ROOT / "docs" / "bench.svg"
+RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
+# The kinds of results that a page shows.
+PAGES = {ROOT / "README.md": ("model",), ROOT / "docs" / "bench.md": ("model", "conv", "gemm")}
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 TITLES = {"gemm": "Matrix products, M x N x K", "conv": "Single convolutions", "model": "Whole networks"}
 
@@ -92,12 +95,12 @@ def table(record: Record) -> str:
     )
 
 
-def updated(readme: str, records: Iterable[Record]) -> str:
-    """The text of README.md with the tables of the records between its markers."""
-    before, begin, rest = readme.partition(BEGIN)
+def updated(page: str, records: Iterable[Record]) -> str:
+    """The text of a page with the tables of the records between its markers."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"README.md: expected the lines {BEGIN} and {END}")
+        raise SystemExit(f"page: expected the lines {BEGIN} and {END}")
     intro = "Ratio: the best peer's time over fastconv's, from interleaved rounds: above 1, fastconv wins."
     body = "\n\n".join([intro, *(table(record) for record in records)])
     return f"{before}{BEGIN}\n{body}\n{END}{after}"
@@ -140,17 +143,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="only compare README.md with the results")
+    parser.add_argument("--check", action="store_true", help="only compare the pages with the results")
     args = parser.parse_args()
     records = read_records()
     if not records:
         raise SystemExit("bench/results: expected *.json files, found none")
-    readme = README.read_text()
-    text = updated(readme, records)
+    stale = False
+    for path, kinds in PAGES.items():
+        page = path.read_text()
+        text = updated(page, [record for record in records if record["kind"] in kinds])
+        stale = stale or text != page
+        if not args.check:
+            path.write_text(text)
     if args.check:
-        return int(text != readme)
-    README.write_text(text)
-    FIGURE.parent.mkdir(exist_ok=True)
+        return int(stale)
     draw(records, FIGURE)
     return 0
 

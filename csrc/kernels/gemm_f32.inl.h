@@ -29,7 +29,7 @@ void gemm_ukr(const GemmTile& t) {
   FC_UNROLL for (int m = 0; m < MR; ++m) row[m] = t.a_row ? t.a_row[m] : m * t.lda;
 
   // C is wanted only after the whole of K, when nothing is left to hide its misses behind: ask for
-  // it now. Worth 15 % of a 1024^3 product, whose C passes through L3 once per block of K.
+  // it now. (A 1024^3 product passes C through L3 once per block of K.)
   FC_UNROLL for (int m = 0; m < MR; ++m) {
     const float* c = t.c + (t.c_row ? t.c_row[m] : m * t.ldc);
     __builtin_prefetch(c, 1);
