@@ -40,7 +40,7 @@ def time_layer(case: Case, rounds: int, seconds: float) -> tuple[str, dict[str, 
         for name, conv in convs.items():
             best = time_calls(lambda conv=conv: conv(x, out=y), seconds).min
             times[name] = min(times[name], 1e3 * best)
-    return fastconv.Conv2d(w, bias, layout="NHWC", **layer.kwargs).algorithm, times
+    return fastconv.Conv2d(w, bias, layout="NHWC", **layer.kwargs).algorithm_for(x.shape), times
 
 
 def main() -> int:

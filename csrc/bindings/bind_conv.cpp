@@ -12,6 +12,7 @@
 #include "conv/conv2d.h"
 #include "core/buffer.h"
 #include "core/check.h"
+#include "core/parallel.h"
 
 namespace py = pybind11;
 
@@ -30,7 +31,8 @@ void spread(const char* name, const Sizes& values, int spatial, dim_t* out) {
 // nothing.
 class BoundCache {
  public:
-  explicit BoundCache(Conv conv) : conv_(std::move(conv)) {}
+  template <class... Args>
+  explicit BoundCache(const Args&... args) : conv_(args...) {}
   const Conv& conv() const { return conv_; }
 
   void run(const View& x, const View* residual, const View& y) {
@@ -45,11 +47,12 @@ class BoundCache {
   }
 
  private:
-  using Key = std::array<dim_t, 6 * kMaxRank + 1>;
+  using Key = std::array<dim_t, 6 * kMaxRank + 2>;
   static Key key_of(const View& x, const View* residual, const View& y) {
     Key key{};
     const View* views[3] = {&x, &y, residual};
     key[0] = residual != nullptr;
+    key[6 * kMaxRank + 1] = get_num_threads();
     for (int v = 0; v < 3; ++v)
       for (int i = 0; views[v] && i < views[v]->rank; ++i) {
         key[static_cast<size_t>(1 + (2 * v) * kMaxRank + i)] = views[v]->shape[i];
@@ -74,6 +77,11 @@ class BoundCache {
   Buffer workspace_;
 };
 
+std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {
+  if (!x_shape) return std::nullopt;
+  return conv.shape(static_cast<int>(x_shape->size()), x_shape->data());
+}
+
 }  // namespace
 
 // What Program shares with a Python Conv object.
@@ -85,7 +93,8 @@ void bind_conv(py::module_& m) {
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
-                       float alpha, float beta, const std::string& algorithm) {
+                       float alpha, float beta, bool exact, const std::string& algorithm,
+                       const Sizes& x_shape) {
              FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError,
                       "spatial: expected 0 to 3, got ", spatial);
              const View weights = input_view("w", w);
@@ -96,6 +105,7 @@ void bind_conv(py::module_& m) {
              ConvParams p;
              p.spatial = spatial;
              p.transposed = transposed;
+             p.exact = exact;
              p.auto_pad = auto_pad_named(auto_pad);
              p.groups = groups;
              FC_CHECK(groups >= 1, ArgumentError, "groups: expected at least 1, got ", groups);
@@ -118,13 +128,15 @@ void bind_conv(py::module_& m) {
              }
              const Activation activation = activation_named(act, alpha, beta);
              const GilRelease unlocked;
-             return std::make_unique<BoundCache>(
-                 Conv(p, weights.data, bias ? dense_bias.data() : nullptr, activation, algorithm));
+             return std::make_unique<BoundCache>(p, weights.data,
+                                                 bias ? dense_bias.data() : nullptr, activation,
+                                                 algorithm, x_shape);
            }),
            py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
            py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
-           py::arg("alpha"), py::arg("beta"), py::arg("algorithm"))
+           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("algorithm"),
+           py::arg("x_shape") = Sizes())
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
              const ConvShape s =
@@ -164,21 +176,33 @@ void bind_conv(py::module_& m) {
             self.run(in, residual ? &added : nullptr, out);
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
-      .def_property_readonly("algorithm",
-                             [](const BoundCache& self) { return self.conv().algorithm(); })
+      .def(
+          "algorithm",
+          [](const BoundCache& self, const std::optional<Sizes>& x_shape) {
+            const std::optional<ConvShape> s = shape_of(self.conv(), x_shape);
+            return self.conv().algorithm(s ? &*s : nullptr);
+          },
+          py::arg("x_shape") = py::none())
       .def_property_readonly("packed_bytes",
                              [](const BoundCache& self) { return self.conv().packed_bytes(); })
-      .def("explain", [](const BoundCache& self) {
-        py::dict rejected;
-        for (const AlgoVerdict& v : self.conv().verdicts())
-          if (v.name != self.conv().algorithm()) rejected[py::str(v.name)] = v.reason;
-        py::dict out;
-        out["algorithm"] = self.conv().algorithm();
-        out["tile"] = self.conv().tile();
-        out["packed_bytes"] = self.conv().packed_bytes();
-        out["rejected"] = rejected;
-        return out;
-      });
+      .def(
+          "explain",
+          [](const BoundCache& self, const std::optional<Sizes>& x_shape) {
+            const Conv& conv = self.conv();
+            const std::optional<ConvShape> s = shape_of(conv, x_shape);
+            const ConvShape* known = s ? &*s : nullptr;
+            const std::string algorithm = conv.algorithm(known);
+            py::dict rejected;
+            for (const AlgoVerdict& v : conv.verdicts(known))
+              if (v.name != algorithm) rejected[py::str(v.name)] = v.reason;
+            py::dict out;
+            out["algorithm"] = algorithm;
+            out["tile"] = known || algorithm != "auto" ? conv.tile(s.value_or(ConvShape())) : "";
+            out["packed_bytes"] = conv.packed_bytes();
+            out["rejected"] = rejected;
+            return out;
+          },
+          py::arg("x_shape") = py::none());
   m.def("algorithms", &algorithm_names);
 }
 

@@ -1,6 +1,7 @@
 // L4 conv: what an algorithm is. algo_list.cpp orders them; the first whose reject() has no reason
-// is taken. To add one: algo_<name>.cpp with an `extern const Algo algo_<name>` and a row in
-// algo_list.cpp; tests and bench then run it on every shape that it accepts.
+// and which pays for the input's size is taken. To add one: algo_<name>.cpp with an `extern const
+// Algo algo_<name>` and a row in algo_list.cpp; tests and bench then run it on every shape that it
+// accepts.
 #pragma once
 #include <memory>
 #include <string>
@@ -35,6 +36,10 @@ struct Algo {
   // Empty where the algorithm accepts; else why not.
   std::string (*reject)(const ConvParams& params, const KernelTable& kernels);
   std::shared_ptr<const PackedConv> (*prepack)(const ConvSpec& spec);
+  // Whether "auto" takes it for this input or goes on down the list; null: always. A function of
+  // one image's size: were it to see the batch or the threads, an image's result would depend on
+  // them.
+  bool (*pays)(const ConvShape& shape, const KernelTable& kernels) = nullptr;
 };
 
 const Algo* const* algo_list(int* count);

@@ -8,46 +8,99 @@
 namespace fastconv {
 
 Conv::Conv(const ConvParams& params, const float* w, const float* bias,
-           const Activation& activation, const std::string& algorithm)
-    : params_(params) {
+           const Activation& activation, const std::string& algorithm,
+           const std::vector<dim_t>& x_shape)
+    : params_(params), activation_(activation), kernels_(&kernels()) {
   check_params(params_);
-  const KernelTable& table = kernels();
+  const bool automatic = algorithm == "auto";
   int count = 0;
   const Algo* const* list = algo_list(&count);
-  for (int i = 0; i < count && !algo_; ++i) {
-    if (algorithm != "auto" && algorithm != list[i]->name) continue;
-    const std::string reason = list[i]->reject(params_, table);
-    if (reason.empty()) algo_ = list[i];
-    FC_CHECK(algorithm == "auto" || algo_, ArgumentError, "algorithm: '", algorithm,
+  for (int i = 0; i < count; ++i) {
+    if (!automatic && algorithm != list[i]->name) continue;
+    const std::string reason = list[i]->reject(params_, *kernels_);
+    FC_CHECK(automatic || reason.empty(), ArgumentError, "algorithm: '", algorithm,
              "' does not accept this convolution: ", reason);
+    if (!reason.empty()) continue;
+    candidates_.push_back({list[i], nullptr});
+    if (!automatic || !list[i]->pays) break;  // nothing after it is ever reached
   }
-  FC_CHECK(algo_, ArgumentError,
+  FC_CHECK(!candidates_.empty(), ArgumentError,
            "algorithm: expected 'auto' or one of fastconv.algorithms(), got '", algorithm, "'");
-  packed_ = algo_->prepack({params_, w, bias, activation, table});
+  if (!x_shape.empty())
+    candidates_ = {{choose(shape(static_cast<int>(x_shape.size()), x_shape.data())), nullptr}};
+  if (candidates_.size() == 1) {
+    candidates_[0].packed = prepack(candidates_[0].algo, w, bias);
+  } else {
+    const dim_t taps = params_.kernel[0] * params_.kernel[1] * params_.kernel[2];
+    w_ = Buffer::copy_of(w, params_.oc * (params_.ic / params_.groups) * taps);
+    if (bias) bias_ = Buffer::copy_of(bias, params_.oc);
+  }
 }
 
 Conv::~Conv() = default;
 
-std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y,
-                                            const View* residual) const {
-  return packed_->bind(shape(x.rank, x.shape), x, y, residual);
+const Algo* Conv::choose(const ConvShape& s) const noexcept {
+  for (const Candidate& c : candidates_)
+    if (candidates_.size() == 1 || !c.algo->pays || c.algo->pays(s, *kernels_)) return c.algo;
+  return candidates_.back().algo;
 }
 
-const char* Conv::algorithm() const noexcept { return algo_->name; }
-std::string Conv::tile() const { return packed_->tile(); }
-dim_t Conv::packed_bytes() const noexcept { return packed_->bytes(); }
+std::shared_ptr<const PackedConv> Conv::prepack(const Algo* algo, const float* w,
+                                                const float* bias) const {
+  return algo->prepack({params_, w, bias, activation_, *kernels_});
+}
 
-std::vector<AlgoVerdict> Conv::verdicts() const {
+std::shared_ptr<const PackedConv> Conv::packed_for(const Algo* algo) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (Candidate& c : candidates_) {
+    if (c.algo != algo) continue;
+    if (!c.packed) c.packed = prepack(algo, w_.data(), bias_.size() ? bias_.data() : nullptr);
+    return c.packed;
+  }
+  return nullptr;  // not reached: algo is a candidate's
+}
+
+std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y,
+                                            const View* residual) const {
+  const ConvShape s = shape(x.rank, x.shape);
+  return packed_for(choose(s))->bind(s, x, y, residual);
+}
+
+const char* Conv::algorithm(const ConvShape* s) const noexcept {
+  if (candidates_.size() > 1 && !s) return "auto";
+  return s ? choose(*s)->name : candidates_[0].algo->name;
+}
+
+std::string Conv::tile(const ConvShape& s) const { return packed_for(choose(s))->tile(); }
+
+dim_t Conv::packed_bytes() const noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  dim_t total = 0;
+  for (const Candidate& c : candidates_)
+    if (c.packed) total += c.packed->bytes();
+  return total;
+}
+
+std::vector<AlgoVerdict> Conv::verdicts(const ConvShape* s) const {
+  const Algo* chosen = candidates_.size() == 1 ? candidates_[0].algo : s ? choose(*s) : nullptr;
   std::vector<AlgoVerdict> out;
   int count = 0;
   const Algo* const* list = algo_list(&count);
   bool taken = false;
   for (int i = 0; i < count; ++i) {
-    std::string reason = list[i]->reject(params_, kernels());
-    if (reason.empty() && list[i] != algo_)
-      reason = taken ? "accepts, comes after the one in use" : "accepts, another was asked for";
-    taken = taken || list[i] == algo_;
-    out.push_back({list[i]->name, list[i] == algo_ ? "" : reason});
+    std::string reason = list[i]->reject(params_, *kernels_);
+    if (reason.empty() && list[i] != chosen) {
+      if (!chosen)
+        reason = "accepts; the choice waits for the input's size";
+      else if (taken)
+        reason = "accepts, comes after the one in use";
+      else if (s && list[i]->pays && !list[i]->pays(*s, *kernels_))
+        reason = "accepts, but does not pay for this size";
+      else
+        reason = "accepts, another was asked for";
+    }
+    taken = taken || list[i] == chosen;
+    out.push_back({list[i]->name, list[i] == chosen ? "" : reason});
   }
   return out;
 }

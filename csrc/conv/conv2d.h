@@ -1,12 +1,14 @@
-// L4 conv: a convolution of any kind as a plan. Conv chooses the algorithm (algo_list.cpp, first
-// that accepts) and packs the weights once; bind() fixes shapes and strides; BoundConv::run does
-// the work, from any thread, without allocating. Called by bindings/bind_conv.cpp and program/.
-// Start reading at Conv::Conv in conv2d.cpp.
+// L4 conv: a convolution of any kind as a plan. Conv chooses the algorithm (algo_list.cpp: the
+// first that accepts and pays) and packs the weights once; bind() fixes shapes and strides;
+// BoundConv::run does the work, from any thread, without allocating. Called by
+// bindings/bind_conv.cpp and program/. Start reading at Conv::Conv in conv2d.cpp.
 #pragma once
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/buffer.h"
 #include "core/epilogue.h"
 #include "core/shape.h"
 #include "core/view.h"
@@ -14,6 +16,7 @@
 namespace fastconv {
 
 struct Algo;
+struct KernelTable;
 class PackedConv;
 
 // A plan for given shapes and strides of x, y and residual.
@@ -35,9 +38,10 @@ class Conv {
  public:
   // w: [oc][ic / groups][spatial...] (transposed: [ic][oc / groups][spatial...]), dense; bias: [oc]
   // or null. algorithm: "auto" or a name of algorithm_names(); ArgumentError with the reason where
-  // it does not accept.
+  // it does not accept. Where the choice waits for the input's size, it is made for x_shape once
+  // and for all if that is given; else at each bind(), and the weights are kept for it.
   Conv(const ConvParams& params, const float* w, const float* bias, const Activation& activation,
-       const std::string& algorithm);
+       const std::string& algorithm, const std::vector<dim_t>& x_shape = {});
   ~Conv();
 
   const ConvParams& params() const noexcept { return params_; }
@@ -45,18 +49,32 @@ class Conv {
     return conv_shape(params_, rank, x_shape);
   }
   // Views in logical NC<spatial> order, any strides; their data pointers are ignored. residual may
-  // be null.
+  // be null. The plan is for get_num_threads() threads at most.
   std::unique_ptr<const BoundConv> bind(const View& x, const View& y, const View* residual) const;
 
-  const char* algorithm() const noexcept;
-  std::string tile() const;
-  std::vector<AlgoVerdict> verdicts() const;
-  dim_t packed_bytes() const noexcept;
+  // What serves an input of that shape; without one, what serves all, or "auto" where that differs.
+  const char* algorithm(const ConvShape* s) const noexcept;
+  std::string tile(const ConvShape& s) const;
+  std::vector<AlgoVerdict> verdicts(const ConvShape* s) const;
+  dim_t packed_bytes() const noexcept;  // of all algorithms packed so far
 
  private:
+  // An algorithm that accepts; its weights are packed when it is first needed.
+  struct Candidate {
+    const Algo* algo;
+    std::shared_ptr<const PackedConv> packed;
+  };
+  const Algo* choose(const ConvShape& s) const noexcept;
+  std::shared_ptr<const PackedConv> packed_for(const Algo* algo) const;
+  std::shared_ptr<const PackedConv> prepack(const Algo* algo, const float* w,
+                                            const float* bias) const;
+
   ConvParams params_;
-  const Algo* algo_ = nullptr;
-  std::shared_ptr<const PackedConv> packed_;
+  Activation activation_;
+  const KernelTable* kernels_;
+  Buffer w_, bias_;  // empty once there is but one candidate
+  mutable std::mutex mutex_;
+  mutable std::vector<Candidate> candidates_;  // at least one; the last takes every shape
 };
 
 std::vector<std::string> algorithm_names();

@@ -72,10 +72,7 @@ DensePacked::DensePacked(const ConvSpec& spec, bool materialise)
       kernels_(spec.kernels),
       materialise_(materialise),
       activation_(spec.activation) {
-  if (spec.bias) {
-    bias_ = Buffer(params_.oc);
-    std::memcpy(bias_.data(), spec.bias, static_cast<size_t>(params_.oc) * sizeof(float));
-  }
+  if (spec.bias) bias_ = Buffer::copy_of(spec.bias, params_.oc);
   // Residues that some tap reaches: all 0, or, transposed, k * dilation modulo stride. A stride
   // larger than the kernel leaves others, whose pixels see no input at all.
   for (int i = 0; i < kMaxSpatial; ++i)

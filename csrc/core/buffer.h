@@ -1,6 +1,7 @@
 // L0 core: cache-line aligned f32 storage, not initialised, movable.
 #pragma once
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 
@@ -17,6 +18,11 @@ class Buffer {
         (static_cast<size_t>(elements) * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
     data_.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
     if (!data_) throw std::bad_alloc();
+  }
+  static Buffer copy_of(const float* source, dim_t elements) {
+    Buffer b(elements);
+    if (elements > 0) std::memcpy(b.data(), source, static_cast<size_t>(elements) * sizeof(float));
+    return b;
   }
   float* data() noexcept { return data_.get(); }
   const float* data() const noexcept { return data_.get(); }

@@ -13,11 +13,10 @@
 #pragma once
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
+#include "kernels/unroll.h"
 
 namespace fastconv {
 namespace {
-
-#define FC_UNROLL _Pragma("GCC unroll 16")
 
 template <int MR, int NRV>
 void gemm_ukr(const GemmTile& t) {

@@ -101,6 +101,42 @@ struct ConvKernels {
   void (*grouped_row)(const GroupedRow&) = nullptr;
 };
 
+// ---- winograd_f32.inl.h
+// -------------------------------------------------------------------------------------------------
+// One tile of n x n pixels, transformed: matrix i * n + j of V gets element (i, j) of B^T d B,
+//   v[(i * n + j) * v_step + c]   c < channels
+// Pixel (i, j) of the window is x[i * row_step + j * col_step + c]; it is read where row_begin <= i
+// < row_end and col_begin <= j < col_end, and 0 elsewhere: the image's border needs no padding.
+struct WinogradInput {
+  const float* x;
+  dim_t row_step, col_step;
+  dim_t row_begin, row_end, col_begin, col_end;
+  dim_t channels;
+  float* v;
+  dim_t v_step;
+};
+// Its m x m results, of which rows x cols exist:
+//   y[i * row_step + j * col_step + c] = act((A^T M A)[i, j] + bias[c] + residual)
+// with M's element (i, j) at m[(i * n + j) * m_step + c]. M is readable up to a whole vector beyond
+// the last channel. The residual is addressed like y.
+struct WinogradOutput {
+  const float* m;
+  dim_t m_step;
+  float* y;
+  dim_t row_step, col_step;
+  int rows, cols;
+  dim_t channels;
+  Epilogue epilogue;
+};
+struct WinogradForm {  // F(m x m, r x r), n = m + r - 1
+  int m = 0, n = 0;
+  void (*input)(const WinogradInput&) = nullptr;
+  void (*output)(const WinogradOutput&) = nullptr;
+};
+struct WinogradKernels {
+  WinogradForm f2x3, f4x3, f2x5;  // by output tile and taps along an axis
+};
+
 // ---- layout.inl.h
 // ---------------------------------------------------------------------------------------------------
 struct LayoutKernels {
@@ -199,6 +235,7 @@ struct KernelTable {
   int lanes = 0;  // W
   GemmKernels gemm;
   ConvKernels conv;
+  WinogradKernels winograd;
   LayoutKernels layout;
   EltwiseKernels eltwise;
   PoolKernels pool;

@@ -39,14 +39,20 @@ def plan(
     spatial: int,
     transposed: bool = False,
     output_padding: Any = 0,
+    precision: Any = "fast",
+    x_shape: tuple[int, ...] = (),
 ) -> _core.Conv:
-    """Check a convolution's arguments other than its input and pack its weights."""
+    """Check a convolution's arguments other than its input and pack its weights.
+
+    With ``x_shape``, the input's in NC<spatial> order, the algorithm is chosen for it now and for good.
+    """
     w = arguments.as_array("w", w, rank=spatial + 2)
     groups = arguments.integer("groups", groups, 1)
     if not transposed and w.shape[0] % groups:
         raise ShapeError(f"groups: expected a divisor of the {w.shape[0]} output channels of w, got {groups}")
     if not isinstance(algorithm, str):
         raise DTypeError(f"algorithm: expected a name, got {type(algorithm).__name__}")
+    arguments.check_precision(precision)
     auto_pad, low, high = normalise_padding(padding, spatial)
     act, alpha, beta = arguments.activation("activation", activation)
     return _core.Conv(
@@ -64,7 +70,9 @@ def plan(
         act=act,
         alpha=alpha,
         beta=beta,
+        exact=precision == "exact",
         algorithm=algorithm,
+        x_shape=x_shape,
     )
 
 
@@ -95,7 +103,7 @@ class Conv2d:
     w : array, shape (oc, ic / groups, kh, kw), float32
         The filters. They are copied into packed form; later changes to the array have no effect.
     bias : array, shape (oc,), float32, optional
-    stride, padding, dilation, groups, activation, algorithm
+    stride, padding, dilation, groups, activation, algorithm, precision
         As for :func:`fastconv.conv2d`.
     layout : {"NCHW", "NHWC"}
         Layout of the input, the residual and the result. NHWC is used in place; NCHW is reordered at both
@@ -112,8 +120,13 @@ class Conv2d:
     >>> conv = Conv2d(np.ones((8, 3, 3, 3), np.float32), padding=1, activation="relu", layout="NHWC")
     >>> conv(np.ones((1, 5, 5, 3), np.float32)).shape
     (1, 5, 5, 8)
-    >>> conv.algorithm
+    >>> conv.algorithm_for((1, 5, 5, 3))
     'implicit'
+
+    Notes
+    -----
+    Where the best algorithm depends on the size of the image, it is chosen, and the weights packed for it, at
+    the first call of a size that wants it; the object keeps a copy of the filters for that.
     """
 
     def __init__(
@@ -128,15 +141,23 @@ class Conv2d:
         layout: str = "NCHW",
         activation: Any = None,
         algorithm: str = "auto",
+        precision: str = "fast",
     ) -> None:
         self._channels_last = arguments.is_channels_last(layout)
         self._layout = layout
-        self._conv = plan(w, bias, stride, padding, dilation, groups, activation, algorithm, spatial=2)
+        self._conv = plan(
+            w, bias, stride, padding, dilation, groups, activation, algorithm,
+            spatial=2, precision=precision,
+        )  # fmt: skip
 
     @property
     def algorithm(self) -> str:
-        """Name of the algorithm in use."""
-        return self._conv.algorithm
+        """Name of the algorithm for every input; "auto" where it depends on the size of the image."""
+        return self._conv.algorithm()
+
+    def algorithm_for(self, x_shape: tuple[int, ...]) -> str:
+        """Return the name of the algorithm for an input of that shape, in this object's layout."""
+        return self._conv.algorithm(self._logical(x_shape))
 
     @property
     def packed_bytes(self) -> int:
@@ -145,23 +166,32 @@ class Conv2d:
 
     def out_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the result for an input of that shape, both in this object's layout."""
+        n, c, h, w = self._conv.out_shape(self._logical(x_shape))
+        return (n, h, w, c) if self._channels_last else (n, c, h, w)
+
+    def _logical(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return an input's shape in NCHW order."""
         if len(x_shape) != 4:
             raise ShapeError(f"x: expected 4 dimensions, got {len(x_shape)}")
-        if self._channels_last:
-            n, h, w, c = x_shape
-            n, c, h, w = self._conv.out_shape((n, c, h, w))
-            return n, h, w, c
-        return self._conv.out_shape(tuple(x_shape))
+        n, *image = x_shape
+        return (n, image[2], image[0], image[1]) if self._channels_last else (n, *image)
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
         return run(self._conv, x, residual, out, self._channels_last, 2)
 
-    def explain(self) -> str:
-        """Say which algorithm and register tile run, and why each other algorithm does not."""
-        facts = self._conv.explain()
+    def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
+        """Say which algorithm and register tile run, and why each other algorithm does not.
+
+        Parameters
+        ----------
+        x_shape : tuple of int, optional
+            An input's shape in this object's layout, for where the choice depends on it.
+        """
+        facts = self._conv.explain(None if x_shape is None else self._logical(x_shape))
+        tile = f", tile {facts['tile']}" if facts["tile"] else ""
         lines = [
-            f"algorithm {facts['algorithm']}, tile {facts['tile']} ({_core.active_tier()}), "
+            f"algorithm {facts['algorithm']}{tile} ({_core.active_tier()}), "
             f"{facts['packed_bytes']} bytes packed, layout {self._layout}"
         ]
         lines += [f"  not {name}: {reason}" for name, reason in facts["rejected"].items()]

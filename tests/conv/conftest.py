@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv.conv import plan
 from fastconv.testing import reference, tolerance
+from fastconv.testing.winograd import winograd_conv
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,29 @@ class Problem:
     def expected(self) -> np.ndarray:
         return reference.epilogue(self.acc, self.residual, self.activation)
 
+    def algorithm(self, name: str) -> str:
+        """Return what "auto" is here; any other name is its own."""
+        if name != "auto":
+            return name
+        g = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1} | self.geometry
+        conv = plan(
+            self.w, None, g["stride"], g["padding"], g["dilation"], g["groups"], None, name,
+            spatial=self.w.ndim - 2, x_shape=self.x.shape,
+        )  # fmt: skip
+        return conv.algorithm()
+
     def bound(self, algorithm: str = "auto") -> np.ndarray:
-        magnitude = reference.conv_magnitude(self.x, self.w, self.bias, self.residual, **self.geometry)
-        k = math.prod(self.w.shape[1:])
-        bound = tolerance.sum_bound(magnitude, k, algorithm=algorithm)
+        name = self.algorithm(algorithm)
+        if name.startswith("winograd"):
+            magnitude = winograd_conv(
+                self.x, self.w, self.bias, m=int(name[-1]), magnitude=True, **self.geometry
+            )
+            magnitude += 0 if self.residual is None else np.abs(self.residual)
+            k = tolerance.winograd_terms(self.w.shape[1])
+        else:
+            magnitude = reference.conv_magnitude(self.x, self.w, self.bias, self.residual, **self.geometry)
+            k = math.prod(self.w.shape[1:])
+        bound = tolerance.sum_bound(magnitude, k)
         return tolerance.activation_bound(bound, reference.epilogue(self.acc, self.residual), self.activation)
 
     def run(self, *, layout: str = "NCHW", algorithm: str = "auto", **keywords: Any) -> np.ndarray:
@@ -80,15 +101,26 @@ class Problem:
             {algorithm: self.run(algorithm=algorithm, **keywords)} if run_one else self.results(**keywords)
         )
         for name, y in results.items():
-            assert y.dtype == np.float32
-            exact = self.integral and name not in tolerance.ALGORITHM_GROWTH
-            context = f"(x {self.x.shape}, w {self.w.shape}, {self.geometry}, {name}, {keywords})"
-            tolerance.assert_within(y, self.expected, 0.0 if exact else self.bound(name), context)
+            self.assert_right(y, name, keywords)
 
-    @property
-    def integral(self) -> bool:
-        """Whether every step is exact in f32: small integers, and an activation that only compares."""
+    def assert_right(self, y: np.ndarray, algorithm: str = "auto", context: Any = "") -> None:
+        """Compare a result in NCHW order with the reference: exactly on integers, else within the bound."""
+        assert y.dtype == np.float32
+        bound = 0.0 if self.integral(algorithm) else self.bound(algorithm)
+        context = f"(x {self.x.shape}, w {self.w.shape}, {self.geometry}, {algorithm}, {context})"
+        tolerance.assert_within(y, self.expected, bound, context)
+
+    def integral(self, algorithm: str) -> bool:
+        """Whether every step is exact in f32: small integers, and an activation that only compares.
+
+        F(2x2, 3x3) only halves and adds; the other Winograd forms divide by 6 and 24.
+        """
         arrays = (self.x, self.w, self.bias, self.residual)
+        if (name := self.algorithm(algorithm)).startswith("winograd") and (name[-1], self.w.shape[-1]) != (
+            "2",
+            3,
+        ):
+            return False
         return self.activation in (None, "relu", "relu6") and all(
             a is None or bool((a == np.rint(a)).all()) for a in arrays
         )

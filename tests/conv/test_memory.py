@@ -34,7 +34,7 @@ def run_guarded(p, algorithm, layout, align_end):
         **p.geometry,
     )
     assert y is out
-    np.testing.assert_array_equal(y, expected, err_msg=f"{p.x.shape} {p.w.shape} {algorithm} {layout}")
+    p.assert_right(y.transpose(0, 3, 1, 2) if layout == "NHWC" else y, algorithm, layout)
 
 
 def run_all_guarded(p):
@@ -125,7 +125,7 @@ def test_views(problem, view, shapes):
     np.testing.assert_array_equal(x, p.x)
     for algorithm in p.results():
         y = fastconv.conv2d(x, w, p.bias, groups=groups, residual=residual, algorithm=algorithm)
-        np.testing.assert_array_equal(y, p.expected)
+        p.assert_right(y, algorithm)
     np.testing.assert_array_equal(x, p.x)
 
 
@@ -134,7 +134,7 @@ def test_views_of_channels_last(problem):
     x = np.repeat(p.x.transpose(0, 2, 3, 1), 2, axis=2)[:, :, ::2]
     residual = p.residual.transpose(0, 2, 3, 1)
     y = fastconv.conv2d(x, p.w, p.bias, residual=residual, layout="NHWC")
-    np.testing.assert_array_equal(y, p.expected.transpose(0, 2, 3, 1))
+    p.assert_right(y.transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (3,), (0, 1, 2, 3)])
@@ -144,11 +144,10 @@ def test_broadcast_inputs(problem, axes, layout):
     strides = [0 if i in axes else s for i, s in enumerate(p.x.strides)]
     x = as_strided(p.x, p.x.shape, strides)
     w = np.broadcast_to(p.w[:1], p.w.shape)
-    expected = problem(p.x.shape, p.w.shape, padding=1)
-    expected = type(p)(x.copy(), w.copy(), geometry=p.geometry).expected
+    dense = type(p)(x.copy(), w.copy(), geometry=p.geometry)
     given = x.transpose(0, 2, 3, 1) if layout == "NHWC" else x
     y = fastconv.conv2d(given, w, padding=1, layout=layout)
-    np.testing.assert_array_equal(y.transpose(0, 3, 1, 2) if layout == "NHWC" else y, expected)
+    dense.assert_right(y.transpose(0, 3, 1, 2) if layout == "NHWC" else y)
 
 
 OUTPUTS = {
@@ -177,7 +176,7 @@ def test_out_of_any_strides(problem, form, groups):
             p.x, p.w, p.bias, padding=1, groups=groups, residual=p.residual, algorithm=algorithm, out=out
         )
         assert y is out
-        np.testing.assert_array_equal(out, p.expected)
+        p.assert_right(out, algorithm)
         assert np.isnan(whole).sum() == whole.size - out.size, (
             "memory between the elements of out was written"
         )
@@ -212,4 +211,4 @@ def test_objects_that_export_arrays(problem):
             return self.a.__dlpack_device__()
 
     for wrap in (ByArray, ByDlpack):
-        np.testing.assert_array_equal(fastconv.conv2d(wrap(p.x), wrap(p.w), wrap(p.bias)), p.expected)
+        p.assert_right(fastconv.conv2d(wrap(p.x), wrap(p.w), wrap(p.bias)))

@@ -66,7 +66,7 @@ def test_random_convolutions_are_within_the_bound(problem, arguments, layout):
 @every_tier
 @settings(max_examples=60, derandomize=True)
 @given(convolutions(), st.sampled_from(("NCHW", "NHWC")))
-def test_every_algorithm_and_tier_is_exact_on_integers(problem, arguments, layout):
+def test_every_algorithm_and_tier_on_integers(problem, arguments, layout):
     activation = arguments.pop("activation")
     problem(**arguments, activation="relu" if activation else None).check(layout=layout)
 

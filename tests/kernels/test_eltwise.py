@@ -237,6 +237,8 @@ FUNCTIONS = [
 def test_functions_mean_what_torch_means(name, rng):
     torch = pytest.importorskip("torch")
     x = np.concatenate([rng.normal(0, 4, 1000).astype(np.float32), SPECIAL[:8]])
+    if name == "gelu":  # torch's AVX-512 code multiplies 0 by infinity
+        x = x[~np.isinf(x)]
     y = getattr(torch.nn.functional, name)(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(getattr(fastconv, name)(x), y, rtol=2e-6, atol=1e-6)
     np.testing.assert_array_equal(getattr(fastconv, name)(torch.from_numpy(x)), getattr(fastconv, name)(x))

@@ -15,6 +15,7 @@
 #include "kernels/reduce.inl.h"
 #include "kernels/resize.inl.h"
 #include "kernels/softmax.inl.h"
+#include "kernels/winograd_f32.inl.h"
 
 namespace fastconv {
 namespace {
@@ -26,6 +27,7 @@ void fill_table(KernelTable& t) {
   fill_gemm<MR, NRV>(t.gemm);
   t.conv.dwconv_row = dwconv_row;
   t.conv.grouped_row = grouped_row;
+  fill_winograd(t.winograd);
   t.layout.transpose = transpose;
   t.eltwise.activate = activate;
   t.eltwise.binary = binary;

@@ -80,6 +80,10 @@ class Step:
 class Plans:
     """Packed convolutions by node and parameters, and which weights went into them."""
 
+    # Only algorithms as accurate as a sum of products: fastconv.conv2d's precision="exact".
+    exact: bool = False
+    # The sizes of all images are known: a convolution chooses its algorithm once, and keeps no plain weights.
+    fixed: bool = False
     # By the first output of the node, and by parameters.
     packed: dict[tuple[str, Hashable], _core.Conv] = field(default_factory=dict)
     # By the id of a weight's Constant: the first outputs of the nodes that packed it.
@@ -239,7 +243,7 @@ class Context:
 
     def convolve(self, conv: _core.Conv, x: Tensor, residual: Tensor | None, y: Tensor) -> Tensor:
         """Run a packed convolution (or fully connected layer)."""
-        return self.emit("conv", (x, residual), y, conv, algorithm=conv.algorithm)
+        return self.emit("conv", (x, residual), y, conv, algorithm=conv.algorithm(x.shape))
 
     def pack(self, weight: Value, key: Hashable, build: Callable[[Array], _core.Conv]) -> _core.Conv:
         """Return the packed convolution of the current node and ``key``, built on first use."""

@@ -19,7 +19,7 @@ from fastconv.graph.ir import Graph, Node, TensorInfo
 from fastconv.graph.passes import run_passes
 from fastconv.graph.registry import check_node
 from fastconv.graph.value import F32, Array, Constant
-from fastconv.ops._arguments import as_array
+from fastconv.ops._arguments import as_array, check_precision
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
 MAX_PROGRAMS = 8  # input shapes whose programs a model keeps; a program is small, its arena is shared
@@ -59,6 +59,8 @@ class Model:
         What an importer or a model definition built.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
+    precision : {"fast", "exact"}
+        As for :func:`fastconv.conv2d`.
 
     Raises
     ------
@@ -70,7 +72,7 @@ class Model:
     Notes
     -----
     A program is made for each new set of input shapes and kept (the last eight); weights are packed once
-    for all of them. Calls from several threads are safe.
+    for all of them; where images may have any size, once for each algorithm that some size wants. Calls from several threads are safe.
 
     Examples
     --------
@@ -84,7 +86,10 @@ class Model:
     (2, 4, 8, 8)
     """
 
-    def __init__(self, graph: Graph, *, passes: str | Sequence[str] = "default") -> None:
+    def __init__(
+        self, graph: Graph, *, passes: str | Sequence[str] = "default", precision: str = "fast"
+    ) -> None:
+        check_precision(precision)
         for node in graph.nodes:
             check_node(node)
         graph = run_passes(graph, passes)
@@ -92,9 +97,10 @@ class Model:
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
         self._reads = Counter(name for node in graph.nodes for name in node.inputs)
-        self._plans = Plans()
+        sizes = (n for info in self._inputs for n in info.shape[1:])
+        self._plans = Plans(exact=precision == "exact", fixed=all(isinstance(n, int) for n in sizes))
         self._pool = _core.ArenaPool()
-        self._programs: OrderedDict[tuple[Shape, ...], Executable] = OrderedDict()
+        self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Executable] = OrderedDict()
         self._lock = threading.Lock()
         for info in self._inputs:
             if info.dtype != F32:
@@ -181,16 +187,17 @@ class Model:
         return [np.empty((0, *shape[1:]), np.float32) for shape in self._executable(one).output_shapes]
 
     def _executable(self, shapes: tuple[Shape, ...]) -> Executable:
+        key = (_core.get_num_threads(), shapes)  # workspaces are sized for the threads at planning
         with self._lock:
-            if shapes not in self._programs:
+            if key not in self._programs:
                 executable = compile_graph(self._graph, self._constants, shapes, self._plans, self._pool)
                 self._check_outputs(shapes, executable)
                 self._release_packed()
-                self._programs[shapes] = executable
-            self._programs.move_to_end(shapes)
+                self._programs[key] = executable
+            self._programs.move_to_end(key)
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
-            return self._programs[shapes]
+            return self._programs[key]
 
     def _check_outputs(self, shapes: tuple[Shape, ...], executable: Executable) -> None:
         """Refuse a batch that the graph is not written for, where a Reshape would scramble it."""
@@ -259,7 +266,7 @@ class Model:
         return Layer(
             node.name,
             node.op,
-            packed[0].algorithm if packed else "",
+            packed[0].algorithm() if packed else "",
             sum(sizes) // 4,
             {name: c.shape for name, c in weights.items()},
             sum(conv.packed_bytes for conv in packed) or sum(sizes),

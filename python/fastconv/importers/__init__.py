@@ -14,14 +14,19 @@ from fastconv.importers import onnx
 __all__ = ["load"]
 
 
-def load(source: str | os.PathLike[str] | bytes | Any, *, passes: str | Sequence[str] = "default") -> Model:
+def load(
+    source: str | os.PathLike[str] | bytes | Any,
+    *,
+    passes: str | Sequence[str] = "default",
+    precision: str = "fast",
+) -> Model:
     """Load a model.
 
     Parameters
     ----------
     source : path, bytes or onnx.ModelProto
         An ONNX model: a ``.onnx`` file, its contents, or the message itself.
-    passes : str or sequence of str
+    passes, precision
         As for :class:`Model`.
 
     Returns
@@ -55,7 +60,7 @@ def load(source: str | os.PathLike[str] | bytes | Any, *, passes: str | Sequence
             )
         if path.suffix.lower() != ".onnx":
             raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
-        return Model(onnx.from_file(path), passes=passes)
+        return Model(onnx.from_file(path), passes=passes, precision=precision)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return Model(onnx.from_bytes(bytes(source)), passes=passes)
-    return Model(onnx.from_proto(source), passes=passes)
+        return Model(onnx.from_bytes(bytes(source)), passes=passes, precision=precision)
+    return Model(onnx.from_proto(source), passes=passes, precision=precision)

@@ -238,3 +238,9 @@ def _overlap(a: FloatArray, b: FloatArray) -> bool:
         return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # the stub knows 0 and -1
     except np.exceptions.TooHardError:
         return True  # their bounds overlap, and no quick proof that their elements do not
+
+
+def check_precision(precision: Any) -> None:
+    """Raise unless `precision` is one of its two names."""
+    if precision not in ("fast", "exact"):
+        raise ArgumentError(f"precision: expected 'fast' or 'exact', got {precision!r}")

@@ -115,7 +115,7 @@ def conv(
     for tap, window in _taps(kernel, stride, dilation, out):
         pixels = padded[window].reshape(n, groups, ic // groups, math.prod(out))
         y += weights[tap] @ pixels
-    return _add_channels(y.reshape(n, oc, *out), bias)
+    return add_channels(y.reshape(n, oc, *out), bias)
 
 
 def conv_transpose(
@@ -150,7 +150,7 @@ def conv_transpose(
     for tap, window in _taps(kernel, stride, dilation, size):
         y[window] += (weights[tap].swapaxes(1, 2) @ pixels).reshape(n, oc, *size)
     inside: Index = (..., *(slice(lo, f - hi) for f, (lo, hi) in zip(full, edges, strict=True)))
-    return _add_channels(y[inside], bias)
+    return add_channels(y[inside], bias)
 
 
 def conv_magnitude(
@@ -184,7 +184,7 @@ def _plus_magnitude(acc: Array, residual: AnyArray | None) -> Array:
     return acc if residual is None else acc + np.abs(residual)
 
 
-def _add_channels(y: Array, bias: AnyArray | None) -> Array:
+def add_channels(y: Array, bias: AnyArray | None) -> Array:
     return y if bias is None else y + _channels(bias, y.ndim)
 
 
@@ -393,7 +393,7 @@ def batch_norm(
     if weight is not None:
         scale = scale * weight
     y = (np.asarray(x, np.float64) - _channels(mean, x.ndim)) * _channels(scale, x.ndim)
-    return _add_channels(y, bias)
+    return add_channels(y, bias)
 
 
 def softmax(x: AnyArray, axis: int = -1) -> Array:

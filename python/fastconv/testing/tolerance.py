@@ -6,7 +6,8 @@ and Stability of Numerical Algorithms, section 3.1)
     |computed - exact| <= gamma_n * sum |a| |b|,    gamma_n = n u / (1 - n u),    u = 2^-24 for f32,
 
 so a bound needs the reference's magnitude (the sum of absolute values) and n, and nothing is tuned.
-Algorithms that do not sum the plain products (Winograd) have a growth factor in ``ALGORITHM_GROWTH``.
+Algorithms that do not sum the plain products have another magnitude: Winograd's is ``winograd.winograd_conv`` of
+the absolute values, transforms included, and its sums are those of :func:`winograd_terms`.
 Exactness on small integers, which tests demand besides, catches what such a bound forgives for large n.
 """
 
@@ -25,9 +26,6 @@ SMALLEST_NORMAL = {"f32": 2.0**-126, "f16": 2.0**-14, "bf16": 2.0**-126}
 
 # Roundings besides the K of the sum: scaling by alpha, beta * c, adding c, the bias and the residual.
 EPILOGUE_ROUNDINGS = 5
-
-# Factor on the bound of an algorithm that does not sum the products themselves; 1 for all others.
-ALGORITHM_GROWTH: dict[str, float] = {}
 
 # An upper bound of |f'|, by which an error of the argument grows; and the error of the function's own
 # evaluation, in unit roundoffs of |x| (where it multiplies by x or subtracts near it) and of 1 (where it
@@ -62,7 +60,16 @@ def gamma(n: int, dtype: str = "f32") -> float:
     return nu / (1 - nu)
 
 
-def sum_bound(magnitude: Array, k: int, *, dtype: str = "f32", algorithm: str = "auto") -> Array:
+def winograd_terms(ic: int) -> int:
+    """Return the roundings on the longest path through a Winograd convolution of `ic` input channels.
+
+    The sum over channels, one rounding of the transformed weights, and in each of the four passes of the two
+    transforms at most four (three operations in a chain and, without fused multiply-adds, a product).
+    """
+    return ic + 1 + 4 * 4
+
+
+def sum_bound(magnitude: Array, k: int, *, dtype: str = "f32") -> Array:
     """Bound the error of sums of `k` products, with their epilogue's additions.
 
     Parameters
@@ -73,8 +80,6 @@ def sum_bound(magnitude: Array, k: int, *, dtype: str = "f32", algorithm: str = 
         Terms of each sum.
     dtype : str
         Type of the accumulator: "f32", "f16" or "bf16".
-    algorithm : str
-        Name of the algorithm, for those in ``ALGORITHM_GROWTH``.
 
     Returns
     -------
@@ -82,8 +87,9 @@ def sum_bound(magnitude: Array, k: int, *, dtype: str = "f32", algorithm: str = 
         The largest |computed - exact| that is no mistake, element by element.
     """
     n = k + EPILOGUE_ROUNDINGS
-    relative = ALGORITHM_GROWTH.get(algorithm, 1.0) * gamma(n, dtype)
-    return relative * magnitude + n * SMALLEST_NORMAL[dtype]  # what underflow to zero can lose at each step
+    return (
+        gamma(n, dtype) * magnitude + n * SMALLEST_NORMAL[dtype]
+    )  # what underflow to zero can lose at each step
 
 
 def activation_bound(

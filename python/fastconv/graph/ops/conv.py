@@ -37,7 +37,13 @@ def spatial_ints(name: str, value: Ints | None, length: int, default: int) -> li
 
 
 def _pack(
-    ctx: Context, w: Value, b: Value | None, padding: list[int], activation: Activation, **parameters: Any
+    ctx: Context,
+    x: Value,
+    w: Value,
+    b: Value | None,
+    padding: list[int],
+    activation: Activation,
+    **parameters: Any,
 ) -> _core.Conv:
     bias = None if b is None else np.ascontiguousarray(ctx.array("b", b))
     spatial = len(w.shape) - 2
@@ -51,7 +57,9 @@ def _pack(
             act=activation.kind,
             alpha=activation.alpha,
             beta=activation.beta,
+            exact=ctx.plans.exact,
             algorithm="auto",
+            x_shape=x.shape if ctx.plans.fixed else (),
             **parameters,
         )
 
@@ -104,13 +112,13 @@ def conv(
     parameters |= {"transposed": False, "output_padding": [0] * parameters["spatial"]}
     padding = spatial_ints("pads", None if auto_pad != "NOTSET" else pads, 2 * parameters["spatial"], 0)
     x = ctx.tensor(x)
-    plan = _pack(ctx, w, b, padding, activation, **parameters)
+    plan = _pack(ctx, x, w, b, padding, activation, **parameters)
     shape = plan.out_shape(x.shape)
     if residual is None:
         return ctx.convolve(plan, x, None, ctx.image(shape))
     if broadcast_shapes(residual.shape, shape) == shape:
         return ctx.convolve(plan, x, ctx.tensor(residual).broadcast_to(shape), ctx.image(shape))
-    plain = _pack(ctx, w, b, padding, NO_ACTIVATION, **parameters)  # the result broadcasts to the residual
+    plain = _pack(ctx, x, w, b, padding, NO_ACTIVATION, **parameters)  # the result broadcasts to the residual
     return ctx.binary("add", ctx.convolve(plain, x, None, ctx.image(shape)), residual, activation)
 
 
@@ -140,7 +148,7 @@ def conv_transpose(
         target = spatial_ints("output_shape", output_shape, spatial, 0)
         padding, extra = _padding_for(parameters, x.shape[2:], w.shape[2:], extra, target, auto_pad)
         parameters["auto_pad"] = "explicit"
-    plan = _pack(ctx, w, b, padding, activation, transposed=True, output_padding=extra, **parameters)
+    plan = _pack(ctx, x, w, b, padding, activation, transposed=True, output_padding=extra, **parameters)
     x = ctx.tensor(x)
     return ctx.convolve(plan, x, None, ctx.image(plan.out_shape(x.shape)))
 

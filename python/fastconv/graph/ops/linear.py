@@ -118,6 +118,7 @@ def _fully_connected(
             act=activation.kind,
             alpha=activation.alpha,
             beta=activation.beta,
+            exact=ctx.plans.exact,
             algorithm="auto",
         )
 

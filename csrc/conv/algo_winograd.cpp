@@ -1,0 +1,396 @@
+// L4 conv: Winograd convolution, F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5), for stride 1 and any
+// dilation, padding and grouping. Tiles of the input are transformed into n^2 matrices V (tiles x
+// channels), each is multiplied by the transformed weights U on the register tile of gemm/, and the
+// products are transformed back with the epilogue: 36 / 144, 16 / 36 and 36 / 100 of the direct
+// method's multiplications. Calls kernels/winograd_f32.inl.h. Start reading at WinogradBound::run.
+//
+// Blocks of tiles are sized so that V and one panel's products M stay in L2 while U streams by, and
+// so that U (n^2 / r^2 times the weights) is read as few times as possible.
+//
+// Error: F(2x2, 3x3) is as exact as the direct sum; F(4x4, 3x3) has a relative RMS error of about
+// 2e-6 (tests/conv/test_winograd.py), which precision="exact" refuses. Weights are transformed in
+// double.
+#include <cmath>
+
+#include "conv/algo.h"
+#include "conv/stage.h"
+#include "core/buffer.h"
+#include "core/check.h"
+#include "core/cpu.h"
+#include "core/parallel.h"
+#include "gemm/gemm.h"
+
+namespace fastconv {
+namespace {
+
+constexpr dim_t kNone[kMaxSpatial] = {};
+constexpr dim_t kZeroTap = 0;
+constexpr int kMaxN = 6, kMaxR = 5;
+
+dim_t ceil_div(dim_t a, dim_t b) { return (a + b - 1) / b; }
+dim_t round_up(dim_t a, dim_t b) { return ceil_div(a, b) * b; }
+
+// The form with m x m outputs for a kernel of r x r, or null.
+const WinogradForm* form_of(const KernelTable& table, int m, dim_t r) {
+  if (m == 4 && r == 3) return &table.winograd.f4x3;
+  if (m == 2 && r == 3) return &table.winograd.f2x3;
+  if (m == 2 && r == 5) return &table.winograd.f2x5;
+  return nullptr;
+}
+
+// G of F(m, r): row i holds the powers of point i over the factor that the input transform's row i
+// leaves out; the last row is the point at infinity.
+void weight_transform(int n, dim_t r, double g[kMaxN][kMaxR]) {
+  static constexpr double point[] = {0, 1, -1, 2, -2};
+  static constexpr double factor4[] = {1, 2, 2}, factor6[] = {4, -6, -6, 24, 24};
+  const double* factor = n == 4 ? factor4 : factor6;
+  for (int i = 0; i < n; ++i)
+    for (dim_t k = 0; k < r; ++k)
+      g[i][k] =
+          i == n - 1 ? double(k == r - 1) : std::pow(point[i], static_cast<double>(k)) / factor[i];
+}
+
+// G g G^T of `count` filters, filter l at w + l * stride; element (a, b) goes to u[(a * n + b) *
+// matrix + l]. Several at a time, so that the compiler makes vectors of them.
+constexpr dim_t kLanes = 8;
+void transform_weights(const double g[kMaxN][kMaxR], int n, dim_t r, const float* w, dim_t stride,
+                       dim_t count, float* u, dim_t matrix) noexcept {
+  double taps[kMaxR * kMaxR][kLanes] = {}, half[kMaxN][kMaxR][kLanes];
+  for (dim_t l = 0; l < count; ++l)
+    for (dim_t k = 0; k < r * r; ++k) taps[k][l] = static_cast<double>(w[l * stride + k]);
+  for (int a = 0; a < n; ++a)
+    for (dim_t b = 0; b < r; ++b) {
+      double sum[kLanes] = {};
+      for (dim_t k = 0; k < r; ++k)
+        for (dim_t l = 0; l < kLanes; ++l) sum[l] += g[a][k] * taps[k * r + b][l];
+      for (dim_t l = 0; l < kLanes; ++l) half[a][b][l] = sum[l];
+    }
+  for (int a = 0; a < n; ++a)
+    for (int b = 0; b < n; ++b) {
+      double sum[kLanes] = {};
+      for (dim_t k = 0; k < r; ++k)
+        for (dim_t l = 0; l < kLanes; ++l) sum[l] += half[a][k][l] * g[b][k];
+      float* out = u + (a * n + b) * matrix;
+      for (dim_t l = 0; l < count; ++l) out[l] = static_cast<float>(sum[l]);
+    }
+}
+
+class WinogradPacked final : public PackedConv {
+ public:
+  WinogradPacked(const ConvSpec& spec, const WinogradForm& form);
+  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
+                                        const View* residual) const override;
+  dim_t bytes() const noexcept override {
+    dim_t total = bias_.size() * static_cast<dim_t>(sizeof(float));
+    for (const PackedB& u : groups_) total += u.bytes();
+    return total;
+  }
+  std::string tile() const override {
+    const GemmKernels& g = kernels_.gemm;
+    return message("F(", form_.m, "x", form_.m, ") ", g.mr, "x", g.nr);
+  }
+  const PackedB& group(dim_t g) const { return groups_[static_cast<size_t>(g)]; }
+  const WinogradForm& form() const { return form_; }
+  const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
+  const Activation& activation() const { return activation_; }
+
+ private:
+  const KernelTable& kernels_;
+  const WinogradForm& form_;
+  Activation activation_;
+  Buffer bias_;
+  std::vector<PackedB> groups_;  // U: K = n^2 * ic, the n^2 matrices one below the other
+};
+
+WinogradPacked::WinogradPacked(const ConvSpec& spec, const WinogradForm& form)
+    : kernels_(spec.kernels), form_(form), activation_(spec.activation) {
+  const ConvParams& p = spec.params;
+  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups, r = p.kernel[2];
+  const int n = form.n, nr = kernels_.gemm.nr;
+  if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
+  double g[kMaxN][kMaxR];
+  weight_transform(n, r, g);
+  for (dim_t group = 0; group < p.groups; ++group) {
+    PackedB u(kernels_.gemm, n * n * ic, oc);
+    const float* w = spec.w + group * oc * ic * r * r;
+    // A panel at a time: its n^2 matrices of [ic][nr], then packed.
+    const dim_t matrix = ic * nr;
+    const int threads = static_cast<int>(std::min<dim_t>(get_num_threads(), u.panels()));
+    Buffer columns(threads * n * n * matrix);
+    parallel_run(threads, [&](int tid) {
+      float* panel = columns.data() + tid * n * n * matrix;
+      const Range mine = partition(u.panels(), threads, tid);
+      for (dim_t index = mine.begin; index < mine.end; ++index) {
+        const dim_t o0 = index * nr, width = std::min<dim_t>(nr, oc - o0);
+        for (dim_t o = 0; o < width; o += kLanes)
+          for (dim_t i = 0; i < ic; ++i)
+            transform_weights(g, n, r, w + ((o0 + o) * ic + i) * r * r, ic * r * r,
+                              std::min(kLanes, width - o), panel + i * nr + o, matrix);
+        for (int xi = 0; xi < n * n; ++xi)
+          u.pack(xi * ic, ic, panel + xi * matrix - o0, nr, 1, index, index + 1);
+      }
+    });
+    groups_.push_back(std::move(u));
+  }
+}
+
+// A row or column of tiles: n input positions `in + dilation * i`, of which [begin, end) lie in the
+// image, and `count` output positions `out + dilation * i`.
+struct AxisTile {
+  dim_t in, begin, end, out;
+  int count;
+};
+
+// A dilated convolution is dilation^2 dense ones on interleaved images; each gets tiles of its own.
+std::vector<AxisTile> axis_tiles(const ConvShape& s, int axis, const WinogradForm& form) {
+  const dim_t step = s.dilation[axis], size = s.in[axis];
+  std::vector<AxisTile> tiles;
+  for (dim_t phase = 0; phase < std::min(step, s.out[axis]); ++phase) {
+    const dim_t outputs = ceil_div(s.out[axis] - phase, step);
+    for (dim_t o = 0; o < outputs; o += form.m) {
+      AxisTile t{phase + o * step - s.pad_lo[axis], 0, form.n, phase + o * step,
+                 static_cast<int>(std::min<dim_t>(form.m, outputs - o))};
+      while (t.begin < t.end && t.in + t.begin * step < 0) ++t.begin;
+      while (t.begin < t.end && t.in + (t.end - 1) * step >= size) --t.end;
+      tiles.push_back(t);
+    }
+  }
+  return tiles;
+}
+
+class WinogradBound final : public BoundConv {
+ public:
+  WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
+                const ConvShape& s, const View& x, const View& y, const View* residual);
+  dim_t workspace() const noexcept override {
+    return staging_.workspace() +
+           (by_tiles_ ? threads_ * (v_floats_ + m_floats_) : v_floats_ + threads_ * m_floats_);
+  }
+  void run(const float* x, const float* residual, float* y,
+           float* workspace) const noexcept override;
+
+ private:
+  void transform(dim_t group, Range tiles, dim_t first, const float* x, float* v) const noexcept;
+  void multiply(dim_t group, Range panels, Range tiles, const float* v, float* m,
+                const Staging::Pointers& at) const noexcept;
+
+  std::shared_ptr<const PackedConv> owner_;
+  const WinogradPacked& packed_;
+  ConvShape shape_;
+  Staging staging_;
+  std::vector<AxisTile> tile_rows_, tile_columns_;
+  dim_t tiles_, blocks_;
+  int threads_;
+  bool by_tiles_;  // threads share blocks of tiles, else the panels of each block
+  dim_t v_row_, v_step_, m_step_, v_floats_, m_floats_;
+};
+
+// Floats of a matrix of the n^2: an odd number of cache lines, so that the n^2 stores of a tile go
+// to different sets of L1.
+dim_t matrix_step(dim_t floats) { return round_up(floats, 16) | 16; }
+
+WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
+                             const ConvShape& s, const View& x, const View& y, const View* residual)
+    : owner_(std::move(owner)),
+      packed_(packed),
+      shape_(s),
+      staging_(x, y, residual, kNone, kNone),
+      tile_rows_(axis_tiles(s, 1, packed.form())),
+      tile_columns_(axis_tiles(s, 2, packed.form())),
+      threads_(get_num_threads()) {
+  const GemmKernels& g = packed.group(0).kernels();
+  const dim_t n2 = packed.form().n * packed.form().n;
+  tiles_ = s.n * s.out[0] * static_cast<dim_t>(tile_rows_.size() * tile_columns_.size());
+  v_row_ = round_up(s.group_ic(), 16) + 16;  // rows of a power of two would share a few sets of L1
+  // V and M of a block in half of L2, for U and the images pass through the other half, but at
+  // least two register tiles of rows: each block reads all of U, 4 bytes for every 2 * rows FLOPs.
+  // Within 14 to 56 rows the time changed by less than 3 % for all but the largest weights (512
+  // channels at 28 px: 6.5 ms with 14 rows, 5.1 with 28, 4.7 with 56).
+  const dim_t per_tile = n2 * (v_row_ + g.nr) * static_cast<dim_t>(sizeof(float));
+  const dim_t fit = caches().l2 / 2 / per_tile / g.mr * g.mr;
+  const dim_t rows = std::max<dim_t>(2 * g.mr, fit);
+  by_tiles_ = threads_ == 1 || tiles_ * s.groups >= 2 * g.mr * threads_;
+  blocks_ = ceil_div(tiles_, rows);
+  if (by_tiles_) blocks_ = std::min(tiles_, round_up(blocks_, threads_));
+  const dim_t block = ceil_div(tiles_, std::max<dim_t>(1, blocks_));
+  v_step_ = matrix_step(block * v_row_);
+  m_step_ = matrix_step(block * g.nr);
+  v_floats_ = n2 * v_step_;
+  m_floats_ = n2 * m_step_;
+}
+
+void WinogradBound::run(const float* x, const float* residual, float* y,
+                        float* workspace) const noexcept {
+  const Staging::Pointers at = staging_.before(x, residual, y, workspace);
+  float* scratch = workspace + staging_.workspace();
+  const int threads = std::min(threads_, get_num_threads());
+  const int blocks = static_cast<int>(blocks_);
+  if (by_tiles_) {
+    parallel_run(threads, [&](int tid) {
+      float* v = scratch + tid * (v_floats_ + m_floats_);
+      const Range mine = partition(shape_.groups * blocks_, threads, tid);
+      for (dim_t task = mine.begin; task < mine.end; ++task) {
+        const dim_t group = task / blocks_;
+        const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
+        transform(group, tiles, tiles.begin, at.x, v);
+        multiply(group, {0, packed_.group(group).panels()}, tiles, v, v + v_floats_, at);
+      }
+    });
+  } else {
+    for (dim_t task = 0; task < shape_.groups * blocks_; ++task) {
+      const dim_t group = task / blocks_;
+      const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
+      parallel_run(threads, [&](int tid) {
+        const Range mine = partition(tiles.end - tiles.begin, threads, tid);
+        transform(group, {tiles.begin + mine.begin, tiles.begin + mine.end}, tiles.begin, at.x,
+                  scratch);
+      });
+      parallel_run(threads, [&](int tid) {
+        const Range panels = partition(packed_.group(group).panels(), threads, tid);
+        multiply(group, panels, tiles, scratch, scratch + v_floats_ + tid * m_floats_, at);
+      });
+    }
+  }
+  staging_.after(at, y);
+}
+
+void WinogradBound::transform(dim_t group, Range tiles, dim_t first, const float* x,
+                              float* v) const noexcept {
+  const Image& image = staging_.x();
+  const dim_t rows = static_cast<dim_t>(tile_rows_.size()),
+              columns = static_cast<dim_t>(tile_columns_.size());
+  WinogradInput w = {};
+  w.row_step = shape_.dilation[1] * image.stride[1];
+  w.col_step = shape_.dilation[2] * image.stride[2];
+  w.channels = shape_.group_ic();
+  w.v_step = v_step_;
+  for (dim_t t = tiles.begin; t < tiles.end; ++t) {
+    const AxisTile &row = tile_rows_[static_cast<size_t>(t / columns % rows)],
+                   &column = tile_columns_[static_cast<size_t>(t % columns)];
+    const dim_t slice = t / columns / rows, n = slice / shape_.out[0], d = slice % shape_.out[0];
+    w.x = x + n * image.n_stride + d * image.stride[0] + row.in * image.stride[1] +
+          column.in * image.stride[2] + group * w.channels;
+    w.row_begin = row.begin;
+    w.row_end = row.end;
+    w.col_begin = column.begin;
+    w.col_end = column.end;
+    w.v = v + (t - first) * v_row_;
+    packed_.form().input(w);
+  }
+}
+
+void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float* v, float* m,
+                             const Staging::Pointers& at) const noexcept {
+  const PackedB& u = packed_.group(group);
+  const GemmKernels& g = u.kernels();
+  const WinogradForm& form = packed_.form();
+  const Image& image = staging_.y();
+  const dim_t ic = shape_.group_ic(), count = tiles.end - tiles.begin;
+  const dim_t rows = static_cast<dim_t>(tile_rows_.size()),
+              columns = static_cast<dim_t>(tile_columns_.size());
+  const int parts = static_cast<int>(ceil_div(count, g.mr));  // even ones: no short last row tile
+
+  GemmTile product = {};
+  product.lda = v_row_;
+  product.tap_offset = &kZeroTap;
+  product.taps = 1;
+  product.K = ic;
+  product.ldc = g.nr;
+  WinogradOutput out = {};
+  out.m_step = m_step_;
+  out.row_step = shape_.dilation[1] * image.stride[1];
+  out.col_step = shape_.dilation[2] * image.stride[2];
+  out.epilogue.activation = packed_.activation();
+  for (dim_t p = panels.begin; p < panels.end; ++p) {
+    const int width = u.width(p);
+    product.ldb = product.n_cur = width;
+    for (int xi = 0; xi < form.n * form.n; ++xi) {
+      product.b = u.panel(p) + xi * ic * width;
+      for (int part = 0; part < parts; ++part) {
+        const Range r = partition(count, parts, part);
+        product.a = v + xi * v_step_ + r.begin * v_row_;
+        product.c = m + xi * m_step_ + r.begin * g.nr;
+        g.ukr[width == g.nr][r.end - r.begin - 1](product);
+      }
+    }
+    const dim_t channel = group * shape_.group_oc() + p * g.nr;
+    out.channels = std::min<dim_t>(width, u.N() - p * g.nr);
+    out.epilogue.bias = packed_.bias() ? packed_.bias() + channel : nullptr;
+    for (dim_t t = tiles.begin; t < tiles.end; ++t) {
+      const AxisTile &row = tile_rows_[static_cast<size_t>(t / columns % rows)],
+                     &column = tile_columns_[static_cast<size_t>(t % columns)];
+      const dim_t slice = t / columns / rows, n = slice / shape_.out[0], d = slice % shape_.out[0];
+      const dim_t offset = n * image.n_stride + d * image.stride[0] + row.out * image.stride[1] +
+                           column.out * image.stride[2] + channel;
+      out.m = m + (t - tiles.begin) * g.nr;
+      out.y = at.y + offset;
+      out.epilogue.residual = at.residual ? at.residual + offset : nullptr;
+      out.rows = row.count;
+      out.cols = column.count;
+      form.output(out);
+    }
+  }
+}
+
+std::unique_ptr<const BoundConv> WinogradPacked::bind(const ConvShape& s, const View& x,
+                                                      const View& y, const View* residual) const {
+  return std::make_unique<WinogradBound>(shared_from_this(), *this, s, x, y, residual);
+}
+
+// Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2): the
+// direct product and the n^2 small ones at 93 and 85 % of two FMAs a cycle; a transform costs 3.3
+// n^2 cycles a vector of input channels and 2.6 n^2 of output channels; of what U streams from
+// beyond L2, at 8 bytes a cycle, half hides behind the FMAs.
+double direct_cycles(const ConvShape& s, int lanes) {
+  const double vectors = static_cast<double>(ceil_div(s.group_oc(), lanes) * s.groups);
+  return static_cast<double>(s.out_pixels() * s.taps() * s.group_ic()) * vectors / (2 * 0.93);
+}
+double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes) {
+  const double n2 = f.n * f.n, ic = static_cast<double>(s.group_ic()),
+               oc = static_cast<double>(s.group_oc());
+  const double in_vectors = static_cast<double>(ceil_div(s.group_ic(), lanes)),
+               out_vectors = static_cast<double>(ceil_div(s.group_oc(), lanes));
+  const double tiles =
+      static_cast<double>(s.out[0] * axis_tiles(s, 1, f).size() * axis_tiles(s, 2, f).size());
+  const double u_bytes = n2 * ic * oc * sizeof(float);
+  const double streamed = u_bytes > static_cast<double>(caches().l2) ? u_bytes / 8 / 2 : 0;
+  return static_cast<double>(s.groups) *
+         (tiles * n2 * (ic * out_vectors / (2 * 0.85) + 3.3 * in_vectors + 2.6 * out_vectors) +
+          streamed);
+}
+
+// Five percent at least, for U takes n^2 / r^2 times the memory of the weights.
+template <int M>
+bool pays(const ConvShape& s, const KernelTable& table) {
+  const double cycles = winograd_cycles(s, *form_of(table, M, s.kernel[2]), table.lanes);
+  const WinogradForm* other = M == 4 ? form_of(table, 2, s.kernel[2]) : nullptr;
+  return cycles < 0.95 * direct_cycles(s, table.lanes) &&
+         !(other && winograd_cycles(s, *other, table.lanes) < cycles);
+}
+
+template <int M>
+std::string reject(const ConvParams& p, const KernelTable& table) {
+  if (p.transposed) return "transposed";
+  if (p.kernel[0] != 1 || p.kernel[1] != p.kernel[2] || !form_of(table, M, p.kernel[2]))
+    return message("no transform for a kernel of ", p.kernel[0], "x", p.kernel[1], "x",
+                   p.kernel[2]);
+  for (int i = 0; i < kMaxSpatial; ++i)
+    if (p.stride[i] != 1) return "stride is not 1";
+  if (p.pad_lo[0] || p.pad_hi[0]) return "padding in depth";
+  if (p.exact && form_of(table, M, p.kernel[2])->n > 4)
+    return message("precision is exact; F(", M, "x", M, ") is accurate to about 2e-6");
+  return "";
+}
+
+template <int M>
+std::shared_ptr<const PackedConv> prepack(const ConvSpec& spec) {
+  return std::make_shared<WinogradPacked>(spec, *form_of(spec.kernels, M, spec.params.kernel[2]));
+}
+
+}  // namespace
+
+extern const Algo algo_winograd_f4, algo_winograd_f2;
+const Algo algo_winograd_f4 = {"winograd_f4", reject<4>, prepack<4>, pays<4>};
+const Algo algo_winograd_f2 = {"winograd_f2", reject<2>, prepack<2>, pays<2>};
+
+}  // namespace fastconv
