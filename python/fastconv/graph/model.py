@@ -72,7 +72,8 @@ class Model:
     Notes
     -----
     A program is made for each new set of input shapes and kept (the last eight); weights are packed once
-    for all of them; where images may have any size, once for each algorithm that some size wants. Calls from several threads are safe.
+    for all of them; where images may have any size, once for each algorithm that some size wants. Calls from
+    several threads are safe.
 
     Examples
     --------

@@ -185,6 +185,7 @@ def _plus_magnitude(acc: Array, residual: AnyArray | None) -> Array:
 
 
 def add_channels(y: Array, bias: AnyArray | None) -> Array:
+    """Return y with the bias, if any, added to its channels."""
     return y if bias is None else y + _channels(bias, y.ndim)
 
 

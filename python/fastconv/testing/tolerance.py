@@ -6,8 +6,9 @@ and Stability of Numerical Algorithms, section 3.1)
     |computed - exact| <= gamma_n * sum |a| |b|,    gamma_n = n u / (1 - n u),    u = 2^-24 for f32,
 
 so a bound needs the reference's magnitude (the sum of absolute values) and n, and nothing is tuned.
-Algorithms that do not sum the plain products have another magnitude: Winograd's is ``winograd.winograd_conv`` of
-the absolute values, transforms included, and its sums are those of :func:`winograd_terms`.
+Algorithms that do not sum the plain products have another magnitude: Winograd's is
+``winograd.winograd_conv`` of the absolute values, transforms included, with the roundings of
+:func:`winograd_terms`.
 Exactness on small integers, which tests demand besides, catches what such a bound forgives for large n.
 """
 

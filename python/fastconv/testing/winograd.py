@@ -1,7 +1,7 @@
-"""The specification of Winograd convolution in float64 numpy: :func:`fastconv.testing.reference.conv`, tile by tile.
+"""The specification of Winograd convolution in float64 numpy: ``reference.conv``, tile by tile.
 
-With F(m, r), m outputs of a correlation with r taps come from n = m + r - 1 inputs as A^T [(G g) . (B^T d)]; F(m x
-m, r x r) does so along both axes.
+With F(m, r), m outputs of a correlation with r taps come from n = m + r - 1 inputs as A^T [(G g) . (B^T d)];
+F(m x m, r x r) does so along both axes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 from fastconv.testing.reference import AnyArray, Array, Ints, Padding, add_channels, pads, per_axis
 
-# Rows of A^T, G and B^T of F(m, r), keyed by (m, r): Lavin and Gray, "Fast algorithms for convolutional neural
-# networks" (CVPR 2016), but for the sign of the last row and column of F(2, 3) and for F(2, 5), which has the
-# points of F(4, 3).
+# Rows of A^T, G and B^T of F(m, r), keyed by (m, r): Lavin and Gray, "Fast algorithms for convolutional
+# neural networks" (CVPR 2016), but for the sign of the last row and column of F(2, 3) and for F(2, 5), which
+# has the points of F(4, 3).
 _SIX_INPUTS = [
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
