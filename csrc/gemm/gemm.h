@@ -38,6 +38,13 @@ class PackedB {
   Buffer data_;
 };
 
+// What GemmTile::next is for row tile `tile` of a panel, when `following` is the panel after it:
+// the first two row tiles bring it to L2, half each, because weights in a network come from beyond
+// L3 (ResNet-50: 30.0 to 26.0 ms; all of it in the first row tile: 27.0).
+inline const float* next_half(const float* following, dim_t floats, dim_t tile) {
+  return tile > 1 ? nullptr : following + tile * (floats / 2);
+}
+
 // The groups of a convolution: same rows and taps, each with its own B and its own first channel in
 // A, C and residual.
 struct ProductGroup {

@@ -49,6 +49,7 @@ void multiply_block(const Product& p, const ProductGroup& g, const float* a, con
   const GemmKernels& kernels = g.b->kernels();
   const int mr = kernels.mr, nr = kernels.nr;
   GemmTile t;
+  const dim_t K = p.taps * p.k_run;
   t.lda = p.lda;
   t.tap_offset = p.tap_offset;
   t.taps = p.taps;
@@ -73,6 +74,7 @@ void multiply_block(const Product& p, const ProductGroup& g, const float* a, con
       const dim_t start = column + (p.c_row ? 0 : m * p.ldc);
       t.c = c + start;
       t.c_row = p.c_row ? p.c_row + m : nullptr;
+      t.next = panel + 1 < p1 ? next_half(t.b + K * width, K * width, (m - m0) / mr) : nullptr;
       t.epilogue.residual = residual ? residual + start : nullptr;
       ukr[rows - 1](t);
     }

@@ -36,6 +36,7 @@ void gemm_ukr(const GemmTile& t) {
   }
 
   const float* b = t.b;
+  const float* next = t.next ? t.next : t.b;  // b is in cache, or on its way
   const dim_t ldb = t.ldb;
   for (dim_t tap = 0; tap < t.taps; ++tap) {
     const float* a[MR];
@@ -46,6 +47,8 @@ void gemm_ukr(const GemmTile& t) {
       vf bv[NRV];
       FC_UNROLL for (int v = 0; v < NRV; ++v) bv[v] = vload(b + v * W);
       b += ldb;
+      __builtin_prefetch(next, 0, 2);
+      next += kAlignment / sizeof(float);
       FC_UNROLL for (int m = 0; m < MR; ++m) {
         const vf av = vbroadcast(a[m] + k);
         FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] = vfma(av, bv[v], acc[m][v]);

@@ -36,6 +36,8 @@ struct GemmTile {
   dim_t ldc;
   int n_cur;
   bool accumulate;
+  const float*
+      next;  // what the caller reads soon, or null: a cache line for each k is brought to L2
   Epilogue epilogue;  // bias and residual already point at this tile's first column (residual at
                       // its first row too)
 };
