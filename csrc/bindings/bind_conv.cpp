@@ -94,7 +94,7 @@ void bind_conv(py::module_& m) {
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
                        float alpha, float beta, bool exact, const std::string& algorithm,
-                       const Sizes& x_shape) {
+                       const Sizes& x_shape, bool once) {
              FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError,
                       "spatial: expected 0 to 3, got ", spatial);
              const View weights = input_view("w", w);
@@ -130,13 +130,13 @@ void bind_conv(py::module_& m) {
              const GilRelease unlocked;
              return std::make_unique<BoundCache>(p, weights.data,
                                                  bias ? dense_bias.data() : nullptr, activation,
-                                                 algorithm, x_shape);
+                                                 algorithm, x_shape, once);
            }),
            py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
            py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
            py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("algorithm"),
-           py::arg("x_shape") = Sizes())
+           py::arg("x_shape") = Sizes(), py::arg("once") = false)
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
              const ConvShape s =

@@ -39,7 +39,8 @@ struct Algo {
   // Whether "auto" takes it for this input or goes on down the list; null: always. A function of
   // one image's size: were it to see the batch or the threads, an image's result would depend on
   // them.
-  bool (*pays)(const ConvShape& shape, const KernelTable& kernels) = nullptr;
+  // once: the weights are packed for this one call, which has to pay for that too.
+  bool (*pays)(const ConvShape& shape, bool once, const KernelTable& kernels) = nullptr;
 };
 
 const Algo* const* algo_list(int* count);

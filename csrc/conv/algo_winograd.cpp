@@ -11,7 +11,7 @@
 // Error: F(2x2, 3x3) is as exact as the direct sum; F(4x4, 3x3) has a relative RMS error of about
 // 2e-6 (tests/conv/test_winograd.py), which precision="exact" refuses. Weights are transformed in
 // double.
-#include <cmath>
+#include <algorithm>
 
 #include "conv/algo.h"
 #include "conv/stage.h"
@@ -26,7 +26,6 @@ namespace {
 
 constexpr dim_t kNone[kMaxSpatial] = {};
 constexpr dim_t kZeroTap = 0;
-constexpr int kMaxN = 6, kMaxR = 5;
 
 dim_t ceil_div(dim_t a, dim_t b) { return (a + b - 1) / b; }
 dim_t round_up(dim_t a, dim_t b) { return ceil_div(a, b) * b; }
@@ -37,43 +36,6 @@ const WinogradForm* form_of(const KernelTable& table, int m, dim_t r) {
   if (m == 2 && r == 3) return &table.winograd.f2x3;
   if (m == 2 && r == 5) return &table.winograd.f2x5;
   return nullptr;
-}
-
-// G of F(m, r): row i holds the powers of point i over the factor that the input transform's row i
-// leaves out; the last row is the point at infinity.
-void weight_transform(int n, dim_t r, double g[kMaxN][kMaxR]) {
-  static constexpr double point[] = {0, 1, -1, 2, -2};
-  static constexpr double factor4[] = {1, 2, 2}, factor6[] = {4, -6, -6, 24, 24};
-  const double* factor = n == 4 ? factor4 : factor6;
-  for (int i = 0; i < n; ++i)
-    for (dim_t k = 0; k < r; ++k)
-      g[i][k] =
-          i == n - 1 ? double(k == r - 1) : std::pow(point[i], static_cast<double>(k)) / factor[i];
-}
-
-// G g G^T of `count` filters, filter l at w + l * stride; element (a, b) goes to u[(a * n + b) *
-// matrix + l]. Several at a time, so that the compiler makes vectors of them.
-constexpr dim_t kLanes = 8;
-void transform_weights(const double g[kMaxN][kMaxR], int n, dim_t r, const float* w, dim_t stride,
-                       dim_t count, float* u, dim_t matrix) noexcept {
-  double taps[kMaxR * kMaxR][kLanes] = {}, half[kMaxN][kMaxR][kLanes];
-  for (dim_t l = 0; l < count; ++l)
-    for (dim_t k = 0; k < r * r; ++k) taps[k][l] = static_cast<double>(w[l * stride + k]);
-  for (int a = 0; a < n; ++a)
-    for (dim_t b = 0; b < r; ++b) {
-      double sum[kLanes] = {};
-      for (dim_t k = 0; k < r; ++k)
-        for (dim_t l = 0; l < kLanes; ++l) sum[l] += g[a][k] * taps[k * r + b][l];
-      for (dim_t l = 0; l < kLanes; ++l) half[a][b][l] = sum[l];
-    }
-  for (int a = 0; a < n; ++a)
-    for (int b = 0; b < n; ++b) {
-      double sum[kLanes] = {};
-      for (dim_t k = 0; k < r; ++k)
-        for (dim_t l = 0; l < kLanes; ++l) sum[l] += half[a][k][l] * g[b][k];
-      float* out = u + (a * n + b) * matrix;
-      for (dim_t l = 0; l < count; ++l) out[l] = static_cast<float>(sum[l]);
-    }
 }
 
 class WinogradPacked final : public PackedConv {
@@ -109,26 +71,21 @@ WinogradPacked::WinogradPacked(const ConvSpec& spec, const WinogradForm& form)
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups, r = p.kernel[2];
   const int n = form.n, nr = kernels_.gemm.nr;
   if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
-  double g[kMaxN][kMaxR];
-  weight_transform(n, r, g);
   for (dim_t group = 0; group < p.groups; ++group) {
     PackedB u(kernels_.gemm, n * n * ic, oc);
     const float* w = spec.w + group * oc * ic * r * r;
-    // A panel at a time: its n^2 matrices of [ic][nr], then packed.
-    const dim_t matrix = ic * nr;
     const int threads = static_cast<int>(std::min<dim_t>(get_num_threads(), u.panels()));
-    Buffer columns(threads * n * n * matrix);
     parallel_run(threads, [&](int tid) {
-      float* panel = columns.data() + tid * n * n * matrix;
       const Range mine = partition(u.panels(), threads, tid);
       for (dim_t index = mine.begin; index < mine.end; ++index) {
-        const dim_t o0 = index * nr, width = std::min<dim_t>(nr, oc - o0);
-        for (dim_t o = 0; o < width; o += kLanes)
-          for (dim_t i = 0; i < ic; ++i)
-            transform_weights(g, n, r, w + ((o0 + o) * ic + i) * r * r, ic * r * r,
-                              std::min(kLanes, width - o), panel + i * nr + o, matrix);
-        for (int xi = 0; xi < n * n; ++xi)
-          u.pack(xi * ic, ic, panel + xi * matrix - o0, nr, 1, index, index + 1);
+        const dim_t first = index * nr, width = u.width(index);
+        for (dim_t i = 0; i < ic; ++i)
+          for (dim_t o = 0; o < width; o += kWinogradFilters) {
+            const dim_t columns = std::min<dim_t>(kWinogradFilters, width - o),
+                        filters = std::clamp<dim_t>(oc - first - o, 0, columns);
+            form.weights(w + ((first + o) * ic + i) * r * r, ic * r * r, static_cast<int>(filters),
+                         u.panel(index) + i * width + o, ic * width, static_cast<int>(columns));
+          }
       }
     });
     groups_.push_back(std::move(u));
@@ -341,8 +298,8 @@ std::unique_ptr<const BoundConv> WinogradPacked::bind(const ConvShape& s, const 
 
 // Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2): the
 // direct product and the n^2 small ones at 93 and 85 % of two FMAs a cycle, or the weights at 8
-// bytes a cycle if that takes longer; a row of a small product costs 10 cycles a vector besides, and
-// a transform 3.3 n^2 cycles a vector of input channels and 2.6 n^2 of output channels.
+// bytes a cycle if that takes longer; a row of a small product costs 10 cycles a vector besides,
+// and a transform 3.3 n^2 cycles a vector of input channels and 2.6 n^2 of output channels.
 double product_cycles(double fmas, double efficiency, double weights) {
   return std::max(fmas / (2 * efficiency), weights * sizeof(float) / 8);
 }
@@ -366,13 +323,21 @@ double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes) {
           tiles * n2 * (3.3 * in_vectors + (10 + 2.6) * out_vectors));
 }
 
+// Packing takes 2.3 cycles a float, most of them waiting for memory.
+double packing_cycles(const ConvShape& s, dim_t floats) {
+  return 2.3 * static_cast<double>(s.group_ic() * s.oc * floats);
+}
+
 // Five percent at least, for U takes n^2 / r^2 times the memory of the weights.
 template <int M>
-bool pays(const ConvShape& s, const KernelTable& table) {
-  const double cycles = winograd_cycles(s, *form_of(table, M, s.kernel[2]), table.lanes);
-  const WinogradForm* other = M == 4 ? form_of(table, 2, s.kernel[2]) : nullptr;
-  return cycles < 0.95 * direct_cycles(s, table.lanes) &&
-         !(other && winograd_cycles(s, *other, table.lanes) < cycles);
+bool pays(const ConvShape& s, bool once, const KernelTable& table) {
+  const auto cycles = [&](int m) {
+    const WinogradForm& f = *form_of(table, m, s.kernel[2]);
+    return winograd_cycles(s, f, table.lanes) + (once ? packing_cycles(s, f.n * f.n) : 0);
+  };
+  const double direct = direct_cycles(s, table.lanes) + (once ? packing_cycles(s, s.taps()) : 0);
+  const bool other_is_better = M == 4 && form_of(table, 2, s.kernel[2]) && cycles(2) < cycles(4);
+  return cycles(M) < 0.95 * direct && !other_is_better;
 }
 
 template <int M>

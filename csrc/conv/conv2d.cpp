@@ -9,8 +9,8 @@ namespace fastconv {
 
 Conv::Conv(const ConvParams& params, const float* w, const float* bias,
            const Activation& activation, const std::string& algorithm,
-           const std::vector<dim_t>& x_shape)
-    : params_(params), activation_(activation), kernels_(&kernels()) {
+           const std::vector<dim_t>& x_shape, bool once)
+    : params_(params), activation_(activation), once_(once), kernels_(&kernels()) {
   check_params(params_);
   const bool automatic = algorithm == "auto";
   int count = 0;
@@ -41,7 +41,8 @@ Conv::~Conv() = default;
 
 const Algo* Conv::choose(const ConvShape& s) const noexcept {
   for (const Candidate& c : candidates_)
-    if (candidates_.size() == 1 || !c.algo->pays || c.algo->pays(s, *kernels_)) return c.algo;
+    if (candidates_.size() == 1 || !c.algo->pays || c.algo->pays(s, once_, *kernels_))
+      return c.algo;
   return candidates_.back().algo;
 }
 
@@ -94,7 +95,7 @@ std::vector<AlgoVerdict> Conv::verdicts(const ConvShape* s) const {
         reason = "accepts; the choice waits for the input's size";
       else if (taken)
         reason = "accepts, comes after the one in use";
-      else if (s && list[i]->pays && !list[i]->pays(*s, *kernels_))
+      else if (s && list[i]->pays && !list[i]->pays(*s, once_, *kernels_))
         reason = "accepts, but does not pay for this size";
       else
         reason = "accepts, another was asked for";

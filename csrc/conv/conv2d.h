@@ -39,9 +39,10 @@ class Conv {
   // w: [oc][ic / groups][spatial...] (transposed: [ic][oc / groups][spatial...]), dense; bias: [oc]
   // or null. algorithm: "auto" or a name of algorithm_names(); ArgumentError with the reason where
   // it does not accept. Where the choice waits for the input's size, it is made for x_shape once
-  // and for all if that is given; else at each bind(), and the weights are kept for it.
+  // and for all if that is given;   // else at each bind(), and the weights are kept for it. once:
+  // the plan is for a single call.
   Conv(const ConvParams& params, const float* w, const float* bias, const Activation& activation,
-       const std::string& algorithm, const std::vector<dim_t>& x_shape = {});
+       const std::string& algorithm, const std::vector<dim_t>& x_shape = {}, bool once = false);
   ~Conv();
 
   const ConvParams& params() const noexcept { return params_; }
@@ -71,6 +72,7 @@ class Conv {
 
   ConvParams params_;
   Activation activation_;
+  bool once_;
   const KernelTable* kernels_;
   Buffer w_, bias_;  // empty once there is but one candidate
   mutable std::mutex mutex_;

@@ -28,6 +28,7 @@ class PackedB {
   dim_t N() const noexcept { return N_; }
   dim_t panels() const noexcept { return (N_ + kernels_->nr - 1) / kernels_->nr; }
   int width(dim_t p) const noexcept;  // of panel p
+  float* panel(dim_t p) noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const GemmKernels& kernels() const noexcept { return *kernels_; }
   dim_t bytes() const noexcept { return data_.size() * static_cast<dim_t>(sizeof(float)); }

@@ -134,7 +134,13 @@ struct WinogradForm {  // F(m x m, r x r), n = m + r - 1
   int m = 0, n = 0;
   void (*input)(const WinogradInput&) = nullptr;
   void (*output)(const WinogradOutput&) = nullptr;
+  // G g G^T in double of filters l < count, each r x r floats at w + l * stride; element (i, j) goes
+  // to u[(i * n + j) * u_step + l], and zeros for l from count to columns, at most
+  // kWinogradFilters.
+  void (*weights)(const float* w, dim_t stride, int count, float* u, dim_t u_step,
+                  int columns) = nullptr;
 };
+constexpr int kWinogradFilters = 8;
 struct WinogradKernels {
   WinogradForm f2x3, f4x3, f2x5;  // by output tile and taps along an axis
 };

@@ -7,13 +7,16 @@
 // products:
 //   y = A^T [(G g) . (B^T d)]
 // and F(m x m, r x r) is that along both axes (Lavin and Gray, "Fast algorithms for convolutional
-// neural networks", CVPR 2016). A form below is B^T and A^T as straight-line code; G, which only
-// the plan needs, is in conv/algo_winograd.cpp.
+// neural networks", CVPR 2016). A form below is B^T and A^T as straight-line code and G as a
+// table.
 //
 // Cost of F(4x4, 3x3) per vector of channels: 12 input transforms of 12 operations and 10 output
-// transforms of 10, where the direct convolution spends 144 FMAs a vector of input channels. One
-// axis goes through a stack tile of n x n vectors (2.3 KB, L1): 36 vectors do not fit the
-// registers.
+// transforms of 10, where the direct convolution spends 144 FMAs a vector of input channels.
+//
+// 36 vectors do not fit 32 registers. The input transform makes its outputs in parts of two
+// columns, each from a new reading of the window: 118 cycles a tile and vector on Zen 5, where a
+// tile kept on the stack between the two axes took 175; the output transform in registers 93,
+// through the stack 135.
 #pragma once
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
@@ -50,7 +53,15 @@ struct SixInputs {
 };
 
 struct F4x3 : SixInputs {  // F(4, 3)
-  static constexpr int m = 4;
+  static constexpr int m = 4, r = 3;
+  static constexpr double weights[6][3] = {
+      {1. / 4, 0, 0},
+      {-1. / 6, -1. / 6, -1. / 6},
+      {-1. / 6, 1. / 6, -1. / 6},
+      {1. / 24, 1. / 12, 1. / 6},
+      {1. / 24, -1. / 12, 1. / 6},
+      {0, 0, 1},
+  };
   static void output(const vf* t, vf* y) {
     const vf p = vadd(t[1], t[2]), q = vsub(t[1], t[2]), r = vadd(t[3], t[4]), s = vsub(t[3], t[4]);
     y[0] = vadd(vadd(t[0], p), r);
@@ -61,7 +72,15 @@ struct F4x3 : SixInputs {  // F(4, 3)
 };
 
 struct F2x5 : SixInputs {  // F(2, 5)
-  static constexpr int m = 2;
+  static constexpr int m = 2, r = 5;
+  static constexpr double weights[6][5] = {
+      {1. / 4, 0, 0, 0, 0},
+      {-1. / 6, -1. / 6, -1. / 6, -1. / 6, -1. / 6},
+      {-1. / 6, 1. / 6, -1. / 6, 1. / 6, -1. / 6},
+      {1. / 24, 1. / 12, 1. / 6, 1. / 3, 2. / 3},
+      {1. / 24, -1. / 12, 1. / 6, -1. / 3, 2. / 3},
+      {0, 0, 0, 0, 1},
+  };
   static void output(const vf* t, vf* y) {
     const vf p = vadd(t[1], t[2]), q = vsub(t[1], t[2]), r = vadd(t[3], t[4]), s = vsub(t[3], t[4]);
     y[0] = vadd(vadd(t[0], p), r);
@@ -70,7 +89,9 @@ struct F2x5 : SixInputs {  // F(2, 5)
 };
 
 struct F2x3 {  // F(2, 3) at points 0, 1, -1, infinity
-  static constexpr int m = 2, n = 4, parts = 1, width = 4;
+  static constexpr int m = 2, n = 4, r = 3, parts = 1, width = 4;
+  static constexpr double weights[4][3] = {
+      {1, 0, 0}, {1. / 2, 1. / 2, 1. / 2}, {1. / 2, -1. / 2, 1. / 2}, {0, 0, 1}};
   static constexpr int column(int, int i) { return i; }
   template <int P, class Load>
   static void input(Load load, vf* t) {
@@ -191,12 +212,40 @@ void winograd_output(const WinogradOutput& w) {
         apply_activation(w.y + i * w.row_step + j * w.col_step, w.channels, e.activation);
 }
 
+// Eight filters side by side, in GCC's vectors: once per filter, when a plan is made.
+template <class F>
+void winograd_weights(const float* w, dim_t stride, int count, float* u, dim_t u_step,
+                      int columns) {
+  typedef double Lanes __attribute__((vector_size(kWinogradFilters * sizeof(double))));
+  constexpr int n = F::n, r = F::r;
+  Lanes taps[r][r] = {}, half[n][r];
+  for (int l = 0; l < count; ++l)
+    FC_UNROLL for (int k = 0; k < r * r; ++k) taps[k / r][k % r][l] =
+        static_cast<double>(w[l * stride + k]);
+  for (int b = 0; b < r; ++b) FC_UNROLL for (int i = 0; i < n; ++i) {
+      Lanes sum = {};
+      FC_UNROLL for (int k = 0; k < r; ++k) sum += F::weights[i][k] * taps[k][b];
+      half[i][b] = sum;
+    }
+  for (int i = 0; i < n; ++i) FC_UNROLL for (int j = 0; j < n; ++j) {
+      Lanes sum = {};
+      FC_UNROLL for (int k = 0; k < r; ++k) sum += F::weights[j][k] * half[i][k];
+      float* out = u + (i * n + j) * u_step;
+      if (columns == kWinogradFilters) {
+        FC_UNROLL for (int l = 0; l < kWinogradFilters; ++l) out[l] = static_cast<float>(sum[l]);
+      } else {
+        for (int l = 0; l < columns; ++l) out[l] = static_cast<float>(sum[l]);
+      }
+    }
+}
+
 template <class F>
 void fill_winograd_form(WinogradForm& f) {
   f.m = F::m;
   f.n = F::n;
   f.input = winograd_input<F>;
   f.output = winograd_output<F>;
+  f.weights = winograd_weights<F>;
 }
 
 void fill_winograd(WinogradKernels& k) {

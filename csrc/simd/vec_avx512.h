@@ -96,14 +96,30 @@ inline float vreduce_max(vf a) {
   return t[0];
 }
 inline void vtranspose(vf* r) {
-  // Four rounds of interleaving pairs 8, 4, 2, 1 rows apart through memory-free permutes would need
-  // 64 shuffles; two 8x8 halves through a stack tile cost the same here and read more simply.
-  alignas(64) float t[16][16];
-  for (int i = 0; i < 16; ++i) _mm512_store_ps(t[i], r[i]);
-  alignas(64) float u[16][16];
-  for (int i = 0; i < 16; ++i)
-    for (int j = 0; j < 16; ++j) u[i][j] = t[j][i];
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_load_ps(u[i]);
+  // Pairs, then quadruples of rows interleaved within the 128-bit lanes: t[4 * i + j] then has
+  // column 4 * l + j of rows 4 * i to 4 * i + 3 in lane l. The lanes are a 4 x 4 matrix for each j,
+  // which two rounds of lane shuffles transpose. 64 shuffles for 256 elements.
+  vf t[16];
+  for (int i = 0; i < 16; i += 4) {
+    const __m512d lo01 = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1])),
+                  hi01 = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1])),
+                  lo23 = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3])),
+                  hi23 = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+    t[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(lo01, lo23));
+    t[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(lo01, lo23));
+    t[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(hi01, hi23));
+    t[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(hi01, hi23));
+  }
+  for (int j = 0; j < 4; ++j) {
+    const vf even0 = _mm512_shuffle_f32x4(t[j], t[4 + j], 0x88),  // lanes 0 and 2 of both
+        odd0 = _mm512_shuffle_f32x4(t[j], t[4 + j], 0xdd),
+             even1 = _mm512_shuffle_f32x4(t[8 + j], t[12 + j], 0x88),
+             odd1 = _mm512_shuffle_f32x4(t[8 + j], t[12 + j], 0xdd);
+    r[j] = _mm512_shuffle_f32x4(even0, even1, 0x88);
+    r[4 + j] = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
+    r[8 + j] = _mm512_shuffle_f32x4(even0, even1, 0xdd);
+    r[12 + j] = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
+  }
 }
 
 }  // namespace

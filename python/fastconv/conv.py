@@ -40,11 +40,11 @@ def plan(
     transposed: bool = False,
     output_padding: Any = 0,
     precision: Any = "fast",
-    x_shape: tuple[int, ...] = (),
+    once_for: tuple[int, ...] = (),
 ) -> _core.Conv:
     """Check a convolution's arguments other than its input and pack its weights.
 
-    With ``x_shape``, the input's in NC<spatial> order, the algorithm is chosen for it now and for good.
+    With ``once_for``, an input's shape in NC<spatial> order, the plan is for one call with it.
     """
     w = arguments.as_array("w", w, rank=spatial + 2)
     groups = arguments.integer("groups", groups, 1)
@@ -72,7 +72,8 @@ def plan(
         beta=beta,
         exact=precision == "exact",
         algorithm=algorithm,
-        x_shape=x_shape,
+        x_shape=once_for,
+        once=bool(once_for),
     )
 
 

@@ -44,7 +44,7 @@ class Problem:
         g = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1} | self.geometry
         conv = plan(
             self.w, None, g["stride"], g["padding"], g["dilation"], g["groups"], None, name,
-            spatial=self.w.ndim - 2, x_shape=self.x.shape,
+            spatial=self.w.ndim - 2, once_for=self.x.shape,
         )  # fmt: skip
         return conv.algorithm()
 

@@ -259,5 +259,5 @@ def _plan_for(
         raise ShapeError(f"w: expected ic/groups = {channels // groups} channels, got {w.shape[1]}")
     return plan(
         w, bias, stride, padding, dilation, groups, activation, algorithm,
-        spatial=spatial, precision=precision, x_shape=shape,
+        spatial=spatial, precision=precision, once_for=shape,
     )  # fmt: skip
