@@ -31,16 +31,14 @@ inline vf expm1_reduced(vf r) {
   return vfma(vmul(r, r), q, r);
 }
 
-// exp = mantissa * scale. Both factors are normal, so that a result that is denormal is rounded
-// once, at the end, and a caller that multiplies exp by something can do so before that. |n| <= 162
-// is out of range for one power: two halves.
+// exp = mantissa * 2^n. A caller that multiplies exp by something does so before the scaling, so
+// that a result that is denormal is rounded once, at the end.
 struct Exponential {
-  vf mantissa, scale;
+  vf mantissa;
+  Power power;
 };
 inline Exponential exp_of_parts(vf n, vf r) {
-  const vf half = vround(vmul(n, vset(0.5f)));
-  const vf e = vadd(expm1_reduced(r), vset(1.0f));
-  return {vmul(e, vexp2i(half)), vexp2i(vsub(n, half))};
+  return {vadd(expm1_reduced(r), vset(1.0f)), vpower(n)};
 }
 
 // exp rounds to infinity from 89 and to 0 from -104 on; silu multiplies a smaller one by x before
@@ -54,7 +52,7 @@ inline Exponential exp_parts(vf x) {
 
 inline vf vexp(vf x) {
   const Exponential e = exp_parts(x);
-  return vmul(e.mantissa, e.scale);
+  return vscale(e.mantissa, e.power);
 }
 
 // exp(x) - 1 for x <= 0, to the last places near 0 too; below -40 it is -1.
@@ -80,15 +78,15 @@ inline vf vsigmoid(vf x) {
 
 // x * exp(...), the product formed before exp's last scaling; 0 (and -inf * 0 = NaN, as in torch)
 // below `low`.
-inline vf vscaled_exp(vf x, vf mantissa, vf scale, float low) {
-  return vmul(vmul(x, vselect_lt(x, vset(low), vzero(), mantissa)), scale);
+inline vf vscaled_exp(vf x, vf mantissa, Power power, float low) {
+  return vscale(vmul(x, vselect_lt(x, vset(low), vzero(), mantissa)), power);
 }
 
 // x * sigmoid(x)
 inline vf vsilu(vf x) {
   const Exponential e = exp_parts(vneg(vabs(x)));
-  const vf below = vscaled_exp(x, e.mantissa, e.scale, -110.0f);
-  return vdiv(vselect_lt(x, vzero(), below, x), vfma(e.mantissa, e.scale, vset(1.0f)));
+  const vf below = vscaled_exp(x, e.mantissa, e.power, -110.0f);
+  return vdiv(vselect_lt(x, vzero(), below, x), vadd(vscale(e.mantissa, e.power), vset(1.0f)));
 }
 
 // x * Phi(x), Phi the normal distribution. For z >= 0, Phi(-z) = exp(-z^2 / 2) R(z) with R(z) =
@@ -115,8 +113,8 @@ inline vf vgelu(vf x) {
   p = vfma(p, t, vset(0.13965194f));
   p = vfma(p, t, vset(-1.3780851e-06f));
   const vf tail = vmul(p, e.mantissa);  // Phi(-z) = tail * scale
-  const vf below = vscaled_exp(x, tail, e.scale, -14.5f);
-  return vselect_lt(x, vzero(), below, vmul(x, vsub(one, vmul(tail, e.scale))));
+  const vf below = vscaled_exp(x, tail, e.power, -14.5f);
+  return vselect_lt(x, vzero(), below, vmul(x, vsub(one, vscale(tail, e.power))));
 }
 
 }  // namespace

@@ -46,6 +46,14 @@ inline vf vexp2i(vf n) {
   const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
 }
+struct Power {
+  vf high, low;
+};
+inline Power vpower(vf n) {
+  const vf half = vround(vmul(n, vset(0.5f)));
+  return {vexp2i(half), vexp2i(vsub(n, half))};
+}
+inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
 inline vi vindex(const int32_t* idx) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx));
 }

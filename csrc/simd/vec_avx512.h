@@ -8,7 +8,8 @@
 // What SIMDe 0.7.4 (Debian 12) lacks, lane by lane; a masked lane's memory is not touched.
 #define _mm512_maskz_loadu_ps fastconv_maskz_loadu_ps
 #define _mm512_mask_storeu_ps fastconv_mask_storeu_ps
-#define _mm512_cvtps_epi32 fastconv_cvtps_epi32
+#define _mm512_roundscale_ps fastconv_roundscale_ps
+#define _mm512_scalef_ps fastconv_scalef_ps
 static inline simde__m512 fastconv_maskz_loadu_ps(simde__mmask16 mask, const float* p) {
   float t[16] = {};
   for (int i = 0; i < 16; ++i)
@@ -21,12 +22,18 @@ static inline void fastconv_mask_storeu_ps(float* p, simde__mmask16 mask, simde_
   for (int i = 0; i < 16; ++i)
     if (mask >> i & 1) p[i] = t[i];
 }
-static inline simde__m512i fastconv_cvtps_epi32(simde__m512 v) {
+static inline simde__m512 fastconv_roundscale_ps(simde__m512 v, int) {
   float t[16];
-  int n[16];
   simde_mm512_storeu_ps(t, v);
-  for (int i = 0; i < 16; ++i) n[i] = static_cast<int>(__builtin_rintf(t[i]));
-  return simde_mm512_loadu_si512(n);
+  for (int i = 0; i < 16; ++i) t[i] = __builtin_rintf(t[i]);
+  return simde_mm512_loadu_ps(t);
+}
+static inline simde__m512 fastconv_scalef_ps(simde__m512 v, simde__m512 n) {
+  float t[16], power[16];
+  simde_mm512_storeu_ps(t, v);
+  simde_mm512_storeu_ps(power, n);
+  for (int i = 0; i < 16; ++i) t[i] = __builtin_ldexpf(t[i], static_cast<int>(power[i]));
+  return simde_mm512_loadu_ps(t);
 }
 
 #include "simd/simde_missing.h"
@@ -71,14 +78,15 @@ inline vf vabs(vf a) {
       _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)));
 }
 inline vf vsqrt(vf a) { return _mm512_sqrt_ps(a); }
-inline vf vround(vf a) {  // |a| < 2^22, as vec_ref.h
-  const vf magic = _mm512_set1_ps(12582912.0f);
-  return _mm512_sub_ps(_mm512_add_ps(a, magic), magic);
+inline vf vround(vf a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-inline vf vexp2i(vf n) {
-  const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
-}
+inline vf vexp2i(vf n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n); }
+struct Power {
+  vf n;
+};
+inline Power vpower(vf n) { return {n}; }
+inline vf vscale(vf a, Power p) { return _mm512_scalef_ps(a, p.n); }
 inline vi vindex(const int32_t* idx) { return _mm512_loadu_si512(idx); }
 inline vf vpermute(vf a, vi idx) { return _mm512_permutexvar_ps(idx, a); }
 inline float vreduce_add(vf a) {

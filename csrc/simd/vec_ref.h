@@ -57,6 +57,16 @@ inline vf vround(vf a) {  // to nearest, ties to even; |a| < 2^22
 }
 // 2^n for integer-valued n in [-126, 127].
 inline vf vexp2i(vf n) { return (vf)((__builtin_convertvector(n, vi) + 127) << 23); }
+// vscale(a, vpower(n)) = a * 2^n for integer-valued |n| <= 250 and |a| in [2^-100, 2^100], rounded
+// once where that is denormal. Here as two factors, neither of which is denormal or infinite.
+struct Power {
+  vf high, low;
+};
+inline Power vpower(vf n) {
+  const vf half = vround(vmul(n, vset(0.5f)));
+  return {vexp2i(half), vexp2i(vsub(n, half))};
+}
+inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
 // lane i of the result = lane idx[i] of a; idx in [0, W).
 inline vi vindex(const int32_t* idx) {
   vi v;
