@@ -50,57 +50,65 @@ struct GemmKernels {
   GemmUkr ukr[2][kMaxMR] = {};  // [panel width: 0 = nr / 2, 1 = nr][rows - 1]
 };
 
-// ---- dwconv_f32.inl.h
-// -----------------------------------------------------------------------------------------------
-// A run of `pixels` output pixels of one output row, all `channels` (channels-last, stride 1):
-//   y[p * y_step + c] = act(bias[c] + residual + sum over taps t of x[x_tap[t] + p * x_step + c] *
-//   w[w_tap[t] + c])
-// The caller lists the taps that are in bounds for the run, so that no padding is materialised.
-struct DwconvRow {
-  const float* x;
-  dim_t x_step;
-  const dim_t* x_tap;
-  const dim_t* w_tap;
-  dim_t taps;
-  const float* w;
-  float* y;
-  dim_t y_step;
-  dim_t pixels;
-  dim_t channels;
-  Epilogue epilogue;  // residual addressed like y with pixel step ldr
-};
-
 // ---- grouped_f32.inl.h
 // ----------------------------------------------------------------------------------------------
-// Convolutions with few channels per group: a vector holds the output channels of several groups.
-// For each block of W output channels the input channels needed span at most W, so one load and a
-// permutation per input channel feed it:
+// Convolutions with one or few channels per group, depthwise ones among them, channels-last: a
+// vector (block) holds the output channels of several groups, and the input channels that they need
+// span at most W: one load, and a permutation per input channel of a group, feed all lanes.
+struct GroupedWeights {
+  const float* w;        // [blocks][taps][group_ic][W], zero-padded
+  dim_t taps;            // of the whole kernel
+  dim_t group_ic;        // input channels per group
+  const dim_t* base;     // [blocks] first input channel of the block's span
+  const int32_t* span;   // [blocks] channels in the span, <= W
+  const int32_t* index;  // [blocks][group_ic][W] lanes of the span; null: lane l reads lane l
+  dim_t oc;
+};
+// A run of `pixels` output pixels of one row, all channels:
 //   y[p * y_step + o] = act(bias[o] + residual + sum over taps t, i < group_ic of
-//                           x[x_tap[t] + p * x_step + base[b] + index[b][i][l]] * w[(b * w_taps +
-//                           w_tap[t]) * group_ic + i][l])
-// for output channel o = b * W + l. Taps as for the depthwise row.
+//       x[x_tap[t] + p * x_step + base[b] + index[b][i][l]] * w[b][w_tap[t]][i][l])
+// for output channel o = b * W + l. The caller lists the taps that are in bounds for the run, so
+// that no padding is materialised.
 struct GroupedRow {
   const float* x;
   dim_t x_step;
   const dim_t* x_tap;
   const dim_t* w_tap;
   dim_t taps;
-  dim_t w_taps;  // taps of the whole kernel
-  dim_t group_ic;
-  const dim_t* base;     // [blocks] first input channel of the block's span
-  const int32_t* span;   // [blocks] channels in the span, <= W
-  const int32_t* index;  // [blocks][group_ic][W] lanes of the span
-  const float* w;        // [blocks][w_taps][group_ic][W], zero-padded
+  GroupedWeights weights;
   float* y;
   dim_t y_step;
   dim_t pixels;
-  dim_t oc;
-  Epilogue epilogue;
+  Epilogue epilogue;  // residual addressed like y with pixel step ldr
 };
+// A band of `rows` x `pixels` outputs, blocks [block_begin, block_end), of a kernel kh x kw, both
+// at most kMaxBandKernel, with column stride s: output (r, p) reads input rows row_first + r *
+// row_stride + ky * row_dilation and columns col_first + p * s + kx; those outside [0, rows_in) x
+// [0, cols_in) count as zero. x is pixel (0, 0).// `ring` is scratch for ((kh - 1) * row_dilation +
+// 1) * ((segment - 1) * s + kw) * W floats for each of ring_blocks blocks, which are done together;
+// rows are done in pieces of `segment` pixels.
+
+struct GroupedBand {
+  const float* x;
+  dim_t x_row, x_col;
+  dim_t rows_in, cols_in;
+  dim_t row_first, row_stride, row_dilation, col_first;
+  dim_t kh;
+  GroupedWeights weights;
+  dim_t block_begin, block_end;
+  float* y;
+  dim_t y_row, y_col;
+  dim_t rows, pixels;
+  float* ring;
+  dim_t segment, ring_blocks;
+  Epilogue epilogue;  // residual addressed like y
+};
+constexpr int kMaxBandKernel = 7;
 
 struct ConvKernels {
-  void (*dwconv_row)(const DwconvRow&) = nullptr;
   void (*grouped_row)(const GroupedRow&) = nullptr;
+  // [kw][column stride]; null where there is no instance
+  void (*grouped_band[kMaxBandKernel + 1][3])(const GroupedBand&) = {};
 };
 
 // ---- winograd_f32.inl.h
@@ -134,8 +142,8 @@ struct WinogradForm {  // F(m x m, r x r), n = m + r - 1
   int m = 0, n = 0;
   void (*input)(const WinogradInput&) = nullptr;
   void (*output)(const WinogradOutput&) = nullptr;
-  // G g G^T in double of filters l < count, each r x r floats at w + l * stride; element (i, j) goes
-  // to u[(i * n + j) * u_step + l], and zeros for l from count to columns, at most
+  // G g G^T in double of filters l < count, each r x r floats at w + l * stride; element (i, j)
+  // goes to u[(i * n + j) * u_step + l], and zeros for l from count to columns, at most
   // kWinogradFilters.
   void (*weights)(const float* w, dim_t stride, int count, float* u, dim_t u_step,
                   int columns) = nullptr;

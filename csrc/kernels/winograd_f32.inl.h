@@ -107,19 +107,6 @@ struct F2x3 {  // F(2, 3) at points 0, 1, -1, infinity
   }
 };
 
-template <int N>
-struct Constant {
-  constexpr operator int() const { return N; }
-};
-// f(Constant<0>()), ..., f(Constant<N - 1>())
-template <int N, class F>
-inline void for_each_constant(F f) {
-  if constexpr (N > 0) {
-    for_each_constant<N - 1>(f);
-    f(Constant<N - 1>());
-  }
-}
-
 // One tile, one vector of channels, of which `lanes` exist; pixel(i, j) is its n x n window. The
 // window is read anew for each part: for six inputs 84 loads in all, in place of the 36 loads, 36
 // stores and 36 loads of a tile kept on the stack.

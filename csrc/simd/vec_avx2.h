@@ -22,6 +22,7 @@ inline vf vload(const float* p) { return _mm256_loadu_ps(p); }
 inline void vstore(float* p, vf v) { _mm256_storeu_ps(p, v); }
 inline vf vload_tail(const float* p, int n) { return _mm256_maskload_ps(p, tail_mask(n)); }
 inline void vstore_tail(float* p, vf v, int n) { _mm256_maskstore_ps(p, tail_mask(n), v); }
+inline void vkeep(vf& a) { __asm__("" : "+x"(a)); }
 inline vf vset(float x) { return _mm256_set1_ps(x); }
 inline vf vzero() { return _mm256_setzero_ps(); }
 inline vf vbroadcast(const float* p) { return _mm256_broadcast_ss(p); }

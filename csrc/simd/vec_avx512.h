@@ -56,6 +56,7 @@ inline vf vload(const float* p) { return _mm512_loadu_ps(p); }
 inline void vstore(float* p, vf v) { _mm512_storeu_ps(p, v); }
 inline vf vload_tail(const float* p, int n) { return _mm512_maskz_loadu_ps(tail_mask(n), p); }
 inline void vstore_tail(float* p, vf v, int n) { _mm512_mask_storeu_ps(p, tail_mask(n), v); }
+inline void vkeep(vf& a) { __asm__("" : "+v"(a)); }
 inline vf vset(float x) { return _mm512_set1_ps(x); }
 inline vf vzero() { return _mm512_setzero_ps(); }
 inline vf vbroadcast(const float* p) { return _mm512_set1_ps(*p); }

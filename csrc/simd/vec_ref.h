@@ -30,6 +30,8 @@ inline vf vload_tail(const float* p, int n) {
 inline void vstore_tail(float* p, vf v, int n) {
   memcpy(p, &v, static_cast<size_t>(n) * sizeof(float));
 }
+// Keeps a in a register: a compiler would rather load it again, as an operand, at each of its uses.
+inline void vkeep(vf&) {}
 inline vf vset(float x) { return vf{x, x, x, x}; }
 inline vf vzero() { return vf{}; }
 inline vf vbroadcast(const float* p) { return vset(*p); }

@@ -5,7 +5,6 @@
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
 // Users of apply_activation come after it.
-#include "kernels/dwconv_f32.inl.h"
 #include "kernels/gemm_f32.inl.h"
 #include "kernels/grouped_f32.inl.h"
 #include "kernels/layout.inl.h"
@@ -25,8 +24,7 @@ template <int MR, int NRV>
 void fill_table(KernelTable& t) {
   t.lanes = W;
   fill_gemm<MR, NRV>(t.gemm);
-  t.conv.dwconv_row = dwconv_row;
-  t.conv.grouped_row = grouped_row;
+  fill_grouped(t.conv);
   fill_winograd(t.winograd);
   t.layout.transpose = transpose;
   t.eltwise.activate = activate;

@@ -1,0 +1,256 @@
+// L4 conv: see grouped.h. Start reading at GroupedBound::run.
+#include "conv/grouped.h"
+
+#include <algorithm>
+
+#include "conv/rows.h"
+#include "core/buffer.h"
+#include "core/check.h"
+#include "core/cpu.h"
+
+namespace fastconv {
+namespace {
+
+constexpr dim_t kNone[kMaxSpatial] = {};
+
+class GroupedPacked final : public PackedConv {
+ public:
+  explicit GroupedPacked(const ConvSpec& spec);
+  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
+                                        const View* residual) const override;
+  dim_t bytes() const noexcept override {
+    return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float)) +
+           static_cast<dim_t>(index_.size() * sizeof(int32_t));
+  }
+  std::string tile() const override { return message("8x", kernels_.lanes); }
+
+  const ConvKernels& kernels() const { return kernels_.conv; }
+  dim_t lanes() const { return kernels_.lanes; }
+  GroupedWeights weights() const {
+    const ConvParams& p = params_;
+    return {w_.data(),
+            p.kernel[0] * p.kernel[1] * p.kernel[2],
+            p.ic / p.groups,
+            base_.data(),
+            span_.data(),
+            index_.empty() ? nullptr : index_.data(),
+            p.oc};
+  }
+  Epilogue epilogue() const {
+    Epilogue e;
+    e.bias = bias_.size() ? bias_.data() : nullptr;
+    e.activation = activation_;
+    return e;
+  }
+
+ private:
+  ConvParams params_;
+  Activation activation_;
+  const KernelTable& kernels_;
+  Buffer w_, bias_;
+  std::vector<dim_t> base_;
+  std::vector<int32_t> span_, index_;
+};
+
+GroupedPacked::GroupedPacked(const ConvSpec& spec)
+    : params_(spec.params), activation_(spec.activation), kernels_(spec.kernels) {
+  const ConvParams& p = params_;
+  const dim_t lanes = kernels_.lanes, blocks = (p.oc + lanes - 1) / lanes;
+  const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], ic = p.ic / p.groups,
+              oc = p.oc / p.groups;
+  const bool depthwise = ic == 1 && oc == 1;
+  if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
+  w_ = Buffer(blocks * taps * ic * lanes);
+  if (!depthwise) index_.assign(static_cast<size_t>(blocks * ic * lanes), 0);
+  for (dim_t b = 0; b < blocks; ++b) {
+    const ChannelSpan span = channel_span(p, b, lanes);
+    base_.push_back(span.first);
+    // As many whole channels of the pixel as a vector holds: a full load where the pixel goes on.
+    span_.push_back(static_cast<int32_t>(std::min(lanes, p.ic - span.first)));
+    for (dim_t i = 0; i < ic; ++i)
+      for (dim_t l = 0; l < lanes; ++l) {
+        const dim_t o = b * lanes + l;
+        if (o < p.oc && !depthwise)
+          index_[static_cast<size_t>((b * ic + i) * lanes + l)] =
+              static_cast<int32_t>(o / oc * ic + i - span.first);
+        for (dim_t t = 0; t < taps; ++t)
+          w_.data()[((b * taps + t) * ic + i) * lanes + l] =
+              o < p.oc ? spec.w[(o * ic + i) * taps + t] : 0.0f;
+      }
+  }
+}
+
+// Blocks of channels, and bands of rows, for kernels of one slice that have an instance; a dilated
+// one is that many dense ones on interleaved columns.
+class BandBound final : public BoundConv {
+ public:
+  BandBound(std::shared_ptr<const PackedConv> owner, const GroupedPacked& packed,
+            const ConvShape& s, Staging staging)
+      : owner_(std::move(owner)), packed_(packed), shape_(s), staging_(std::move(staging)) {
+    // The ring of input rows in two thirds of L1, where they are not too wide for that.
+    const dim_t column = ring_rows() * packed.lanes() * static_cast<dim_t>(sizeof(float));
+    const dim_t columns = caches().l1d * 2 / 3 / column - s.kernel[2];
+    segment_ = std::clamp<dim_t>(columns / s.stride[2] / 8 * 8, 8, std::max<dim_t>(8, s.out[2]));
+    // Four blocks' rings side by side where L1 holds them: a pixel's neighbouring cache lines are
+    // read together.
+    ring_blocks_ =
+        std::clamp<dim_t>(caches().l1d / (ring_floats() * static_cast<dim_t>(sizeof(float))), 1, 4);
+    blocks_ = (s.oc + packed.lanes() - 1) / packed.lanes();
+  }
+  dim_t workspace() const noexcept override {
+    return staging_.workspace() + threads_ * ring_blocks_ * ring_floats();
+  }
+  void run(const float* x, const float* residual, float* y,
+           float* workspace) const noexcept override;
+
+ private:
+  dim_t ring_rows() const { return (shape_.kernel[1] - 1) * shape_.dilation[1] + 1; }
+  dim_t ring_floats() const {  // of a block
+    return ring_rows() * ((segment_ - 1) * shape_.stride[2] + shape_.kernel[2]) * packed_.lanes();
+  }
+  void run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range blocks,
+                float* ring) const noexcept;
+
+  std::shared_ptr<const PackedConv> owner_;
+  const GroupedPacked& packed_;
+  ConvShape shape_;
+  Staging staging_;
+  int threads_ = get_num_threads();
+  dim_t segment_, ring_blocks_, blocks_;
+};
+
+void BandBound::run(const float* x, const float* residual, float* y,
+                    float* workspace) const noexcept {
+  const Staging::Pointers at = staging_.before(x, residual, y, workspace);
+  const ConvShape& s = shape_;
+  const dim_t slices = s.n * s.out[0];
+  const dim_t work = slices * s.out_pixels() / s.out[0] * s.oc * s.group_ic() * s.taps();
+  const dim_t threads =
+      std::min<dim_t>({dim_t{threads_}, dim_t{get_num_threads()}, 1 + work / 20000});
+  // Each thread does all rows of a share of the blocks; where blocks are few, rows are cut as well,
+  // at the price of copying the rows that two bands see twice.
+  const dim_t wanted = (threads + slices - 1) / slices;
+  const int parts = static_cast<int>(std::min(blocks_, wanted));
+  const int bands = static_cast<int>(blocks_ % parts == 0 ? 1 : std::min<dim_t>(s.out[1], wanted));
+  const dim_t tasks = slices * bands * parts;
+  const int workers = static_cast<int>(std::min(threads, tasks));
+  float* rings = workspace + staging_.workspace();
+  parallel_run(workers, [&](int tid) {
+    const Range mine = partition(tasks, workers, tid);
+    for (dim_t task = mine.begin; task < mine.end; ++task)
+      run_band(at, task / parts / bands,
+               partition(s.out[1], bands, static_cast<int>(task / parts % bands)),
+               partition(blocks_, parts, static_cast<int>(task % parts)),
+               rings + tid * ring_blocks_ * ring_floats());
+  });
+  staging_.after(at, y);
+}
+
+void BandBound::run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range blocks,
+                         float* ring) const noexcept {
+  const ConvShape& s = shape_;
+  const Image &xi = staging_.x(), &yi = staging_.y();
+  const dim_t n = slice / s.out[0], d = slice % s.out[0], row = rows.begin;
+  const float* x = at.x + n * xi.n_stride + d * xi.stride[0];
+  const dim_t y_offset = n * yi.n_stride + d * yi.stride[0] + row * yi.stride[1];
+  const auto kernel = packed_.kernels().grouped_band[s.kernel[2]][s.stride[2]];
+
+  GroupedBand t = {};
+  t.x_row = xi.stride[1];
+  t.rows_in = s.in[1];
+  t.row_first = row * s.stride[1] - s.pad_lo[1];
+  t.row_stride = s.stride[1];
+  t.row_dilation = s.dilation[1];
+  t.kh = s.kernel[1];
+  t.weights = packed_.weights();
+  t.block_begin = blocks.begin;
+  t.block_end = blocks.end;
+  t.y_row = yi.stride[1];
+  t.rows = rows.end - rows.begin;
+  t.ring = ring;
+  t.segment = segment_;
+  t.ring_blocks = ring_blocks_;
+  t.epilogue = packed_.epilogue();
+  const dim_t step = s.dilation[2];
+  t.x_col = step * xi.stride[2];
+  t.y_col = step * yi.stride[2];
+  for (dim_t phase = 0; phase < std::min(step, s.out[2]); ++phase) {
+    // Output columns phase, phase + step, ... read input columns of one residue modulo step.
+    const dim_t first = phase - s.pad_lo[2], residue = (first % step + step) % step;
+    t.x = x + residue * xi.stride[2];
+    t.col_first = (first - residue) / step;
+    t.cols_in = std::max<dim_t>(0, (s.in[2] - residue + step - 1) / step);
+    t.pixels = (s.out[2] - phase + step - 1) / step;
+    const dim_t offset = y_offset + phase * yi.stride[2];
+    t.y = at.y + offset;
+    t.epilogue.residual = at.residual ? at.residual + offset : nullptr;
+    kernel(t);
+  }
+}
+
+// Any kernel, stride and dilation, row by row.
+class RowsBound final : public BoundConv {
+ public:
+  RowsBound(std::shared_ptr<const PackedConv> owner, const GroupedPacked& packed,
+            const ConvShape& s, Staging staging)
+      : owner_(std::move(owner)),
+        packed_(packed),
+        staging_(std::move(staging)),
+        runs_(s, staging_.x(), staging_.y(), 1),
+        grain_(1 + 20000 / (s.out[2] * s.oc * s.group_ic() * s.taps() + 1)) {}
+  dim_t workspace() const noexcept override { return staging_.workspace(); }
+  void run(const float* x, const float* residual, float* y,
+           float* workspace) const noexcept override {
+    const Staging::Pointers at = staging_.before(x, residual, y, workspace);
+    runs_.for_each(grain_, [&](const RowRuns::Run& run, dim_t x_offset, dim_t y_offset) {
+      GroupedRow r = {};
+      r.x = at.x + x_offset;
+      r.x_step = runs_.x_step();
+      r.x_tap = run.x_tap.data();
+      r.w_tap = run.w_tap.data();
+      r.taps = static_cast<dim_t>(run.x_tap.size());
+      r.weights = packed_.weights();
+      r.y = at.y + y_offset;
+      r.y_step = runs_.y_step();
+      r.pixels = run.end - run.begin;
+      r.epilogue = packed_.epilogue();
+      r.epilogue.ldr = r.y_step;
+      r.epilogue.residual = at.residual ? at.residual + y_offset : nullptr;
+      packed_.kernels().grouped_row(r);
+    });
+    staging_.after(at, y);
+  }
+
+ private:
+  std::shared_ptr<const PackedConv> owner_;
+  const GroupedPacked& packed_;
+  Staging staging_;
+  RowRuns runs_;
+  dim_t grain_;
+};
+
+std::unique_ptr<const BoundConv> GroupedPacked::bind(const ConvShape& s, const View& x,
+                                                     const View& y, const View* residual) const {
+  Staging staging(x, y, residual, kNone, kNone);
+  const bool one_slice = s.kernel[0] == 1 && s.stride[0] == 1 && !s.pad_lo[0] && !s.pad_hi[0];
+  const bool stride = s.stride[2] == 1 || (s.stride[2] == 2 && s.dilation[2] == 1);
+  const bool small = s.kernel[1] <= kMaxBandKernel && s.kernel[2] <= kMaxBandKernel &&
+                     (s.kernel[1] - 1) * s.dilation[1] < 16;
+  if (one_slice && stride && small && kernels().grouped_band[s.kernel[2]][s.stride[2]])
+    return std::make_unique<BandBound>(shared_from_this(), *this, s, std::move(staging));
+  return std::make_unique<RowsBound>(shared_from_this(), *this, s, std::move(staging));
+}
+
+}  // namespace
+
+ChannelSpan channel_span(const ConvParams& p, dim_t b, dim_t lanes) {
+  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
+  const dim_t g0 = b * lanes / oc, g1 = (std::min(p.oc, (b + 1) * lanes) - 1) / oc;
+  return {g0 * ic, (g1 - g0 + 1) * ic};
+}
+
+std::shared_ptr<const PackedConv> prepack_grouped(const ConvSpec& spec) {
+  return std::make_shared<GroupedPacked>(spec);
+}
+
+}  // namespace fastconv
