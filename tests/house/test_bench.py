@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,8 @@ import pytest
 from fastconv import bench
 from fastconv.bench import engines, worker
 from fastconv.bench.cases import Case, conv_arrays, gemm_arrays
-from fastconv.bench.compare import BenchError, Roof, Worker, Workers, compare_case
+from fastconv.bench.compare import BenchError, Result, Roof, Timing, Worker, Workers, compare_case
+from fastconv.bench.executed import executed_macs
 from fastconv.bench.expected import expected
 from fastconv.bench.record import as_record, row
 from fastconv.errors import ArgumentError
@@ -120,7 +121,7 @@ def test_worker_answers_every_request(tmp_path: Path) -> None:
     early, prepared, timed, bad = map(json.loads, replies.getvalue().splitlines())
     assert "error" in early
     assert "TypeError" in bad["error"]
-    assert prepared == {}
+    assert prepared == {"saved_macs": 0, "algorithm": ""}
     assert 0 < timed["min"] <= timed["median"]
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected(GEMM).output, rtol=1e-5, atol=1e-5)
 
@@ -190,6 +191,29 @@ def test_a_peer_may_lack_a_case_and_fastconv_may_not() -> None:
     assert result.ratio() is None
     with pytest.raises(BenchError, match="fastconv failed"):
         compare_case(GEMM, {"fastconv": FakeWorker(refuses=True)}, Roof(1), **SHORT)
+
+
+def test_executed_work_is_held_against_the_roof() -> None:
+    layer = ConvLayer("3x3", 64, 64, 56, 56, 3, 3, padding=(1, 1, 1, 1))
+    direct = executed_macs(layer, "implicit")
+    assert direct == layer.macs
+    assert executed_macs(layer, "winograd_f4") * 4 == direct  # 36 products for the 144 of a tile
+    assert executed_macs(layer, "winograd_f2") * 9 == direct * 4  # 16 for 36
+    five = ConvLayer("5x5", 8, 8, 8, 8, 5, 5, padding=(2, 2, 2, 2))
+    assert executed_macs(five, "winograd_f2") * 25 == five.macs * 9  # 36 for 100
+    odd = layer.resized(7, 7)  # four tiles of 4x4 cover 8x8
+    assert executed_macs(odd, "winograd_f4") == 4 * 36 * 64 * 64
+    dilated = replace(odd, dilation=2, padding=(2, 2, 2, 2))  # rows 0, 2, 4, 6 and 1, 3, 5: a tile each
+    assert executed_macs(dilated, "winograd_f4") == 4 * 36 * 64 * 64
+
+    roof = Roof(1)
+    above = 1e-6 * 2 * layer.macs / (1.5 * roof.peak.gflops)  # milliseconds, at 1.5 times the peak
+    timing = {"min_ms": above, "median_ms": above, "error": 0.0}
+    saved = 2 * (direct - executed_macs(layer, "winograd_f4"))
+    case = Case.of(layer)
+    roof.check(Result(case, 1, 2 * direct, {"fastconv": Timing(**timing, saved_flops=saved)}, {}))
+    with pytest.raises(BenchError, match="below the measured FMA peak"):
+        roof.check(Result(case, 1, 2 * direct, {"fastconv": Timing(**timing)}, {}))
 
 
 # ---- peak ------------------------------------------------------------------------------------

@@ -153,7 +153,13 @@ class Prepared:
         Computes the case once, and nothing else: this is what is timed. Returns the engine's kind of array.
     to_numpy : callable
         Turns that array into numpy's, NCHW for a convolution.
+    saved_macs : int
+        The multiply-accumulates that the algorithm saves, of the case's useful ones (:mod:`.executed`).
+    algorithm : str
+        What runs, where the engine says so.
     """
 
     run: Callable[[], Any]
     to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
+    saved_macs: int = 0
+    algorithm: str = ""

@@ -99,11 +99,16 @@ class Workers:
 
 @dataclass(frozen=True)
 class Timing:
-    """A variant's times of a case, in milliseconds, and its largest error over the largest expected value."""
+    """A variant's times of a case, in milliseconds, and its largest error over the largest expected value.
+
+    `saved_flops` are those of the case that its `algorithm` does without.
+    """
 
     min_ms: float
     median_ms: float
     error: float
+    saved_flops: int = 0
+    algorithm: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,8 +148,13 @@ class Result:
         return float(getattr(self.timings[peer], statistic) / getattr(self.timings[us], statistic))
 
     def gflops(self, variant: str) -> float:
-        """Return a variant's best rate in GFLOP/s."""
+        """Return a variant's best rate of useful work in GFLOP/s."""
         return self.flops / self.timings[variant].min_ms * 1e-6
+
+    def executed_gflops(self, variant: str) -> float:
+        """Return a variant's best rate of executed work in GFLOP/s, which cannot exceed the peak."""
+        timing = self.timings[variant]
+        return (self.flops - timing.saved_flops) / timing.min_ms * 1e-6
 
     def as_dict(self, peak_gflops: float) -> dict[str, Any]:
         """Return what a results file keeps."""
@@ -182,7 +192,7 @@ class Roof:
     def check(self, result: Result) -> None:
         """Raise BenchError if a variant was faster than the machine can be: the harness must be broken."""
         for name in result.timings:
-            rate = result.gflops(name)
+            rate = result.executed_gflops(name)
             for _ in range(3):  # on a shared machine the roof itself may have been measured too low
                 if rate > ROOF_SLACK * self.peak.gflops:
                     self.raise_to(0.5)
@@ -233,7 +243,7 @@ def compare_case(
         If a result is wrong or a rate is above the roof.
     """
     want = expected(case)
-    errors: dict[str, float] = {}
+    checked: dict[str, tuple[float, int, str]] = {}  # error, saved FLOPs, algorithm
     skipped: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "output.npy"
@@ -244,14 +254,15 @@ def compare_case(
                     raise BenchError(f"{case.name}: {name} failed: {reply['error']}")
                 skipped[name] = reply["error"]
                 continue
-            errors[name] = _error(np.load(path), want.output)
-            if not errors[name] <= TOLERANCE[case.kind]:
+            error = _error(np.load(path), want.output)
+            if not error <= TOLERANCE[case.kind]:
                 raise BenchError(
                     f"{case.name}: expected {name} within {TOLERANCE[case.kind]:g} of the float64 result, "
-                    f"got {errors[name]:.2g}"
+                    f"got {error:.2g}"
                 )
+            checked[name] = error, 2 * reply.get("saved_macs", 0), reply.get("algorithm", "")
 
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in errors}
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in checked}
     for _ in range(rounds):
         roof.raise_to(0.01)
         for name, replies in turns.items():
@@ -263,7 +274,9 @@ def compare_case(
         name: Timing(
             min_ms=1e3 * min(reply["min"] for reply in replies),
             median_ms=1e3 * statistics.median(reply["median"] for reply in replies),
-            error=errors[name],
+            error=checked[name][0],
+            saved_flops=checked[name][1],
+            algorithm=checked[name][2],
         )
         for name, replies in turns.items()
     }
