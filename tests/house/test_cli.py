@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv import _core
 from fastconv.cli import build_parser, demo, info, labels, main, output
 
 COMMANDS = ("demo", "classify", "run", "info", "bench", "roofline")
@@ -68,7 +69,6 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 def test_help_lists_the_commands_and_needs_no_optional_package() -> None:
     code = """
 import sys
-from fastconv import _core
 from fastconv.cli import main
 try:
     main(["--help"])
