@@ -116,9 +116,21 @@ def provenance(record: Record) -> str:
     )
 
 
+def merged(records: Sequence[Record]) -> list[Record]:
+    """Join the records of one place and time, such as networks that were run one by one."""
+    joined: dict[tuple[str, ...], Record] = {}
+    for record in records:
+        place = tuple(str(record[key]) for key in ("cpu", "tier", "git_sha", "threads", "packages"))
+        into = joined.setdefault(place, {**record, "cases": [], "peaks": dict(record["peaks"])})
+        into["cases"] += record["cases"]
+        for count, peak in record["peaks"].items():
+            into["peaks"][count] = max(into["peaks"][count], peak, key=lambda p: p["gflops"])
+    return list(joined.values())
+
+
 def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
     """The parts of a page: "summary", "networks", "cases"."""
-    networks = [record for record in records if record["kind"] == "model"]
+    networks = merged([record for record in records if record["kind"] == "model"])
     layers = [record for record in records if record["kind"] != "model"]
     parts = []
     for part in wanted:
