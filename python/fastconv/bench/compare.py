@@ -2,7 +2,7 @@
 
 A worker is stopped (SIGSTOP) whenever it is not its turn, so that the threads of its pool cannot spin on a
 core that another one is being timed on. What counts is the ratio of two times from the same rounds; never
-compare runs.
+compare runs. A variant that cannot run a case, gets it wrong, dies or hangs fails that case alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,9 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.bench.cases import Case
-from fastconv.bench.engines import variants
+from fastconv.bench.engines import CONTESTS, Contest, environment, variants
 from fastconv.bench.expected import expected
-from fastconv.roofline import Peak, machine_peak
+from fastconv.bench.networks import written
+from fastconv.errors import ArgumentError
+from fastconv.roofline import Peak, machine_peak, peak_fma
 
 OURS = "fastconv"
 TOLERANCE = {
@@ -35,22 +38,31 @@ TOLERANCE = {
     "model": 1e-3,
 }  # of the largest expected value; rounding is a tenth of it
 ROOF_SLACK = 1.02  # a clock that rose after the roof was measured
+TIMEOUT = 120.0  # seconds for an answer: the longest, a network's preparation, takes about ten
 
 
 class BenchError(RuntimeError):
-    """A benchmark cannot be trusted: a wrong result, a rate above the machine's peak, a worker that died."""
+    """A benchmark cannot be trusted: a rate above the machine's peak, a worker that died or hangs."""
 
 
 class Worker:
-    """The parent's end of one variant's process, stopped except during a request."""
+    """The parent's end of one variant's process, stopped except during a request.
 
-    def __init__(self, variant: str, threads: int) -> None:
-        self.variant = variant
-        count = str(threads)
-        pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTCONV_NUM_THREADS")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "fastconv.bench.worker", variant, count],
-            env={**os.environ, **dict.fromkeys(pools, count)},
+    The process starts with the first request, and again with the first after it has ended.
+    """
+
+    def __init__(
+        self, variant: str, threads: int, *, isa: str | None = None, timeout: float = TIMEOUT
+    ) -> None:
+        self.variant, self.timeout = variant, timeout
+        self._command = [sys.executable, "-m", "fastconv.bench.worker", variant, str(threads)]
+        self._environment = {**os.environ, **environment(variant, threads, isa)}
+        self._process: subprocess.Popen[str] | None = None
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command,
+            env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -58,34 +70,52 @@ class Worker:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send a request, let the process run until it has answered, and return the answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        hung = threading.Event()
+
+        def give_up() -> None:
+            hung.set()
+            process.kill()
+
+        timer = threading.Timer(self.timeout, give_up)
+        timer.start()
         try:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            process.send_signal(signal.SIGCONT)
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
+        finally:
+            timer.cancel()
         if not line:
-            raise BenchError(
-                f"{self.variant}: expected an answer, the worker ended with {self._process.wait()}"
-            )
-        self._process.send_signal(signal.SIGSTOP)
+            self._process = None
+            process.communicate()
+            got = f"none in {self.timeout:g} s"
+            if not hung.is_set():
+                got = f"the worker ended with {process.returncode}"
+            raise BenchError(f"{self.variant}: expected an answer, got {got}")
+        process.send_signal(signal.SIGSTOP)
         reply: dict[str, Any] = json.loads(line)
         return reply
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
 
 class Workers:
     """A worker for each variant, as a context manager; `with Workers(...) as workers` maps names to them."""
 
-    def __init__(self, names: Iterable[str], threads: int) -> None:
-        self._workers = {name: Worker(name, threads) for name in names}
+    def __init__(
+        self, names: Iterable[str], threads: int, *, isa: str | None = None, timeout: float = TIMEOUT
+    ) -> None:
+        self._workers = {name: Worker(name, threads, isa=isa, timeout=timeout) for name in names}
 
     def __enter__(self) -> Mapping[str, Worker]:
         return self._workers
@@ -99,11 +129,16 @@ class Workers:
 
 @dataclass(frozen=True)
 class Timing:
-    """A variant's times of a case, in milliseconds, and its largest error over the largest expected value."""
+    """A variant's times of a case, in milliseconds, and its largest error over the largest expected value.
+
+    `saved_flops` are those of the case that its `algorithm` does without.
+    """
 
     min_ms: float
     median_ms: float
     error: float
+    saved_flops: int = 0
+    algorithm: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,72 +152,87 @@ class Result:
     threads : int
         On how many threads.
     flops : int
-        Floating-point operations, a multiply-accumulate counting as two, those with padding included.
+        Useful floating-point operations: the direct method's, a multiply-accumulate counting as two, those
+        with padding included.
     timings : dict of str to Timing
         By variant.
-    skipped : dict of str to str
-        Variants that cannot run the case, and why.
+    failed : dict of str to str
+        Variants that could not run the case, and why.
     """
 
     case: Case
     threads: int
     flops: int
     timings: dict[str, Timing]
-    skipped: dict[str, str]
+    failed: dict[str, str]
 
-    def best(self, ours: bool) -> str | None:
-        """Return our fastest variant, or the fastest peer; None where there is no peer."""
-        mine = [v for v in self.timings if (v.partition("/")[0] == OURS) == ours]
-        return min(mine, key=lambda v: self.timings[v].min_ms, default=None)
+    def best_peer(self, contest: Contest) -> str | None:
+        """Return a contest's fastest peer; None where there is none."""
+        peers = [v for v in self.timings if contest.includes(v)]
+        return min(peers, key=lambda v: self.timings[v].min_ms, default=None)
 
-    def ratio(self, statistic: str = "min_ms") -> float | None:
+    def ratio(self, contest: Contest | None = None, statistic: str = "min_ms") -> float | None:
         """Return the best peer's time over ours, by ``"min_ms"`` or ``"median_ms"``: above 1, ours wins."""
-        us, peer = self.best(ours=True), self.best(ours=False)
-        if us is None or peer is None:
+        contest = contest or CONTESTS[self.case.kind][0]
+        peer = self.best_peer(contest)
+        if peer is None or contest.ours not in self.timings:
             return None
-        return float(getattr(self.timings[peer], statistic) / getattr(self.timings[us], statistic))
+        return float(getattr(self.timings[peer], statistic) / getattr(self.timings[contest.ours], statistic))
 
     def gflops(self, variant: str) -> float:
-        """Return a variant's best rate in GFLOP/s."""
+        """Return a variant's best rate of useful work in GFLOP/s."""
         return self.flops / self.timings[variant].min_ms * 1e-6
+
+    def executed_gflops(self, variant: str) -> float:
+        """Return a variant's best rate of executed work in GFLOP/s, which cannot exceed the peak."""
+        timing = self.timings[variant]
+        return (self.flops - timing.saved_flops) / timing.min_ms * 1e-6
 
     def as_dict(self, peak_gflops: float) -> dict[str, Any]:
         """Return what a results file keeps."""
+        parameters = {key: value for key, value in self.case.parameters.items() if key != "folder"}
         return {
             "name": self.case.name,
-            "parameters": dict(self.case.parameters),
+            "parameters": parameters,
             "threads": self.threads,
             "flops": self.flops,
             "engines": {
                 name: {
                     **asdict(timing),
                     "gflops": self.gflops(name),
-                    "percent_of_peak": 100 * self.gflops(name) / peak_gflops,
+                    "executed_gflops": self.executed_gflops(name),
+                    "percent_of_peak": 100 * self.executed_gflops(name) / peak_gflops,
                 }
                 for name, timing in self.timings.items()
             },
-            "skipped": self.skipped,
-            "best_peer": self.best(ours=False),
-            "ratio": self.ratio(),
-            "ratio_median": self.ratio("median_ms"),
+            "failed": self.failed,
+            "contests": {
+                contest.name: {
+                    "ours": contest.ours,
+                    "best_peer": self.best_peer(contest),
+                    "ratio": self.ratio(contest),
+                    "ratio_median": self.ratio(contest, "median_ms"),
+                }
+                for contest in CONTESTS[self.case.kind]
+            },
         }
 
 
 class Roof:
-    """The highest FMA peak of a number of threads that was measured so far."""
+    """The highest FMA peak of a number of threads that was measured so far, of one tier or of any."""
 
-    def __init__(self, threads: int) -> None:
-        self.peak: Peak = machine_peak(threads)
+    def __init__(self, threads: int, tier: str | None = None) -> None:
+        self.peak: Peak = peak_fma(tier, threads) if tier else machine_peak(threads)
 
     def raise_to(self, seconds: float) -> None:
         """Measure again, and keep the higher peak."""
-        again = machine_peak(self.peak.threads, seconds=seconds)
+        again = peak_fma(self.peak.tier, self.peak.threads, seconds=seconds)
         self.peak = max(self.peak, again, key=lambda p: p.gflops)
 
     def check(self, result: Result) -> None:
         """Raise BenchError if a variant was faster than the machine can be: the harness must be broken."""
         for name in result.timings:
-            rate = result.gflops(name)
+            rate = result.executed_gflops(name)
             for _ in range(3):  # on a shared machine the roof itself may have been measured too low
                 if rate > ROOF_SLACK * self.peak.gflops:
                     self.raise_to(0.5)
@@ -199,13 +249,21 @@ def _error(got: npt.NDArray[Any], want: npt.NDArray[np.float64]) -> float:
     return float(np.abs(got - want).max() / np.abs(want).max())
 
 
+def _answer(worker: Worker, **request: Any) -> dict[str, Any]:
+    """Ask a worker; that it died or hangs is an answer too."""
+    try:
+        return worker.ask(**request)
+    except BenchError as error:
+        return {"error": str(error)}
+
+
 def compare_case(
     case: Case,
     workers: Mapping[str, Worker],
     roof: Roof,
     *,
-    rounds: int = 12,
-    seconds: float = 0.02,
+    rounds: int = 10,
+    seconds: float = 0.01,
 ) -> Result:
     """Check and time one case on every worker, in turns.
 
@@ -217,100 +275,119 @@ def compare_case(
         The variants' processes.
     roof : Roof
         The peak that no rate may exceed; a sample is added in every round.
-    rounds : int, default 12
+    rounds : int, default 10
         Turns of each variant.
-    seconds : float, default 0.02
+    seconds : float, default 0.01
         Length of a turn, during which the case runs at least once.
 
     Returns
     -------
     Result
-        For each variant, the best call of all rounds and the median of the rounds' medians.
+        For each variant, the best call of all rounds and the median of the rounds' medians. A wrong result
+        is not timed.
 
     Raises
     ------
     BenchError
-        If a result is wrong or a rate is above the roof.
+        If a rate is above the roof.
     """
     want = expected(case)
-    errors: dict[str, float] = {}
-    skipped: dict[str, str] = {}
+    timings: dict[str, Timing] = {}
+    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "output.npy"
         for name, worker in workers.items():
-            reply = worker.ask(prepare=asdict(case), output=str(path))
+            reply = _answer(worker, prepare=asdict(case), output=str(path))
             if "error" in reply:
-                if name.partition("/")[0] == OURS:
-                    raise BenchError(f"{case.name}: {name} failed: {reply['error']}")
-                skipped[name] = reply["error"]
+                failed[name] = reply["error"]
                 continue
-            errors[name] = _error(np.load(path), want.output)
-            if not errors[name] <= TOLERANCE[case.kind]:
-                raise BenchError(
-                    f"{case.name}: expected {name} within {TOLERANCE[case.kind]:g} of the float64 result, "
-                    f"got {errors[name]:.2g}"
+            error = _error(np.load(path), want.output)
+            if not error <= TOLERANCE[case.kind]:
+                failed[name] = (
+                    f"wrong: expected at most {TOLERANCE[case.kind]:g} from float64, got {error:.2g}"
                 )
+                continue
+            algorithm = reply.get("algorithm", "")
+            saved = 2 * reply["saved_macs"] if algorithm or case.kind == "model" else want.padding_flops
+            timings[name] = Timing(0.0, 0.0, error, saved, algorithm)
 
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in errors}
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in timings}
     for _ in range(rounds):
-        roof.raise_to(0.01)
-        for name, replies in turns.items():
-            reply = workers[name].ask(time=seconds)
+        roof.raise_to(0.005)
+        for name, replies in list(turns.items()):
+            reply = _answer(workers[name], time=seconds)
             if "error" in reply:
-                raise BenchError(f"{case.name}: {name} failed: {reply['error']}")
-            replies.append(reply)
-    timings = {
-        name: Timing(
+                failed[name] = reply["error"]
+                del turns[name], timings[name]
+            else:
+                replies.append(reply)
+    for name, replies in turns.items():
+        timings[name] = replace(
+            timings[name],
             min_ms=1e3 * min(reply["min"] for reply in replies),
             median_ms=1e3 * statistics.median(reply["median"] for reply in replies),
-            error=errors[name],
         )
-        for name, replies in turns.items()
-    }
-    result = Result(case, roof.peak.threads, want.flops, timings, skipped)
+    result = Result(case, roof.peak.threads, want.flops, timings, failed)
     roof.check(result)
     return result
 
 
-def run_suite(
-    cases: Sequence[Case],
-    *,
-    threads: Sequence[int] = (1,),
-    peers: Iterable[str] = (),
-    rounds: int = 12,
-    seconds: float = 0.02,
-    on_result: Callable[[Result, Roof], None] | None = None,
-) -> tuple[list[Result], list[Peak]]:
-    """Compare the cases, all of one kind, on each number of threads.
+class Suite:
+    """Everything that the cases of one kind on one number of threads share, as a context manager.
 
     Parameters
     ----------
-    cases : sequence of Case
-        What to time.
-    threads : sequence of int, default (1,)
-        Numbers of threads; each gets processes of its own.
+    kind : str
+        ``"gemm"``, ``"conv"`` or ``"model"``.
+    threads : int, default 1
+        Of every engine.
     peers : iterable of str, optional
         Engines to compare with.
+    isa : str, optional
+        ``"avx2"`` caps every engine, and the roof.
     rounds, seconds
         As in :func:`compare_case`.
-    on_result : callable, optional
-        Called after each case.
+    timeout : float
+        Seconds that a worker has for an answer.
 
-    Returns
-    -------
-    results : list of Result
-        Thread count by thread count.
-    peaks : list of Peak
-        The roof of each number of threads.
+    Examples
+    --------
+    >>> from fastconv.bench import find_cases
+    >>> with Suite("gemm", rounds=1) as suite:
+    ...     suite.compare(find_cases("gemm", ["64x64x64"])[0]).failed
+    {}
     """
-    results, peaks = [], []
-    engines = [OURS, *peers]
-    for count in threads:
-        roof = Roof(count)
-        with Workers(variants(cases[0].kind, count, engines), count) as workers:
-            for case in cases:
-                results.append(compare_case(case, workers, roof, rounds=rounds, seconds=seconds))
-                if on_result is not None:
-                    on_result(results[-1], roof)
-        peaks.append(roof.peak)
-    return results, peaks
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        threads: int = 1,
+        peers: Iterable[str] = (),
+        isa: str | None = None,
+        rounds: int = 10,
+        seconds: float = 0.01,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        names = variants(kind, threads, [OURS, *peers])
+        self._workers = Workers(names, threads, isa=isa, timeout=timeout)
+        self._options: dict[str, Any] = {"rounds": rounds, "seconds": seconds}
+        self._folder = tempfile.TemporaryDirectory(prefix="fastconv-bench-")
+        self.roof = Roof(threads, isa)
+
+    def __enter__(self) -> Suite:
+        self._running = self._workers.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._workers.__exit__(*error)
+        self._folder.cleanup()
+
+    def compare(self, case: Case) -> Result:
+        """Compare one case; one that cannot even be written fails on every engine."""
+        if case.kind == "model":
+            try:
+                case = written(case, Path(self._folder.name))
+            except ArgumentError as error:
+                return Result(case, self.roof.peak.threads, 0, {}, dict.fromkeys(self._running, str(error)))
+        return compare_case(case, self._running, self.roof, **self._options)

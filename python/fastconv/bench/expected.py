@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.bench.cases import Case, conv_arrays, gemm_arrays
-from fastconv.bench.networks import network
+from fastconv.bench.executed import padding_macs
+from fastconv.bench.networks import files_of
 from fastconv.bench.walk import pads_of, walk
+from fastconv.graph.ir import Graph
 from fastconv.testing import reference
 
 Array = npt.NDArray[Any]
@@ -19,10 +21,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Expected:
-    """The float64 result (NCHW for a convolution) and its operations, a multiply-accumulate being two."""
+    """The float64 result (NCHW for a convolution) and its operations, a multiply-accumulate being two.
+
+    Of these, `padding_flops` are with padding, and nobody needs to do them.
+    """
 
     output: npt.NDArray[np.float64]
     flops: int
+    padding_flops: int = 0
 
 
 def expected(case: Case) -> Expected:
@@ -38,13 +44,14 @@ def expected(case: Case) -> Expected:
     if case.kind == "conv":
         x, w, bias = conv_arrays(case)
         options: dict[str, Any] = case.layer.kwargs
-        return Expected(reference.conv(x, w, bias, **options), 2 * case.layer.macs)
-    return expected_network(case)
+        conv = reference.conv_transpose if case.layer.transposed else reference.conv
+        return Expected(conv(x, w, bias, **options), 2 * case.layer.macs, 2 * padding_macs(case.layer))
+    files = files_of(case)
+    return Expected(files.expected, files.flops)
 
 
-def expected_network(case: Case) -> Expected:
-    """Run a network's graph node by node in float64, counting the operations of convolutions and products."""
-    graph, x = network(case)
+def expected_graph(graph: Graph, x: Array) -> tuple[npt.NDArray[np.float64], int]:
+    """Run a graph node by node in float64, counting the operations of convolutions and products."""
     flops = 0
 
     def count(op: str, inputs: tuple[Any, ...], y: Array) -> None:
@@ -55,7 +62,7 @@ def expected_network(case: Case) -> Expected:
             flops += 2 * y.size * inputs[0].shape[-1]
 
     (output,) = walk(graph, {graph.inputs[0].name: x}, OPS, graph.constants, count)
-    return Expected(np.asarray(output, np.float64), flops)
+    return np.asarray(output, np.float64), flops
 
 
 def _conv(x: Array, w: Array, bias: Array | None = None, **attrs: Any) -> Array:
@@ -96,7 +103,7 @@ def _pool(pool: Callable[..., Array], **fixed: Any) -> Callable[..., Array]:
     return run
 
 
-# The operators of the networks in cases.MODELS; inputs are positional, attributes are keywords.
+# The operators of the networks of fastconv.models; inputs are positional, attributes are keywords.
 OPS: Mapping[str, Callable[..., Array]] = {
     "Add": lambda a, b: np.asarray(a, np.float64) + b,
     "AveragePool": _pool(reference.avg_pool, count_include_pad=False),

@@ -1,29 +1,168 @@
-"""The networks that are timed: one graph and input for every engine, from seeds or installed files."""
+"""Networks as files that every engine runs: ``python -m fastconv.bench.networks NAME BATCH FOLDER``.
+
+Writes ``model.onnx``, an input ``x.npy``, the float64 result ``expected.npy`` and ``facts.json``. Weights are
+random and seeded but for open_nsfw, which has its own. Torchvision's networks are exported by torch and
+computed by its float64 module; the others are written from fastconv's graph and walked in float64.
+"""
 
 from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.bench.cases import OPEN_NSFW, Case
+from fastconv.bench.cases import Case
+from fastconv.bench.network_names import NETWORKS, source_of
+from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Graph
-from fastconv.importers.onnx import from_file
-from fastconv.models import MODELS, opennsfw_model
 
-IMAGE_SIZE = 224
+OPSET = 17
+
+# Operators of torchvision's compiled part, which classifiers do without: declared, its CPU-only import works
+# beside a torch that it was not built for.
+_DECLARED = (
+    "nms(Tensor d, Tensor s, float t) -> Tensor",
+    "qnms(Tensor d, Tensor s, float t) -> Tensor",
+    "roi_align(Tensor a, Tensor b, float c, int d, int e, int f, bool g) -> Tensor",
+    *(
+        f"{name}(Tensor a) -> Tensor"
+        for name in (
+            *("_roi_align_backward", "roi_pool", "_roi_pool_backward", "ps_roi_align", "deform_conv2d"),
+            *("_ps_roi_align_backward", "ps_roi_pool", "_ps_roi_pool_backward", "_deform_conv2d_backward"),
+        )
+    ),
+)
 
 
-def network(case: Case) -> tuple[Graph, npt.NDArray[np.float32]]:
-    """Return a network's graph, before any pass, and an input of one image.
+@dataclass(frozen=True)
+class NetworkFiles:
+    """A folder that :func:`write` filled."""
 
-    The weights of an architecture of :mod:`fastconv.models` are random, and the same in every process;
-    open_nsfw, half-width ResNet-50 as an ONNX file, has its own.
-    """
-    name = case.parameters["model"]
-    if name == OPEN_NSFW:
-        graph = from_file(opennsfw_model())
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file."""
+        return self.folder / "model.onnx"
+
+    @property
+    def x(self) -> npt.NDArray[np.float32]:
+        """The input."""
+        return np.asarray(np.load(self.folder / "x.npy"))
+
+    @property
+    def expected(self) -> npt.NDArray[np.float64]:
+        """The float64 result."""
+        return np.asarray(np.load(self.folder / "expected.npy"))
+
+    @property
+    def flops(self) -> int:
+        """Operations of the convolutions and products."""
+        return int(json.loads((self.folder / "facts.json").read_text())["flops"])
+
+
+def files_of(case: Case) -> NetworkFiles:
+    """Return the files of a case that has been written."""
+    return NetworkFiles(Path(case.parameters["folder"]))
+
+
+def written(case: Case, folder: Path) -> Case:
+    """Write a network's files in a process of its own and return the case that knows them."""
+    target = folder / case.name.replace(" ", "_")
+    if not (target / "facts.json").exists():
+        target.mkdir(parents=True, exist_ok=True)
+        name, batch = case.parameters["model"], str(case.parameters["batch"])
+        done = subprocess.run(
+            [sys.executable, "-m", "fastconv.bench.networks", name, batch, str(target)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise ArgumentError(f"{case.name}: {done.stderr.strip().splitlines()[-1]}")
+    return Case(case.kind, case.name, {**case.parameters, "folder": str(target)})
+
+
+def torchvision_module(name: str) -> Any:
+    """Return a network of torchvision with seeded weights, ready for inference."""
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:  # operator torchvision::nms does not exist
+        library = torch.library.Library("torchvision", "DEF")
+        for schema in _DECLARED:
+            library.define(schema)
+        torchvision_module.library = library  # type: ignore[attr-defined]  # undefined when collected
+        for module in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
+            del sys.modules[module]
+        import torchvision
+    torch.manual_seed(0)
+    options = {"aux_logits": True, "init_weights": False} if name.startswith("inception") else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(torchvision.models, name)(weights=None, **options).eval()
+
+
+def own_graph(name: str) -> Graph:
+    """Return the graph of a network of fastconv's or of open_nsfw."""
+    from fastconv.importers.onnx import from_file
+    from fastconv.models import MODELS, opennsfw_model
+
+    if source_of(name) == "open_nsfw":
+        return from_file(opennsfw_model())
+    return MODELS[name].graph(MODELS[name].random_weights())
+
+
+def write(case: Case, folder: Path) -> None:
+    """Fill a folder with a network's files."""
+    name, batch = case.parameters["model"], case.parameters["batch"]
+    if source_of(name) == "torchvision":
+        x = case.rng.standard_normal((batch, 3, *[NETWORKS[name].image] * 2), np.float32)
+        expected, flops = _write_torchvision(name, x, folder / "model.onnx")
     else:
-        graph = MODELS[name].graph(MODELS[name].random_weights())
-    batch, *rest = graph.inputs[0].shape
-    shape = [batch if isinstance(batch, int) else 1, *(n if isinstance(n, int) else IMAGE_SIZE for n in rest)]
-    return graph, case.rng.standard_normal(shape, np.float32)
+        from fastconv.bench.expected import expected_graph
+        from fastconv.bench.onnx_writer import to_onnx
+
+        graph = own_graph(name)
+        sizes = [n if isinstance(n, int) else NETWORKS[name].image for n in graph.inputs[0].shape[1:]]
+        x = case.rng.standard_normal((batch, *sizes), np.float32)
+        model = to_onnx(graph, {graph.inputs[0].name: x.shape})
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        expected, flops = expected_graph(graph, x)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "expected.npy", expected)
+    (folder / "facts.json").write_text(json.dumps({"flops": flops}))
+
+
+def _write_torchvision(
+    name: str, image: npt.NDArray[np.float32], path: Path
+) -> tuple[npt.NDArray[np.float64], int]:
+    import torch
+
+    module, x, macs = torchvision_module(name), torch.from_numpy(image), 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, x, str(path), dynamo=False, opset_version=OPSET, input_names=["x"])
+
+    def count(layer: Any, _: Any, y: Any) -> None:
+        nonlocal macs
+        macs += y.numel() * layer.weight[0].numel()
+
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        y = module.double()(x.double())
+    return y.numpy(), 2 * macs
+
+
+if __name__ == "__main__":
+    _name, _batch = sys.argv[1], int(sys.argv[2])
+    _suffix = f" x{_batch}" if _batch > 1 else ""
+    write(Case("model", _name + _suffix, {"model": _name, "batch": _batch}), Path(sys.argv[3]))

@@ -37,7 +37,10 @@ def serve(variant: str, threads: int, requests: TextIO, replies: TextIO) -> None
                 prepared = None  # free the last case first
                 prepared = prepare(variant, Case(**request["prepare"]), threads)
                 np.save(request["output"], prepared.to_numpy(prepared.run()))
-                reply: dict[str, Any] = {}
+                reply: dict[str, Any] = {
+                    "saved_macs": prepared.saved_macs,
+                    "algorithm": prepared.algorithm,
+                }
             else:
                 if prepared is None:
                     raise RuntimeError("time: expected a prepared case, got none")

@@ -1,4 +1,4 @@
-"""``fastconv bench``: matrix products, convolutions and networks against numpy, PyTorch and ONNX Runtime.
+"""``fastconv bench``: matrix products, convolutions and networks against other libraries.
 
 Interleaved rounds, one process for each engine and mode, every result checked before it is timed.
 """
@@ -15,7 +15,7 @@ from fastconv.cli.output import FAILED
 from fastconv.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from fastconv.bench import Result, Roof
+    from fastconv.bench import Case
 
 KINDS = ("gemm", "conv", "model")
 
@@ -25,8 +25,9 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("bench", help="compare speed with other libraries", description=__doc__)
     parser.add_argument("kind", choices=(*KINDS, "all"))
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="tables or single cases (default: a selection)"
+        "names", nargs="*", metavar="TABLE", help="tables, single cases or 'all' (default: a selection)"
     )
+    parser.add_argument("--list", action="store_true", help="print the tables' names and stop")
     parser.add_argument(
         "--threads",
         type=arguments.positive_ints,
@@ -35,57 +36,112 @@ def add(commands: Any) -> None:
         help="numbers of threads (default: 1)",
     )
     parser.add_argument(
-        "--rounds", type=arguments.positive_int, default=12, help="turns of each engine (default: 12)"
+        "--batch", type=arguments.positive_ints, default=[1], metavar="N,N",
+        help="images at once, of networks (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rounds", type=arguments.positive_int, default=10, help="turns of each engine (default: 10)"
     )
     parser.add_argument(
-        "--seconds", type=arguments.positive_float, default=0.02, help="length of a turn (default: 0.02)"
+        "--seconds", type=arguments.positive_float, default=0.01, help="length of a turn (default: 0.01)"
+    )
+    parser.add_argument(
+        "--timeout", type=arguments.positive_float, help="seconds that an engine has for an answer"
     )
     parser.add_argument(
         "--peers", type=arguments.names, metavar="NAME,NAME",
-        help="numpy, torch, ort, or '' for none (default: whichever are installed)",
+        help="numpy, torch, ort, openvino, or '' for none (default: whichever are installed)",
     )  # fmt: skip
+    parser.add_argument("--isa", choices=("avx2",), help="cap fastconv and the peers alike")
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or to standard output"
     )
+    parser.add_argument("--csv", metavar="FILE", help="write CSV")
+    parser.add_argument("--plot", metavar="FILE", help="draw achieved against peak (needs matplotlib)")
     parser.set_defaults(run=run, extra="bench")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare and print, one line as soon as a case is done."""
+    """Compare and print, one line as soon as a case is done; 1 if fastconv failed a case."""
     from fastconv import bench
 
     if args.kind == "all" and args.names:
         raise ArgumentError(f"names: expected none with 'all', got {args.names}")
     kinds = KINDS if args.kind == "all" else (args.kind,)
-    suites = {kind: bench.find_cases(kind, args.names) for kind in kinds}
-    peers = bench.installed_peers(args.peers)
+    if args.list:
+        for kind in kinds:
+            for name, cases in bench.tables(kind).items():
+                output.line(f"{kind:6} {name:20} {len(cases):3} cases")
+        return 0
+    if args.plot:
+        import matplotlib  # noqa: F401  # missing: say so now, not after the last case
+    suites = {kind: bench.find_tables(kind, args.names) for kind in kinds}
+    if "model" in suites:
+        suites["model"] = {
+            name: [bench.batched(case, batch) for batch in args.batch for case in cases]
+            for name, cases in suites["model"].items()
+        }
     quiet = args.json == "-"
 
-    def show(result: Result, roof: Roof) -> None:
+    def say(text: str = "") -> None:
         if not quiet:
-            output.line(bench.row(result, roof.peak.gflops))
+            output.line(text)
 
-    records = []
+    peers = bench.installed_peers(args.peers)
+    if args.peers is None and (missing := bench.missing_peers()):
+        say(f"not installed, left out: {', '.join(missing)}")
+    if args.isa:
+        peers, left = bench.capped(peers)
+        if left:
+            say(f"cannot be capped, left out: {', '.join(left)}")
     try:
-        for kind, cases in suites.items():
-            if not quiet:
-                output.line(bench.header())
-            results, peaks = bench.run_suite(
-                cases,
-                threads=args.threads,
-                peers=peers,
-                rounds=args.rounds,
-                seconds=args.seconds,
-                on_result=show,
-            )
-            records.append(bench.as_record(kind, results, peaks, rounds=args.rounds))
-            if not quiet:
-                output.line()
+        records = [_measure(args, kind, tables, peers, say) for kind, tables in suites.items()]
     except bench.BenchError as error:
         return output.complain(error, FAILED)
+    for line in bench.summary_lines(records):
+        say(line)
+    _write(args, records)
+    failed = [
+        c["name"] for r in records for c in r["cases"] if any(e.startswith("fastconv") for e in c["failed"])
+    ]
+    return output.complain(f"fastconv failed: {', '.join(failed)}", FAILED) if failed else 0
+
+
+def _measure(
+    args: argparse.Namespace, kind: str, tables: dict[str, list[Case]], peers: list[str], say: Any
+) -> dict[str, Any]:
+    from fastconv import bench
+
+    options = {"peers": peers, "isa": args.isa, "rounds": args.rounds, "seconds": args.seconds}
+    if args.timeout:
+        options["timeout"] = args.timeout
+    results, peaks = [], []
+    reasons: dict[str, str] = {}
+    say(bench.header(kind))
+    for threads in args.threads:
+        with bench.Suite(kind, threads=threads, **options) as suite:
+            for case in output.track(bench.distinct(tables), f"{kind}, {threads} threads"):
+                results.append(suite.compare(case))
+                say(bench.row(results[-1], suite.roof.peak.gflops))
+                reasons |= {f"{case.name}: {v}": why for v, why in results[-1].failed.items()}
+        peaks.append(suite.roof.peak)
+    for where, why in reasons.items():
+        say(f"failed: {where}: {' '.join(why.split())}")
+    say()
+    return bench.as_record(kind, tables, results, peaks, rounds=args.rounds, isa=args.isa)
+
+
+def _write(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
+    from fastconv import bench
+
     record = records if args.kind == "all" else records[0]
-    if quiet:
+    if args.json == "-":
         output.dump(record)
     elif args.json:
         Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
-    return 0
+    if args.csv:
+        Path(args.csv).write_text(bench.as_csv(records))
+    if args.plot:
+        from fastconv.bench.plot import draw
+
+        draw(records, args.plot)

@@ -42,7 +42,9 @@ def track(items: Sequence[Any], description: str) -> Iterator[Any]:
         except ImportError:
             pass
         else:
-            with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
+            with Progress(
+                console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+            ) as progress:
                 yield from progress.track(items, description=description)
             return
     yield from items

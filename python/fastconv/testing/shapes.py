@@ -7,17 +7,18 @@ more entry.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @dataclass(frozen=True)
 class ConvLayer:
-    """A 2-D convolution of one image: its geometry and how often its network runs it.
+    """A convolution of one image: its geometry and how often its network runs it.
 
     Attributes
     ----------
@@ -25,14 +26,16 @@ class ConvLayer:
         Unique within its table, such as ``"64>64@56 k3"``.
     ic, oc : int
         Input and output channels.
-    ih, iw : int
-        Input size in pixels.
-    kh, kw : int
-        Kernel size.
+    size, kernel : tuple of int
+        Input size in pixels and kernel size, one number for each spatial dimension.
     stride, dilation, groups : int
-        As in :func:`fastconv.conv2d`; dilation 1 is dense.
+        As in :func:`fastconv.conv2d`, the same in every dimension; dilation 1 is dense.
     padding : tuple of int
-        Top, left, bottom, right.
+        All lows, then all highs: top, left, bottom, right. None where empty.
+    transposed : bool
+        Whether the layer upsamples, as :func:`fastconv.conv_transpose2d`.
+    output_padding : int
+        Of a transposed layer.
     count : int
         How many layers of the network have this geometry.
     """
@@ -40,56 +43,73 @@ class ConvLayer:
     name: str
     ic: int
     oc: int
-    ih: int
-    iw: int
-    kh: int
-    kw: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
     stride: int = 1
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding: tuple[int, ...] = ()
     dilation: int = 1
     groups: int = 1
+    transposed: bool = False
+    output_padding: int = 0
     count: int = 1
 
     @property
-    def x_shape(self) -> tuple[int, int, int, int]:
+    def spatial(self) -> int:
+        """Spatial dimensions."""
+        return len(self.size)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
         """Shape of one NCHW image."""
-        return (1, self.ic, self.ih, self.iw)
+        return (1, self.ic, *self.size)
 
     @property
-    def w_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the OIHW weights."""
-        return (self.oc, self.ic // self.groups, self.kh, self.kw)
+    def w_shape(self) -> tuple[int, ...]:
+        """Shape of the OIHW weights; those of a transposed layer are IOHW."""
+        outer, inner = (self.ic, self.oc) if self.transposed else (self.oc, self.ic)
+        return (outer, inner // self.groups, *self.kernel)
 
     @property
-    def oh(self) -> int:
-        """Output rows."""
-        top, _, bottom, _ = self.padding
-        return (self.ih + top + bottom - self.dilation * (self.kh - 1) - 1) // self.stride + 1
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        """Low and high padding of each dimension."""
+        padding = self.padding or (0,) * (2 * self.spatial)
+        return tuple(zip(padding[: self.spatial], padding[self.spatial :], strict=True))
 
     @property
-    def ow(self) -> int:
-        """Output columns."""
-        _, left, _, right = self.padding
-        return (self.iw + left + right - self.dilation * (self.kw - 1) - 1) // self.stride + 1
+    def out(self) -> tuple[int, ...]:
+        """Output size in pixels."""
+        spans = tuple(self.dilation * (k - 1) + 1 for k in self.kernel)
+        edges = tuple(low + high for low, high in self.pads)
+        if self.transposed:
+            return tuple(
+                (n - 1) * self.stride + span + self.output_padding - edge
+                for n, span, edge in zip(self.size, spans, edges, strict=True)
+            )
+        return tuple(
+            (n + edge - span) // self.stride + 1
+            for n, span, edge in zip(self.size, spans, edges, strict=True)
+        )
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one image, those with padding included (FLOPs are twice as many)."""
-        return self.oc * self.oh * self.ow * self.ic // self.groups * self.kh * self.kw
+        pixels = math.prod(self.size if self.transposed else self.out)
+        return pixels * self.oc * self.ic // self.groups * math.prod(self.kernel)
 
     @property
     def kwargs(self) -> dict[str, object]:
-        """The keyword arguments of :func:`fastconv.conv2d` that make this layer."""
-        return {
+        """The keyword arguments of fastconv's function that make this layer."""
+        options: dict[str, object] = {
             "stride": self.stride,
-            "padding": self.padding,
+            "padding": self.padding or 0,
             "dilation": self.dilation,
             "groups": self.groups,
         }
+        return options | ({"output_padding": self.output_padding} if self.transposed else {})
 
-    def resized(self, ih: int, iw: int) -> ConvLayer:
+    def resized(self, *size: int) -> ConvLayer:
         """Return the same layer on an image of another size."""
-        return replace(self, ih=ih, iw=iw)
+        return replace(self, size=size)
 
 
 @dataclass(frozen=True)
@@ -114,35 +134,45 @@ class GemmShape:
 def _layer(
     ic: int,
     oc: int,
-    size: int,
-    kernel: int | tuple[int, int] = 1,
+    size: int | tuple[int, ...],
+    kernel: int | tuple[int, ...] = 1,
     stride: int = 1,
     *,
     groups: int = 1,
     dilation: int = 1,
     padding: str = "half",
+    transposed: bool = False,
+    output_padding: int = 0,
     count: int = 1,
 ) -> ConvLayer:
-    """Square images; padding "half" is k // 2 all around, "same" TensorFlow's, "valid" none."""
-    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    """Square images unless said; padding "half" is k // 2 all around, "same" TensorFlow's, "valid" none."""
+    rank = len(kernel) if isinstance(kernel, tuple) else 2
+    sizes = (size,) * rank if isinstance(size, int) else size
+    kernels = (kernel,) * rank if isinstance(kernel, int) else kernel
 
-    def pads(k: int) -> tuple[int, int]:
+    def pads(n: int, k: int) -> tuple[int, int]:
         span = dilation * (k - 1)
         if padding == "half":
             return span // 2, span // 2
         if padding == "valid":
             return 0, 0
-        total = max((-(-size // stride) - 1) * stride + span + 1 - size, 0)
+        total = max((-(-n // stride) - 1) * stride + span + 1 - n, 0)
         return total // 2, total - total // 2
 
-    (top, bottom), (left, right) = pads(kh), pads(kw)
-    name = f"{ic}>{oc}@{size} k{kh}" + ("" if kh == kw else f"x{kw}")
+    edges = [pads(n, k) for n, k in zip(sizes, kernels, strict=True)]
+    name = f"{ic}>{oc}@" + "x".join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))
+    name += " k" + "x".join(map(str, kernels if len(set(kernels)) > 1 or rank > 2 else kernels[:1]))
     name += f" s{stride}" if stride > 1 else ""
     name += f" d{dilation}" if dilation > 1 else ""
     name += f" g{groups}" if groups > 1 else ""
+    name += " transposed" if transposed else ""
+    half = all(edge == (dilation * (k - 1) // 2,) * 2 for edge, k in zip(edges, kernels, strict=True))
+    name += "" if half else f" {padding}"
+    lows, highs = zip(*edges, strict=True)
     return ConvLayer(
-        name, ic, oc, size, size, kh, kw, stride, (top, left, bottom, right), dilation, groups, count
-    )
+        name, ic, oc, sizes, kernels, stride, (*lows, *highs), dilation, groups, transposed,
+        output_padding, count,
+    )  # fmt: skip
 
 
 def _depthwise(
@@ -296,8 +326,8 @@ _INCEPTION_V3 = (  # the kinds that ResNet lacks: no padding, odd sizes, 5x5, 1x
 )
 
 _DEEPBENCH = (  # speech, text in the wild, and two GoogLeNet layers of the inference set
-    ConvLayer("1>32@161x700 k20x5 s2", 1, 32, 161, 700, 20, 5, stride=2),
-    ConvLayer("1>16@48x480 k3", 1, 16, 48, 480, 3, 3, padding=(1, 1, 1, 1)),
+    _layer(1, 32, (161, 700), (20, 5), 2, padding="valid"),
+    _layer(1, 16, (48, 480), 3),
     _layer(192, 32, 28, 5),
     _layer(832, 128, 7, 5),
 )
@@ -357,6 +387,50 @@ CONV_TABLES: dict[str, tuple[ConvLayer, ...]] = {
     "deepbench": _DEEPBENCH,
 }
 
+
+def _where(wanted: Callable[[ConvLayer], bool], *tables: str) -> tuple[ConvLayer, ...]:
+    """Collect the distinct layers of some tables that are of a kind."""
+    layers = (replace(layer, count=1) for table in tables for layer in CONV_TABLES[table])
+    return tuple({layer.name: layer for layer in layers if wanted(layer)}.values())
+
+
+_MOBILE = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet_lite0")
+
+# Kinds of layers, wherever they occur.
+CONV_TABLES |= {
+    "depthwise": _where(lambda layer: layer.groups == layer.ic, *_MOBILE),
+    # Two filters a channel, holes, and the large kernels of ConvNeXt.
+    "depthwise_odd": (
+        *(_layer(c, 2 * c, n, 3, groups=c) for c, n in ((32, 112), (128, 56), (512, 14))),
+        *(_layer(c, c, n, 3, dilation=2, groups=c) for c, n in ((64, 56), (256, 28), (512, 14))),
+        *(_layer(c, c, n, 7, groups=c) for c, n in ((96, 56), (192, 28), (384, 14), (768, 7))),
+    ),
+    # ResNeXt-50's, ShuffleNet V1's, and 4 and 8 channels a group.
+    "grouped": (
+        *_where(lambda layer: 1 < layer.groups < layer.ic, "resnext50", "shufflenet_v1"),
+        *(_layer(c, c, n, 3, groups=c // 4) for c, n in ((64, 56), (256, 28))),
+        *(_layer(c, c, n, 3, groups=c // 8) for c, n in ((128, 56), (512, 14))),
+    ),
+    "odd_channels": _where(
+        lambda layer: layer.kernel == (1, 1) and (layer.ic % 16 > 0 or layer.oc % 16 > 0),
+        *("shufflenet_v2", "mobilenet_v2", "squeezenet"),
+    ),
+    "stems": _where(lambda layer: layer.ic == 3 and layer.stride == 2, "resnet50", *_MOBILE, "inception_v3"),
+    # Upsampling as in DCGAN and U-Net, the holes of DeepLab, Inception's long kernels, video.
+    "misc": (
+        _layer(512, 256, 8, 4, 2, transposed=True),
+        _layer(128, 64, 32, 4, 2, transposed=True),
+        _layer(256, 128, 28, 2, 2, transposed=True),
+        _layer(64, 64, 56, 3, 2, transposed=True, output_padding=1),
+        _layer(256, 256, 28, 3, dilation=2),
+        _layer(512, 512, 28, 3, dilation=4),
+        *_where(lambda layer: 7 in layer.kernel and 1 in layer.kernel, "inception_v3"),
+        _layer(32, 64, (16, 56, 56), (3, 3, 3)),
+        _layer(64, 64, (8, 28, 28), (3, 3, 3)),
+        _layer(64, 64, (8, 56, 56), (1, 3, 3)),
+    ),
+}
+
 GEMM_TABLES: dict[str, tuple[GemmShape, ...]] = {
     "squares": tuple(GemmShape(n, n, n) for n in (64, 128, 256, 512, 1024, 2048)),
     # Channel-major products of convolutions (M = output channels, N = pixels).
@@ -377,7 +451,9 @@ GEMM_TABLES: dict[str, tuple[GemmShape, ...]] = {
     ),
     # ResNet-50's convolutions as products of pixels (M) by output channels (N).
     "resnet50": tuple(
-        GemmShape(layer.oh * layer.ow, layer.oc, layer.ic * layer.kh * layer.kw)
+        GemmShape(math.prod(layer.out), layer.oc, layer.ic * math.prod(layer.kernel))
         for layer in _distinct(_bottleneck_net())
     ),
 }
+# Every kind that is not square.
+GEMM_TABLES["mixed"] = GEMM_TABLES["channel_major"] + GEMM_TABLES["skinny"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fastconv.bench.cases import Case, Prepared
 from fastconv.errors import ArgumentError
@@ -20,24 +20,61 @@ from fastconv.errors import ArgumentError
 class Engine:
     """An engine's package and, by kind of case, the modes that are worth timing.
 
-    `pool_modes` take their place with more than one thread.
+    With more than one thread, each mode runs once for each of `pools`. `isa` is the environment that caps its
+    instructions at AVX2, None where nothing does (ONNX Runtime reads no such variable).
     """
 
     package: str
     modes: Mapping[str, tuple[str, ...]]
-    pool_modes: tuple[str, ...] = field(default=())
+    pools: tuple[str, ...] = ("",)
+    isa: Mapping[str, str] | None = None
 
 
+_ONEDNN = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+_TORCH_MODES = ("nchw", "channels_last", "jit")
 ENGINES = {
-    "fastconv": Engine("fastconv", {"gemm": ("",), "conv": ("prepacked", "function"), "model": ("",)}),
-    "numpy": Engine("numpy", {"gemm": ("",)}),
+    "fastconv": Engine(
+        "fastconv",
+        {"gemm": ("",), "conv": ("prepacked", "functional"), "model": ("",)},
+        isa={"FASTCONV_ISA": "avx2"},
+    ),
+    "numpy": Engine("numpy", {"gemm": ("",)}, isa={"OPENBLAS_CORETYPE": "Haswell"}),
     "torch": Engine(
         "torch",
-        {"gemm": ("",), "conv": ("nchw", "channels_last"), "model": ("channels_last", "jit_frozen")},
+        {"gemm": ("",), "conv": _TORCH_MODES, "model": _TORCH_MODES},
+        isa={**_ONEDNN, "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
     ),
     "ort": Engine(
-        "onnxruntime", {"gemm": ("",), "conv": ("",), "model": ("",)}, pool_modes=("spin", "sleep")
+        "onnxruntime", {"gemm": ("packed",), "conv": ("",), "model": ("",)}, pools=("spin", "sleep")
     ),
+    "openvino": Engine("openvino", {"conv": ("",), "model": ("",)}, isa=_ONEDNN),
+}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One of our variants and the peers, engines or single variants, that do the same job."""
+
+    name: str
+    ours: str
+    peers: tuple[str, ...]
+
+    def includes(self, variant: str) -> bool:
+        """Whether a variant is one of the peers."""
+        return any(variant == peer or variant.startswith(f"{peer}/") for peer in self.peers)
+
+
+# The first of a kind is the one that the targets are about.
+CONTESTS = {
+    "gemm": (
+        Contest("plain", "fastconv", ("numpy", "torch")),
+        Contest("B packed by the peer", "fastconv", ("ort",)),
+    ),
+    "conv": (
+        Contest("prepacked", "fastconv/prepacked", ("torch", "ort", "openvino")),
+        Contest("functional", "fastconv/functional", ("torch/nchw",)),
+    ),
+    "model": (Contest("network", "fastconv", ("torch", "ort", "openvino")),),
 }
 PEERS = tuple(name for name in ENGINES if name != "fastconv")
 
@@ -75,6 +112,18 @@ def installed_peers(names: Iterable[str] | None = None) -> list[str]:
     return chosen
 
 
+def missing_peers() -> list[str]:
+    """Return the peers whose package is not installed."""
+    return [peer for peer in PEERS if peer not in installed_peers()]
+
+
+def capped(peers: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split peers into those that can be capped at AVX2 and those that cannot."""
+    peers = list(peers)
+    can = [peer for peer in peers if ENGINES[peer].isa is not None]
+    return can, [peer for peer in peers if peer not in can]
+
+
 def variants(kind: str, threads: int, engines: Iterable[str]) -> list[str]:
     """List the variants of the engines that can run a kind of case.
 
@@ -83,11 +132,22 @@ def variants(kind: str, threads: int, engines: Iterable[str]) -> list[str]:
     """
     names = []
     for engine in engines:
-        modes = ENGINES[engine].modes.get(kind, ())
-        if threads > 1:
-            modes = ENGINES[engine].pool_modes or modes
-        names += [f"{engine}/{mode}" if mode else engine for mode in modes]
+        pools = ENGINES[engine].pools if threads > 1 else ("",)
+        for mode in ENGINES[engine].modes.get(kind, ()):
+            modes = ("_".join(filter(None, (mode, pool))) for pool in pools)
+            names += [f"{engine}/{mode}" if mode else engine for mode in modes]
     return names
+
+
+def environment(variant: str, threads: int, isa: str | None) -> dict[str, str]:
+    """Return what a variant's process needs in its environment.
+
+    >>> environment("numpy", 2, "avx2")["OPENBLAS_NUM_THREADS"]
+    '2'
+    """
+    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTCONV_NUM_THREADS")
+    cap = ENGINES[variant.partition("/")[0]].isa if isa else None
+    return {**dict.fromkeys(pools, str(threads)), **(cap or {})}
 
 
 def prepare(variant: str, case: Case, threads: int) -> Prepared:

@@ -1,7 +1,7 @@
-"""PyTorch: eager on NCHW and on channels_last for single layers; channels_last and jit-frozen for networks.
+"""PyTorch in its modes: eager on NCHW (the plain function), channels_last, and frozen by jit.
 
-Networks are run node by node from the same graph as everyone's, which in eager mode costs what a module's
-forward costs, and which jit traces into the same program as it would the module.
+Torchvision's networks run as their modules, the others node by node from the graph of everyone's file, which
+in eager mode costs what a module's forward costs, and which jit traces into the same program.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import torch
 import torch.nn.functional as F
 
 from fastconv.bench.cases import Case, Prepared, conv_arrays, gemm_arrays
+from fastconv.bench.network_names import source_of
+from fastconv.bench.networks import files_of, torchvision_module
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def prepare(case: Case, mode: str, threads: int) -> Prepared:
     """Prepare a case."""
     torch.set_num_threads(threads)
-    run = {"gemm": _gemm, "conv": _conv, "model": _model}[case.kind](case, mode)
+    with torch.no_grad():
+        run = {"gemm": _gemm, "conv": _conv, "model": _model}[case.kind](case, mode)
 
     def without_autograd() -> Any:
         with torch.inference_mode():
@@ -34,31 +39,56 @@ def _gemm(case: Case, mode: str) -> Callable[[], Any]:  # noqa: ARG001
     return lambda: torch.mm(a, b, out=out)
 
 
+class _Layer(torch.nn.Module):  # type: ignore[misc]  # torch is optional: mypy does not read it
+    """A convolution as a module; padding that is not symmetric, which torch's functions lack, goes first."""
+
+    def __init__(self, case: Case, w: Any, bias: Any) -> None:
+        super().__init__()
+        layer = case.layer
+        self.w, self.bias = torch.nn.Parameter(w), torch.nn.Parameter(bias)
+        symmetric = all(low == high for low, high in layer.pads)
+        padding = tuple(low for low, _ in layer.pads) if symmetric else (0,) * layer.spatial
+        self.edges = () if symmetric else tuple(n for pair in reversed(layer.pads) for n in pair)
+        self.options: tuple[Any, ...] = (layer.stride, padding, layer.dilation, layer.groups)
+        self.function: Any = {2: F.conv2d, 3: F.conv3d}[layer.spatial]
+        if layer.transposed:
+            self.function = F.conv_transpose2d
+            self.options = (layer.stride, padding, layer.output_padding, layer.groups, layer.dilation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the layer."""
+        return self.function(F.pad(x, self.edges) if self.edges else x, self.w, self.bias, *self.options)
+
+
 def _conv(case: Case, mode: str) -> Callable[[], Any]:
-    layer = case.layer
     x, w, bias = map(torch.from_numpy, conv_arrays(case))
-    top, left, bottom, right = layer.padding
-    padding = (top, left)
-    if mode == "channels_last":
-        x, w = x.to(memory_format=torch.channels_last), w.to(memory_format=torch.channels_last)
-    stride, dilation, groups = layer.stride, layer.dilation, layer.groups
-    if (top, left) == (bottom, right):
-        return lambda: F.conv2d(x, w, bias, stride, padding, dilation, groups)
-    edges = (left, right, top, bottom)
-    return lambda: F.conv2d(F.pad(x, edges), w, bias, stride, 0, dilation, groups)
+    if mode != "nchw":
+        x, w = (t.to(memory_format=CHANNELS_LAST[t.dim()]) for t in (x, w))
+    layer: Any = _Layer(case, w, bias).eval()
+    return _run(layer, x, mode)
 
 
 def _model(case: Case, mode: str) -> Callable[[], Any]:
-    from fastconv.bench.networks import network
     from fastconv.bench.torch_graph import GraphModule
+    from fastconv.importers.onnx import from_file
 
-    graph, image = network(case)
-    x = torch.from_numpy(image)
-    if x.shape[1] == 3:  # else it is NHWC, and the graph's own transposition makes it channels_last
-        x = x.to(memory_format=torch.channels_last)
-    module: Any = GraphModule(graph).eval().to(memory_format=torch.channels_last)
-    if mode == "jit_frozen":
-        with torch.no_grad(), warnings.catch_warnings():
+    files, name = files_of(case), case.parameters["model"]
+    x = torch.from_numpy(files.x)
+    module: Any
+    if source_of(name) == "torchvision":
+        module = torchvision_module(name)
+    else:
+        module = GraphModule(from_file(files.model)).eval()
+    if mode != "nchw":
+        module = module.to(memory_format=torch.channels_last)
+        if x.shape[1] == 3:  # else it is NHWC, and the graph's own transposition makes it channels_last
+            x = x.to(memory_format=torch.channels_last)
+    return _run(module, x, mode)
+
+
+def _run(module: Any, x: torch.Tensor, mode: str) -> Callable[[], Any]:
+    if mode == "jit":
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecated, and still faster than eager mode
             module = torch.jit.optimize_for_inference(torch.jit.trace(module, x))
     return lambda: module(x)
