@@ -21,7 +21,7 @@ from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmSha
 Array = npt.NDArray[np.float32]
 
 KINDS = ("gemm", "conv", "model")
-DEFAULT_TABLES = {"gemm": ("squares", "mixed"), "conv": ("singles",), "model": ("default",)}
+DEFAULT_TABLES = {"gemm": ("mixed",), "conv": ("singles",), "model": ("default",)}
 ALL = "all"  # every table of a kind
 
 

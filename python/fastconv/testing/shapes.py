@@ -455,5 +455,5 @@ GEMM_TABLES: dict[str, tuple[GemmShape, ...]] = {
         for layer in _distinct(_bottleneck_net())
     ),
 }
-# Every kind that is not square.
-GEMM_TABLES["mixed"] = GEMM_TABLES["channel_major"] + GEMM_TABLES["skinny"]
+# The eighteen of every kind, so that one geometric mean speaks for the matrix product.
+GEMM_TABLES["mixed"] = sum((GEMM_TABLES[kind] for kind in ("squares", "channel_major", "skinny")), ())
