@@ -168,8 +168,19 @@ def test_only_more_than_one_thread_can_spin() -> None:
 def test_engines_are_capped_alike() -> None:
     assert engines.environment("fastconv", 2, "avx2")["FASTCONV_ISA"] == "avx2"
     assert engines.environment("numpy", 1, "avx2")["OPENBLAS_CORETYPE"] == "Haswell"
-    assert "FASTCONV_ISA" not in engines.environment("fastconv/prepacked", 1, None)
+    assert "FASTCONV_ISA" not in engines.environment("fastconv/prepacked", 1, None, {})
     assert bench.capped(["numpy", "torch", "ort"]) == (["numpy", "torch"], ["ort"])
+
+
+def test_a_shell_does_not_slow_a_peer_down() -> None:
+    shell = {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "FASTCONV_ISA": "ref",
+        "HOME": "/",
+    }
+    kept = engines.environment("numpy", 1, None, shell)
+    assert {name for name in shell if name in kept} == {"FASTCONV_ISA", "HOME"}
 
 
 def test_peers_must_be_known() -> None:

@@ -8,7 +8,6 @@ compare runs. A variant that cannot run a case, gets it wrong, dies or hangs fai
 from __future__ import annotations
 
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -56,7 +55,7 @@ class Worker:
     ) -> None:
         self.variant, self.timeout = variant, timeout
         self._command = [sys.executable, "-m", "fastconv.bench.worker", variant, str(threads)]
-        self._environment = {**os.environ, **environment(variant, threads, isa)}
+        self._environment = environment(variant, threads, isa)
         self._process: subprocess.Popen[str] | None = None
 
     def _start(self) -> subprocess.Popen[str]:
