@@ -1,6 +1,5 @@
 // L4 conv: output rows cut into runs of pixels that see the same taps in bounds, with the list of
-// those taps: how depthwise and direct convolutions do without padding in memory. Used by
-// algo_depthwise.cpp and algo_direct.cpp.
+// those taps: how grouped convolutions do without padding in memory. Used by grouped.cpp.
 #pragma once
 #include <map>
 #include <tuple>

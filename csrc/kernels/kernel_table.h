@@ -84,7 +84,7 @@ struct GroupedRow {
 // A band of `rows` x `pixels` outputs, blocks [block_begin, block_end), of a kernel kh x kw, both
 // at most kMaxBandKernel, with column stride s: output (r, p) reads input rows row_first + r *
 // row_stride + ky * row_dilation and columns col_first + p * s + kx; those outside [0, rows_in) x
-// [0, cols_in) count as zero. x is pixel (0, 0).// `ring` is scratch for ((kh - 1) * row_dilation +
+// [0, cols_in) count as zero. x is pixel (0, 0). `ring` is scratch for ((kh - 1) * row_dilation +
 // 1) * ((segment - 1) * s + kw) * W floats for each of ring_blocks blocks, which are done together;
 // rows are done in pieces of `segment` pixels.
 

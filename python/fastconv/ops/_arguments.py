@@ -24,6 +24,10 @@ MAX_RANK = 6  # csrc/core/types.h, kMaxRank
 _LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 _INF = math.inf
 
+# Axes of a channels-last array in NC<spatial> order, and back, by rank; np.moveaxis works them out in 2 us.
+_TO_LOGICAL = {rank: (0, rank - 1, *range(1, rank - 1)) for rank in range(2, MAX_RANK + 1)}
+_TO_PHYSICAL = {rank: (0, *range(2, rank), 1) for rank in range(2, MAX_RANK + 1)}
+
 # Name: its _core name and the defaults of its parameters (csrc/core/epilogue.h, enum Act).
 _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
     "relu": ("clamp", (0.0, _INF)),
@@ -172,12 +176,12 @@ def is_channels_last(layout: Any, spatial: int = 2) -> bool:
 
 def logical(x: FloatArray, channels_last: bool) -> FloatArray:
     """View an array of the caller's layout in logical order (NCHW)."""
-    return np.moveaxis(x, -1, 1) if channels_last else x
+    return x.transpose(_TO_LOGICAL[x.ndim]) if channels_last else x
 
 
 def physical(y: FloatArray, channels_last: bool) -> FloatArray:
     """View an array in logical order (NCHW) in the caller's layout: the inverse of `logical`."""
-    return np.moveaxis(y, 1, -1) if channels_last else y
+    return y.transpose(_TO_PHYSICAL[y.ndim]) if channels_last else y
 
 
 def output(
@@ -195,7 +199,7 @@ def output(
         return logical(checked_output(out, expected, (x, *inputs)), channels_last)
     if channels_last or (x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == x.itemsize != x.strides[-1]):
         n, c, *spatial = shape
-        return np.moveaxis(_empty((n, *spatial, c)), -1, 1)
+        return logical(_empty((n, *spatial, c)), True)
     return _empty(shape)
 
 
@@ -224,13 +228,20 @@ def checked_output(
         raise ShapeError(f"out: expected shape {shape}, got {out.shape}")
     if not (out.flags.writeable and out.flags.aligned):
         raise ArgumentError("out: expected a writable array aligned to 4 bytes, got one that is not")
-    if out.size and any(stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True)):
+    if (
+        0 in out.strides
+        and out.size
+        and any(stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True))
+    ):
         raise ArgumentError(f"out: expected distinct elements, got strides {out.strides} that repeat some")
     for x in inputs:
-        same = x.ctypes.data == out.ctypes.data and x.strides == out.strides and x.shape == out.shape
-        if not (in_place and same) and _overlap(x, out):
+        if not (in_place and _same(x, out)) and _overlap(x, out):
             raise ArgumentError("out: expected memory that no input shares, got an array that overlaps one")
     return out
+
+
+def _same(a: FloatArray, b: FloatArray) -> bool:
+    return bool(a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.shape == b.shape)
 
 
 def _overlap(a: FloatArray, b: FloatArray) -> bool:
