@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <atomic>
@@ -25,7 +26,7 @@ namespace {
 
 constexpr int kMaxThreads = 4096;  // more is a slip of the keyboard, and would be tried
 constexpr size_t kLine = 64;
-constexpr std::chrono::microseconds kSpin{50};
+constexpr std::chrono::microseconds kPause{5}, kSpin{50};
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -35,14 +36,20 @@ void pause() noexcept {
 #endif
 }
 
+// Pauses at first. Then yields between looks: the one waited for may have been put on this very
+// core, by a scheduler that has not yet seen the other idle or because others have it, and would
+// get it only after kSpin (10 us of work in 100 us, for milliseconds after a wake-up).
 void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
-  const auto deadline = std::chrono::steady_clock::now() + kSpin;
-  do {
+  const auto start = std::chrono::steady_clock::now();
+  for (;;) {
     for (int i = 0; i < 32; ++i) {  // the clock costs as much as a pause: read it seldom
       if (word.load(std::memory_order_acquire) != old) return;
       pause();
     }
-  } while (std::chrono::steady_clock::now() < deadline);
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (waited > kSpin) break;
+    if (waited > kPause) sched_yield();
+  }
   word.wait(old, std::memory_order_acquire);
 }
 
