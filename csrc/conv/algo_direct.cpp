@@ -11,7 +11,8 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
   if (p.groups == 1) return "one group: a product over whole channels keeps the lanes full";
   const dim_t lanes = kernels.lanes;
   if (p.oc / p.groups > lanes)
-    return message("a group's ", p.oc / p.groups, " output channels are more than a vector of ", lanes);
+    return message("a group's ", p.oc / p.groups, " output channels are more than a vector of ",
+                   lanes);
   for (dim_t b = 0; b * lanes < p.oc; ++b)
     if (const dim_t count = channel_span(p, b, lanes).count; count > lanes)
       return message(lanes, " output channels read ", count,

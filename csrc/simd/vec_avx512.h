@@ -8,8 +8,12 @@
 // What SIMDe 0.7.4 (Debian 12) lacks, lane by lane; a masked lane's memory is not touched.
 #define _mm512_maskz_loadu_ps fastconv_maskz_loadu_ps
 #define _mm512_mask_storeu_ps fastconv_mask_storeu_ps
+#undef _mm512_roundscale_ps
+#undef _mm512_scalef_ps
 #define _mm512_roundscale_ps fastconv_roundscale_ps
 #define _mm512_scalef_ps fastconv_scalef_ps
+#undef _mm512_shuffle_f32x4
+#define _mm512_shuffle_f32x4 fastconv_shuffle_f32x4
 static inline simde__m512 fastconv_maskz_loadu_ps(simde__mmask16 mask, const float* p) {
   float t[16] = {};
   for (int i = 0; i < 16; ++i)
@@ -26,6 +30,13 @@ static inline simde__m512 fastconv_roundscale_ps(simde__m512 v, int) {
   float t[16];
   simde_mm512_storeu_ps(t, v);
   for (int i = 0; i < 16; ++i) t[i] = __builtin_rintf(t[i]);
+  return simde_mm512_loadu_ps(t);
+}
+static inline simde__m512 fastconv_shuffle_f32x4(simde__m512 a, simde__m512 b, int lanes) {
+  float x[16], y[16], t[16];
+  simde_mm512_storeu_ps(x, a);
+  simde_mm512_storeu_ps(y, b);
+  for (int i = 0; i < 16; ++i) t[i] = (i < 8 ? x : y)[4 * (lanes >> i / 4 * 2 & 3) + i % 4];
   return simde_mm512_loadu_ps(t);
 }
 static inline simde__m512 fastconv_scalef_ps(simde__m512 v, simde__m512 n) {
@@ -56,7 +67,11 @@ inline vf vload(const float* p) { return _mm512_loadu_ps(p); }
 inline void vstore(float* p, vf v) { _mm512_storeu_ps(p, v); }
 inline vf vload_tail(const float* p, int n) { return _mm512_maskz_loadu_ps(tail_mask(n), p); }
 inline void vstore_tail(float* p, vf v, int n) { _mm512_mask_storeu_ps(p, tail_mask(n), v); }
+#ifdef FASTCONV_EMULATE_AVX512
+inline void vkeep(vf&) {}
+#else
 inline void vkeep(vf& a) { __asm__("" : "+v"(a)); }
+#endif
 inline vf vset(float x) { return _mm512_set1_ps(x); }
 inline vf vzero() { return _mm512_setzero_ps(); }
 inline vf vbroadcast(const float* p) { return _mm512_set1_ps(*p); }
