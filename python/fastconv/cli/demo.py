@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         output.line(
             f"{_threads(t['threads'])}: {t['milliseconds']:.1f} ms, {t['gflops']:.0f} GFLOP/s, "
             f"{t['share_of_peak']:.0%} of the measured FMA peak of {t['peak_gflops']:.0f} GFLOP/s"
+            " (work as the direct method counts it; Winograd does less)"
         )
     return 0
 
