@@ -27,6 +27,8 @@ void bind_roofline(pybind11::module_& m);
 // running call is).
 View input_view(const char* name, const pybind11::array& array);
 View output_view(const char* name, const pybind11::array& array);
+// Whether the byte ranges of two arrays overlap; where they do not, no element is shared.
+bool bounds_overlap(const pybind11::array& a, const pybind11::array& b) noexcept;
 
 // The GIL released for the work of a call, in place of pybind11::gil_scoped_release: gil.cpp has
 // why.

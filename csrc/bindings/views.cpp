@@ -33,4 +33,20 @@ View output_view(const char* name, const py::array& array) {
   return input_view(name, array);
 }
 
+bool bounds_overlap(const py::array& a, const py::array& b) noexcept {
+  // [first, last) byte that the elements of an array touch; empty without elements.
+  const auto bounds = [](const py::array& array) {
+    auto first = reinterpret_cast<intptr_t>(array.data()), last = first + array.itemsize();
+    for (int i = 0; i < array.ndim(); ++i) {
+      if (array.shape(i) == 0) return std::pair{first, first};
+      const intptr_t reach = array.strides(i) * (array.shape(i) - 1);
+      (reach < 0 ? first : last) += reach;
+    }
+    return std::pair{first, last};
+  };
+  const auto [a_first, a_last] = bounds(a);
+  const auto [b_first, b_last] = bounds(b);
+  return a_first < b_last && b_first < a_last;
+}
+
 }  // namespace fastconv

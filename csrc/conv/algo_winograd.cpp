@@ -299,16 +299,19 @@ std::unique_ptr<const BoundConv> WinogradPacked::bind(const ConvShape& s, const 
 // Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2): the
 // direct product and the n^2 small ones at 93 and 85 % of two FMAs a cycle, or the weights at 8
 // bytes a cycle if that takes longer; a row of a small product costs 10 cycles a vector besides,
-// and a transform 3.3 n^2 cycles a vector of input channels and 2.6 n^2 of output channels.
+// and a transform 3.3 n^2 cycles a vector of input channels and 2.6 n^2 of output channels. In a
+// group, whose taps do not merge, each costs a pixel and vector 1.5 cycles (Zen 3).
 double product_cycles(double fmas, double efficiency, double weights) {
   return std::max(fmas / (2 * efficiency), weights * sizeof(float) / 8);
 }
 double direct_cycles(const ConvShape& s, int lanes) {
   const double k = static_cast<double>(s.taps() * s.group_ic()),
                vectors = static_cast<double>(ceil_div(s.group_oc(), lanes));
+  const double pixels = static_cast<double>(s.out_pixels()) * vectors,
+               tap_cycles = s.groups == 1 ? 0 : 1.5 * static_cast<double>(s.taps());
   return static_cast<double>(s.groups) *
-         product_cycles(static_cast<double>(s.out_pixels()) * k * vectors, 0.93,
-                        k * static_cast<double>(s.group_oc()));
+         (product_cycles(pixels * k, 0.93, k * static_cast<double>(s.group_oc())) +
+          pixels * tap_cycles);
 }
 double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes) {
   const double n2 = f.n * f.n, ic = static_cast<double>(s.group_ic());

@@ -150,7 +150,7 @@ void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
     if (p.transposed || taps == 1) {
       dim_t k0 = 0;
       for (const Tap& tap : phase.taps) {
-        b.pack(k0, ic, w + tap.weight, stride_i, stride_o, 0, b.panels());
+        b.pack(k0, ic, w + tap.weight, stride_i, stride_o);
         k0 += ic;
       }
     } else {

@@ -13,28 +13,73 @@
 namespace fastconv {
 namespace {
 
-dim_t ceil_div(dim_t a, dim_t b) { return (a + b - 1) / b; }
-dim_t round_up(dim_t a, dim_t b) { return ceil_div(a, b) * b; }
-
 constexpr dim_t kZeroTap = 0;
+// Below that many multiply-adds a thread costs more than it brings.
+constexpr dim_t kWorthAThread = 20000;
+// Sums of gemv, in floats: half of L1 with all of its rows.
+constexpr dim_t kGemvSums = 4096;
 
-// A's rows for the kernel: k must be contiguous. In place when it is and rows do not all fall into
-// the same L1 sets (a row stride that is a multiple of 1 KiB puts them a quarter of a 4 KiB way
-// apart or closer); else copied, once per block, with 16 floats of padding a row.
-bool in_place(const View& a, dim_t N, int nr) {
+// A's rows for the kernel: k must be contiguous. In place when it is and the rows of a block do not
+// fall on each other in L2, as those do that are short parts of rows a multiple of 1 KiB apart.
+// Else copied, once per block, with 16 floats of padding a row.
+bool a_in_place(const View& a, dim_t N, int nr, dim_t KC) {
   if (a.stride[1] != 1 && a.shape[1] > 1) return false;
-  const bool aliased = a.stride[0] % 256 == 0;
+  const bool aliased = a.stride[0] % 256 == 0 && a.stride[0] >= 2 * KC;
   return !(aliased && N > 4 * nr);  // a copy pays when several panels read it
+}
+
+// Whole panels of B for the kernel, without packing: where few rows of A would pay for it, and rows of B are so short
+// that a panel lies in few pages.
+bool b_in_place(const View& b, dim_t M) {
+  return M <= 256 && b.stride[1] == 1 && b.stride[0] > 0 && b.stride[0] <= 128;
 }
 
 struct Problem {
   const View& a;
+  const View& b;
   const View* residual;  // added with `beta` in the first pass over K
   const View& out;       // columns contiguous
-  float beta;
+  float alpha, beta;
   const float* bias;
   Activation activation;
   const KernelTable& table;
+
+  dim_t M() const { return out.shape[0]; }
+  dim_t N() const { return out.shape[1]; }
+  dim_t K() const { return a.shape[1]; }
+  // As many threads as there are parts and as the work is worth.
+  int threads(dim_t parts) const {
+    const dim_t worth = 1 + M() * N() * std::max<dim_t>(K(), 1) / kWorthAThread;
+    return static_cast<int>(std::max<dim_t>(1, std::min({dim_t{get_num_threads()}, worth, parts})));
+  }
+};
+
+// What all tiles of the product's block of K [k0, k0 + depth) share. Rows and columns of C are
+// counted from its first: at(t, m, n) moves a tile there.
+struct Tile : GemmTile {
+  const Problem& p;
+  bool first, last;
+
+  Tile(const Problem& problem, dim_t k0, dim_t depth)
+      : GemmTile{}, p(problem), first(k0 == 0), last(k0 + depth == problem.K()) {
+    tap_offset = &kZeroTap;
+    taps = 1;
+    GemmTile::K = depth;
+    ldc = p.out.stride[0];
+    alpha = p.alpha;
+    accumulate = !first;
+    if (last) epilogue.activation = p.activation;
+    if (first && p.residual) {
+      epilogue.ldr = p.residual->stride[0];
+      epilogue.residual_scale = p.beta;
+    }
+  }
+  void move_to(dim_t m, dim_t n, int columns) {
+    n_cur = columns;
+    c = p.out.data + m * ldc + n;
+    if (last && p.bias) epilogue.bias = p.bias + n;
+    if (first && p.residual) epilogue.residual = p.residual->data + m * epilogue.ldr + n;
+  }
 };
 
 void copy_a(const Problem& p, dim_t m0, dim_t rows, dim_t k0, dim_t depth, float* dst, dim_t ld) {
@@ -51,90 +96,152 @@ void copy_a(const Problem& p, dim_t m0, dim_t rows, dim_t k0, dim_t depth, float
   }
 }
 
-// C[rows, panels] of one (jc, pc) block. b holds `depth` rows of K from k0, its column 0 is C's
-// column n0.
-void gemm_block(const Problem& p, const PackedB& b, dim_t n0, dim_t k0, dim_t depth, Range rows,
-                Range panels, float* a_copy) {
+// Packs panel `jr` of the B block with K from k0 and columns from n0 on.
+void pack(const Problem& p, dim_t n0, dim_t k0, dim_t depth, dim_t nc, dim_t jr, float* dst) {
   const GemmKernels& g = p.table.gemm;
-  const Blocking blocking = gemm_blocking(g);
-  const dim_t K = p.a.shape[1];
-  const bool first = k0 == 0, last = k0 + depth == K, copied = a_copy != nullptr;
-  const dim_t ld = copied ? blocking.KC * 2 + 16 : p.a.stride[0];
+  const int width = panel_width(g, nc, jr);
+  const dim_t n = jr * g.nr;
+  pack_panel(depth, p.b.data + k0 * p.b.stride[0] + (n0 + n) * p.b.stride[1], p.b.stride[0],
+             p.b.stride[1], static_cast<int>(std::min<dim_t>(width, nc - n)), width, dst);
+}
 
-  GemmTile t = {};
-  t.lda = ld;
-  t.tap_offset = &kZeroTap;
-  t.taps = 1;
-  t.K = depth;
-  t.ldc = p.out.stride[0];
-  t.accumulate = !first;
-  if (last) t.epilogue.activation = p.activation;
-  if (first && p.residual) {
-    t.epilogue.ldr = p.residual->stride[0];
-    t.epilogue.residual_scale = p.beta;
-  }
+// Where a thread finds the panels of a B block, or a place for one to pack each just before its
+// use; and its place for a block of A, or null.
+struct Storage {
+  const float* packed;
+  bool in_place;  // or in B itself, if whole
+  float* panel;
+  float* a_copy;
+};
+
+// C[rows, panels] of one (jc, pc) block: K from k0 on, columns n0 to n0 + nc.
+void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, dim_t k0,
+                dim_t depth, Range rows, Range panels, const Storage& storage) {
+  const GemmKernels& g = p.table.gemm;
+  const bool copied = storage.a_copy != nullptr;
+  Tile t(p, k0, depth);
+  t.lda = copied ? blocking.KC + 16 : p.a.stride[0];
   for (dim_t ic = rows.begin; ic < rows.end; ic += blocking.MC) {
     const dim_t ic_end = std::min(rows.end, ic + blocking.MC);
-    if (copied) copy_a(p, ic, ic_end - ic, k0, depth, a_copy, ld);
-    const float* a = copied ? a_copy : p.a.data + ic * ld + k0;
+    if (copied) copy_a(p, ic, ic_end - ic, k0, depth, storage.a_copy, t.lda);
+    const float* a = copied ? storage.a_copy : p.a.data + ic * t.lda + k0;
     for (dim_t jr = panels.begin; jr < panels.end; ++jr) {
-      const dim_t column = n0 + jr * g.nr;
-      const int width = b.width(jr);
-      t.b = b.panel(jr);
+      const int width = panel_width(g, nc, jr);
+      const int columns = static_cast<int>(std::min<dim_t>(width, nc - jr * g.nr));
+      const bool more = storage.packed && jr + 1 < panels.end;
       t.ldb = width;
-      t.n_cur = static_cast<int>(std::min<dim_t>(width, b.N() - jr * g.nr));
-      t.epilogue.bias = last && p.bias ? p.bias + column : nullptr;
+      if (storage.packed) {
+        t.b = storage.packed + jr * depth * g.nr;
+      } else if (storage.in_place && columns == width) {
+        t.b = p.b.data + k0 * p.b.stride[0] + n0 + jr * g.nr;
+        t.ldb = p.b.stride[0];
+      } else {
+        pack(p, n0, k0, depth, nc, jr, storage.panel);
+        t.b = storage.panel;
+      }
       for (dim_t ir = ic; ir < ic_end; ir += g.mr) {
         const int mr = static_cast<int>(std::min<dim_t>(g.mr, ic_end - ir));
-        t.a = a + (ir - ic) * ld;
-        t.c = p.out.data + ir * t.ldc + column;
-        if (first && p.residual)
-          t.epilogue.residual = p.residual->data + ir * t.epilogue.ldr + column;
+        t.a = a + (ir - ic) * t.lda;
+        t.next = more ? next_half(t.b + depth * width, depth * width, (ir - ic) / g.mr) : nullptr;
+        t.move_to(ir, n0 + jr * g.nr, columns);
         g.ukr[width == g.nr][mr - 1](t);
       }
     }
   }
 }
 
-void five_loops(const Problem& p, const View& b, float alpha) {
-  const GemmKernels& g = p.table.gemm;
-  const Blocking blocking = gemm_blocking(g);
-  const dim_t M = p.out.shape[0], N = p.out.shape[1], K = p.a.shape[1];
-  // K in equal blocks of at most 1.5 KC; a function of K alone, so that a row's sum does not depend
-  // on its neighbours.
-  const dim_t blocks = std::max<dim_t>(1, (K + blocking.KC / 2) / blocking.KC);
-  const dim_t KC = std::max<dim_t>(1, ceil_div(K, blocks));
-  const dim_t row_tiles = ceil_div(M, g.mr);
-  const dim_t worth =
-      1 + M * N * std::max<dim_t>(K, 1) / 20000;  // below that a thread costs more than it brings
-  const int threads = static_cast<int>(std::max<dim_t>(
-      1, std::min({dim_t{get_num_threads()}, worth, row_tiles * ceil_div(N, g.nr)})));
-  const bool copied = !in_place(p.a, N, g.nr);
-  const dim_t copy_size =
-      copied ? std::min(round_up(M, g.mr), blocking.MC) * (blocking.KC * 2 + 16) : 0;
-  Buffer a_copies(copy_size * threads);
+// Scratch of the calling thread, for all threads of its product. It stays, at most NC * KC + threads * (MC + nr)
+// * KC floats: a fresh one for each call costs a page fault for each 4 KiB, a tenth of
+// a small product.
+float* workspace(dim_t floats) {
+  static thread_local Buffer buffer;
+  buffer.reserve(floats);
+  return buffer.data();
+}
+dim_t whole_lines(dim_t floats) { return ceil_div(floats, 16) * 16; }
 
-  for (dim_t jc = 0; jc < N; jc += blocking.NC) {
-    const dim_t nc = std::min(blocking.NC, N - jc);
-    for (dim_t pc = 0; pc == 0 || pc < K; pc += KC) {
-      const dim_t depth = std::min(KC, K - pc);
-      PackedB packed(g, depth, nc);
-      const dim_t panels = packed.panels();
-      parallel_for(panels, std::max<dim_t>(1, 16384 / (std::max<dim_t>(1, depth) * g.nr)),
-                   [&](dim_t p0, dim_t p1) {
-                     packed.pack(0, depth, b.data + pc * b.stride[0] + jc * b.stride[1],
-                                 b.stride[0], b.stride[1], p0, p1, alpha);
-                   });
-      // Rows when they are many, columns when they are few.
-      const bool by_rows = row_tiles >= panels || row_tiles >= 8 * threads;
-      parallel_run(threads, [&](int tid) {
-        const Range tiles = by_rows ? partition(row_tiles, threads, tid) : Range{0, row_tiles};
-        const Range cols = by_rows ? Range{0, panels} : partition(panels, threads, tid);
-        gemm_block(p, packed, jc, pc, depth, {tiles.begin * g.mr, std::min(M, tiles.end * g.mr)},
-                   cols, copied ? a_copies.data() + tid * copy_size : nullptr);
+void five_loops(const Problem& p) {
+  const GemmKernels& g = p.table.gemm;
+  const dim_t M = p.M(), N = p.N(), K = p.K();
+  const Blocking blocking = gemm_blocking(g, K);
+  const dim_t row_tiles = ceil_div(M, g.mr), all_panels = ceil_div(N, g.nr);
+  const int threads = p.threads(row_tiles * all_panels);
+
+  // A single block of rows meets each panel once: whoever needs a panel packs it, into L2, just before.
+  // Otherwise all threads pack the block of B together, and then share it.
+  const bool in_place = b_in_place(p.b, M), together = M > blocking.MC && !in_place;
+  const dim_t NC = together ? blocking.NC : all_panels * g.nr;
+  const bool copied = !a_in_place(p.a, N, g.nr, blocking.KC);
+  const dim_t copy_size =
+      copied ? whole_lines(std::min(M, blocking.MC) * (blocking.KC + 16)) : 0;
+  const dim_t panel_size = together ? 0 : blocking.KC * g.nr;
+  const dim_t packed_size = together ? blocking.KC * std::min(NC, all_panels * g.nr) : 0;
+  const dim_t own = copy_size + panel_size;
+  float* const packed = workspace(packed_size + threads * own);
+
+  for (dim_t jc = 0; jc < N; jc += NC) {
+    const dim_t nc = std::min(NC, N - jc), panels = ceil_div(nc, g.nr);
+    // Rows when they are many, columns when they are few.
+    const bool by_rows = row_tiles >= panels || row_tiles >= 8 * threads;
+    const Cut cut = !together ? choose_cut(row_tiles, panels, threads, true)
+                    : by_rows ? Cut{threads, 1}
+                              : Cut{1, threads};
+    for (dim_t pc = 0; pc == 0 || pc < K; pc += blocking.KC) {
+      const dim_t depth = std::min(blocking.KC, K - pc);
+      if (together)
+        parallel_for(panels, ceil_div(16384, blocking.KC * g.nr), [&](dim_t p0, dim_t p1) {
+          for (dim_t jr = p0; jr < p1; ++jr)
+            pack(p, jc, pc, depth, nc, jr, packed + jr * depth * g.nr);
+        });
+      parallel_run(static_cast<int>(cut.rows * cut.cols), [&](int tid) {
+        const Range tiles = partition(row_tiles, static_cast<int>(cut.rows),
+                                      static_cast<int>(tid / cut.cols));
+        const Range cols =
+            partition(panels, static_cast<int>(cut.cols), static_cast<int>(tid % cut.cols));
+        float* const mine = packed + packed_size + tid * own;
+        gemm_block(p, blocking, jc, nc, pc, depth,
+                   {tiles.begin * g.mr, std::min(M, tiles.end * g.mr)}, cols,
+                   {together ? packed : nullptr, in_place, mine + copy_size, copied ? mine : nullptr});
       });
     }
   }
+}
+
+// Few rows of A and a row-major B, which is read in place, once. Same blocks of K and same sums as
+// five_loops: a row has the same bits whatever the number of rows.
+void few_rows(const Problem& p) {
+  const dim_t M = p.M(), N = p.N(), K = p.K();
+  const Blocking blocking = gemm_blocking(p.table.gemm, K);
+  const GemvUkr gemv = p.table.gemm.gemv[M - 1];
+  const bool copied = p.a.stride[1] != 1 && K > 1;
+  const dim_t lines = ceil_div(N, 16);
+  const int threads = p.threads(ceil_div(lines, 4));
+  const dim_t chunk = kGemvSums / M / 16 * 16, sums_size = M * chunk;
+  const dim_t copy_size = copied ? whole_lines(M * K) : 0;
+  float* const a_copy = workspace(copy_size + threads * sums_size);
+  if (copied) copy_a(p, 0, M, 0, K, a_copy, K);
+
+  parallel_run(threads, [&](int tid) {
+    const Range mine = partition(lines, threads, tid);
+    const dim_t end = std::min(N, mine.end * 16);
+    for (dim_t n = mine.begin * 16; n < end; n += chunk)
+      for (dim_t pc = 0; pc == 0 || pc < K; pc += blocking.KC) {
+        Tile t(p, pc, std::min(blocking.KC, K - pc));
+        t.a = copied ? a_copy + pc : p.a.data + pc;
+        t.lda = copied ? K : p.a.stride[0];
+        t.b = p.b.data + pc * p.b.stride[0] + n;
+        t.ldb = p.b.stride[0];
+        t.move_to(0, n, static_cast<int>(std::min(chunk, end - n)));
+        gemv(t, a_copy + copy_size + tid * sums_size);
+      }
+  });
+}
+
+void copy_elements(const View& from, const View& to) {
+  for (dim_t m = 0; m < to.shape[0]; ++m)
+    for (dim_t n = 0; n < to.shape[1]; ++n)
+      to.data[m * to.stride[0] + n * to.stride[1]] =
+          from.data[m * from.stride[0] + n * from.stride[1]];
 }
 
 }  // namespace
@@ -153,16 +260,15 @@ void gemm(const View& a, const View& b, const View* c, const View& out, float al
   View addend;
   if (residual && !dense_residual) {
     addend = row_major(residual_copy.data(), 2, shape);
-    for (dim_t m = 0; m < M; ++m)
-      for (dim_t n = 0; n < N; ++n)
-        addend.data[m * N + n] = residual->data[m * residual->stride[0] + n * residual->stride[1]];
+    copy_elements(*residual, addend);
     residual = &addend;
   }
-  five_loops({a, residual, target, beta, bias, activation, kernels()}, b, alpha);
-  if (!dense_out)
-    for (dim_t m = 0; m < M; ++m)
-      for (dim_t n = 0; n < N; ++n)
-        out.data[m * out.stride[0] + n * out.stride[1]] = target.data[m * N + n];
+  const Problem problem{a, b, residual, target, alpha, beta, bias, activation, kernels()};
+  if (M <= kGemvRows && (b.stride[1] == 1 || N == 1))
+    few_rows(problem);
+  else
+    five_loops(problem);
+  if (!dense_out) copy_elements(target, out);
 }
 
 }  // namespace fastconv

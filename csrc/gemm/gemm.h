@@ -3,7 +3,7 @@
 // tap offsets (implicit im2col), B is packed once, and K is not split, so that C is written once
 // and each element's sum has one order: results are bitwise the same for any number of threads and
 // any position in the batch. gemm() is the general product of strided matrices: five loops around
-// the same tile, K in blocks of a fixed size.
+// the same tile, K in blocks of a fixed size; few rows go through a kernel of their own.
 #pragma once
 #include <vector>
 
@@ -14,20 +14,27 @@
 
 namespace fastconv {
 
-// B (K x N) as panels [ceil(N / nr)][K][width]; width = nr, or nr / 2 in a last panel that needs no
-// more. It keeps the kernels that it was packed for: a panel's width is the tier's.
+// The width of panel p of a B with N columns: nr, or nr / 2 in a last panel that needs no more.
+inline int panel_width(const GemmKernels& kernels, dim_t N, dim_t p) noexcept {
+  return N - p * kernels.nr <= kernels.nr / 2 ? kernels.nr / 2 : kernels.nr;
+}
+
+// One panel of B: dst[k * width + j] = b[k * ldk + j * ldn] for k < rows, j < n, and 0 for j from n to
+// width. What follows it in a row-major B is prefetched: the next panel, most often.
+void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int width,
+                float* dst) noexcept;
+
+// B (K x N) as panels [ceil(N / nr)][K][width]. It keeps the kernels that it was packed for: a panel's width is the tier's.
 class PackedB {
  public:
   PackedB(const GemmKernels& kernels, dim_t K, dim_t N);  // fill with pack()
-  // Packs rows [k0, k0 + rows) and panels [p0, p1) from scale * b[k * ldk + n * ldn], k counted
-  // from k0, n from 0.
-  void pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, dim_t p0, dim_t p1,
-            float scale = 1.0f) noexcept;
+  // Packs rows [k0, k0 + rows) from b[k * ldk + n * ldn], k counted from k0, n from 0.
+  void pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn) noexcept;
 
   dim_t K() const noexcept { return K_; }
   dim_t N() const noexcept { return N_; }
   dim_t panels() const noexcept { return (N_ + kernels_->nr - 1) / kernels_->nr; }
-  int width(dim_t p) const noexcept;  // of panel p
+  int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
   float* panel(dim_t p) noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const GemmKernels& kernels() const noexcept { return *kernels_; }

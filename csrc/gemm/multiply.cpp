@@ -5,32 +5,11 @@
 
 #include "core/cpu.h"
 #include "core/parallel.h"
+#include "gemm/blocking.h"
 #include "gemm/gemm.h"
 
 namespace fastconv {
 namespace {
-
-dim_t ceil_div(dim_t a, dim_t b) { return (a + b - 1) / b; }
-
-// How one group's C is cut for the threads: rows x columns parts. The cut with the least work in
-// its largest part wins; on a tie rows when B is the smaller operand (each thread then streams all
-// of it, but only its own rows of A), else columns (few pixels, many weights: each thread streams
-// its own share of the weights).
-struct Cut {
-  dim_t rows, cols;
-};
-Cut choose_cut(dim_t row_tiles, dim_t panels, dim_t parts, bool prefer_columns) {
-  Cut best{1, 1};
-  dim_t best_cost = row_tiles * panels;
-  for (dim_t i = 1; i <= parts; ++i) {
-    const dim_t cols = prefer_columns ? parts / i : i;
-    if (cols < 1 || cols > panels) continue;
-    const dim_t rows = std::min(row_tiles, ceil_div(parts, cols));
-    const dim_t cost = ceil_div(row_tiles, rows) * ceil_div(panels, cols);
-    if (cost < best_cost) best = {rows, cols}, best_cost = cost;
-  }
-  return best;
-}
 
 // Rows whose part of A fills half of L2: they stay there while every panel of B passes over them.
 dim_t block_rows(const Product& p, int mr) {

@@ -5,6 +5,38 @@
 #include "kernels/dispatch.h"
 
 namespace fastconv {
+namespace {
+
+// A row at a time, in pieces whose size the compiler knows: a call of memcpy for each of them costs
+// as much as the copy.
+template <int kFloats>
+void copy_rows(dim_t rows, const float* b, dim_t ldk, float* dst) {
+  for (dim_t k = 0; k < rows; ++k) {
+    __builtin_prefetch(b + k * ldk + kFloats, 0, 2);
+    std::memcpy(dst + k * kFloats, b + k * ldk, kFloats * sizeof(float));
+  }
+}
+
+}  // namespace
+
+void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int width,
+                float* dst) noexcept {
+  if (ldn == 1 && n == 32 && width == 32) return copy_rows<32>(rows, b, ldk, dst);
+  if (ldn == 1 && n == 16 && width == 16) return copy_rows<16>(rows, b, ldk, dst);
+  if (ldn == 1 && n == 8 && width == 8) return copy_rows<8>(rows, b, ldk, dst);
+  if (ldn == 1) {
+    for (dim_t k = 0; k < rows; ++k)
+      std::memcpy(dst + k * width, b + k * ldk, static_cast<size_t>(n) * sizeof(float));
+  } else if (ldk == 1) {
+    kernels().layout.transpose(n, rows, b, ldn, dst, width);
+  } else {
+    for (dim_t k = 0; k < rows; ++k)
+      for (int j = 0; j < n; ++j) dst[k * width + j] = b[k * ldk + j * ldn];
+  }
+  if (n < width)
+    for (dim_t k = 0; k < rows; ++k)
+      for (int j = n; j < width; ++j) dst[k * width + j] = 0.0f;
+}
 
 PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N) : kernels_(&kernels), K_(K), N_(N) {
   const dim_t full = N / kernels.nr * kernels.nr;
@@ -12,33 +44,12 @@ PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N) : kernels_(&kerne
   data_ = Buffer(K * (full + tail));
 }
 
-int PackedB::width(dim_t p) const noexcept {
-  const int half = kernels_->nr / 2;
-  return N_ - p * kernels_->nr <= half ? half : kernels_->nr;
-}
-
-void PackedB::pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn, dim_t p0, dim_t p1,
-                   float scale) noexcept {
-  for (dim_t p = p0; p < p1; ++p) {
+void PackedB::pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn) noexcept {
+  for (dim_t p = 0; p < panels(); ++p) {
     const int w = width(p);
     const dim_t n0 = p * kernels_->nr;
-    const int n = static_cast<int>(std::min<dim_t>(w, N_ - n0));
-    float* dst = data_.data() + p * K_ * kernels_->nr + k0 * w;
-    const float* src = b + n0 * ldn;
-    if (ldn == 1) {
-      for (dim_t k = 0; k < rows; ++k)
-        std::memcpy(dst + k * w, src + k * ldk, static_cast<size_t>(n) * sizeof(float));
-    } else if (ldk == 1) {
-      fastconv::kernels().layout.transpose(n, rows, src, ldn, dst, w);
-    } else {
-      for (dim_t k = 0; k < rows; ++k)
-        for (int j = 0; j < n; ++j) dst[k * w + j] = src[k * ldk + j * ldn];
-    }
-    if (n < w)
-      for (dim_t k = 0; k < rows; ++k)
-        for (int j = n; j < w; ++j) dst[k * w + j] = 0.0f;
-    if (scale != 1.0f)
-      for (dim_t i = 0; i < rows * w; ++i) dst[i] *= scale;
+    pack_panel(rows, b + n0 * ldn, ldk, ldn, static_cast<int>(std::min<dim_t>(w, N_ - n0)), w,
+               panel(p) + k0 * w);
   }
 }
 

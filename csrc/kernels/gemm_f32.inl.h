@@ -35,6 +35,10 @@ inline void finish_tile(const GemmTile& t, vf (&acc)[MR][NRV], float* const (&c)
 #define FC_TILE FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
 
   const Epilogue& e = t.epilogue;
+  if (t.alpha != 1.0f) {
+    const vf alpha = vset(t.alpha);
+    FC_TILE acc[m][v] = vmul(alpha, acc[m][v]);
+  }
   if (t.accumulate) FC_TILE acc[m][v] = vadd(acc[m][v], load(c[m], v));
   if (e.bias) {
     vf bias[NRV];
@@ -102,7 +106,7 @@ void gemm_ukr(const GemmTile& t) {
     const float* base = t.a + t.tap_offset[tap];
     FC_UNROLL for (int m = 0; m < MR; ++m) a[m] = base + row[m];
     const dim_t K = t.K;
-    for (dim_t k = 0; k < K; ++k) {
+    FC_UNROLL_BY(4) for (dim_t k = 0; k < K; ++k) {
       vf bv[NRV];
       FC_UNROLL for (int v = 0; v < NRV; ++v) bv[v] = vload(b + v * W);
       b += ldb;

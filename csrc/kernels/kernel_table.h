@@ -20,8 +20,8 @@ namespace fastconv {
 // A is read in place: implicit im2col is a choice of row and tap offsets, and nothing is
 // materialised. B is one panel [taps * K][ldb], of which every row's first NRV * W floats are read:
 // packed panels are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. Only
-// n_cur columns of C are touched. With accumulate, the tile adds to what C holds (K split into
-// blocks; plain GEMM only).
+// n_cur columns of C are touched. The sum is multiplied by alpha; with accumulate, the tile adds to
+// what C holds (K split into blocks; plain GEMM only).
 struct GemmTile {
   const float* a;
   const dim_t* a_row;
@@ -35,6 +35,7 @@ struct GemmTile {
   const dim_t* c_row;
   dim_t ldc;
   int n_cur;
+  float alpha = 1.0f;  // factor of the sum
   bool accumulate;
   const float*
       next;  // what the caller reads soon, or null: a cache line for each k is brought to L2
@@ -43,11 +44,19 @@ struct GemmTile {
 };
 using GemmUkr = void (*)(const GemmTile&);
 
-constexpr int kMaxMR = 14;
+// ---- gemv_f32.inl.h
+// -------------------------------------------------------------------------------------------------
+// The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
+// in place, of one tap, without a_row and c_row. `sums` is scratch for rows * n_cur floats, each row
+// rounded up to whole vectors.
+using GemvUkr = void (*)(const GemmTile&, float* sums);
+
+constexpr int kMaxMR = 14, kGemvRows = 4;
 struct GemmKernels {
   int mr = 0,
       nr = 0;  // the full tile; panels are nr wide, the last one nr / 2 where that is enough
   GemmUkr ukr[2][kMaxMR] = {};  // [panel width: 0 = nr / 2, 1 = nr][rows - 1]
+  GemvUkr gemv[kGemvRows] = {};  // [rows - 1]
 };
 
 // ---- grouped_f32.inl.h

@@ -1,9 +1,12 @@
 // L2 kernels: loops that are unrolled whole, so that arrays of vectors indexed in them become
-// registers.
+// registers, or by a number of steps.
 #pragma once
 
 // The loop that follows, where its count is a constant of at most 16.
 #define FC_UNROLL _Pragma("GCC unroll 16")
+// The loop that follows, n steps at a time; n is a literal.
+#define FC_PRAGMA(text) _Pragma(#text)
+#define FC_UNROLL_BY(n) FC_PRAGMA(GCC unroll n)
 
 namespace fastconv {
 namespace {

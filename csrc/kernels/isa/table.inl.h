@@ -6,6 +6,7 @@
 #include "kernels/kernel_table.h"
 // Users of apply_activation come after it.
 #include "kernels/gemm_f32.inl.h"
+#include "kernels/gemv_f32.inl.h"
 #include "kernels/grouped_f32.inl.h"
 #include "kernels/layout.inl.h"
 #include "kernels/norm.inl.h"
@@ -24,6 +25,7 @@ template <int MR, int NRV>
 void fill_table(KernelTable& t) {
   t.lanes = W;
   fill_gemm<MR, NRV>(t.gemm);
+  fill_gemv(t.gemm);
   fill_grouped(t.conv);
   fill_winograd(t.winograd);
   t.layout.transpose = transpose;

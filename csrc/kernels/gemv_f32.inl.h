@@ -1,0 +1,86 @@
+// L2 kernel: the product of few rows with a matrix in place, f32, for matrix-vector products and
+// their like, which are bound by reading B once:
+//   C[m, n] = act(sum over k < K of A[m, k] * B[k, n] + bias + residual),  m < M <= kGemvRows
+// The contract is GemvUkr in kernel_table.h. Called by gemm/gemm.cpp. Start at add_rows.
+//
+// The sums of all columns are kept in memory, in L1, and rows of B are added to them, U at a time, so
+// that B is read as U streams of contiguous memory. The register tile would read NR floats of each
+// row and go on to the next, a page further: 3.8 times as long for 1 x 4096 x 4096 (with the packing that it
+// needs; bench/results). U * M broadcasts of A stay in registers: at most 8 of 16.
+// Each sum is over ascending k from 0 by FMAs, as the register tile's: the bits are the same.
+#pragma once
+#include "kernels/gemm_f32.inl.h"
+
+namespace fastconv {
+namespace {
+
+// sums[m * ld + n] += sum over u < U of a[m * lda + u] * b[u * ldb + n]
+template <int M, int U>
+inline void add_rows(dim_t n_cur, const float* a, dim_t lda, const float* b, dim_t ldb, float* sums,
+                     dim_t ld) {
+  vf av[M][U];
+  FC_UNROLL for (int m = 0; m < M; ++m) FC_UNROLL for (int u = 0; u < U; ++u) av[m][u] =
+      vbroadcast(a + m * lda + u);
+  dim_t n = 0;
+  for (; n + W <= n_cur; n += W) {
+    vf bv[U];
+    FC_UNROLL for (int u = 0; u < U; ++u) bv[u] = vload(b + u * ldb + n);
+    FC_UNROLL for (int m = 0; m < M; ++m) {
+      vf sum = vload(sums + m * ld + n);
+      FC_UNROLL for (int u = 0; u < U; ++u) sum = vfma(av[m][u], bv[u], sum);
+      vstore(sums + m * ld + n, sum);
+    }
+  }
+  if (n == n_cur) return;
+  const int left = static_cast<int>(n_cur - n);
+  vf bv[U];
+  FC_UNROLL for (int u = 0; u < U; ++u) bv[u] = vload_tail(b + u * ldb + n, left);
+  FC_UNROLL for (int m = 0; m < M; ++m) {
+    vf sum = vload(sums + m * ld + n);
+    FC_UNROLL for (int u = 0; u < U; ++u) sum = vfma(av[m][u], bv[u], sum);
+    vstore(sums + m * ld + n, sum);
+  }
+}
+
+template <int M>
+void gemv_ukr(const GemmTile& t, float* sums) {
+  constexpr int U = 8 / M;
+  const dim_t ld = (t.n_cur + W - 1) / W * W;
+  for (dim_t i = 0; i < M * ld; i += W) vstore(sums + i, vzero());
+  dim_t k = 0;
+  for (; k + U <= t.K; k += U)
+    add_rows<M, U>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
+  for (; k < t.K; ++k)
+    add_rows<M, 1>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
+
+  GemmTile column = t;  // the epilogue of the register tile, a vector wide
+  for (dim_t n = 0; n < t.n_cur; n += W) {
+    vf acc[M][1];
+    float* c[M];
+    FC_UNROLL for (int m = 0; m < M; ++m) {
+      acc[m][0] = vload(sums + m * ld + n);
+      c[m] = t.c + m * t.ldc + n;
+    }
+    column.n_cur = static_cast<int>(t.n_cur - n < W ? t.n_cur - n : W);
+    column.epilogue.bias = t.epilogue.bias ? t.epilogue.bias + n : nullptr;
+    column.epilogue.residual = t.epilogue.residual ? t.epilogue.residual + n : nullptr;
+    if (column.n_cur == W)
+      finish_tile<M, 1, true>(column, acc, c);
+    else
+      finish_tile<M, 1, false>(column, acc, c);
+  }
+  if (t.epilogue.activation.act > Act::clamp)
+    for (int m = 0; m < M; ++m)
+      apply_activation(t.c + m * t.ldc, t.n_cur, t.epilogue.activation);
+}
+
+void fill_gemv(GemmKernels& g) {
+  static_assert(kGemvRows == 4);
+  g.gemv[0] = gemv_ukr<1>;
+  g.gemv[1] = gemv_ukr<2>;
+  g.gemv[2] = gemv_ukr<3>;
+  g.gemv[3] = gemv_ukr<4>;
+}
+
+}  // namespace
+}  // namespace fastconv
