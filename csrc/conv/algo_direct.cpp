@@ -20,9 +20,10 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
   return "";
 }
 
-// A group that fills an AVX2 vector is better off with a tile of the dense product, which broadcasts
-// each of its channels to several pixels' sums: here each FMA has a permutation of its own (8
-// channels a group on Zen 3: 256 at 28 px 1.69 ms, implicit 1.25). Vectors of 16 lanes do not mind.
+// A group that fills an AVX2 vector is better off with a tile of the dense product, which
+// broadcasts each of its channels to several pixels' sums: here each FMA has a permutation of its
+// own (8 channels a group on Zen 3: 256 at 28 px 1.69 ms, implicit 1.25). Vectors of 16 lanes do
+// not mind.
 bool pays(const ConvShape& s, bool, const KernelTable& kernels) {
   return s.group_oc() < kernels.lanes || kernels.lanes >= 16;
 }

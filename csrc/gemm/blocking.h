@@ -2,9 +2,9 @@
 // modeling is enough for high-performance BLIS" (TOMS 2016), and shares of C for the threads.
 //
 // That model puts a B panel (KC x nr) in half of L1. Ours lies in an eighth of L2: the micro-kernel
-// takes nr floats of it per mr * nr / W FMAs, 64 bytes in 6 cycles (avx2) and 128 in 14 (avx512), which L2
-// delivers (98 % of the FMA peak from L1 and from L2 alike, Zen 3). C, read and written once per
-// block of K, then costs a quarter: 1024^3 has one block and not four.
+// takes nr floats of it per mr * nr / W FMAs, 64 bytes in 6 cycles (avx2) and 128 in 14 (avx512),
+// which L2 delivers (98 % of the FMA peak from L1 and from L2 alike, Zen 3). C, read and written
+// once per block of K, then costs a quarter: 1024^3 has one block and not four.
 #pragma once
 #include <algorithm>
 

@@ -28,8 +28,8 @@ bool a_in_place(const View& a, dim_t N, int nr, dim_t KC) {
   return !(aliased && N > 4 * nr);  // a copy pays when several panels read it
 }
 
-// Whole panels of B for the kernel, without packing: where few rows of A would pay for it, and rows of B are so short
-// that a panel lies in few pages.
+// Whole panels of B for the kernel, without packing: where few rows of A would pay for it, and rows
+// of B are so short that a panel lies in few pages.
 bool b_in_place(const View& b, dim_t M) {
   return M <= 256 && b.stride[1] == 1 && b.stride[0] > 0 && b.stride[0] <= 128;
 }
@@ -150,7 +150,8 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
   }
 }
 
-// Scratch of the calling thread, for all threads of its product. It stays, at most NC * KC + threads * (MC + nr)
+// Scratch of the calling thread, for all threads of its product. It stays, at most NC * KC +
+// threads * (MC + nr)
 // * KC floats: a fresh one for each call costs a page fault for each 4 KiB, a tenth of
 // a small product.
 float* workspace(dim_t floats) {
@@ -167,13 +168,12 @@ void five_loops(const Problem& p) {
   const dim_t row_tiles = ceil_div(M, g.mr), all_panels = ceil_div(N, g.nr);
   const int threads = p.threads(row_tiles * all_panels);
 
-  // A single block of rows meets each panel once: whoever needs a panel packs it, into L2, just before.
-  // Otherwise all threads pack the block of B together, and then share it.
+  // A single block of rows meets each panel once: whoever needs a panel packs it, into L2, just
+  // before. Otherwise all threads pack the block of B together, and then share it.
   const bool in_place = b_in_place(p.b, M), together = M > blocking.MC && !in_place;
   const dim_t NC = together ? blocking.NC : all_panels * g.nr;
   const bool copied = !a_in_place(p.a, N, g.nr, blocking.KC);
-  const dim_t copy_size =
-      copied ? whole_lines(std::min(M, blocking.MC) * (blocking.KC + 16)) : 0;
+  const dim_t copy_size = copied ? whole_lines(std::min(M, blocking.MC) * (blocking.KC + 16)) : 0;
   const dim_t panel_size = together ? 0 : blocking.KC * g.nr;
   const dim_t packed_size = together ? blocking.KC * std::min(NC, all_panels * g.nr) : 0;
   const dim_t own = copy_size + panel_size;
@@ -194,14 +194,15 @@ void five_loops(const Problem& p) {
             pack(p, jc, pc, depth, nc, jr, packed + jr * depth * g.nr);
         });
       parallel_run(static_cast<int>(cut.rows * cut.cols), [&](int tid) {
-        const Range tiles = partition(row_tiles, static_cast<int>(cut.rows),
-                                      static_cast<int>(tid / cut.cols));
+        const Range tiles =
+            partition(row_tiles, static_cast<int>(cut.rows), static_cast<int>(tid / cut.cols));
         const Range cols =
             partition(panels, static_cast<int>(cut.cols), static_cast<int>(tid % cut.cols));
         float* const mine = packed + packed_size + tid * own;
-        gemm_block(p, blocking, jc, nc, pc, depth,
-                   {tiles.begin * g.mr, std::min(M, tiles.end * g.mr)}, cols,
-                   {together ? packed : nullptr, in_place, mine + copy_size, copied ? mine : nullptr});
+        gemm_block(
+            p, blocking, jc, nc, pc, depth, {tiles.begin * g.mr, std::min(M, tiles.end * g.mr)},
+            cols,
+            {together ? packed : nullptr, in_place, mine + copy_size, copied ? mine : nullptr});
       });
     }
   }

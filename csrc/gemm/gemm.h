@@ -19,12 +19,13 @@ inline int panel_width(const GemmKernels& kernels, dim_t N, dim_t p) noexcept {
   return N - p * kernels.nr <= kernels.nr / 2 ? kernels.nr / 2 : kernels.nr;
 }
 
-// One panel of B: dst[k * width + j] = b[k * ldk + j * ldn] for k < rows, j < n, and 0 for j from n to
-// width. What follows it in a row-major B is prefetched: the next panel, most often.
+// One panel of B: dst[k * width + j] = b[k * ldk + j * ldn] for k < rows, j < n, and 0 for j from n
+// to width. What follows it in a row-major B is prefetched: the next panel, most often.
 void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int width,
                 float* dst) noexcept;
 
-// B (K x N) as panels [ceil(N / nr)][K][width]. It keeps the kernels that it was packed for: a panel's width is the tier's.
+// B (K x N) as panels [ceil(N / nr)][K][width]. It keeps the kernels that it was packed for: a
+// panel's width is the tier's.
 class PackedB {
  public:
   PackedB(const GemmKernels& kernels, dim_t K, dim_t N);  // fill with pack()

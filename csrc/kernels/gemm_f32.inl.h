@@ -56,11 +56,11 @@ inline void finish_tile(const GemmTile& t, vf (&acc)[MR][NRV], float* const (&c)
     const vf lo = vset(e.activation.alpha), hi = vset(e.activation.beta);
     FC_TILE acc[m][v] = vmin(hi, vmax(lo, acc[m][v]));
   }
-  FC_TILE {
-    if (Full)
-      vstore(c[m] + v * W, acc[m][v]);
-    else
-      vstore_tail(c[m] + v * W, acc[m][v], columns[v]);
+  FC_UNROLL for (int v = 0; v < NRV; ++v) {
+    if (Full || columns[v] == W)
+      FC_UNROLL for (int m = 0; m < MR; ++m) vstore(c[m] + v * W, acc[m][v]);
+    else if (columns[v] > 0)
+      FC_UNROLL for (int m = 0; m < MR; ++m) vstore_tail(c[m] + v * W, acc[m][v], columns[v]);
   }
 #undef FC_TILE
 }

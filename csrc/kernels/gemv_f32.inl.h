@@ -3,10 +3,10 @@
 //   C[m, n] = act(sum over k < K of A[m, k] * B[k, n] + bias + residual),  m < M <= kGemvRows
 // The contract is GemvUkr in kernel_table.h. Called by gemm/gemm.cpp. Start at add_rows.
 //
-// The sums of all columns are kept in memory, in L1, and rows of B are added to them, U at a time, so
-// that B is read as U streams of contiguous memory. The register tile would read NR floats of each
-// row and go on to the next, a page further: 3.8 times as long for 1 x 4096 x 4096 (with the packing that it
-// needs; bench/results). U * M broadcasts of A stay in registers: at most 8 of 16.
+// The sums of all columns are kept in memory, in L1, and rows of B are added to them, U at a time,
+// so that B is read as U streams of contiguous memory. The register tile would read NR floats of
+// each row and go on to the next, a page further: 3.8 times as long for 1 x 4096 x 4096 (with the
+// packing that it needs; bench/results). U * M broadcasts of A stay in registers: at most 8 of 16.
 // Each sum is over ascending k from 0 by FMAs, as the register tile's: the bits are the same.
 #pragma once
 #include "kernels/gemm_f32.inl.h"
@@ -50,8 +50,7 @@ void gemv_ukr(const GemmTile& t, float* sums) {
   dim_t k = 0;
   for (; k + U <= t.K; k += U)
     add_rows<M, U>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
-  for (; k < t.K; ++k)
-    add_rows<M, 1>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
+  for (; k < t.K; ++k) add_rows<M, 1>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
 
   GemmTile column = t;  // the epilogue of the register tile, a vector wide
   for (dim_t n = 0; n < t.n_cur; n += W) {
@@ -70,8 +69,7 @@ void gemv_ukr(const GemmTile& t, float* sums) {
       finish_tile<M, 1, false>(column, acc, c);
   }
   if (t.epilogue.activation.act > Act::clamp)
-    for (int m = 0; m < M; ++m)
-      apply_activation(t.c + m * t.ldc, t.n_cur, t.epilogue.activation);
+    for (int m = 0; m < M; ++m) apply_activation(t.c + m * t.ldc, t.n_cur, t.epilogue.activation);
 }
 
 void fill_gemv(GemmKernels& g) {

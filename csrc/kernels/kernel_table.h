@@ -47,15 +47,15 @@ using GemmUkr = void (*)(const GemmTile&);
 // ---- gemv_f32.inl.h
 // -------------------------------------------------------------------------------------------------
 // The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
-// in place, of one tap, without a_row and c_row. `sums` is scratch for rows * n_cur floats, each row
-// rounded up to whole vectors.
+// in place, of one tap, without a_row and c_row. `sums` is scratch for rows * n_cur floats, each
+// row rounded up to whole vectors.
 using GemvUkr = void (*)(const GemmTile&, float* sums);
 
 constexpr int kMaxMR = 14, kGemvRows = 4;
 struct GemmKernels {
   int mr = 0,
       nr = 0;  // the full tile; panels are nr wide, the last one nr / 2 where that is enough
-  GemmUkr ukr[2][kMaxMR] = {};  // [panel width: 0 = nr / 2, 1 = nr][rows - 1]
+  GemmUkr ukr[2][kMaxMR] = {};   // [panel width: 0 = nr / 2, 1 = nr][rows - 1]
   GemvUkr gemv[kGemvRows] = {};  // [rows - 1]
 };
 
