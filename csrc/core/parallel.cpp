@@ -53,6 +53,20 @@ void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
   word.wait(old, std::memory_order_acquire);
 }
 
+// Moves the calling thread off the caller's core, and leaves it free to go where it likes from
+// there. A scheduler can keep both on one core for many milliseconds beside an idle one, above all
+// after they were stopped or slept; since who waits yields, nothing tells it that two cores are
+// wanted, and two threads then take as long as one. Only where there is a core for each thread.
+void step_aside(int caller_cpu, int threads) noexcept {
+  cpu_set_t allowed;
+  if (caller_cpu < 0 || caller_cpu >= CPU_SETSIZE) return;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(caller_cpu, &others);
+  if (sched_setaffinity(0, sizeof others, &others) == 0)
+    sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
 // The store is sequentially consistent: it must be seen before notify_one looks for sleepers.
 void post(std::atomic<uint32_t>& word, uint32_t value) noexcept {
   word.store(value);
@@ -61,14 +75,17 @@ void post(std::atomic<uint32_t>& word, uint32_t value) noexcept {
 
 struct Worker {
   alignas(kLine) std::atomic<uint32_t> go{0};
-  ParallelFn fn = nullptr;  // on the line of `go`: the worker gets all three with one miss
+  ParallelFn fn = nullptr;  // on the line of `go`: the worker gets all of it with one miss
   void* context = nullptr;
+  int threads = 0, caller_cpu = 0;
   int tid = 0;
   alignas(kLine) std::atomic<uint32_t> done{0};
 
-  void start(ParallelFn f, void* c) noexcept {
+  void start(ParallelFn f, void* c, int of_threads, int cpu) noexcept {
     fn = f;
     context = c;
+    threads = of_threads;
+    caller_cpu = cpu;
     post(go, go.load(std::memory_order_relaxed) + 1);
   }
 
@@ -77,6 +94,7 @@ struct Worker {
   void loop() noexcept {
     for (uint32_t round = 1;; ++round) {
       wait_while(go, round - 1);
+      if (sched_getcpu() == caller_cpu) step_aside(caller_cpu, threads);
       fn(context, tid);
       post(done, round);
     }
@@ -139,7 +157,8 @@ void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
   if (ours) {
     if (static_cast<int>(p->workers.size()) < threads - 1) p->grow(threads - 1);
     posted = std::min(threads - 1, static_cast<int>(p->workers.size()));
-    for (int i = 0; i < posted; ++i) p->workers[i]->start(fn, context);
+    const int cpu = sched_getcpu();
+    for (int i = 0; i < posted; ++i) p->workers[i]->start(fn, context, threads, cpu);
   }
   fn(context, 0);
   for (int tid = posted + 1; tid < threads; ++tid) fn(context, tid);

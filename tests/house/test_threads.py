@@ -169,6 +169,39 @@ def test_process_ends(ending: str) -> None:
     assert (run.returncode, run.stderr) == (0, "")
 
 
+def test_a_worker_leaves_its_callers_core() -> None:
+    """Put both on one core, then allow two: the worker goes to the other, and is not bound to it."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one core alone: there is nowhere to go")
+    run = python(
+        SETUP
+        + f"""
+cpus = {cpus[:2]}
+threads = [int(t) for t in os.listdir("/proc/self/task")]
+core = lambda thread: int(open(f"/proc/self/task/{{thread}}/stat").read().rpartition(")")[2].split()[36])
+main = threading.get_native_id()
+
+def allow(cpus):
+    for thread in threads:
+        os.sched_setaffinity(thread, cpus)
+
+allow(cpus[:1])
+fastconv.conv2d(x, w)
+allow(cpus)
+others = [t for t in threads if t != main]
+apart = False
+for _ in range(1000):
+    fastconv.conv2d(x, w)
+    apart = apart or any(core(t) != core(main) for t in others)
+assert apart, "both stayed on one core"
+assert all(os.sched_getaffinity(t) == set(cpus) for t in threads), "a thread was bound"
+""",
+        OPENBLAS_NUM_THREADS="1",  # the other thread is ours
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_idle_pool_burns_nothing() -> None:
     run = python(
         SETUP

@@ -1,0 +1,61 @@
+"""Products of few rows, matrix-vector products among them: a kernel of their own, which reads B in place."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv import _core
+from fastconv.testing import reference
+from fastconv.testing.guard import guarded, guarded_empty
+
+pytestmark = pytest.mark.usefixtures("tier")
+
+
+def integers(rng, *shape):
+    return rng.integers(-4, 5, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("m", range(1, 6))
+def test_columns_and_depths_around_every_edge(rng, m):
+    """Columns around what the sums in L1 hold (4096 / m), depths around the unrolling and a block of K."""
+    chunk = 4096 // m
+    for n, k in itertools.product((1, 15, 16, 17, chunk - 1, chunk + 1), (0, 1, 7, 9, 1025)):
+        a, b, c, bias = integers(rng, m, k), integers(rng, k, n), integers(rng, m, n), integers(rng, n)
+        keywords = {"alpha": 2.0, "beta": -1.0, "bias": bias, "activation": "relu"}
+        expected = reference.activate(reference.gemm(a, b, c, alpha=2.0, beta=-1.0, bias=bias), "relu")
+        np.testing.assert_array_equal(fastconv.gemm(a, b, c, **keywords), expected)
+        np.testing.assert_array_equal(fastconv.gemm(np.asfortranarray(a), b, c, **keywords), expected)
+
+
+@pytest.mark.parametrize("k", [40, 700, 3000])
+@pytest.mark.parametrize("n", [33, 100, 1000])
+def test_a_row_has_the_same_bits_in_every_product(rng, n, k):
+    """Alone, among few, among many, with B in place, packed or transposed, on any number of threads."""
+    a, b = rng.standard_normal((300, k), np.float32), rng.standard_normal((k, n), np.float32)
+    c, bias = rng.standard_normal((300, n), np.float32), rng.standard_normal(n, np.float32)
+    keywords = {"alpha": 0.7, "beta": 1.3, "bias": bias, "activation": "silu"}
+    whole = fastconv.gemm(a, b, c, **keywords)
+    for m, threads in itertools.product((1, 2, 3, 4, 5, 17, 64, 290), (1, 2, 3)):
+        with fastconv.threads(threads):
+            np.testing.assert_array_equal(fastconv.gemm(a[:m], b, c[:m], **keywords), whole[:m])
+            by_columns = fastconv.gemm(a[:m], np.asfortranarray(b), c[:m], **keywords)
+            np.testing.assert_array_equal(by_columns, whole[:m])
+
+
+def test_nothing_beyond_the_operands_is_touched(rng):
+    for m, n, align_end in itertools.product((1, 2, 3, 4), (5, 1030, 4097), (True, False)):
+        a, b, bias = (guarded(integers(rng, *s), align_end=align_end) for s in ((m, 11), (11, n), (n,)))
+        out = guarded_empty((m, n), align_end=align_end)
+        np.testing.assert_array_equal(fastconv.gemm(a, b, bias=bias, out=out), a @ b + bias)
+
+
+def test_bounds_overlap():
+    x = np.zeros((6, 8), np.float32)
+    views = [x, x[:2], x[2:4], x[4:], x[::-1], x[3::-1, ::2], x[:, 3:5], x[5, 7:], x[:0], x[0, :1], x.T[:4]]
+    for a, b in itertools.product(views, repeat=2):
+        expected = bool(a.size and b.size and np.may_share_memory(a, b))
+        assert _core.bounds_overlap(a, b) == expected, (a.strides, a.shape, b.strides, b.shape)
