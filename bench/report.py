@@ -120,12 +120,24 @@ def merged(records: Sequence[Record]) -> list[Record]:
     """Join the records of one place and time, such as networks that were run one by one."""
     joined: dict[tuple[str, ...], Record] = {}
     for record in records:
-        place = tuple(str(record[key]) for key in ("cpu", "tier", "git_sha", "threads", "packages"))
+        place = tuple(str(record[key]) for key in ("cpu", "tier", "git_sha", "rounds", "threads", "packages"))
         into = joined.setdefault(place, {**record, "cases": [], "peaks": dict(record["peaks"])})
         into["cases"] += record["cases"]
         for count, peak in record["peaks"].items():
             into["peaks"][count] = max(into["peaks"][count], peak, key=lambda p: p["gflops"])
     return list(joined.values())
+
+
+def by_tier(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each tier, the fastest first."""
+    tiers: dict[str, list[Record]] = {}
+    for record in records:
+        tiers.setdefault(record["tier"], []).append(record)
+    roof = {
+        tier: max(peak["gflops"] for record in measured for peak in record["peaks"].values())
+        for tier, measured in tiers.items()
+    }
+    return dict(sorted(tiers.items(), key=lambda item: -roof[item[0]]))
 
 
 def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
@@ -134,9 +146,10 @@ def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
     layers = [record for record in records if record["kind"] != "model"]
     parts = []
     for part in wanted:
-        if part == "summary" and layers:
-            versions = dict.fromkeys(map(provenance, layers[:1]))
-            parts += ["### Layers and matrix products, by table", summary(layers), *versions]
+        if part == "summary":
+            for tier, measured in by_tier(layers).items():
+                versions = dict.fromkeys(map(provenance, merged(measured)))
+                parts += [f"### Layers and matrix products by table, {tier}", summary(measured), *versions]
         elif part == "networks":
             for record in networks:
                 parts += ["### Whole networks", cases(record)]

@@ -397,5 +397,14 @@ def test_report(report: ModuleType, record: dict[str, Any], tmp_path: Path) -> N
     assert "| gemm tiny |" in text
     assert "| 5x7x9 |" in text
     assert report.updated(text, records, ("summary", "cases")) == text
+    other = {**record, "tier": "other", "cpu": "another machine"}
+    text = report.updated(page, [record, other], ("summary",))
+    for tier, cpu in (
+        (record["tier"], record["cpu"]),
+        ("other", "another machine"),
+    ):  # none without its machine
+        part = text.partition(f"by table, {tier}\n")[2].partition("###")[0]
+        assert f"| {tier} |" in part
+        assert f"{cpu}, tier {tier}, measured" in part
     with pytest.raises(SystemExit, match="bench:begin"):
         report.updated("no markers", records, ("summary",))
