@@ -103,3 +103,14 @@ def test_explain_gives_a_reason_for_every_other_algorithm(problem):
         assert reasons[0].split(": ", 1)[1].strip()
     assert conv.packed_bytes >= p.w.nbytes
     assert repr(conv)
+
+
+def test_groups_that_fill_a_vector_leave_the_direct_kernel_on_avx2(tier):
+    """Of 4 channels: direct wherever a vector holds more. Of 8: not on AVX2, where each is a whole vector."""
+    picks = {}
+    for per_group in (4, 8):
+        w = np.zeros((64, per_group, 3, 3), np.float32)
+        conv = fastconv.Conv2d(w, padding=1, groups=64 // per_group)
+        picks[per_group] = conv.algorithm_for((1, 64, 28, 28))
+    assert (picks[4] == "direct") == (tier != "ref")
+    assert (picks[8] == "direct") == (tier == "avx512")
