@@ -91,24 +91,26 @@ class BandBound final : public BoundConv {
     const dim_t column = ring_rows() * packed.lanes() * static_cast<dim_t>(sizeof(float));
     const dim_t columns = caches().l1d * 2 / 3 / column - s.kernel[2];
     segment_ = std::clamp<dim_t>(columns / s.stride[2] / 8 * 8, 8, std::max<dim_t>(8, s.out[2]));
-    // Four blocks' rings side by side where L1 holds them: a pixel's neighbouring cache lines are
-    // read together.
-    ring_blocks_ =
-        std::clamp<dim_t>(caches().l1d / (ring_floats() * static_cast<dim_t>(sizeof(float))), 1, 4);
-    blocks_ = (s.oc + packed.lanes() - 1) / packed.lanes();
+    // Two to four pairs of blocks together: the cache lines of a pixel that lie side by side are
+    // read together, which is worth more than that the rings stay in L1 (64 channels at 112 px and
+    // stride 2: 22 cycles an output vector with one pair, its ring in L1, or two in L2).
+    pairs_ = (s.oc + 2 * packed.lanes() - 1) / (2 * packed.lanes());
+    const dim_t in_l1 = caches().l1d / (ring_floats() * static_cast<dim_t>(sizeof(float)));
+    ring_pairs_ = std::min(pairs_, std::clamp<dim_t>(in_l1, 2, 4));
   }
   dim_t workspace() const noexcept override {
-    return staging_.workspace() + threads_ * ring_blocks_ * ring_floats();
+    return staging_.workspace() + threads_ * ring_pairs_ * ring_floats();
   }
   void run(const float* x, const float* residual, float* y,
            float* workspace) const noexcept override;
 
  private:
   dim_t ring_rows() const { return (shape_.kernel[1] - 1) * shape_.dilation[1] + 1; }
-  dim_t ring_floats() const {  // of a block
-    return ring_rows() * ((segment_ - 1) * shape_.stride[2] + shape_.kernel[2]) * packed_.lanes();
+  dim_t ring_floats() const {  // of a pair of blocks
+    return ring_rows() * ((segment_ - 1) * shape_.stride[2] + shape_.kernel[2]) * 2 *
+           packed_.lanes();
   }
-  void run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range blocks,
+  void run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range pairs,
                 float* ring) const noexcept;
 
   std::shared_ptr<const PackedConv> owner_;
@@ -116,7 +118,7 @@ class BandBound final : public BoundConv {
   ConvShape shape_;
   Staging staging_;
   int threads_ = get_num_threads();
-  dim_t segment_, ring_blocks_, blocks_;
+  dim_t segment_, pairs_, ring_pairs_;
 };
 
 void BandBound::run(const float* x, const float* residual, float* y,
@@ -127,11 +129,11 @@ void BandBound::run(const float* x, const float* residual, float* y,
   const dim_t work = slices * s.out_pixels() / s.out[0] * s.oc * s.group_ic() * s.taps();
   const dim_t threads =
       std::min<dim_t>({dim_t{threads_}, dim_t{get_num_threads()}, 1 + work / 20000});
-  // Each thread does all rows of a share of the blocks; where blocks are few, rows are cut as well,
+  // Each thread does all rows of a share of the pairs; where pairs are few, rows are cut as well,
   // at the price of copying the rows that two bands see twice.
   const dim_t wanted = (threads + slices - 1) / slices;
-  const int parts = static_cast<int>(std::min(blocks_, wanted));
-  const int bands = static_cast<int>(blocks_ % parts == 0 ? 1 : std::min<dim_t>(s.out[1], wanted));
+  const int parts = static_cast<int>(std::min(pairs_, wanted));
+  const int bands = static_cast<int>(pairs_ % parts == 0 ? 1 : std::min<dim_t>(s.out[1], wanted));
   const dim_t tasks = slices * bands * parts;
   const int workers = static_cast<int>(std::min(threads, tasks));
   float* rings = workspace + staging_.workspace();
@@ -140,13 +142,13 @@ void BandBound::run(const float* x, const float* residual, float* y,
     for (dim_t task = mine.begin; task < mine.end; ++task)
       run_band(at, task / parts / bands,
                partition(s.out[1], bands, static_cast<int>(task / parts % bands)),
-               partition(blocks_, parts, static_cast<int>(task % parts)),
-               rings + tid * ring_blocks_ * ring_floats());
+               partition(pairs_, parts, static_cast<int>(task % parts)),
+               rings + tid * ring_pairs_ * ring_floats());
   });
   staging_.after(at, y);
 }
 
-void BandBound::run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range blocks,
+void BandBound::run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range pairs,
                          float* ring) const noexcept {
   const ConvShape& s = shape_;
   const Image &xi = staging_.x(), &yi = staging_.y();
@@ -163,13 +165,13 @@ void BandBound::run_band(const Staging::Pointers& at, dim_t slice, Range rows, R
   t.row_dilation = s.dilation[1];
   t.kh = s.kernel[1];
   t.weights = packed_.weights();
-  t.block_begin = blocks.begin;
-  t.block_end = blocks.end;
+  t.block_begin = 2 * pairs.begin;
+  t.block_end = std::min(2 * pairs.end, (s.oc + packed_.lanes() - 1) / packed_.lanes());
   t.y_row = yi.stride[1];
   t.rows = rows.end - rows.begin;
   t.ring = ring;
   t.segment = segment_;
-  t.ring_blocks = ring_blocks_;
+  t.ring_pairs = ring_pairs_;
   t.epilogue = packed_.epilogue();
   const dim_t step = s.dilation[2];
   t.x_col = step * xi.stride[2];

@@ -93,9 +93,9 @@ struct GroupedRow {
 // A band of `rows` x `pixels` outputs, blocks [block_begin, block_end), of a kernel kh x kw, both
 // at most kMaxBandKernel, with column stride s: output (r, p) reads input rows row_first + r *
 // row_stride + ky * row_dilation and columns col_first + p * s + kx; those outside [0, rows_in) x
-// [0, cols_in) count as zero. x is pixel (0, 0). `ring` is scratch for ((kh - 1) * row_dilation +
-// 1) * ((segment - 1) * s + kw) * W floats for each of ring_blocks blocks, which are done together;
-// rows are done in pieces of `segment` pixels.
+// [0, cols_in) count as zero. x is pixel (0, 0). Rows are done in pieces of
+// `segment` pixels, blocks 2 * ring_pairs at a time; `ring` is scratch for ((kh - 1) * row_dilation
+// + 1) * ((segment - 1) * s + kw) * 2 * W floats for each of the ring_pairs.
 
 struct GroupedBand {
   const float* x;
@@ -109,7 +109,7 @@ struct GroupedBand {
   dim_t y_row, y_col;
   dim_t rows, pixels;
   float* ring;
-  dim_t segment, ring_blocks;
+  dim_t segment, ring_pairs;
   Epilogue epilogue;  // residual addressed like y
 };
 constexpr int kMaxBandKernel = 7;
