@@ -1,5 +1,5 @@
 // L4 conv: direct convolution of groups with few channels: depthwise with a multiplier,
-// ResNeXt-like groups of 2 to 8. See grouped.h.
+// ResNeXt-like groups of up to two vectors. See grouped.h.
 #include "conv/grouped.h"
 #include "core/check.h"
 
@@ -10,6 +10,7 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
   if (p.transposed) return "transposed";
   if (p.groups == 1) return "one group: a product over whole channels keeps the lanes full";
   const dim_t lanes = kernels.lanes;
+  if (fills_vectors(p, lanes)) return "";
   if (p.oc / p.groups > lanes)
     return message("a group's ", p.oc / p.groups, " output channels are more than a vector of ",
                    lanes);
@@ -20,11 +21,18 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
   return "";
 }
 
-// A group that fills an AVX2 vector is better off with a tile of the dense product, which
-// broadcasts each of its channels to several pixels' sums: here each FMA has a permutation of its
-// own (8 channels a group on Zen 3: 256 at 28 px 1.69 ms, implicit 1.25). Vectors of 16 lanes do
-// not mind.
+// Groups of whole vectors broadcast their channels: 80 % of the FMA peak on Zen 3 (256 channels in
+// groups of 8 at 56 px, stride 2: 1.18 ms by the dense tile, 0.55). With two vectors Winograd does
+// fewer products still (512 in groups of 16 at 14 px: 0.32, here 0.38). A group as wide as a
+// vector, but with more or fewer input channels, has a permutation for each FMA and no lane to
+// spare: a tile of the dense product, which broadcasts each of its channels, is better (8 channels
+// a group on Zen 3: 256 at 28 px 1.69 ms, implicit 1.25). Vectors of 16 lanes do not mind.
 bool pays(const ConvShape& s, bool, const KernelTable& kernels) {
+  if (s.group_ic() == s.group_oc() && s.group_oc() >= kernels.lanes) {
+    const bool for_winograd = s.group_oc() > kernels.lanes && s.stride[1] == 1 &&
+                              s.stride[2] == 1 && s.kernel[1] == s.kernel[2] && s.kernel[2] <= 5;
+    return has_bands(s, kernels.conv) && !for_winograd;
+  }
   return s.group_oc() < kernels.lanes || kernels.lanes >= 16;
 }
 

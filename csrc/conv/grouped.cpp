@@ -58,21 +58,21 @@ GroupedPacked::GroupedPacked(const ConvSpec& spec)
   const dim_t lanes = kernels_.lanes, blocks = (p.oc + lanes - 1) / lanes;
   const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], ic = p.ic / p.groups,
               oc = p.oc / p.groups;
-  const bool depthwise = ic == 1 && oc == 1;
+  const bool permuted = !(ic == 1 && oc == 1) && !fills_vectors(p, lanes);
   if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
   w_ = Buffer(blocks * taps * ic * lanes);
-  if (!depthwise) index_.assign(static_cast<size_t>(blocks * ic * lanes), 0);
+  if (permuted) index_.assign(static_cast<size_t>(blocks * ic * lanes), 0);
   for (dim_t b = 0; b < blocks; ++b) {
-    const ChannelSpan span = channel_span(p, b, lanes);
-    base_.push_back(span.first);
+    const dim_t first = permuted ? channel_span(p, b, lanes).first : b * lanes;
+    base_.push_back(first);
     // As many whole channels of the pixel as a vector holds: a full load where the pixel goes on.
-    span_.push_back(static_cast<int32_t>(std::min(lanes, p.ic - span.first)));
+    span_.push_back(static_cast<int32_t>(std::min(lanes, p.ic - first)));
     for (dim_t i = 0; i < ic; ++i)
       for (dim_t l = 0; l < lanes; ++l) {
         const dim_t o = b * lanes + l;
-        if (o < p.oc && !depthwise)
+        if (o < p.oc && permuted)
           index_[static_cast<size_t>((b * ic + i) * lanes + l)] =
-              static_cast<int32_t>(o / oc * ic + i - span.first);
+              static_cast<int32_t>(o / oc * ic + i - first);
         for (dim_t t = 0; t < taps; ++t)
           w_.data()[((b * taps + t) * ic + i) * lanes + l] =
               o < p.oc ? spec.w[(o * ic + i) * taps + t] : 0.0f;
@@ -94,9 +94,13 @@ class BandBound final : public BoundConv {
     // Two to four pairs of blocks together: the cache lines of a pixel that lie side by side are
     // read together, which is worth more than that the rings stay in L1 (64 channels at 112 px and
     // stride 2: 22 cycles an output vector with one pair, its ring in L1, or two in L2).
+    // But the weights of all of them are read for each tile, and have to stay in L1.
     pairs_ = (s.oc + 2 * packed.lanes() - 1) / (2 * packed.lanes());
-    const dim_t in_l1 = caches().l1d / (ring_floats() * static_cast<dim_t>(sizeof(float)));
-    ring_pairs_ = std::min(pairs_, std::clamp<dim_t>(in_l1, 2, 4));
+    const dim_t in_l1 = caches().l1d / static_cast<dim_t>(sizeof(float));
+    const dim_t weights = 2 * packed.lanes() * s.taps() * s.group_ic();
+    const dim_t most = std::clamp<dim_t>(in_l1 / weights, 1, 4);
+    ring_pairs_ =
+        std::min(pairs_, std::clamp<dim_t>(in_l1 / ring_floats(), std::min<dim_t>(2, most), most));
   }
   dim_t workspace() const noexcept override {
     return staging_.workspace() + threads_ * ring_pairs_ * ring_floats();
@@ -234,11 +238,7 @@ class RowsBound final : public BoundConv {
 std::unique_ptr<const BoundConv> GroupedPacked::bind(const ConvShape& s, const View& x,
                                                      const View& y, const View* residual) const {
   Staging staging(x, y, residual, kNone, kNone);
-  const bool one_slice = s.kernel[0] == 1 && s.stride[0] == 1 && !s.pad_lo[0] && !s.pad_hi[0];
-  const bool stride = s.stride[2] == 1 || (s.stride[2] == 2 && s.dilation[2] == 1);
-  const bool small = s.kernel[1] <= kMaxBandKernel && s.kernel[2] <= kMaxBandKernel &&
-                     (s.kernel[1] - 1) * s.dilation[1] < 16;
-  if (one_slice && stride && small && kernels().grouped_band[s.kernel[2]][s.stride[2]])
+  if (has_bands(s, kernels()))
     return std::make_unique<BandBound>(shared_from_this(), *this, s, std::move(staging));
   return std::make_unique<RowsBound>(shared_from_this(), *this, s, std::move(staging));
 }
@@ -249,6 +249,19 @@ ChannelSpan channel_span(const ConvParams& p, dim_t b, dim_t lanes) {
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
   const dim_t g0 = b * lanes / oc, g1 = (std::min(p.oc, (b + 1) * lanes) - 1) / oc;
   return {g0 * ic, (g1 - g0 + 1) * ic};
+}
+
+bool fills_vectors(const ConvParams& p, dim_t lanes) {
+  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
+  return p.groups > 1 && ic == oc && (oc == lanes || oc == 2 * lanes);
+}
+
+bool has_bands(const ConvShape& s, const ConvKernels& kernels) {
+  const bool one_slice = s.kernel[0] == 1 && s.stride[0] == 1 && !s.pad_lo[0] && !s.pad_hi[0];
+  const bool stride = s.stride[2] == 1 || (s.stride[2] == 2 && s.dilation[2] == 1);
+  const bool small = s.kernel[1] <= kMaxBandKernel && s.kernel[2] <= kMaxBandKernel &&
+                     (s.kernel[1] - 1) * s.dilation[1] < 16;
+  return one_slice && stride && small && kernels.grouped_band[s.kernel[2]][s.stride[2]];
 }
 
 std::shared_ptr<const PackedConv> prepack_grouped(const ConvSpec& spec) {

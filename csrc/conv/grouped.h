@@ -12,7 +12,13 @@ struct ChannelSpan {
 };
 ChannelSpan channel_span(const ConvParams& p, dim_t b, dim_t lanes);
 
-// Every block's span must fit `lanes`.
+// Whether each group has one or two vectors of input and as many of output channels, so that a
+// channel is broadcast to all lanes; otherwise every block's span must fit a vector.
+bool fills_vectors(const ConvParams& p, dim_t lanes);
+// Whether there is a kernel that works by bands for these strides and dilations; else rows are
+// done one by one, slowly.
+bool has_bands(const ConvShape& s, const ConvKernels& kernels);
+
 std::shared_ptr<const PackedConv> prepack_grouped(const ConvSpec& spec);
 
 }  // namespace fastconv

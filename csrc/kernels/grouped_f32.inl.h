@@ -5,14 +5,16 @@
 // A vector of output channels spans several groups. The input channels that those groups read lie
 // within one vector, so one load serves all of them, and for input channel i of its group each lane
 // picks its own with a permutation: lanes stay full where a GEMM per group would leave W - oc /
-// groups of them empty. In a depthwise convolution lane l reads lane l, and there is none.
+// groups of them empty. In a depthwise convolution lane l reads lane l, and there is none. Groups
+// of W or 2 * W channels fill their vectors: all lanes read the same channel, which is broadcast
+// from memory.
 //
 // band: some pairs of blocks of channels at a time, row by row. The rows that the kernel sees are
-// copied to rings in L1, one a pair, with zeros for what lies beyond the image's sides: pixels are a
-// whole image row of channels apart, and where that is a power of two they fall into few sets of L1
-// (1024 channels at 7 px: 18 us in place, 960 channels: 7 us), no hardware prefetcher follows them,
-// and tiles at the edges would need masks. A pair, because two AVX2 vectors are a cache line: its
-// second half is written to y while the line is still in L1 (1024 channels at 7 px on Zen 3: 15
+// copied to rings in L1, one a pair, with zeros for what lies beyond the image's sides: pixels are
+// a whole image row of channels apart, and where that is a power of two they fall into few sets of
+// L1 (1024 channels at 7 px: 18 us in place, 960 channels: 7 us), no hardware prefetcher follows
+// them, and tiles at the edges would need masks. A pair, because two AVX2 vectors are a cache line:
+// its second half is written to y while the line is still in L1 (1024 channels at 7 px on Zen 3: 15
 // cycles an output vector without the copies, 8 in pairs).
 //
 // band_tile: P pixels of a row. For each row of the kernel its kw weights are in registers, and
@@ -34,18 +36,24 @@ namespace {
 // Floats from a pixel to the next in a ring: it holds two blocks side by side.
 constexpr dim_t kRingStep = 2 * W;
 
-// Outputs p to p + P of a row, `blocks` blocks from b. row[ky]: the tile's first column in the first
-// pair's ring, or null where the row lies outside the image. A function of its own, because inlined
-// into band() it spills what it needs for every tile: 60 of 230 instructions.
-template <int K, int S, int P, bool Permute>
+// Where lane l finds input channel i of its group: it has one channel, its own; the index says; all
+// lanes read the same.
+enum class GroupLanes { depthwise, permuted, broadcast };
+
+// Outputs p to p + P of a row, `blocks` blocks from b. row[ky]: the tile's first column in the
+// first pair's ring, or null where the row lies outside the image. A function of its own, because
+// inlined into band() it spills what it needs for every tile: 60 of 230 instructions.
+template <int K, int S, int P, GroupLanes L>
 __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* const* row,
                                           dim_t ring_size, float* y, const float* residual, dim_t b,
                                           dim_t blocks) {
   const GroupedWeights& g = t.weights;
-  const dim_t group_ic = Permute ? g.group_ic : 1, step = t.y_col;
+  const dim_t group_ic = L == GroupLanes::depthwise ? 1 : g.group_ic, step = t.y_col;
   const float* w = g.w + b * g.taps * group_ic * W;
   const float* bias = t.epilogue.bias ? t.epilogue.bias + b * W : nullptr;
-  const int32_t* index = g.index + (Permute ? b * group_ic * W : 0);
+  const int32_t* index = L == GroupLanes::permuted ? g.index + b * group_ic * W : nullptr;
+  // A group of 2 * W channels is a pair of blocks, and both read it from its start.
+  const bool whole_pair = L == GroupLanes::broadcast && group_ic == kRingStep;
   const bool clamp = t.epilogue.activation.act == Act::clamp;
   const vf lo = vset(t.epilogue.activation.alpha), hi = vset(t.epilogue.activation.beta);
   dim_t left = g.oc - b * W, ring = 0;
@@ -61,23 +69,24 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
       const float* x = row[ky] + ring;
       for (dim_t c = 0; c < group_ic; ++c) {
         vi lane;
-        if constexpr (Permute) lane = vindex(index + c * W);
+        if constexpr (L == GroupLanes::permuted) lane = vindex(index + c * W);
         vf wk[K];
         FC_UNROLL for (int kx = 0; kx < K; ++kx) wk[kx] = vload(w + (kx * group_ic + c) * W);
         for_each_constant<(P - 1) * S + K>([&](auto position) {
           constexpr int j = decltype(position)();
-          vf v = vload(x + j * kRingStep);
+          vf v = L == GroupLanes::broadcast ? vbroadcast(x + c + j * kRingStep)
+                                            : vload(x + j * kRingStep);
           vkeep(v);
-          if constexpr (Permute) v = vpermute(v, lane);
+          if constexpr (L == GroupLanes::permuted) v = vpermute(v, lane);
           FC_UNROLL for (int kx = 0; kx < K;
                          ++kx) if ((j - kx) % S == 0 && j >= kx && (j - kx) / S < P)
               acc[(j - kx) / S] = vfma(v, wk[kx], acc[(j - kx) / S]);
         });
       }
     }
-    if constexpr (Permute) index += group_ic * W;
-    // The other half of the pair, or the next pair.
-    ring += i % 2 ? ring_size - W : W;
+    if constexpr (L == GroupLanes::permuted) index += group_ic * W;
+    const dim_t half = whole_pair ? 0 : W;
+    ring += i % 2 ? ring_size - half : half;
 
     // A pass for each thing to do, as in gemm_f32.inl.h: one branch a tile.
     if (residual) {
@@ -147,7 +156,7 @@ inline void copy_row(const GroupedBand& t, const float* row, dim_t begin, dim_t 
   }
 }
 
-template <int K, int S, bool Permute>
+template <int K, int S, GroupLanes L>
 void band(const GroupedBand& t) {
   const dim_t oc = t.weights.oc;
   const dim_t ring_rows = (t.kh - 1) * t.row_dilation + 1,
@@ -183,8 +192,8 @@ void band(const GroupedBand& t) {
         const auto tiles = [&](dim_t p, auto size) {
           constexpr int P = decltype(size)();
           for (; p + P <= pixels; p += P) {
-            band_tiles<K, S, P, Permute>(t, row, ring_size, y + p * t.y_col,
-                                         residual ? residual + p * t.y_col : nullptr, b, blocks);
+            band_tiles<K, S, P, L>(t, row, ring_size, y + p * t.y_col,
+                                   residual ? residual + p * t.y_col : nullptr, b, blocks);
             for (dim_t ky = 0; ky < t.kh; ++ky)
               if (row[ky]) row[ky] += P * S * kRingStep;
           }
@@ -208,9 +217,11 @@ void band(const GroupedBand& t) {
 template <int K, int S>
 void grouped_band(const GroupedBand& t) {
   if (t.weights.index)
-    band<K, S, true>(t);
+    band<K, S, GroupLanes::permuted>(t);
+  else if (t.weights.group_ic > 1)
+    band<K, S, GroupLanes::broadcast>(t);
   else
-    band<K, S, false>(t);
+    band<K, S, GroupLanes::depthwise>(t);
 }
 
 // P pixels from p of block b; n output channels of it exist.
@@ -220,12 +231,21 @@ inline void grouped_tile(const GroupedRow& r, dim_t p, dim_t b, int n) {
   const int span = g.span[b];
   const dim_t c = b * W;
   const float* x = r.x + p * r.x_step + g.base[b];
+  const bool broadcast = !g.index && g.group_ic > 1;
+  if (broadcast) x -= c % g.group_ic;  // to the group's first channel
   vf acc[P];
   const vf bias = r.epilogue.bias ? load_lanes(r.epilogue.bias + c, n) : vzero();
   for (int i = 0; i < P; ++i) acc[i] = bias;
   for (dim_t t = 0; t < r.taps; ++t) {
     const float* xt = x + r.x_tap[t];
     const float* w = g.w + (b * g.taps + r.w_tap[t]) * g.group_ic * W;
+    if (broadcast) {
+      for (dim_t ch = 0; ch < g.group_ic; ++ch) {
+        const vf wv = vload(w + ch * W);
+        for (int i = 0; i < P; ++i) acc[i] = vfma(vbroadcast(xt + i * r.x_step + ch), wv, acc[i]);
+      }
+      continue;
+    }
     vf pixel[P];
     for (int i = 0; i < P; ++i) pixel[i] = load_lanes(xt + i * r.x_step, span);
     if (!g.index) {

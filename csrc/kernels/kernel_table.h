@@ -63,14 +63,16 @@ struct GemmKernels {
 // ----------------------------------------------------------------------------------------------
 // Convolutions with one or few channels per group, depthwise ones among them, channels-last: a
 // vector (block) holds the output channels of several groups, and the input channels that they need
-// span at most W: one load, and a permutation per input channel of a group, feed all lanes.
+// span at most W: one load, and a permutation per input channel of a group, feed all lanes. Groups
+// of W or 2 * W input and as many output channels have no index: each channel is broadcast.
 struct GroupedWeights {
   const float* w;        // [blocks][taps][group_ic][W], zero-padded
   dim_t taps;            // of the whole kernel
   dim_t group_ic;        // input channels per group
-  const dim_t* base;     // [blocks] first input channel of the block's span
+  const dim_t* base;     // [blocks] first input channel of the block's span; without index b * W
   const int32_t* span;   // [blocks] channels in the span, <= W
-  const int32_t* index;  // [blocks][group_ic][W] lanes of the span; null: lane l reads lane l
+  const int32_t* index;  // [blocks][group_ic][W] lanes of the span; null: one channel each, lane l
+                         // reads lane l, or a group that fills its vectors
   dim_t oc;
 };
 // A run of `pixels` output pixels of one row, all channels:

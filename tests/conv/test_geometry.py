@@ -50,6 +50,24 @@ def test_grouped(problem, per_group, groups):
     problem((1, channels, 6, 7), (channels, per_group, 3, 3), padding=1, groups=groups).check()
 
 
+@pytest.mark.parametrize("k", [3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("per_group", [4, 8, 16, 32])
+def test_groups_of_whole_vectors(problem, k, stride, dilation, per_group):
+    p = problem(
+        (1, 3 * per_group, 15, 17),
+        (3 * per_group, per_group, k, k),
+        stride=stride,
+        dilation=dilation,
+        padding=dilation * (k // 2),
+        groups=3,
+        residual=True,
+        activation="relu6",
+    )
+    p.check(layout="NHWC")
+
+
 @pytest.mark.parametrize(
     ("ic", "oc"), [(1, 3), (3, 1), (2, 5), (4, 8), (8, 4), (7, 2), (16, 1), (1, 16), (5, 33)]
 )

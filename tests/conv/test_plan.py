@@ -105,12 +105,15 @@ def test_explain_gives_a_reason_for_every_other_algorithm(problem):
     assert repr(conv)
 
 
-def test_groups_that_fill_a_vector_leave_the_direct_kernel_on_avx2(tier):
-    """Of 4 channels: direct wherever a vector holds more. Of 8: not on AVX2, where each is a whole vector."""
-    picks = {}
-    for per_group in (4, 8):
-        w = np.zeros((64, per_group, 3, 3), np.float32)
-        conv = fastconv.Conv2d(w, padding=1, groups=64 // per_group)
-        picks[per_group] = conv.algorithm_for((1, 64, 28, 28))
-    assert (picks[4] == "direct") == (tier != "ref")
-    assert (picks[8] == "direct") == (tier == "avx512")
+def test_groups_of_one_or_two_vectors_have_a_kernel_of_their_own(tier):
+    """One vector of channels: "direct". Two: only where Winograd's fewer products cannot be had."""
+    lanes = {"ref": 4, "avx2": 8, "avx512": 16}[tier]
+
+    def pick(per_group, **options):
+        w = np.zeros((4 * per_group, per_group, 3, 3), np.float32)
+        conv = fastconv.Conv2d(w, padding=1, groups=4, **options)
+        return conv.algorithm_for((1, 4 * per_group, 28, 28))
+
+    assert pick(lanes // 2) == pick(lanes) == pick(lanes, stride=2) == pick(2 * lanes, stride=2) == "direct"
+    assert pick(2 * lanes) != "direct"
+    assert pick(lanes, stride=3) == pick(4 * lanes, stride=2) == "implicit"  # no kernel of its own
