@@ -246,7 +246,8 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
   const dim_t ic = shape_.group_ic(), count = tiles.end - tiles.begin;
   const dim_t rows = static_cast<dim_t>(tile_rows_.size()),
               columns = static_cast<dim_t>(tile_columns_.size());
-  const int parts = static_cast<int>(ceil_div(count, g.mr));  // even ones: no short last row tile
+  // Row tiles of `least` or one more: no short last one.
+  const dim_t parts = ceil_div(count, g.mr), least = count / parts, longer = count % parts;
 
   GemmTile product = {};
   product.lda = v_row_;
@@ -264,13 +265,11 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
     product.ldb = product.n_cur = width;
     for (int xi = 0; xi < form.n * form.n; ++xi) {
       product.b = u.panel(p) + xi * ic * width;
-      for (int part = 0; part < parts; ++part) {
-        const Range r = partition(count, parts, part);
-        product.a = v + xi * v_step_ + r.begin * v_row_;
-        product.next = next_half(product.b + ic * width, ic * width, part);
-        product.c = m + xi * m_step_ + r.begin * g.nr;
-        g.ukr[width == g.nr][r.end - r.begin - 1](product);
-      }
+      bring_next(product, product.b + ic * width, ic * width);
+      product.a = v + xi * v_step_;
+      product.c = m + xi * m_step_;
+      run_tiles(g.ukr[width == g.nr], product, longer, least + 1);
+      run_tiles(g.ukr[width == g.nr], product, parts - longer, least);
     }
     const dim_t channel = group * shape_.group_oc() + p * g.nr;
     out.channels = std::min<dim_t>(width, u.N() - p * g.nr);

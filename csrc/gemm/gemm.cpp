@@ -139,13 +139,10 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
         pack(p, n0, k0, depth, nc, jr, storage.panel);
         t.b = storage.panel;
       }
-      for (dim_t ir = ic; ir < ic_end; ir += g.mr) {
-        const int mr = static_cast<int>(std::min<dim_t>(g.mr, ic_end - ir));
-        t.a = a + (ir - ic) * t.lda;
-        t.next = more ? next_half(t.b + depth * width, depth * width, (ir - ic) / g.mr) : nullptr;
-        t.move_to(ir, n0 + jr * g.nr, columns);
-        g.ukr[width == g.nr][mr - 1](t);
-      }
+      bring_next(t, more ? t.b + depth * width : nullptr, depth * width);
+      t.a = a;
+      t.move_to(ic, n0 + jr * g.nr, columns);
+      run_rows(g.ukr[width == g.nr], g.mr, t, ic_end - ic);
     }
   }
 }

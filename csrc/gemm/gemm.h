@@ -5,6 +5,7 @@
 // any position in the batch. gemm() is the general product of strided matrices: five loops around
 // the same tile, K in blocks of a fixed size; few rows go through a kernel of their own.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "core/buffer.h"
@@ -47,11 +48,37 @@ class PackedB {
   Buffer data_;
 };
 
-// What GemmTile::next is for row tile `tile` of a panel, when `following` is the panel after it:
-// the first two row tiles bring it to L2, half each, because weights in a network come from beyond
-// L3 (ResNet-50: 30.0 to 26.0 ms; all of it in the first row tile: 27.0).
-inline const float* next_half(const float* following, dim_t floats, dim_t tile) {
-  return tile > 1 ? nullptr : following + tile * (floats / 2);
+// Has the first two row tiles of a panel bring the one that follows it to L2, half each, because
+// weights in a network come from beyond L3 (ResNet-50: 30.0 to 26.0 ms; all of it in the first row
+// tile: 27.0). null: there is none.
+inline void bring_next(GemmTile& t, const float* following, dim_t floats) {
+  t.next = following;
+  t.next_step = floats / 2;
+  t.next_tiles = following ? 2 : 0;
+}
+// `tiles` tiles of `rows` rows each, by the instances `ukr` of the panel's width; t then stands at
+// the rows below.
+inline void run_tiles(const GemmUkr* ukr, GemmTile& t, dim_t tiles, dim_t rows) {
+  if (tiles == 0 || rows == 0) return;
+  t.row_tiles = tiles;
+  ukr[rows - 1](t);
+  const dim_t done = tiles * rows, brought = std::min(tiles, t.next_tiles);
+  if (t.a_row)
+    t.a_row += done;
+  else
+    t.a += done * t.lda;
+  if (t.c_row)
+    t.c_row += done;
+  else
+    t.c += done * t.ldc;
+  if (t.epilogue.residual && !t.c_row) t.epilogue.residual += done * t.epilogue.ldr;
+  t.next += brought * t.next_step;
+  t.next_tiles -= brought;
+}
+// `rows` rows, in tiles of mr and what remains.
+inline void run_rows(const GemmUkr* ukr, int mr, GemmTile t, dim_t rows) {
+  run_tiles(ukr, t, rows / mr, mr);
+  run_tiles(ukr, t, 1, rows % mr);
 }
 
 // The groups of a convolution: same rows and taps, each with its own B and its own first channel in

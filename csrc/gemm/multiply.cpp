@@ -44,19 +44,14 @@ void multiply_block(const Product& p, const ProductGroup& g, const float* a, con
     t.ldb = width;
     t.n_cur = static_cast<int>(std::min<dim_t>(width, g.b->N() - n0));
     t.epilogue.bias = g.bias ? g.bias + n0 : nullptr;
-    const GemmUkr* ukr = kernels.ukr[width == nr];
-    const dim_t column = g.c_offset + n0;
-    for (dim_t m = m0; m < m1; m += mr) {
-      const int rows = static_cast<int>(std::min<dim_t>(mr, m1 - m));
-      t.a = a + g.a_offset + (p.a_row ? 0 : m * p.lda);
-      t.a_row = p.a_row ? p.a_row + m : nullptr;
-      const dim_t start = column + (p.c_row ? 0 : m * p.ldc);
-      t.c = c + start;
-      t.c_row = p.c_row ? p.c_row + m : nullptr;
-      t.next = panel + 1 < p1 ? next_half(t.b + K * width, K * width, (m - m0) / mr) : nullptr;
-      t.epilogue.residual = residual ? residual + start : nullptr;
-      ukr[rows - 1](t);
-    }
+    bring_next(t, panel + 1 < p1 ? t.b + K * width : nullptr, K * width);
+    const dim_t start = g.c_offset + n0 + (p.c_row ? 0 : m0 * p.ldc);
+    t.a = a + g.a_offset + (p.a_row ? 0 : m0 * p.lda);
+    t.a_row = p.a_row ? p.a_row + m0 : nullptr;
+    t.c = c + start;
+    t.c_row = p.c_row ? p.c_row + m0 : nullptr;
+    t.epilogue.residual = residual ? residual + start : nullptr;
+    run_rows(kernels.ukr[width == nr], mr, t, m1 - m0);
   }
 }
 

@@ -18,12 +18,38 @@
 namespace fastconv {
 namespace {
 
+// The first row of a tile in A, C and the residual.
+struct Rows {
+  const float* a;
+  const dim_t* a_row;
+  float* c;
+  const dim_t* c_row;
+  const float* residual;
+
+  void move_down(const GemmTile& t, dim_t rows) {
+    if (a_row)
+      a_row += rows;
+    else
+      a += rows * t.lda;
+    if (c_row) {
+      c_row += rows;
+    } else {
+      c += rows * t.ldc;
+      if (residual) residual += rows * t.epilogue.ldr;
+    }
+  }
+  const float* residual_row(const GemmTile& t, dim_t m) const {
+    return residual + (c_row ? c_row[m] : m * t.epilogue.ldr);
+  }
+};
+
 // Everything between the last FMA and memory, a pass over the registers for each thing that there
 // is to do: one branch for the tile and not one for each of its vectors. (At 14 x 32 the difference
 // is 100 cycles a tile, the FMAs of 7 steps of K.) Full: all columns exist; else masks are used
 // throughout.
 template <int MR, int NRV, bool Full>
-inline void finish_tile(const GemmTile& t, vf (&acc)[MR][NRV], float* const (&c)[MR]) {
+inline void finish_tile(const GemmTile& t, const Rows& at, vf (&acc)[MR][NRV],
+                        float* const (&c)[MR]) {
   int columns[NRV];
   FC_UNROLL for (int v = 0; v < NRV; ++v) {
     const int left = t.n_cur - v * W;
@@ -45,10 +71,10 @@ inline void finish_tile(const GemmTile& t, vf (&acc)[MR][NRV], float* const (&c)
     FC_UNROLL for (int v = 0; v < NRV; ++v) bias[v] = load(e.bias, v);
     FC_TILE acc[m][v] = vadd(acc[m][v], bias[v]);
   }
-  if (e.residual) {
+  if (at.residual) {
     const vf scale = vset(e.residual_scale);
     FC_UNROLL for (int m = 0; m < MR; ++m) {
-      const float* r = e.residual + (t.c_row ? t.c_row[m] : m * e.ldr);
+      const float* r = at.residual_row(t, m);
       FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] = vfma(load(r, v), scale, acc[m][v]);
     }
   }
@@ -65,68 +91,75 @@ inline void finish_tile(const GemmTile& t, vf (&acc)[MR][NRV], float* const (&c)
 #undef FC_TILE
 }
 
+// Tiles one below the other in one call: what is the same for all of them stays in registers, and
+// the processor starts the next tile's sums while the last one's are stored (24 channels to 144 at
+// 56 px on Zen 3: 327 to 301 us).
 template <int MR, int NRV>
 void gemm_ukr(const GemmTile& t) {
-  vf acc[MR][NRV];
-  FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] =
-      vzero();
+  Rows at{t.a, t.a_row, t.c, t.c_row, t.epilogue.residual};
+  for (dim_t tile = 0; tile < t.row_tiles; ++tile, at.move_down(t, MR)) {
+    vf acc[MR][NRV];
+    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] =
+        vzero();
 
-  dim_t row[MR];
-  if (t.a_row) {
-    FC_UNROLL for (int m = 0; m < MR; ++m) row[m] = t.a_row[m];
-  } else {
-    FC_UNROLL for (int m = 0; m < MR; ++m) row[m] = m * t.lda;
-  }
-  float* c[MR];
-  if (t.c_row) {
-    FC_UNROLL for (int m = 0; m < MR; ++m) c[m] = t.c + t.c_row[m];
-  } else {
-    FC_UNROLL for (int m = 0; m < MR; ++m) c[m] = t.c + m * t.ldc;
-  }
-
-  // C and the residual are wanted only after the whole of K, when nothing is left to hide their
-  // misses behind: ask for them now. (A 1024^3 product passes C through L3 once per block of K.)
-  FC_UNROLL for (int m = 0; m < MR; ++m) {
-    __builtin_prefetch(c[m], 1);
-    __builtin_prefetch(c[m] + NRV * W - 1, 1);
-  }
-  if (const float* residual = t.epilogue.residual) {
-    FC_UNROLL for (int m = 0; m < MR; ++m) {
-      const float* r = residual + (t.c_row ? t.c_row[m] : m * t.epilogue.ldr);
-      __builtin_prefetch(r);
-      __builtin_prefetch(r + NRV * W - 1);
+    dim_t row[MR];
+    if (at.a_row) {
+      FC_UNROLL for (int m = 0; m < MR; ++m) row[m] = at.a_row[m];
+    } else {
+      FC_UNROLL for (int m = 0; m < MR; ++m) row[m] = m * t.lda;
     }
-  }
+    float* c[MR];
+    if (at.c_row) {
+      FC_UNROLL for (int m = 0; m < MR; ++m) c[m] = at.c + at.c_row[m];
+    } else {
+      FC_UNROLL for (int m = 0; m < MR; ++m) c[m] = at.c + m * t.ldc;
+    }
 
-  const float* b = t.b;
-  const float* next = t.next ? t.next : t.b;  // b is in cache, or on its way
-  const dim_t ldb = t.ldb;
-  for (dim_t tap = 0; tap < t.taps; ++tap) {
-    const float* a[MR];
-    const float* base = t.a + t.tap_offset[tap];
-    FC_UNROLL for (int m = 0; m < MR; ++m) a[m] = base + row[m];
-    const dim_t K = t.K;
-    FC_UNROLL_BY(4) for (dim_t k = 0; k < K; ++k) {
-      vf bv[NRV];
-      FC_UNROLL for (int v = 0; v < NRV; ++v) bv[v] = vload(b + v * W);
-      b += ldb;
-      __builtin_prefetch(next, 0, 2);
-      next += kAlignment / sizeof(float);
+    // C and the residual are wanted only after the whole of K, when nothing is left to hide their
+    // misses behind: ask for them now. (A 1024^3 product passes C through L3 once per block of K.)
+    FC_UNROLL for (int m = 0; m < MR; ++m) {
+      __builtin_prefetch(c[m], 1);
+      __builtin_prefetch(c[m] + NRV * W - 1, 1);
+    }
+    if (at.residual) {
       FC_UNROLL for (int m = 0; m < MR; ++m) {
-        const vf av = vbroadcast(a[m] + k);
-        FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] = vfma(av, bv[v], acc[m][v]);
+        const float* r = at.residual_row(t, m);
+        __builtin_prefetch(r);
+        __builtin_prefetch(r + NRV * W - 1);
       }
     }
-  }
 
-  if (t.n_cur == NRV * W)
-    finish_tile<MR, NRV, true>(t, acc, c);
-  else
-    finish_tile<MR, NRV, false>(t, acc, c);
-  // Everything dearer than a clamp runs over the stored tile, which is in L1; keeps exp and its kin
-  // out of MR x NRV instances.
-  if (t.epilogue.activation.act > Act::clamp)
-    for (int m = 0; m < MR; ++m) apply_activation(c[m], t.n_cur, t.epilogue.activation);
+    const float* b = t.b;
+    // Where there is nothing to bring, b: it is in cache, or on its way.
+    const float* next = tile < t.next_tiles ? t.next + tile * t.next_step : t.b;
+    const dim_t ldb = t.ldb;
+    for (dim_t tap = 0; tap < t.taps; ++tap) {
+      const float* a[MR];
+      const float* base = at.a + t.tap_offset[tap];
+      FC_UNROLL for (int m = 0; m < MR; ++m) a[m] = base + row[m];
+      const dim_t K = t.K;
+      FC_UNROLL_BY(4) for (dim_t k = 0; k < K; ++k) {
+        vf bv[NRV];
+        FC_UNROLL for (int v = 0; v < NRV; ++v) bv[v] = vload(b + v * W);
+        b += ldb;
+        __builtin_prefetch(next, 0, 2);
+        next += kAlignment / sizeof(float);
+        FC_UNROLL for (int m = 0; m < MR; ++m) {
+          const vf av = vbroadcast(a[m] + k);
+          FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] = vfma(av, bv[v], acc[m][v]);
+        }
+      }
+    }
+
+    if (t.n_cur == NRV * W)
+      finish_tile<MR, NRV, true>(t, at, acc, c);
+    else
+      finish_tile<MR, NRV, false>(t, at, acc, c);
+    // Everything dearer than a clamp runs over the stored tile, which is in L1; keeps exp and its
+    // kin out of MR x NRV instances.
+    if (t.epilogue.activation.act > Act::clamp)
+      for (int m = 0; m < MR; ++m) apply_activation(c[m], t.n_cur, t.epilogue.activation);
+  }
 }
 
 template <int MR, int NRV>

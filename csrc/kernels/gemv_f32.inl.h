@@ -63,10 +63,11 @@ void gemv_ukr(const GemmTile& t, float* sums) {
     column.n_cur = static_cast<int>(t.n_cur - n < W ? t.n_cur - n : W);
     column.epilogue.bias = t.epilogue.bias ? t.epilogue.bias + n : nullptr;
     column.epilogue.residual = t.epilogue.residual ? t.epilogue.residual + n : nullptr;
+    const Rows at{t.a, nullptr, c[0], nullptr, column.epilogue.residual};
     if (column.n_cur == W)
-      finish_tile<M, 1, true>(column, acc, c);
+      finish_tile<M, 1, true>(column, at, acc, c);
     else
-      finish_tile<M, 1, false>(column, acc, c);
+      finish_tile<M, 1, false>(column, at, acc, c);
   }
   if (t.epilogue.activation.act > Act::clamp)
     for (int m = 0; m < M; ++m) apply_activation(t.c + m * t.ldc, t.n_cur, t.epilogue.activation);

@@ -12,7 +12,8 @@ namespace fastconv {
 
 // ---- gemm_f32.inl.h
 // -------------------------------------------------------------------------------------------------
-// One register tile:  C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n]
+// Register tiles of MR rows, one below the other:  C[m, n] = act(sum over taps t, k < K of A_t[m,
+// k] * B[t * K + k, n] + bias[n]
 // + residual[m, n])
 //   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not
 //   null C[m, n]   = c[crow(m) + n]                  crow(m) = m * ldc, or c_row[m] when c_row is
@@ -37,8 +38,11 @@ struct GemmTile {
   int n_cur;
   float alpha = 1.0f;  // factor of the sum
   bool accumulate;
-  const float*
-      next;  // what the caller reads soon, or null: a cache line for each k is brought to L2
+  dim_t row_tiles = 1;
+  // What the caller reads soon: tile i < next_tiles brings a cache line for each k to L2, from next
+  // + i * next_step on.
+  const float* next;
+  dim_t next_step = 0, next_tiles = 0;
   Epilogue epilogue;  // bias and residual already point at this tile's first column (residual at
                       // its first row too)
 };
