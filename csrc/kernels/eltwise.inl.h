@@ -34,49 +34,62 @@ inline void map(dim_t n, const float* x, float* y, F f) {
   for_each(n, y, [=](dim_t i, int lanes) { return f(load_lanes(x + i, lanes)); });
 }
 
-// The clamp's order of operands lets NaN through (vec_ref.h).
-inline void activate(dim_t n, const float* x, float* y, Activation activation) {
+// f(g), g the function of a vector that the activation is. The clamp's order of operands lets NaN
+// through (vec_ref.h).
+template <class F>
+inline void with_activation(const Activation& activation, F f) {
   const vf alpha = vset(activation.alpha), beta = vset(activation.beta);
   switch (activation.act) {
     case Act::none:
-      if (x != y) map(n, x, y, [](vf v) { return v; });
-      return;
+      return f([](vf v) { return v; });
     case Act::clamp:
-      return map(n, x, y, [=](vf v) { return vmin(beta, vmax(alpha, v)); });
+      return f([=](vf v) { return vmin(beta, vmax(alpha, v)); });
     case Act::leaky_relu:
-      return map(n, x, y, [=](vf v) { return vselect_lt(v, vzero(), vmul(alpha, v), v); });
+      return f([=](vf v) { return vselect_lt(v, vzero(), vmul(alpha, v), v); });
     case Act::sigmoid:
-      return map(n, x, y, [](vf v) { return vsigmoid(v); });
+      return f([](vf v) { return vsigmoid(v); });
     case Act::silu:
-      return map(n, x, y, [](vf v) { return vsilu(v); });
+      return f([](vf v) { return vsilu(v); });
     case Act::hardsigmoid:
-      return map(n, x, y,
-                 [=](vf v) { return vmin(vset(1.0f), vmax(vzero(), vfma(alpha, v, beta))); });
+      return f([=](vf v) { return vmin(vset(1.0f), vmax(vzero(), vfma(alpha, v, beta))); });
     case Act::hardswish:
-      return map(n, x, y, [](vf v) {
+      return f([](vf v) {
         const vf gate = vmin(vset(6.0f), vmax(vzero(), vadd(v, vset(3.0f))));
         return vmul(v, vmul(gate, vset(1.0f / 6.0f)));  // the gate 6 / 6 is exactly 1
       });
     case Act::gelu:
-      return map(n, x, y, [](vf v) { return vgelu(v); });
+      return f([](vf v) { return vgelu(v); });
     case Act::tanh:
-      return map(n, x, y, [](vf v) { return vtanh(v); });
+      return f([](vf v) { return vtanh(v); });
     case Act::elu:
-      return map(n, x, y,
-                 [=](vf v) { return vselect_lt(v, vzero(), vmul(alpha, vexpm1_negative(v)), v); });
+      return f([=](vf v) { return vselect_lt(v, vzero(), vmul(alpha, vexpm1_negative(v)), v); });
     case Act::exp:
-      return map(n, x, y, [](vf v) { return vexp(v); });
+      return f([](vf v) { return vexp(v); });
     case Act::sqrt:
-      return map(n, x, y, [](vf v) { return vsqrt(v); });
+      return f([](vf v) { return vsqrt(v); });
     case Act::abs:
-      return map(n, x, y, [](vf v) { return vabs(v); });
+      return f([](vf v) { return vabs(v); });
     case Act::neg:
-      return map(n, x, y, [](vf v) { return vneg(v); });
+      return f([](vf v) { return vneg(v); });
   }
 }
 
-inline void apply_activation(float* y, dim_t n, const Activation& activation) {
-  activate(n, y, y, activation);
+void activate(dim_t n, const float* x, float* y, Activation activation) {
+  if (activation.act == Act::none && x == y) return;
+  with_activation(activation, [=](auto f) { map(n, x, y, f); });
+}
+
+// What an epilogue does with rows that it has just stored, of n each, row i at y + i * step or,
+// with `row`, at y + row[i]. One call for all: short rows
+// take as long to start as to compute (silu of rows of 16 on Zen 3: 8.6 to 4.3 ns a vector).
+void apply_activation(float* y, dim_t rows, const dim_t* row, dim_t step, dim_t n,
+                      const Activation& activation) {
+  with_activation(activation, [=](auto f) {
+    for (dim_t i = 0; i < rows; ++i) {
+      float* at = y + (row ? row[i] : i * step);
+      map(n, at, at, f);
+    }
+  });
 }
 
 // NaN in either operand gives NaN (vmax and vmin give b then, see vec_ref.h).

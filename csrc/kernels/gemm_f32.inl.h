@@ -158,7 +158,7 @@ void gemm_ukr(const GemmTile& t) {
     // Everything dearer than a clamp runs over the stored tile, which is in L1; keeps exp and its
     // kin out of MR x NRV instances.
     if (t.epilogue.activation.act > Act::clamp)
-      for (int m = 0; m < MR; ++m) apply_activation(c[m], t.n_cur, t.epilogue.activation);
+      apply_activation(at.c, MR, at.c_row, t.ldc, t.n_cur, t.epilogue.activation);
   }
 }
 

@@ -70,7 +70,7 @@ void gemv_ukr(const GemmTile& t, float* sums) {
       finish_tile<M, 1, false>(column, at, acc, c);
   }
   if (t.epilogue.activation.act > Act::clamp)
-    for (int m = 0; m < M; ++m) apply_activation(t.c + m * t.ldc, t.n_cur, t.epilogue.activation);
+    apply_activation(t.c, M, nullptr, t.ldc, t.n_cur, t.epilogue.activation);
 }
 
 void fill_gemv(GemmKernels& g) {

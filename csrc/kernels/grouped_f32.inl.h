@@ -202,15 +202,13 @@ void band(const GroupedBand& t) {
         dim_t p = sevens ? tiles(0, Constant<7>()) : tiles(0, Constant<8>());
         p = tiles(p, Constant<4>());
         tiles(p, Constant<1>());
+        if (t.epilogue.activation.act > Act::clamp)
+          apply_activation(y, pixels, nullptr, t.y_col,
+                           blocks * W < oc - b * W ? blocks * W : oc - b * W,
+                           t.epilogue.activation);
         top_slot = wrapped(top_slot + t.row_stride);
       }
     }
-  }
-  if (t.epilogue.activation.act > Act::clamp) {
-    const dim_t c = t.block_begin * W, end = t.block_end * W < oc ? t.block_end * W : oc;
-    for (dim_t r = 0; r < t.rows; ++r)
-      for (dim_t p = 0; p < t.pixels; ++p)
-        apply_activation(t.y + r * t.y_row + p * t.y_col + c, end - c, t.epilogue.activation);
   }
 }
 
@@ -278,8 +276,7 @@ void grouped_row(const GroupedRow& r) {
     for (; p < r.pixels; ++p) grouped_tile<1>(r, p, b, n);
   }
   if (r.epilogue.activation.act > Act::clamp)
-    for (dim_t p = 0; p < r.pixels; ++p)
-      apply_activation(r.y + p * r.y_step, oc, r.epilogue.activation);
+    apply_activation(r.y, r.pixels, nullptr, r.y_step, oc, r.epilogue.activation);
 }
 
 void fill_grouped(ConvKernels& k) {

@@ -195,8 +195,7 @@ void winograd_output(const WinogradOutput& w) {
   }
   if (e.activation.act > Act::clamp)
     for (int i = 0; i < w.rows; ++i)
-      for (int j = 0; j < w.cols; ++j)
-        apply_activation(w.y + i * w.row_step + j * w.col_step, w.channels, e.activation);
+      apply_activation(w.y + i * w.row_step, w.cols, nullptr, w.col_step, w.channels, e.activation);
 }
 
 // Eight filters side by side, in GCC's vectors: once per filter, when a plan is made.

@@ -56,6 +56,7 @@ inline vf vselect_lt(vf a, vf b, vf x, vf y) {
 inline vf vselect_nan(vf a, vf x, vf y) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
 }
+inline vf vneg(vf a) { return _mm256_xor_ps(_mm256_set1_ps(-0.0f), a); }
 inline vf vabs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 inline vf vsqrt(vf a) { return _mm256_sqrt_ps(a); }
 inline vf vround(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -71,6 +72,12 @@ inline Power vpower(vf n) {
   return {vexp2i(half), vexp2i(vsub(n, half))};
 }
 inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
+inline vf vscale_normal(vf a, vf n) {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent));
+}
+constexpr bool kScaleIsOne = false;
+inline bool vany_lt(vf a, vf b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) != 0; }
 inline vi vindex(const int32_t* idx) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx));
 }

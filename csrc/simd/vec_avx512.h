@@ -89,6 +89,10 @@ inline vf vselect_lt(vf a, vf b, vf x, vf y) {
 inline vf vselect_nan(vf a, vf x, vf y) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), y, x);
 }
+inline vf vneg(vf a) {
+  return _mm512_castsi512_ps(
+      _mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN)));
+}
 inline vf vabs(vf a) {
   return _mm512_castsi512_ps(
       _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)));
@@ -103,6 +107,9 @@ struct Power {
 };
 inline Power vpower(vf n) { return {n}; }
 inline vf vscale(vf a, Power p) { return _mm512_scalef_ps(a, p.n); }
+inline vf vscale_normal(vf a, vf n) { return _mm512_scalef_ps(a, n); }
+constexpr bool kScaleIsOne = true;
+inline bool vany_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) != 0; }
 inline vi vindex(const int32_t* idx) { return _mm512_loadu_si512(idx); }
 inline vf vpermute(vf a, vi idx) { return _mm512_permutexvar_ps(idx, a); }
 inline float vreduce_add(vf a) {

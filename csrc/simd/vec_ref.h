@@ -48,6 +48,8 @@ inline vf vmin(vf a, vf b) { return a < b ? a : b; }
 inline vf vselect_lt(vf a, vf b, vf x, vf y) { return a < b ? x : y; }
 // isnan(a) ? x : y
 inline vf vselect_nan(vf a, vf x, vf y) { return a == a ? y : x; }
+// The sign flips, a NaN's too.
+inline vf vneg(vf a) { return (vf)((vi)a ^ INT32_MIN); }
 inline vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 inline vf vsqrt(vf a) {
   for (int i = 0; i < W; ++i) a[i] = sqrtf(a[i]);
@@ -69,6 +71,17 @@ inline Power vpower(vf n) {
   return {vexp2i(half), vexp2i(vsub(n, half))};
 }
 inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
+// The same for |a| in [0.5, 2) where neither a * 2^n nor 2^n is denormal or infinite; a NaN stays
+// one. kScaleIsOne: vscale is no dearer.
+inline vf vscale_normal(vf a, vf n) {
+  return (vf)((vi)a + (vi)((__builtin_convertvector(n, vi)) << 23));
+}
+constexpr bool kScaleIsOne = false;
+// Whether a < b in some lane.
+inline bool vany_lt(vf a, vf b) {
+  const vi less = a < b;
+  return less[0] | less[1] | less[2] | less[3];
+}
 // lane i of the result = lane idx[i] of a; idx in [0, W).
 inline vi vindex(const int32_t* idx) {
   vi v;
