@@ -80,8 +80,8 @@ void activate(dim_t n, const float* x, float* y, Activation activation) {
 }
 
 // What an epilogue does with rows that it has just stored, of n each, row i at y + i * step or,
-// with `row`, at y + row[i]. One call for all: short rows
-// take as long to start as to compute (silu of rows of 16 on Zen 3: 8.6 to 4.3 ns a vector).
+// with `row`, at y + row[i]. One call for all: short rows take as long to start as to compute (silu
+// of rows of 16 on Zen 3: 8.6 to 4.3 ns a vector).
 void apply_activation(float* y, dim_t rows, const dim_t* row, dim_t step, dim_t n,
                       const Activation& activation) {
   with_activation(activation, [=](auto f) {
