@@ -212,3 +212,25 @@ def test_objects_that_export_arrays(problem):
 
     for wrap in (ByArray, ByDlpack):
         p.assert_right(fastconv.conv2d(wrap(p.x), wrap(p.w), wrap(p.bias)))
+
+
+def test_recycled_memory_brings_nothing_along():
+    """Large blocks are used again: images, patches and weights of one call lie where another left NaN."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (1, 32, 192, 192)).astype(np.float32)  # 4.7 MB, staged with its padding
+    w = rng.integers(-3, 4, (32, 32, 3, 3)).astype(np.float32)
+    calls = [
+        lambda a, b, name=name: fastconv.conv2d(a, b, padding=1, algorithm=name)
+        for name in ("implicit", "im2col", "winograd_f4")
+    ]
+    calls.append(lambda a, b: fastconv.conv2d(a, b[:, :1].copy(), padding=1, groups=32))
+    expected = [call(x, w) for call in calls]
+    assert all(np.isfinite(y).all() for y in expected)
+    np.testing.assert_array_equal(expected[0], expected[1])  # sums of small integers are exact
+    for poison in calls:
+        assert np.isnan(poison(np.full_like(x, np.nan), w)).any()
+        for call, y in zip(calls, expected, strict=True):
+            np.testing.assert_array_equal(call(x, w), y)
+    with fastconv.threads(2):
+        for call, y in zip(calls, expected, strict=True):
+            np.testing.assert_array_equal(call(x, w), y)

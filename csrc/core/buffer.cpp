@@ -1,0 +1,90 @@
+// L0 core: memory for Buffer.
+//
+// From kLarge bytes on:
+// - Huge pages are asked for: weights and images pass through in streams, and hardware prefetchers
+//   stop at a page's end (one Zen 3 core: ResNet-50 92.2 to 89.6 ms, VGG-16 209 to 194).
+// - Freed blocks are kept, kKeep bytes at most, for the next that needs as much. A functional call
+//   has packed weights and staged images for that call alone, and the kernel fills each page that
+//   it hands out with zeros: 96 channels at 112 px, stride 2, by conv2d took 2.57 ms, now 0.73.
+#include "core/buffer.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <mutex>
+#include <new>
+
+namespace fastconv {
+namespace {
+
+constexpr size_t kMiB = size_t{1} << 20, kHugePage = 2 * kMiB, kLarge = 2 * kHugePage;
+constexpr size_t kKeep = 64 * kMiB;
+
+// Freed large blocks, the oldest first. A thread that finds the list in use goes without it: nobody
+// waits, and a child that was forked meanwhile does not either.
+class FreeBlocks {
+ public:
+  // The smallest one that is large enough and at most twice as large, or {}.
+  Block take(size_t bytes) noexcept {
+    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock) return {};
+    int best = -1;
+    for (int i = 0; i < count_; ++i)
+      if (blocks_[i].bytes >= bytes && blocks_[i].bytes / 2 <= bytes &&
+          (best < 0 || blocks_[i].bytes < blocks_[best].bytes))
+        best = i;
+    return best < 0 ? Block{} : remove(best);
+  }
+  // Keeps a block in place of older ones, or frees it.
+  void give(Block block) noexcept {
+    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock || block.bytes > kKeep) return free(block.data);
+    while (count_ == kBlocks || bytes_ + block.bytes > kKeep) free(remove(0).data);
+    blocks_[count_++] = block;
+    bytes_ += block.bytes;
+  }
+
+ private:
+  Block remove(int at) noexcept {
+    const Block block = blocks_[at];
+    bytes_ -= block.bytes;
+    for (--count_; at < count_; ++at) blocks_[at] = blocks_[at + 1];
+    return block;
+  }
+
+  static constexpr int kBlocks = 16;
+  std::mutex mutex_;
+  Block blocks_[kBlocks];
+  int count_ = 0;
+  size_t bytes_ = 0;
+};
+
+// Not destroyed: buffers of static lifetime are freed after it would be.
+FreeBlocks& free_blocks() {
+  static FreeBlocks& blocks = *new FreeBlocks;
+  return blocks;
+}
+
+}  // namespace
+
+Block allocate_block(size_t bytes) {
+  const bool large = bytes >= kLarge;
+  if (large)
+    if (const Block kept = free_blocks().take(bytes); kept.data) return kept;
+  void* data = nullptr;
+  if (posix_memalign(&data, large ? kHugePage : kAlignment, bytes)) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  // Whole huge pages only: no memory that was not asked for. The answer does not matter.
+  if (large) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return {data, bytes};
+}
+
+void free_block(Block block) noexcept {
+  if (block.bytes >= kLarge)
+    free_blocks().give(block);
+  else
+    free(block.data);
+}
+
+}  // namespace fastconv
