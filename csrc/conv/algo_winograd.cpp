@@ -246,8 +246,6 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
   const dim_t ic = shape_.group_ic(), count = tiles.end - tiles.begin;
   const dim_t rows = static_cast<dim_t>(tile_rows_.size()),
               columns = static_cast<dim_t>(tile_columns_.size());
-  // Row tiles of `least` or one more: no short last one.
-  const dim_t parts = ceil_div(count, g.mr), least = count / parts, longer = count % parts;
 
   GemmTile product = {};
   product.lda = v_row_;
@@ -268,8 +266,7 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
       bring_next(product, product.b + ic * width, ic * width);
       product.a = v + xi * v_step_;
       product.c = m + xi * m_step_;
-      run_tiles(g.ukr[width == g.nr], product, longer, least + 1);
-      run_tiles(g.ukr[width == g.nr], product, parts - longer, least);
+      run_rows(g.ukr[width == g.nr], g.mr, product, count);
     }
     const dim_t channel = group * shape_.group_oc() + p * g.nr;
     out.channels = std::min<dim_t>(width, u.N() - p * g.nr);

@@ -75,10 +75,14 @@ inline void run_tiles(const GemmUkr* ukr, GemmTile& t, dim_t tiles, dim_t rows) 
   t.next += brought * t.next_step;
   t.next_tiles -= brought;
 }
-// `rows` rows, in tiles of mr and what remains.
+// `rows` rows in as many tiles as those of mr rows would be, but even ones: a last tile of one row
+// would have too few sums under way to hide an FMA's latency, and take as long as four.
 inline void run_rows(const GemmUkr* ukr, int mr, GemmTile t, dim_t rows) {
-  run_tiles(ukr, t, rows / mr, mr);
-  run_tiles(ukr, t, 1, rows % mr);
+  const dim_t tiles = (rows + mr - 1) / mr;
+  if (tiles == 0) return;
+  const dim_t least = rows / tiles, longer = rows % tiles;
+  run_tiles(ukr, t, longer, least + 1);
+  run_tiles(ukr, t, tiles - longer, least);
 }
 
 // The groups of a convolution: same rows and taps, each with its own B and its own first channel in
