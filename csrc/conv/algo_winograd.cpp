@@ -263,7 +263,7 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
     product.ldb = product.n_cur = width;
     for (int xi = 0; xi < form.n * form.n; ++xi) {
       product.b = u.panel(p) + xi * ic * width;
-      bring_next(product, product.b + ic * width, ic * width);
+      bring_next(product, product.b + ic * width, width, ceil_div(count, g.mr));
       product.a = v + xi * v_step_;
       product.c = m + xi * m_step_;
       run_rows(g.ukr[width == g.nr], g.mr, product, count);

@@ -139,7 +139,7 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
         pack(p, n0, k0, depth, nc, jr, storage.panel);
         t.b = storage.panel;
       }
-      bring_next(t, more ? t.b + depth * width : nullptr, depth * width);
+      bring_next(t, more ? t.b + depth * width : nullptr, width, ceil_div(ic_end - ic, g.mr));
       t.a = a;
       t.move_to(ic, n0 + jr * g.nr, columns);
       run_rows(g.ukr[width == g.nr], g.mr, t, ic_end - ic);

@@ -44,7 +44,7 @@ void multiply_block(const Product& p, const ProductGroup& g, const float* a, con
     t.ldb = width;
     t.n_cur = static_cast<int>(std::min<dim_t>(width, g.b->N() - n0));
     t.epilogue.bias = g.bias ? g.bias + n0 : nullptr;
-    bring_next(t, panel + 1 < p1 ? t.b + K * width : nullptr, K * width);
+    bring_next(t, panel + 1 < p1 ? t.b + K * width : nullptr, width, ceil_div(m1 - m0, mr));
     const dim_t start = g.c_offset + n0 + (p.c_row ? 0 : m0 * p.ldc);
     t.a = a + g.a_offset + (p.a_row ? 0 : m0 * p.lda);
     t.a_row = p.a_row ? p.a_row + m0 : nullptr;

@@ -131,7 +131,7 @@ void gemm_ukr(const GemmTile& t) {
 
     const float* b = t.b;
     // Where there is nothing to bring, b: it is in cache, or on its way.
-    const float* next = tile < t.next_tiles ? t.next + tile * t.next_step : t.b;
+    const float* next = tile < t.next_tiles ? t.next + tile * t.taps * t.K * t.next_per_k : t.b;
     const dim_t ldb = t.ldb;
     for (dim_t tap = 0; tap < t.taps; ++tap) {
       const float* a[MR];
@@ -143,7 +143,7 @@ void gemm_ukr(const GemmTile& t) {
         FC_UNROLL for (int v = 0; v < NRV; ++v) bv[v] = vload(b + v * W);
         b += ldb;
         __builtin_prefetch(next, 0, 2);
-        next += kAlignment / sizeof(float);
+        next += t.next_per_k;
         FC_UNROLL for (int m = 0; m < MR; ++m) {
           const vf av = vbroadcast(a[m] + k);
           FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] = vfma(av, bv[v], acc[m][v]);

@@ -39,10 +39,10 @@ struct GemmTile {
   float alpha = 1.0f;  // factor of the sum
   bool accumulate;
   dim_t row_tiles = 1;
-  // What the caller reads soon: tile i < next_tiles brings a cache line for each k to L2, from next
-  // + i * next_step on.
+  // What the caller reads soon: each of the first next_tiles brings to L2, for each k, the cache
+  // line that is next_per_k floats further on, from `next` on.
   const float* next;
-  dim_t next_step = 0, next_tiles = 0;
+  dim_t next_per_k = 0, next_tiles = 0;
   Epilogue epilogue;  // bias and residual already point at this tile's first column (residual at
                       // its first row too)
 };
