@@ -1,11 +1,13 @@
 // L0 core: memory for Buffer.
 //
-// From kLarge bytes on:
-// - Huge pages are asked for: weights and images pass through in streams, and hardware prefetchers
-//   stop at a page's end (one Zen 3 core: ResNet-50 92.2 to 89.6 ms, VGG-16 209 to 194).
-// - Freed blocks are kept, kKeep bytes at most, for the next that needs as much. A functional call
-//   has packed weights and staged images for that call alone, and the kernel fills each page that
-//   it hands out with zeros: 96 channels at 112 px, stride 2, by conv2d took 2.57 ms, now 0.73.
+// - From 4 MiB on huge pages are asked for: weights and images pass through in streams, and
+// hardware
+//   prefetchers stop at a page's end (one Zen 3 core: ResNet-50 92.2 to 89.6 ms, VGG-16 209 to
+//   194).
+// - Freed blocks of 256 KiB or more are kept, 64 MiB at most, for the next that needs as much. A
+//   functional call has packed weights and staged images for that call alone, and the kernel fills
+//   each page that it hands out with zeros: 96 channels at 112 px, stride 2, by conv2d took 2.57
+//   ms, now 0.73.
 #include "core/buffer.h"
 
 #include <stdlib.h>
@@ -17,10 +19,10 @@
 namespace fastconv {
 namespace {
 
-constexpr size_t kMiB = size_t{1} << 20, kHugePage = 2 * kMiB, kLarge = 2 * kHugePage;
-constexpr size_t kKeep = 64 * kMiB;
+constexpr size_t kMiB = size_t{1} << 20, kHugePage = 2 * kMiB;
+constexpr size_t kKept = kMiB / 4, kKeepAtMost = 64 * kMiB;
 
-// Freed large blocks, the oldest first. A thread that finds the list in use goes without it: nobody
+// Freed blocks, the oldest first. A thread that finds the list in use goes without it: nobody
 // waits, and a child that was forked meanwhile does not either.
 class FreeBlocks {
  public:
@@ -38,8 +40,8 @@ class FreeBlocks {
   // Keeps a block in place of older ones, or frees it.
   void give(Block block) noexcept {
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-    if (!lock || block.bytes > kKeep) return free(block.data);
-    while (count_ == kBlocks || bytes_ + block.bytes > kKeep) free(remove(0).data);
+    if (!lock || block.bytes > kKeepAtMost) return free(block.data);
+    while (count_ == kBlocks || bytes_ + block.bytes > kKeepAtMost) free(remove(0).data);
     blocks_[count_++] = block;
     bytes_ += block.bytes;
   }
@@ -68,20 +70,20 @@ FreeBlocks& free_blocks() {
 }  // namespace
 
 Block allocate_block(size_t bytes) {
-  const bool large = bytes >= kLarge;
-  if (large)
+  if (bytes >= kKept)
     if (const Block kept = free_blocks().take(bytes); kept.data) return kept;
+  const bool huge = bytes >= 2 * kHugePage;
   void* data = nullptr;
-  if (posix_memalign(&data, large ? kHugePage : kAlignment, bytes)) throw std::bad_alloc();
+  if (posix_memalign(&data, huge ? kHugePage : kAlignment, bytes)) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
   // Whole huge pages only: no memory that was not asked for. The answer does not matter.
-  if (large) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  if (huge) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return {data, bytes};
 }
 
 void free_block(Block block) noexcept {
-  if (block.bytes >= kLarge)
+  if (block.bytes >= kKept)
     free_blocks().give(block);
   else
     free(block.data);
