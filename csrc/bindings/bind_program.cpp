@@ -29,6 +29,7 @@ using Pair = std::array<dim_t, 2>;
 // pybind11.
 struct PlannedConv {
   std::shared_ptr<const BoundConv> bound;
+  std::string tile;
 };
 
 View view_of(const Dims& shape, const Dims& strides) {
@@ -53,8 +54,10 @@ Operand operand(const PlanOperand& plan) {
 PlannedConv bind_shapes(const py::object& conv, const PlanView& x,
                         const std::optional<PlanView>& residual, const PlanView& y) {
   const auto view = [](const PlanView& v) { return view_of(std::get<0>(v), std::get<1>(v)); };
-  const View r = residual ? view(*residual) : View{};
-  return {conv_of(conv).bind(view(x), view(y), residual ? &r : nullptr)};
+  const View r = residual ? view(*residual) : View{}, in = view(x);
+  const Conv& c = conv_of(conv);
+  std::shared_ptr<const BoundConv> bound = c.bind(in, view(y), residual ? &r : nullptr);
+  return {std::move(bound), c.tile(c.shape(in.rank, in.shape))};
 }
 
 PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& lo,
@@ -191,7 +194,8 @@ void bind_program(py::module_& m) {
       .def(py::init(&bind_shapes), py::arg("conv"), py::arg("x"), py::arg("residual"), py::arg("y"),
            py::keep_alive<1, 2>())
       .def_property_readonly("workspace",
-                             [](const PlannedConv& self) { return self.bound->workspace(); });
+                             [](const PlannedConv& self) { return self.bound->workspace(); })
+      .def_readonly("tile", &PlannedConv::tile);
 
   py::class_<ArenaPool, std::shared_ptr<ArenaPool>>(m, "ArenaPool")
       .def(py::init<>())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -146,11 +147,35 @@ def test_explain(model: Model) -> None:
         model.explain()
     text = model.explain((1, 3, 32, 32))
     assert text == model.explain()
-    lines = text.splitlines()
-    assert lines[0].split() == ["step", "algorithm", "input", "output", "nodes"]
+    title, *lines = text.splitlines()
+    threads, arena = fastconv.get_num_threads(), model.memory((1, 3, 32, 32)).arena_bytes
+    assert title.endswith(f"{len(lines) - 1} steps, {threads} thread(s), arena {arena} bytes")
+    assert lines[0].split() == "step algorithm tile input output memory workspace nodes".split()
     assert any("conv + residual + relu" in line and "block Add_" in line for line in lines)
     assert any("depthwise" in line.split("(")[0] for line in lines)
     assert "(1, 3, 32, 32)" in lines[1]
+    places = [m.groups() for line in lines for m in re.finditer(r"\b(\d+)\+(\d+)\b", line)]
+    assert places
+    assert all(int(offset) + int(size) <= arena for offset, size in places)
+
+
+def test_verbose_prints_a_line_and_a_time_for_each_step(
+    model: Model, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    x = images(rng, 1)
+    quiet = model(x)
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setenv("FASTCONV_VERBOSE", "1")
+    loud = model(x)
+    out, err = capfd.readouterr()
+    for a, b in zip(quiet, loud, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert out == ""
+    title, header, *lines = err.splitlines()
+    assert title.endswith(" ms")
+    assert header.split()[:3] == ["ms", "step", "algorithm"]
+    assert len(lines) == len(model.explain().splitlines()) - 2
+    assert all(float(line.split()[0]) >= 0 for line in lines)
 
 
 def test_layers(model: Model, rng: np.random.Generator) -> None:

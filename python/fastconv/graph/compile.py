@@ -34,6 +34,15 @@ class Executable:
     memory: MemoryPlan
     output_shapes: tuple[Shape, ...]
     constant_outputs: Mapping[int, Array]  # outputs that are known without running
+    buffers: tuple[Buffer, ...]
+    threads: int
+
+    def place(self, tensor: Tensor) -> str:
+        """Return where a tensor's buffer lies: offset+bytes in the arena, or outside of it."""
+        buffer = self.buffers[tensor.buffer]
+        if buffer.kind != "arena":
+            return buffer.kind
+        return f"{4 * self.memory.offsets.get(tensor.buffer, 0)}+{4 * buffer.size}"
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run on C-contiguous f32 arrays of the planned shapes."""
@@ -159,6 +168,8 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool) -> Ex
         memory,
         tuple(value.shape for value in outputs),
         {i: value.array for i, value in enumerate(outputs) if isinstance(value, Constant)},
+        tuple(ctx.buffers),
+        _core.get_num_threads(),
     )
 
 

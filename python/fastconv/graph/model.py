@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
@@ -175,7 +177,12 @@ class Model:
         if any(0 in shape for shape in shapes):
             return self._run_empty(shapes)
         executable = self._executable(shapes)
-        return executable.run([np.ascontiguousarray(a) for a in arrays])
+        arrays = [np.ascontiguousarray(a) for a in arrays]
+        if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
+            return executable.run(arrays)
+        outputs, seconds = executable.run_profiled(arrays)
+        print(self._table(executable, seconds), file=sys.stderr, flush=True)
+        return outputs
 
     def _run_empty(self, shapes: tuple[Shape, ...]) -> list[Array]:
         """Return the outputs of a batch of 0: those of a batch of 1, without it."""
@@ -285,25 +292,56 @@ class Model:
         return MemoryUse(4 * plan.arena, 4 * plan.total, 4 * plan.lower_bound)
 
     def explain(self, *shapes: Sequence[int]) -> str:
-        """Return a table of the program: each step, the nodes it came from, its algorithm and its shapes.
+        """Return a table of the program, a line for each step.
+
+        The columns are the algorithm and the register tile of its kernel, what it reads and writes, where its
+        output and its workspace lie (``offset+bytes`` in the arena, ``input`` or ``output``), and the nodes that
+        it came from. The first line has the number of threads and the size of the arena.
 
         Parameters
         ----------
         *shapes : sequence of int
             The shape of each input; none: those of the last run.
+
+        Notes
+        -----
+        With ``FASTCONV_VERBOSE=1`` in the environment every run prints the same table to standard error, with
+        the milliseconds that each step took in front.
         """
-        rows = [("", "step", "algorithm", "input", "output", "nodes")]
-        for i, step in enumerate(self._planned(shapes).steps):
+        return self._table(self._planned(shapes))
+
+    def _table(self, executable: Executable, seconds: Sequence[float] | None = None) -> str:
+        """Return the table of a program, with the time of each step where there is one."""
+        rows = [("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")]
+        for i, step in enumerate(executable.steps):
             node = step.node
             source = next((str(t.shape) for t in step.inputs if t is not None), "")
-            names = " ".join((node.name, *node.absorbed))
-            rows.append((str(i), _described(step), step.algorithm, source, str(step.output.shape), names))
-        widths = [max(len(row[c]) for row in rows) for c in range(5)]
+            planned, workspace = step.params if step.kind == "conv" else (None, None)
+            rows.append(
+                (
+                    str(i),
+                    _described(step),
+                    step.algorithm,
+                    "" if planned is None else planned.tile,
+                    source,
+                    str(step.output.shape),
+                    executable.place(step.output),
+                    "" if workspace is None or not workspace.size else executable.place(workspace),
+                    " ".join((node.name, *node.absorbed)),
+                )
+            )
+        if seconds is not None:
+            times = ["ms", *(f"{1e3 * s:.3f}" for s in seconds)]
+            rows = [(time, *row) for time, row in zip(times, rows, strict=True)]
+        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]) - 1)]
         lines = (
-            "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]))
+            "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]))
             for row in rows
         )
-        return "\n".join(line.rstrip() for line in lines)
+        took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
+        threads, arena = executable.threads, 4 * executable.memory.arena
+        title = f"{self._graph.name}: {len(executable.steps)} steps, {threads} thread(s), arena {arena} bytes{took}"
+        return "\n".join([title, *(line.rstrip() for line in lines)])
 
     def __repr__(self) -> str:
         """Name, inputs and outputs."""
