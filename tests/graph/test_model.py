@@ -150,7 +150,8 @@ def test_explain(model: Model) -> None:
     title, *lines = text.splitlines()
     threads, arena = fastconv.get_num_threads(), model.memory((1, 3, 32, 32)).arena_bytes
     assert title.endswith(f"{len(lines) - 1} steps, {threads} thread(s), arena {arena} bytes")
-    assert lines[0].split() == "step algorithm tile input output memory workspace nodes".split()
+    columns = ["step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes"]
+    assert lines[0].split() == columns
     assert any("conv + residual + relu" in line and "block Add_" in line for line in lines)
     assert any("depthwise" in line.split("(")[0] for line in lines)
     assert "(1, 3, 32, 32)" in lines[1]

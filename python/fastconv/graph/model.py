@@ -181,7 +181,7 @@ class Model:
         if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
             return executable.run(arrays)
         outputs, seconds = executable.run_profiled(arrays)
-        print(self._table(executable, seconds), file=sys.stderr, flush=True)
+        sys.stderr.write(self._table(executable, seconds) + "\n")
         return outputs
 
     def _run_empty(self, shapes: tuple[Shape, ...]) -> list[Array]:
@@ -295,8 +295,8 @@ class Model:
         """Return a table of the program, a line for each step.
 
         The columns are the algorithm and the register tile of its kernel, what it reads and writes, where its
-        output and its workspace lie (``offset+bytes`` in the arena, ``input`` or ``output``), and the nodes that
-        it came from. The first line has the number of threads and the size of the arena.
+        output and its workspace lie (``offset+bytes`` in the arena, ``input`` or ``output``), and the nodes
+        that it came from. The first line has the number of threads and the size of the arena.
 
         Parameters
         ----------
@@ -312,7 +312,8 @@ class Model:
 
     def _table(self, executable: Executable, seconds: Sequence[float] | None = None) -> str:
         """Return the table of a program, with the time of each step where there is one."""
-        rows = [("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")]
+        head = ("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
+        rows: list[tuple[str, ...]] = [head]
         for i, step in enumerate(executable.steps):
             node = step.node
             source = next((str(t.shape) for t in step.inputs if t is not None), "")
@@ -339,8 +340,10 @@ class Model:
             for row in rows
         )
         took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
-        threads, arena = executable.threads, 4 * executable.memory.arena
-        title = f"{self._graph.name}: {len(executable.steps)} steps, {threads} thread(s), arena {arena} bytes{took}"
+        steps, arena = len(executable.steps), 4 * executable.memory.arena
+        title = (
+            f"{self._graph.name}: {steps} steps, {executable.threads} thread(s), arena {arena} bytes{took}"
+        )
         return "\n".join([title, *(line.rstrip() for line in lines)])
 
     def __repr__(self) -> str:
