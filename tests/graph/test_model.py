@@ -149,7 +149,7 @@ def test_explain(model: Model) -> None:
     assert text == model.explain()
     title, *lines = text.splitlines()
     threads, arena = fastconv.get_num_threads(), model.memory((1, 3, 32, 32)).arena_bytes
-    assert title.endswith(f"{len(lines) - 1} steps, {threads} thread(s), arena {arena} bytes")
+    assert title.endswith(f"{len(lines) - 1} steps, {threads} threads, arena {arena} bytes")
     columns = ["step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes"]
     assert lines[0].split() == columns
     assert any("conv + residual + relu" in line and "block Add_" in line for line in lines)
