@@ -151,8 +151,9 @@ def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
                 versions = dict.fromkeys(map(provenance, merged(measured)))
                 parts += [f"### Layers and matrix products by table, {tier}", summary(measured), *versions]
         elif part == "networks":
-            for record in networks:
-                parts += ["### Whole networks", cases(record)]
+            for tier, measured in by_tier(networks).items():
+                for record in measured:
+                    parts += [f"### Whole networks, {tier}", cases(record)]
         elif part == "cases":
             for record in layers:
                 parts += [f"### {KINDS[record['kind']]}: {', '.join(record['tables'])}", cases(record)]

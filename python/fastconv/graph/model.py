@@ -341,9 +341,7 @@ class Model:
         )
         took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
         steps, arena = len(executable.steps), 4 * executable.memory.arena
-        title = (
-            f"{self._graph.name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
-        )
+        title = f"{self._graph.name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
         return "\n".join([title, *(line.rstrip() for line in lines)])
 
     def __repr__(self) -> str:
