@@ -15,16 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import fastconv
 from fastconv.bench import Case, find_cases
 from fastconv.bench.cases import conv_arrays
-from fastconv.bench.timing import time_calls
 from fastconv.cli import arguments, output
-from fastconv.conv import plan, run
+from fastconv.conv import plan
+from fastconv.tuning import time_algorithms
 
-SLOW = "reference"  # the specification, not a candidate
 REPEAT = 4  # times as many rounds for what is suspicious
 
 
@@ -52,23 +49,12 @@ def time_layer(case: Case, rounds: int, seconds: float) -> Timed:
         **{"spatial": layer.spatial, "transposed": layer.transposed, "activation": None},
         **layer.kwargs,
     }
-    pick = plan(w, bias, algorithm="auto", **options).algorithm(x.shape)
-    x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-    y = np.empty((1, *layer.out, layer.oc), np.float32)
-    convs = {}
-    for name in fastconv.algorithms():
-        if name == SLOW:
-            continue
-        try:
-            convs[name] = plan(w, bias, algorithm=name, **options)
-        except fastconv.ArgumentError:  # rejected, with a reason that explain() shows
-            continue
-    times = dict.fromkeys(convs, float("inf"))
-    for _ in range(rounds):
-        for name, conv in convs.items():
-            best = time_calls(lambda conv=conv: run(conv, x, None, y, True, layer.spatial), seconds).min
-            times[name] = min(times[name], 1e3 * best)
-    return Timed(pick, times)
+
+    def build(name: str) -> Any:
+        return plan(w, bias, algorithm=name, **options)
+
+    times = time_algorithms(build, x.shape, rounds=rounds, seconds=seconds)
+    return Timed(build("auto").algorithm(x.shape), {name: 1e3 * best for name, best in times.items()})
 
 
 def judge(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastconv import _core
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.ops import _arguments as arguments
 from fastconv.ops._arguments import FloatArray
+from fastconv.tuning import best_algorithm
 
 Padding = int | str | tuple[int, ...] | list[int]
 
@@ -96,6 +98,29 @@ def run(conv: _core.Conv, x: Any, residual: Any, out: Any, channels_last: bool, 
     return out if out is not None else arguments.physical(y, channels_last)
 
 
+class _Tuned:
+    """The plans of a convolution for the algorithms that were measured to be the fastest for its inputs."""
+
+    def __init__(self, build: Callable[[str], _core.Conv], geometry: Mapping[str, Any]) -> None:
+        self._build, self._geometry = build, geometry
+        self._algorithms: dict[tuple[int, ...], str] = {}  # by threads and input shape
+        self._convs: dict[str, _core.Conv] = {}
+
+    @property
+    def packed_bytes(self) -> int:
+        return sum(conv.packed_bytes for conv in self._convs.values())
+
+    def conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
+        """Return the plan for an input's shape in NCHW order."""
+        key = (_core.get_num_threads(), *shape)
+        if key not in self._algorithms:
+            self._algorithms[key] = best_algorithm(self._build, self._geometry, shape)
+        name = self._algorithms[key]
+        if name not in self._convs:
+            self._convs[name] = self._build(name)
+        return self._convs[name]
+
+
 class Conv2d:
     """A two-dimensional convolution, planned and packed once, callable many times.
 
@@ -109,6 +134,11 @@ class Conv2d:
     layout : {"NCHW", "NHWC"}
         Layout of the input, the residual and the result. NHWC is used in place; NCHW is reordered at both
         ends.
+    tune : bool
+        Take the algorithm that is measured to be the fastest here (:mod:`fastconv.tuning`): the first call
+        with an input's shape takes a fraction of a second, unless the result is on disk from an earlier
+        time. Which algorithm runs, and so how sums are rounded, then depends on the machine and on the
+        threads.
 
     Raises
     ------
@@ -143,13 +173,29 @@ class Conv2d:
         activation: Any = None,
         algorithm: str = "auto",
         precision: str = "fast",
+        tune: bool = False,
     ) -> None:
         self._channels_last = arguments.is_channels_last(layout)
         self._layout = layout
-        self._conv = plan(
-            w, bias, stride, padding, dilation, groups, activation, algorithm,
-            spatial=2, precision=precision,
-        )  # fmt: skip
+
+        def build(algorithm: str) -> _core.Conv:
+            return plan(
+                w, bias, stride, padding, dilation, groups, activation, algorithm,
+                spatial=2, precision=precision,
+            )  # fmt: skip
+
+        self._conv = build(algorithm)
+        self._tuned: _Tuned | None = None
+        if tune:
+            if algorithm != "auto":
+                raise ArgumentError(f"tune: expected algorithm='auto' beside it, got {algorithm!r}")
+            w = arguments.as_array("w", w, rank=4).copy()  # later changes to the array have no effect
+            bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
+            geometry = {
+                "w": w.shape, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+                "precision": precision,
+            }  # fmt: skip
+            self._tuned = _Tuned(build, geometry)
 
     @property
     def algorithm(self) -> str:
@@ -158,12 +204,17 @@ class Conv2d:
 
     def algorithm_for(self, x_shape: tuple[int, ...]) -> str:
         """Return the name of the algorithm for an input of that shape, in this object's layout."""
-        return self._conv.algorithm(self._logical(x_shape))
+        shape = self._logical(x_shape)
+        return self._conv_for(shape).algorithm(shape)
+
+    def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
+        """Return the plan for an input's shape in NCHW order."""
+        return self._conv if self._tuned is None else self._tuned.conv_for(shape)
 
     @property
     def packed_bytes(self) -> int:
         """Size of the packed weights in bytes."""
-        return self._conv.packed_bytes
+        return self._conv.packed_bytes + (0 if self._tuned is None else self._tuned.packed_bytes)
 
     def out_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the result for an input of that shape, both in this object's layout."""
@@ -179,7 +230,10 @@ class Conv2d:
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
-        return run(self._conv, x, residual, out, self._channels_last, 2)
+        conv = self._conv
+        if self._tuned is not None:
+            conv = self._conv_for(self._logical(arguments.as_array("x", x, rank=4).shape))
+        return run(conv, x, residual, out, self._channels_last, 2)
 
     def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
         """Say which algorithm and register tile run, and why each other algorithm does not.
@@ -189,7 +243,8 @@ class Conv2d:
         x_shape : tuple of int, optional
             An input's shape in this object's layout, for where the choice depends on it.
         """
-        facts = self._conv.explain(None if x_shape is None else self._logical(x_shape))
+        shape = None if x_shape is None else self._logical(x_shape)
+        facts = (self._conv if shape is None else self._conv_for(shape)).explain(shape)
         tile = f", tile {facts['tile']}" if facts["tile"] else ""
         lines = [
             f"algorithm {facts['algorithm']}{tile} ({_core.active_tier()}), "

@@ -24,7 +24,7 @@ import numpy as np
 
 from fastconv.bench.cases import Case, Prepared
 from fastconv.bench.engines import prepare
-from fastconv.bench.timing import time_calls
+from fastconv.timing import time_calls
 
 
 def serve(variant: str, threads: int, requests: TextIO, replies: TextIO) -> None:

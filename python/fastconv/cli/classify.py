@@ -83,7 +83,7 @@ def _open_onnx(name: str) -> tuple[Model, Preprocess]:
 
 def classify(model: Model, x: npt.NDArray[np.float32], topk: int, seconds: float = 0.1) -> dict[str, Any]:
     """Return the best classes of one image and the best time of a run."""
-    from fastconv.bench.timing import time_calls
+    from fastconv.timing import time_calls
 
     y = model(x)
     return {

@@ -89,8 +89,8 @@ def nsfw_input(path: Path) -> npt.NDArray[np.float32]:
 def rate_photo(path: Path) -> dict[str, float]:
     """Return open_nsfw's two probabilities for a photo, and the best time of a run."""
     import fastconv
-    from fastconv.bench.timing import time_calls
     from fastconv.models import opennsfw_model
+    from fastconv.timing import time_calls
 
     model, x = fastconv.load(opennsfw_model()), nsfw_input(path)
     sfw, nsfw = map(float, model(x)[0])

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     import fastconv
-    from fastconv.bench.timing import time_calls
+    from fastconv.timing import time_calls
 
     if args.output_dir is not None and not args.output_dir.is_dir():
         raise ArgumentError(f"--output-dir: expected a directory, got {str(args.output_dir)!r}")

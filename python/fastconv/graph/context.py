@@ -84,6 +84,8 @@ class Plans:
     exact: bool = False
     # The sizes of all images are known: a convolution chooses its algorithm once, and keeps no plain weights.
     fixed: bool = False
+    # Algorithms are the ones measured to be the fastest (fastconv.tuning), for each shape and thread count.
+    tune: bool = False
     # By the first output of the node, and by parameters.
     packed: dict[tuple[str, Hashable], _core.Conv] = field(default_factory=dict)
     # By the id of a weight's Constant: the first outputs of the nodes that packed it.

@@ -63,6 +63,11 @@ class Model:
         ``"default"``, ``"none"``, or the names of the graph passes to run.
     precision : {"fast", "exact"}
         As for :func:`fastconv.conv2d`.
+    tune : bool
+        Take the algorithms that are measured to be the fastest here (:mod:`fastconv.tuning`): the first
+        program for given input shapes takes seconds, unless they are on disk from an earlier time. Which
+        algorithm runs, and so how results are rounded, then depends on the machine and on the threads; and
+        the plain weights are kept beside the packed ones.
 
     Raises
     ------
@@ -90,7 +95,12 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, *, passes: str | Sequence[str] = "default", precision: str = "fast"
+        self,
+        graph: Graph,
+        *,
+        passes: str | Sequence[str] = "default",
+        precision: str = "fast",
+        tune: bool = False,
     ) -> None:
         check_precision(precision)
         for node in graph.nodes:
@@ -101,7 +111,9 @@ class Model:
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
         self._reads = Counter(name for node in graph.nodes for name in node.inputs)
         sizes = (n for info in self._inputs for n in info.shape[1:])
-        self._plans = Plans(exact=precision == "exact", fixed=all(isinstance(n, int) for n in sizes))
+        self._plans = Plans(
+            exact=precision == "exact", fixed=all(isinstance(n, int) for n in sizes), tune=tune
+        )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Executable] = OrderedDict()
         self._lock = threading.Lock()
@@ -224,7 +236,9 @@ class Model:
                 )
 
     def _release_packed(self) -> None:
-        """Drop the arrays of weights that were packed wherever they are read."""
+        """Drop the arrays of weights that were packed wherever they are read, and will not be again."""
+        if self._plans.tune:
+            return
         for name, constant in self._constants.items():
             packed = self._plans.users.get(id(constant), ())
             if packed and len(packed) == self._reads[name]:

@@ -19,6 +19,7 @@ def load(
     *,
     passes: str | Sequence[str] = "default",
     precision: str = "fast",
+    tune: bool = False,
 ) -> Model:
     """Load a model.
 
@@ -26,7 +27,7 @@ def load(
     ----------
     source : path, bytes or onnx.ModelProto
         An ONNX model: a ``.onnx`` file, its contents, or the message itself.
-    passes, precision
+    passes, precision, tune
         As for :class:`Model`.
 
     Returns
@@ -60,7 +61,7 @@ def load(
             )
         if path.suffix.lower() != ".onnx":
             raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
-        return Model(onnx.from_file(path), passes=passes, precision=precision)
+        return Model(onnx.from_file(path), passes=passes, precision=precision, tune=tune)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return Model(onnx.from_bytes(bytes(source)), passes=passes, precision=precision)
-    return Model(onnx.from_proto(source), passes=passes, precision=precision)
+        return Model(onnx.from_bytes(bytes(source)), passes=passes, precision=precision, tune=tune)
+    return Model(onnx.from_proto(source), passes=passes, precision=precision, tune=tune)

@@ -12,6 +12,7 @@ from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import Array, Ints, Value
+from fastconv.tuning import best_algorithm
 
 AUTO_PAD = {
     "NOTSET": "explicit",
@@ -48,22 +49,32 @@ def _pack(
     bias = None if b is None else np.ascontiguousarray(ctx.array("b", b))
     spatial = len(w.shape) - 2
 
-    def build(weight: Array) -> _core.Conv:
+    parameters |= {
+        "padding_lo": padding[:spatial],
+        "padding_hi": padding[spatial:],
+        "exact": ctx.plans.exact,
+    }
+
+    def build(weight: Array, algorithm: str = "auto") -> _core.Conv:
         return _core.Conv(
             np.ascontiguousarray(weight),
             bias,
-            padding_lo=padding[:spatial],
-            padding_hi=padding[spatial:],
             act=activation.kind,
             alpha=activation.alpha,
             beta=activation.beta,
-            exact=ctx.plans.exact,
-            algorithm="auto",
+            algorithm=algorithm,
             x_shape=x.shape if ctx.plans.fixed else (),
             **parameters,
         )
 
-    return ctx.pack(w, (*padding, *parameters["output_padding"], activation), build)
+    def build_tuned(weight: Array) -> _core.Conv:
+        geometry = {"w": w.shape, **parameters}
+        return build(weight, best_algorithm(lambda name: build(weight, name), geometry, x.shape))
+
+    key = (*padding, *parameters["output_padding"], activation)
+    if ctx.plans.tune:
+        return ctx.pack(w, (*key, x.shape, _core.get_num_threads()), build_tuned)
+    return ctx.pack(w, key, build)
 
 
 def _common_parameters(

@@ -1,0 +1,152 @@
+"""Autotuning, for those who ask for it: the fastest algorithm for a convolution on this machine.
+
+``Conv2d(..., tune=True)`` and ``load(..., tune=True)`` time every algorithm that accepts a convolution where
+nobody has yet, and keep what they found in a file, so that it is measured once for a machine. Nothing else
+reads or writes that file.
+
+The entry of a convolution is found by its geometry, the shape of its input, the element type, the number of
+threads, the instruction set tier, the processor and the version of fastconv. The file is named by
+``FASTCONV_TUNING``, or is ``fastconv/tuning.json`` in ``XDG_CACHE_HOME`` (by default ``~/.cache``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv import _core
+from fastconv.errors import ArgumentError
+from fastconv.timing import time_calls
+
+SLOW = "reference"  # the specification, not a candidate
+MARGIN = 1.03  # by how much another algorithm must beat what "auto" takes: less is the noise of a measurement
+
+_lock = threading.Lock()  # one measurement at a time
+_known: dict[str, str] = {}  # what this process has read or measured
+
+Build = Callable[[str], _core.Conv]
+
+
+def cache_file() -> Path:
+    """Return where the results are kept."""
+    if named := os.environ.get("FASTCONV_TUNING"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv" / "tuning.json"
+
+
+def time_algorithms(
+    build: Build, x_shape: tuple[int, ...], *, rounds: int = 4, seconds: float = 0.005
+) -> dict[str, float]:
+    """Time each algorithm that accepts a convolution, in turns, as a network runs them: NHWC, weights packed.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the plan for the algorithm of that name, or raises ArgumentError where it does not accept.
+    x_shape : tuple of int
+        The input's shape in NC<spatial> order.
+    rounds : int
+        Turns of each algorithm.
+    seconds : float
+        Length of a turn.
+
+    Returns
+    -------
+    dict of str to float
+        The fastest call in seconds, by algorithm.
+    """
+    convs: dict[str, _core.Conv] = {}
+    for name in _core.algorithms():
+        if name == SLOW:
+            continue
+        try:
+            convs[name] = build(name)
+        except ArgumentError:  # rejected, with a reason that explain() shows
+            continue
+    x = _channels_last(np.random.default_rng(0).standard_normal(x_shape, dtype=np.float32))
+    times = dict.fromkeys(convs, float("inf"))
+    for _ in range(rounds):
+        for name, conv in convs.items():
+            y = _channels_last(np.empty(conv.out_shape(x_shape), np.float32))
+            best = time_calls(lambda conv=conv, y=y: conv.run(x, y), seconds).min  # type: ignore[misc]
+            times[name] = min(times[name], best)
+    return times
+
+
+def best_algorithm(build: Build, geometry: Mapping[str, Any], x_shape: tuple[int, ...]) -> str:
+    """Return the fastest algorithm for a convolution: as the file says, or measured now and written there.
+
+    Parameters
+    ----------
+    build : callable
+        As for :func:`time_algorithms`.
+    geometry : mapping
+        What tells this convolution from others: its weights' shape and every parameter but the weights.
+    x_shape : tuple of int
+        The input's shape in NC<spatial> order.
+    """
+    key = _key(geometry, x_shape)
+    with _lock:
+        if key not in _known:
+            _known.update(_read())
+        if _known.get(key) not in _core.algorithms():  # not there, or of another build
+            _known[key] = _measured(build, x_shape)
+            _write({key: _known[key]})
+        return _known[key]
+
+
+def _measured(build: Build, x_shape: tuple[int, ...]) -> str:
+    pick = build("auto").algorithm(x_shape)
+    times = time_algorithms(build, x_shape)
+    best = min(times, key=lambda name: times[name], default=pick)
+    return best if MARGIN * times.get(best, 0) < times.get(pick, 0) else pick
+
+
+def _channels_last(x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+    """Return a view in NC<spatial> order of memory with the channels innermost."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def _key(geometry: Mapping[str, Any], x_shape: tuple[int, ...]) -> str:
+    facts = {
+        "version": _core.__version__,
+        "cpu": _core.cpu_info()["model"],
+        "tier": _core.active_tier(),
+        "threads": _core.get_num_threads(),
+        "dtype": "float32",
+        "x": x_shape,
+        **geometry,
+    }
+    return json.dumps(facts, sort_keys=True, default=int)  # numpy's integers
+
+
+def _read() -> dict[str, str]:
+    """Return what the file holds; one that cannot be read, or is not ours, holds nothing."""
+    try:
+        content = json.loads(cache_file().read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: name for key, name in content.items() if isinstance(name, str)}
+
+
+def _write(found: Mapping[str, str]) -> None:
+    """Add results to the file; readers see the old one or the new one, whole."""
+    path = cache_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**_read(), **found}, indent=1, sort_keys=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError as error:
+        warnings.warn(f"tuning results are not kept: {error}", RuntimeWarning, stacklevel=2)
