@@ -15,8 +15,8 @@ CSRC, PACKAGE = ROOT / "csrc", ROOT / "python" / "fastconv"
 
 CPP_LAYERS = [["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program"], ["bindings"]]
 PYTHON_LAYERS = [
-    ["_core", "errors"],
-    ["ops", "conv", "_threads", "_config"],
+    ["_core", "errors", "timing"],
+    ["ops", "conv", "tuning", "_threads", "_config"],
     ["graph"],
     ["importers", "models"],
     ["testing", "profile", "roofline", "bench", "cli", "__main__"],
