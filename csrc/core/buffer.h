@@ -1,5 +1,5 @@
-// L0 core: cache-line aligned f32 storage, not initialised, movable. Large pieces are whole pages
-// of their own; see buffer.cpp.
+// L0 core: cache-line aligned f32 storage, not initialised, movable. Large pieces are used again
+// when they are freed; see buffer.cpp.
 #pragma once
 #include <cstring>
 #include <memory>

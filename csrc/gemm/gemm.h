@@ -60,7 +60,7 @@ inline void bring_next(GemmTile& t, const float* following, dim_t width, dim_t r
 // `tiles` tiles of `rows` rows each, by the instances `ukr` of the panel's width; t then stands at
 // the rows below.
 inline void run_tiles(const GemmUkr* ukr, GemmTile& t, dim_t tiles, dim_t rows) {
-  if (tiles == 0 || rows == 0) return;
+  if (tiles == 0) return;
   t.row_tiles = tiles;
   ukr[rows - 1](t);
   const dim_t done = tiles * rows, brought = std::min(tiles, t.next_tiles);

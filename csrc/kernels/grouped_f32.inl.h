@@ -1,6 +1,6 @@
 // L2 micro-kernels: convolutions with one channel (depthwise) or few per group, f32, channels-last.
 // The contracts are GroupedBand and GroupedRow in kernel_table.h. Called by conv/grouped.cpp; calls
-// apply_activation. Start at band_tile.
+// apply_activation. Start at band_tiles.
 //
 // A vector of output channels spans several groups. The input channels that those groups read lie
 // within one vector, so one load serves all of them, and for input channel i of its group each lane
@@ -17,7 +17,7 @@
 // its second half is written to y while the line is still in L1 (1024 channels at 7 px on Zen 3: 15
 // cycles an output vector without the copies, 8 in pairs).
 //
-// band_tile: P pixels of a row. For each row of the kernel its kw weights are in registers, and
+// band_tiles: P pixels of a row. For each row of the kernel its kw weights are in registers, and
 // each vector of x is loaded (and permuted) once for the kw / stride outputs that it contributes
 // to. With P = 8 and kw = 3: 10 loads of x and 3 of w for 24 FMAs in 8 chains, two FMA ports x 4
 // cycles: 4.5 cycles an output. 8 + 3 + 3 = 14 registers fit AVX2. P is 8 or 7: images are 7 * 2^k

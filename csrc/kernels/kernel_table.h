@@ -12,9 +12,8 @@ namespace fastconv {
 
 // ---- gemm_f32.inl.h
 // -------------------------------------------------------------------------------------------------
-// Register tiles of MR rows, one below the other:  C[m, n] = act(sum over taps t, k < K of A_t[m,
-// k] * B[t * K + k, n] + bias[n]
-// + residual[m, n])
+// Register tiles of MR rows, one below the other:
+//   C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n] + residual[m, n])
 //   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not
 //   null C[m, n]   = c[crow(m) + n]                  crow(m) = m * ldc, or c_row[m] when c_row is
 //   not null
@@ -99,10 +98,10 @@ struct GroupedRow {
 // A band of `rows` x `pixels` outputs, blocks [block_begin, block_end), of a kernel kh x kw, both
 // at most kMaxBandKernel, with column stride s: output (r, p) reads input rows row_first + r *
 // row_stride + ky * row_dilation and columns col_first + p * s + kx; those outside [0, rows_in) x
-// [0, cols_in) count as zero. x is pixel (0, 0). Rows are done in pieces of
-// `segment` pixels, blocks 2 * ring_pairs at a time; `ring` is scratch for ((kh - 1) * row_dilation
-// + 1) * ((segment - 1) * s + kw) * 2 * W floats for each of the ring_pairs.
-
+// [0, cols_in) count as zero. x is pixel (0, 0). Rows are done in pieces of `segment` pixels,
+// blocks 2 * ring_pairs at a time; `ring` is scratch for ((kh - 1) * row_dilation + 1) * ((segment
+// - 1) * s
+// + kw) * 2 * W floats for each of the ring_pairs.
 struct GroupedBand {
   const float* x;
   dim_t x_row, x_col;
