@@ -18,6 +18,7 @@
 #include "core/buffer.h"
 #include "core/check.h"
 #include "core/cpu.h"
+#include "core/division.h"
 #include "core/parallel.h"
 #include "gemm/gemm.h"
 
@@ -26,9 +27,6 @@ namespace {
 
 constexpr dim_t kNone[kMaxSpatial] = {};
 constexpr dim_t kZeroTap = 0;
-
-dim_t ceil_div(dim_t a, dim_t b) { return (a + b - 1) / b; }
-dim_t round_up(dim_t a, dim_t b) { return ceil_div(a, b) * b; }
 
 // The form with m x m outputs for a kernel of r x r, or null.
 const WinogradForm* form_of(const KernelTable& table, int m, dim_t r) {
@@ -49,8 +47,7 @@ class WinogradPacked final : public PackedConv {
     return total;
   }
   std::string tile() const override {
-    const GemmKernels& g = kernels_.gemm;
-    return message("F(", form_.m, "x", form_.m, ") ", g.mr, "x", g.nr);
+    return message("F(", form_.m, "x", form_.m, ") ", group(0).tile());
   }
   const PackedB& group(dim_t g) const { return groups_[static_cast<size_t>(g)]; }
   const WinogradForm& form() const { return form_; }
@@ -140,7 +137,7 @@ class WinogradBound final : public BoundConv {
   dim_t tiles_, blocks_;
   int threads_;
   bool by_tiles_;  // threads share blocks of tiles, else the panels of each block
-  dim_t v_row_, v_step_, m_step_, v_floats_, m_floats_;
+  dim_t v_row_, m_row_, v_step_, m_step_, v_floats_, m_floats_;
 };
 
 // Floats of a matrix of the n^2: an odd number of cache lines, so that the n^2 stores of a tile go
@@ -160,11 +157,12 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
   const dim_t n2 = packed.form().n * packed.form().n;
   tiles_ = s.n * s.out[0] * static_cast<dim_t>(tile_rows_.size() * tile_columns_.size());
   v_row_ = round_up(s.group_ic(), 16) + 16;  // rows of a power of two would share a few sets of L1
+  m_row_ = widest_panel(g, s.group_oc());
   // V and M of a block in half of L2, for U and the images pass through the other half, but at
   // least two register tiles of rows: each block reads all of U, 4 bytes for every 2 * rows FLOPs.
   // Within 14 to 56 rows the time changed by less than 3 % for all but the largest weights (512
   // channels at 28 px: 6.5 ms with 14 rows, 5.1 with 28, 4.7 with 56).
-  const dim_t per_tile = n2 * (v_row_ + g.nr) * static_cast<dim_t>(sizeof(float));
+  const dim_t per_tile = n2 * (v_row_ + m_row_) * static_cast<dim_t>(sizeof(float));
   const dim_t fit = caches().l2 / 2 / per_tile / g.mr * g.mr;
   const dim_t rows = std::max<dim_t>(2 * g.mr, fit);
   by_tiles_ = threads_ == 1 || tiles_ * s.groups >= 2 * g.mr * threads_;
@@ -172,7 +170,7 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
   if (by_tiles_) blocks_ = std::min(tiles_, round_up(blocks_, threads_));
   const dim_t block = ceil_div(tiles_, std::max<dim_t>(1, blocks_));
   v_step_ = matrix_step(block * v_row_);
-  m_step_ = matrix_step(block * g.nr);
+  m_step_ = matrix_step(block * m_row_);
   v_floats_ = n2 * v_step_;
   m_floats_ = n2 * m_step_;
 }
@@ -252,7 +250,7 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
   product.tap_offset = &kZeroTap;
   product.taps = 1;
   product.K = ic;
-  product.ldc = g.nr;
+  product.ldc = m_row_;
   WinogradOutput out = {};
   out.m_step = m_step_;
   out.row_step = shape_.dilation[1] * image.stride[1];
@@ -263,10 +261,9 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
     product.ldb = product.n_cur = width;
     for (int xi = 0; xi < form.n * form.n; ++xi) {
       product.b = u.panel(p) + xi * ic * width;
-      bring_next(product, product.b + ic * width, width, ceil_div(count, g.mr));
       product.a = v + xi * v_step_;
       product.c = m + xi * m_step_;
-      run_rows(g.ukr[width == g.nr], g.mr, product, count);
+      run_rows(g, width, product, count, product.b + ic * width);
     }
     const dim_t channel = group * shape_.group_oc() + p * g.nr;
     out.channels = std::min<dim_t>(width, u.N() - p * g.nr);
@@ -277,7 +274,7 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
       const dim_t slice = t / columns / rows, n = slice / shape_.out[0], d = slice % shape_.out[0];
       const dim_t offset = n * image.n_stride + d * image.stride[0] + row.out * image.stride[1] +
                            column.out * image.stride[2] + channel;
-      out.m = m + (t - tiles.begin) * g.nr;
+      out.m = m + (t - tiles.begin) * m_row_;
       out.y = at.y + offset;
       out.epilogue.residual = at.residual ? at.residual + offset : nullptr;
       out.rows = row.count;

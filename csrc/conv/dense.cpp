@@ -5,14 +5,12 @@
 #include <set>
 
 #include "conv/stage.h"
+#include "core/division.h"
 #include "core/parallel.h"
 #include "gemm/gemm.h"
 
 namespace fastconv {
 namespace {
-
-dim_t floor_div(dim_t a, dim_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-dim_t ceil_div(dim_t a, dim_t b) { return -floor_div(-a, b); }
 
 // One dimension of one phase. Output pixels are step * j + first, j < count; pixel j sees input
 // pixels in_step * j + in_first + offset(tap) for its taps.
@@ -39,10 +37,7 @@ class DensePacked final : public PackedConv {
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
                                         const View* residual) const override;
   dim_t bytes() const noexcept override;
-  std::string tile() const override {
-    const GemmKernels& g = kernels_.gemm;
-    return std::to_string(g.mr) + "x" + std::to_string(g.nr);
-  }
+  std::string tile() const override { return phases_.front().groups.front().tile(); }
 
   const ConvParams& params() const { return params_; }
   const std::vector<Phase>& phases() const { return phases_; }
@@ -96,7 +91,7 @@ void pack_taps(const KernelTable& kernels, const float* w, dim_t ic, dim_t taps,
   constexpr dim_t kChannels = 16;
   const dim_t nr = kernels.gemm.nr;
   const int threads = static_cast<int>(std::min<dim_t>(get_num_threads(), b.panels()));
-  const dim_t chunk = kChannels * taps * nr;
+  const dim_t chunk = kChannels * taps * widest_panel(kernels.gemm, b.N());
   Buffer scratch(threads * chunk);
   parallel_run(threads, [&](int tid) {
     float* rows = scratch.data() + tid * chunk;

@@ -7,6 +7,7 @@
 #include "core/buffer.h"
 #include "core/check.h"
 #include "core/cpu.h"
+#include "core/division.h"
 
 namespace fastconv {
 namespace {
@@ -55,7 +56,7 @@ class GroupedPacked final : public PackedConv {
 GroupedPacked::GroupedPacked(const ConvSpec& spec)
     : params_(spec.params), activation_(spec.activation), kernels_(spec.kernels) {
   const ConvParams& p = params_;
-  const dim_t lanes = kernels_.lanes, blocks = (p.oc + lanes - 1) / lanes;
+  const dim_t lanes = kernels_.lanes, blocks = ceil_div(p.oc, lanes);
   const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], ic = p.ic / p.groups,
               oc = p.oc / p.groups;
   const bool permuted = !(ic == 1 && oc == 1) && !fills_vectors(p, lanes);
@@ -136,9 +137,9 @@ void BandBound::run(const float* x, const float* residual, float* y,
   // Threads share the rows, at the price of copying the rows that two bands see twice, where they
   // get 28 at least; else the pairs of blocks, which are best done together (32 channels at 112 px
   // on two Zen 3 cores: 167 us by pairs, 136 by rows).
-  const dim_t wanted = (threads + slices - 1) / slices;
+  const dim_t wanted = ceil_div(threads, slices);
   const int bands = static_cast<int>(std::clamp<dim_t>(s.out[1] / 28, 1, wanted));
-  const int parts = static_cast<int>(std::min(pairs_, (wanted + bands - 1) / bands));
+  const int parts = static_cast<int>(std::min(pairs_, ceil_div(wanted, bands)));
   const dim_t tasks = slices * bands * parts;
   const int workers = static_cast<int>(std::min(threads, tasks));
   float* rings = workspace + staging_.workspace();
@@ -186,8 +187,8 @@ void BandBound::run_band(const Staging::Pointers& at, dim_t slice, Range rows, R
     const dim_t first = phase - s.pad_lo[2], residue = (first % step + step) % step;
     t.x = x + residue * xi.stride[2];
     t.col_first = (first - residue) / step;
-    t.cols_in = std::max<dim_t>(0, (s.in[2] - residue + step - 1) / step);
-    t.pixels = (s.out[2] - phase + step - 1) / step;
+    t.cols_in = std::max<dim_t>(0, ceil_div(s.in[2] - residue, step));
+    t.pixels = ceil_div(s.out[2] - phase, step);
     const dim_t offset = y_offset + phase * yi.stride[2];
     t.y = at.y + offset;
     t.epilogue.residual = at.residual ? at.residual + offset : nullptr;

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/division.h"
 #include "core/parallel.h"
 #include "nn/layout.h"
 
@@ -10,7 +11,7 @@ namespace fastconv {
 namespace {
 
 constexpr dim_t kCacheLine = kAlignment / static_cast<dim_t>(sizeof(float));
-dim_t aligned(dim_t floats) { return (floats + kCacheLine - 1) / kCacheLine * kCacheLine; }
+dim_t aligned(dim_t floats) { return round_up(floats, kCacheLine); }
 
 bool same_strides(const Image& a, const Image& b) {
   bool same = (a.n == 1 || a.n_stride == b.n_stride) && (a.c == 1 || a.c_stride == b.c_stride);

@@ -9,11 +9,10 @@
 #include <algorithm>
 
 #include "core/cpu.h"
+#include "core/division.h"
 #include "kernels/kernel_table.h"
 
 namespace fastconv {
-
-inline dim_t ceil_div(dim_t a, dim_t b) noexcept { return (a + b - 1) / b; }
 
 struct Blocking {
   dim_t MC, KC, NC;

@@ -139,10 +139,9 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
         pack(p, n0, k0, depth, nc, jr, storage.panel);
         t.b = storage.panel;
       }
-      bring_next(t, more ? t.b + depth * width : nullptr, width, ceil_div(ic_end - ic, g.mr));
       t.a = a;
       t.move_to(ic, n0 + jr * g.nr, columns);
-      run_rows(g.ukr[width == g.nr], g.mr, t, ic_end - ic);
+      run_rows(g, width, t, ic_end - ic, more ? t.b + depth * width : nullptr);
     }
   }
 }
@@ -156,28 +155,28 @@ float* workspace(dim_t floats) {
   buffer.reserve(floats);
   return buffer.data();
 }
-dim_t whole_lines(dim_t floats) { return ceil_div(floats, 16) * 16; }
+dim_t whole_lines(dim_t floats) { return round_up(floats, 16); }
 
 void five_loops(const Problem& p) {
   const GemmKernels& g = p.table.gemm;
   const dim_t M = p.M(), N = p.N(), K = p.K();
   const Blocking blocking = gemm_blocking(g, K);
-  const dim_t row_tiles = ceil_div(M, g.mr), all_panels = ceil_div(N, g.nr);
+  const dim_t row_tiles = ceil_div(M, g.mr), all_panels = panel_count(g, N);
   const int threads = p.threads(row_tiles * all_panels);
 
   // A single block of rows meets each panel once: whoever needs a panel packs it, into L2, just
   // before. Otherwise all threads pack the block of B together, and then share it.
   const bool in_place = b_in_place(p.b, M), together = M > blocking.MC && !in_place;
-  const dim_t NC = together ? blocking.NC : all_panels * g.nr;
+  const dim_t NC = together ? blocking.NC : round_up(N, g.nr);
   const bool copied = !a_in_place(p.a, N, g.nr, blocking.KC);
   const dim_t copy_size = copied ? whole_lines(std::min(M, blocking.MC) * (blocking.KC + 16)) : 0;
-  const dim_t panel_size = together ? 0 : blocking.KC * g.nr;
-  const dim_t packed_size = together ? blocking.KC * std::min(NC, all_panels * g.nr) : 0;
+  const dim_t panel_size = together ? 0 : blocking.KC * widest_panel(g, N);
+  const dim_t packed_size = together ? blocking.KC * std::min(NC, round_up(N, g.nr / 2)) : 0;
   const dim_t own = copy_size + panel_size;
   float* const packed = workspace(packed_size + threads * own);
 
   for (dim_t jc = 0; jc < N; jc += NC) {
-    const dim_t nc = std::min(NC, N - jc), panels = ceil_div(nc, g.nr);
+    const dim_t nc = std::min(NC, N - jc), panels = panel_count(g, nc);
     // Rows when they are many, columns when they are few.
     const bool by_rows = row_tiles >= panels || row_tiles >= 8 * threads;
     const Cut cut = !together ? choose_cut(row_tiles, panels, threads, true)

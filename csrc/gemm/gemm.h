@@ -6,18 +6,33 @@
 // the same tile, K in blocks of a fixed size; few rows go through a kernel of their own.
 #pragma once
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/division.h"
 #include "core/epilogue.h"
 #include "core/view.h"
 #include "kernels/kernel_table.h"
 
 namespace fastconv {
 
-// The width of panel p of a B with N columns: nr, or nr / 2 in a last panel that needs no more.
+// A B of N columns lies in panels nr wide. What is left over, if nr / 2 or less, makes the last one
+// nr / 2 wider, for a tile of one vector would have more loads than FMAs (Zen 3: 70 to 77 GFLOP/s
+// for 8 columns, 98 for 16 or 24); alone, it is a panel nr / 2 wide.
+inline dim_t panel_count(const GemmKernels& kernels, dim_t N) noexcept {
+  return std::max<dim_t>(N > 0, ceil_div(N - kernels.nr / 2, kernels.nr));
+}
 inline int panel_width(const GemmKernels& kernels, dim_t N, dim_t p) noexcept {
-  return N - p * kernels.nr <= kernels.nr / 2 ? kernels.nr / 2 : kernels.nr;
+  const int half = kernels.nr / 2;
+  const dim_t rest = ceil_div(N - p * kernels.nr, half);
+  return rest <= 3 ? static_cast<int>(rest) * half : kernels.nr;
+}
+inline const PanelKernels& panel_kernels(const GemmKernels& kernels, int width) noexcept {
+  return kernels.panels[2 * width / kernels.nr - 1];
+}
+inline int widest_panel(const GemmKernels& kernels, dim_t N) noexcept {
+  return std::max(panel_width(kernels, N, 0), panel_width(kernels, N, panel_count(kernels, N) - 1));
 }
 
 // One panel of B: dst[k * width + j] = b[k * ldk + j * ldn] for k < rows, j < n, and 0 for j from n
@@ -25,7 +40,7 @@ inline int panel_width(const GemmKernels& kernels, dim_t N, dim_t p) noexcept {
 void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int width,
                 float* dst) noexcept;
 
-// B (K x N) as panels [ceil(N / nr)][K][width]. It keeps the kernels that it was packed for: a
+// B (K x N) as panels [panels][K][width]. It keeps the kernels that it was packed for: a
 // panel's width is the tier's.
 class PackedB {
  public:
@@ -35,8 +50,9 @@ class PackedB {
 
   dim_t K() const noexcept { return K_; }
   dim_t N() const noexcept { return N_; }
-  dim_t panels() const noexcept { return (N_ + kernels_->nr - 1) / kernels_->nr; }
+  dim_t panels() const noexcept { return panel_count(*kernels_, N_); }
   int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
+  std::string tile() const;  // of the first panel, rows x columns
   float* panel(dim_t p) noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const GemmKernels& kernels() const noexcept { return *kernels_; }
@@ -55,7 +71,7 @@ class PackedB {
 inline void bring_next(GemmTile& t, const float* following, dim_t width, dim_t row_tiles) {
   t.next = following;
   t.next_tiles = following ? std::min<dim_t>(row_tiles, 4) : 0;
-  t.next_per_k = t.next_tiles ? (width + t.next_tiles - 1) / t.next_tiles : 0;
+  t.next_per_k = t.next_tiles ? ceil_div(width, t.next_tiles) : 0;
 }
 // `tiles` tiles of `rows` rows each, by the instances `ukr` of the panel's width; t then stands at
 // the rows below.
@@ -76,14 +92,18 @@ inline void run_tiles(const GemmUkr* ukr, GemmTile& t, dim_t tiles, dim_t rows) 
   t.next += brought * t.taps * t.K * t.next_per_k;
   t.next_tiles -= brought;
 }
-// `rows` rows in as many tiles as those of mr rows would be, but even ones: a last tile of one row
-// would have too few sums under way to hide an FMA's latency, and take as long as four.
-inline void run_rows(const GemmUkr* ukr, int mr, GemmTile t, dim_t rows) {
-  const dim_t tiles = (rows + mr - 1) / mr;
+// `rows` rows of a panel in as many tiles as those of mr rows would be, but even ones: a last tile
+// of one row would have too few sums under way to hide an FMA's latency, and take as long as four.
+// `following` is the panel that comes next, or null.
+inline void run_rows(const GemmKernels& kernels, int width, GemmTile t, dim_t rows,
+                     const float* following) {
+  const PanelKernels& panel = panel_kernels(kernels, width);
+  const dim_t tiles = ceil_div(rows, panel.mr);
   if (tiles == 0) return;
+  bring_next(t, following, width, tiles);
   const dim_t least = rows / tiles, longer = rows % tiles;
-  run_tiles(ukr, t, longer, least + 1);
-  run_tiles(ukr, t, tiles - longer, least);
+  run_tiles(panel.ukr, t, longer, least + 1);
+  run_tiles(panel.ukr, t, tiles - longer, least);
 }
 
 // The groups of a convolution: same rows and taps, each with its own B and its own first channel in

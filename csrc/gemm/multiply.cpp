@@ -26,7 +26,6 @@ dim_t block_rows(const Product& p, int mr) {
 void multiply_block(const Product& p, const ProductGroup& g, const float* a, const float* residual,
                     float* c, dim_t m0, dim_t m1, dim_t p0, dim_t p1) {
   const GemmKernels& kernels = g.b->kernels();
-  const int mr = kernels.mr, nr = kernels.nr;
   GemmTile t;
   const dim_t K = p.taps * p.k_run;
   t.lda = p.lda;
@@ -38,20 +37,19 @@ void multiply_block(const Product& p, const ProductGroup& g, const float* a, con
   t.epilogue.ldr = p.ldc;
   t.epilogue.activation = p.activation;
   for (dim_t panel = p0; panel < p1; ++panel) {
-    const dim_t n0 = panel * nr;
+    const dim_t n0 = panel * kernels.nr;
     const int width = g.b->width(panel);
     t.b = g.b->panel(panel);
     t.ldb = width;
     t.n_cur = static_cast<int>(std::min<dim_t>(width, g.b->N() - n0));
     t.epilogue.bias = g.bias ? g.bias + n0 : nullptr;
-    bring_next(t, panel + 1 < p1 ? t.b + K * width : nullptr, width, ceil_div(m1 - m0, mr));
     const dim_t start = g.c_offset + n0 + (p.c_row ? 0 : m0 * p.ldc);
     t.a = a + g.a_offset + (p.a_row ? 0 : m0 * p.lda);
     t.a_row = p.a_row ? p.a_row + m0 : nullptr;
     t.c = c + start;
     t.c_row = p.c_row ? p.c_row + m0 : nullptr;
     t.epilogue.residual = residual ? residual + start : nullptr;
-    run_rows(kernels.ukr[width == nr], mr, t, m1 - m0);
+    run_rows(kernels, width, t, m1 - m0, panel + 1 < p1 ? t.b + K * width : nullptr);
   }
 }
 

@@ -1,6 +1,7 @@
 // L3 gemm: packing B into panels; see PackedB in gemm.h. Called by gemm.cpp and conv/.
 #include <cstring>
 
+#include "core/check.h"
 #include "gemm/gemm.h"
 #include "kernels/dispatch.h"
 
@@ -22,6 +23,7 @@ void copy_rows(dim_t rows, const float* b, dim_t ldk, float* dst) {
 void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int width,
                 float* dst) noexcept {
   if (ldn == 1 && n == 32 && width == 32) return copy_rows<32>(rows, b, ldk, dst);
+  if (ldn == 1 && n == 24 && width == 24) return copy_rows<24>(rows, b, ldk, dst);
   if (ldn == 1 && n == 16 && width == 16) return copy_rows<16>(rows, b, ldk, dst);
   if (ldn == 1 && n == 8 && width == 8) return copy_rows<8>(rows, b, ldk, dst);
   if (ldn == 1) {
@@ -38,10 +40,11 @@ void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int wid
       for (int j = n; j < width; ++j) dst[k * width + j] = 0.0f;
 }
 
-PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N) : kernels_(&kernels), K_(K), N_(N) {
-  const dim_t full = N / kernels.nr * kernels.nr;
-  const dim_t tail = N == full ? 0 : width(panels() - 1);
-  data_ = Buffer(K * (full + tail));
+PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N)
+    : kernels_(&kernels), K_(K), N_(N), data_(K * round_up(N, kernels.nr / 2)) {}
+
+std::string PackedB::tile() const {
+  return message(panel_kernels(*kernels_, width(0)).mr, "x", width(0));
 }
 
 void PackedB::pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn) noexcept {

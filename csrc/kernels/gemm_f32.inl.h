@@ -163,18 +163,21 @@ void gemm_ukr(const GemmTile& t) {
 }
 
 template <int MR, int NRV>
-void fill_rows(GemmKernels& g) {
-  g.ukr[0][MR - 1] = gemm_ukr<MR, NRV / 2>;
-  g.ukr[1][MR - 1] = gemm_ukr<MR, NRV>;
-  if constexpr (MR > 1) fill_rows<MR - 1, NRV>(g);
+void fill_panel(PanelKernels& p) {
+  static_assert(MR <= kMaxMR);
+  p.mr = std::max(p.mr, MR);
+  p.ukr[MR - 1] = gemm_ukr<MR, NRV>;
+  if constexpr (MR > 1) fill_panel<MR - 1, NRV>(p);
 }
 
-template <int MR, int NRV>
+// Rows of the register tiles of one, two and three vectors.
+template <int MR1, int MR2, int MR3>
 void fill_gemm(GemmKernels& g) {
-  static_assert(NRV == 2 && MR <= kMaxMR);
-  g.mr = MR;
-  g.nr = NRV * W;
-  fill_rows<MR, NRV>(g);
+  g.mr = MR2;
+  g.nr = 2 * W;
+  fill_panel<MR1, 1>(g.panels[0]);
+  fill_panel<MR2, 2>(g.panels[1]);
+  fill_panel<MR3, 3>(g.panels[2]);
 }
 
 }  // namespace

@@ -55,10 +55,14 @@ using GemmUkr = void (*)(const GemmTile&);
 using GemvUkr = void (*)(const GemmTile&, float* sums);
 
 constexpr int kMaxMR = 14, kGemvRows = 4;
+// For panels of one width: register tiles of 1 to mr rows.
+struct PanelKernels {
+  int mr = 0;
+  GemmUkr ukr[kMaxMR] = {};  // [rows - 1]
+};
 struct GemmKernels {
-  int mr = 0,
-      nr = 0;  // the full tile; panels are nr wide, the last one nr / 2 where that is enough
-  GemmUkr ukr[2][kMaxMR] = {};   // [panel width: 0 = nr / 2, 1 = nr][rows - 1]
+  int mr = 0, nr = 0;            // the tile of most of the work
+  PanelKernels panels[3];        // nr / 2, nr and 3 nr / 2 wide; gemm/gemm.h says which where
   GemvUkr gemv[kGemvRows] = {};  // [rows - 1]
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/division.h"
 #include "kernels/dispatch.h"
 #include "nn/strided.h"
 
@@ -18,7 +19,7 @@ void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* d
   const dim_t lds = nest.stride[0][run], ldd = nest.stride[1][cross];
   constexpr dim_t kPiece = 16;
   const bool by_cols = cols >= rows;
-  const dim_t pieces = ((by_cols ? cols : rows) + kPiece - 1) / kPiece;
+  const dim_t pieces = ceil_div(by_cols ? cols : rows, kPiece);
   const dim_t planes = nest.size() / (rows * cols);
   const auto transpose = kernels().layout.transpose;
 

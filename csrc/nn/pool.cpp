@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/division.h"
 #include "core/parallel.h"
 #include "kernels/dispatch.h"
 
@@ -20,7 +21,7 @@ struct Axis {
 
   dim_t extent() const noexcept { return (kernel - 1) * dilation + 1; }
   // Outputs [interior_begin, interior_end) have all their taps in bounds.
-  dim_t interior_begin() const noexcept { return (pad_lo + stride - 1) / stride; }
+  dim_t interior_begin() const noexcept { return ceil_div(pad_lo, stride); }
   dim_t interior_end() const noexcept {
     const dim_t room = in + pad_lo - extent();
     return room < 0 ? 0 : std::min(out, room / stride + 1);
@@ -33,12 +34,12 @@ struct Taps {
   dim_t first, taps, padded;
 };
 Taps taps_of(const Axis& a, dim_t o) noexcept {
-  const auto ceil_div = [&a](dim_t n) { return n <= 0 ? 0 : (n + a.dilation - 1) / a.dilation; };
+  const auto taps_to = [&a](dim_t n) { return std::max<dim_t>(0, ceil_div(n, a.dilation)); };
   const dim_t start = o * a.stride - a.pad_lo;
-  const dim_t lo = std::min(a.kernel, ceil_div(-start)),
-              hi = std::min(a.kernel, ceil_div(a.in - start));
+  const dim_t lo = std::min(a.kernel, taps_to(-start)),
+              hi = std::min(a.kernel, taps_to(a.in - start));
   return {start + lo * a.dilation, std::max<dim_t>(0, hi - lo),
-          std::min(a.kernel, ceil_div(a.in + a.pad_hi - start))};
+          std::min(a.kernel, taps_to(a.in + a.pad_hi - start))};
 }
 
 // f(o, count, taps) for runs of outputs whose taps lie alike: each edge by itself, the interior at

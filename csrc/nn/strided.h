@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "core/division.h"
 #include "core/parallel.h"
 #include "core/view.h"
 
@@ -69,7 +70,7 @@ void for_each_run(const Nest<K>& nest, dim_t grain, F&& f) noexcept {
   const dim_t unit =
       std::clamp<dim_t>(grain, 1, 64);  // threads do not share the output's cache lines
   if (size == 0) return;
-  parallel_for((size + unit - 1) / unit, std::max<dim_t>(1, grain / unit),
+  parallel_for(ceil_div(size, unit), std::max<dim_t>(1, grain / unit),
                [&](dim_t first, dim_t last) {
                  dim_t at = first * unit;
                  const dim_t end = std::min(last * unit, size);

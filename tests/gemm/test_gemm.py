@@ -16,7 +16,7 @@ from fastconv.testing.shapes import GEMM_TABLES
 
 every_tier = pytest.mark.usefixtures("tier")
 
-EDGES = sorted({*range(1, 11), 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129})
+EDGES = sorted({*range(1, 11), 15, 16, 17, 23, 24, 25, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 127, 128, 129})
 
 
 def integers(rng, *shape):

@@ -6,6 +6,6 @@
 
 namespace fastconv {
 
-void table_avx2(KernelTable& table) { fill_table<6, 2>(table); }
+void table_avx2(KernelTable& table) { fill_table<8, 6, 4>(table); }
 
 }  // namespace fastconv

@@ -6,6 +6,6 @@
 
 namespace fastconv {
 
-void table_avx512(KernelTable& table) { fill_table<14, 2>(table); }
+void table_avx512(KernelTable& table) { fill_table<14, 14, 9>(table); }
 
 }  // namespace fastconv

@@ -6,6 +6,6 @@
 
 namespace fastconv {
 
-void table_ref(KernelTable& table) { fill_table<4, 2>(table); }
+void table_ref(KernelTable& table) { fill_table<8, 4, 4>(table); }
 
 }  // namespace fastconv

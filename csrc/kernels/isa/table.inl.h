@@ -20,11 +20,11 @@
 namespace fastconv {
 namespace {
 
-// MR x (NRV * W) is the GEMM register tile of the tier.
-template <int MR, int NRV>
+// MR1 x W, MR2 x 2 W and MR3 x 3 W are the GEMM register tiles of the tier.
+template <int MR1, int MR2, int MR3>
 void fill_table(KernelTable& t) {
   t.lanes = W;
-  fill_gemm<MR, NRV>(t.gemm);
+  fill_gemm<MR1, MR2, MR3>(t.gemm);
   fill_gemv(t.gemm);
   fill_grouped(t.conv);
   fill_winograd(t.winograd);
