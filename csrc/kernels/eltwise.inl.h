@@ -80,14 +80,22 @@ void activate(dim_t n, const float* x, float* y, Activation activation) {
 }
 
 // What an epilogue does with rows that it has just stored, of n each, row i at y + i * step or,
-// with `row`, at y + row[i]. One call for all: short rows take as long to start as to compute (silu
-// of rows of 16 on Zen 3: 8.6 to 4.3 ns a vector).
+// with `row`, at y + row[i]. The more rows, the better: to start takes as long as ten vectors.
 void apply_activation(float* y, dim_t rows, const dim_t* row, dim_t step, dim_t n,
                       const Activation& activation) {
+  const auto start = [=](dim_t i) { return y + (row ? row[i] : i * step); };
   with_activation(activation, [=](auto f) {
+    const dim_t whole = n / W * W;
     for (dim_t i = 0; i < rows; ++i) {
-      float* at = y + (row ? row[i] : i * step);
-      map(n, at, at, f);
+      float* at = start(i);
+      for (const float* end = at + whole; at < end; at += W) vstore(at, f(vload(at)));
+    }
+    if (whole < n) {
+      const int tail = static_cast<int>(n - whole);
+      for (dim_t i = 0; i < rows; ++i) {
+        float* end = start(i) + whole;
+        vstore_tail(end, f(vload_tail(end, tail)), tail);
+      }
     }
   });
 }

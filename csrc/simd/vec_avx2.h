@@ -72,12 +72,13 @@ inline Power vpower(vf n) {
   return {vexp2i(half), vexp2i(vsub(n, half))};
 }
 inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
-inline vf vscale_normal(vf a, vf n) {
-  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+inline vf vadd_exponent(vf a, vf n) {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent));
 }
-constexpr bool kScaleIsOne = false;
-inline bool vany_lt(vf a, vf b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) != 0; }
+inline bool vall_lt(vf a, vf b) {
+  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) == 0xff;
+}
 inline vi vindex(const int32_t* idx) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx));
 }

@@ -107,9 +107,11 @@ struct Power {
 };
 inline Power vpower(vf n) { return {n}; }
 inline vf vscale(vf a, Power p) { return _mm512_scalef_ps(a, p.n); }
-inline vf vscale_normal(vf a, vf n) { return _mm512_scalef_ps(a, n); }
-constexpr bool kScaleIsOne = true;
-inline bool vany_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) != 0; }
+inline vf vadd_exponent(vf a, vf n) {
+  const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(n), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), exponent));
+}
+inline bool vall_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }
 inline vi vindex(const int32_t* idx) { return _mm512_loadu_si512(idx); }
 inline vf vpermute(vf a, vi idx) { return _mm512_permutexvar_ps(idx, a); }
 inline float vreduce_add(vf a) {

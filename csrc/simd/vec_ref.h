@@ -71,16 +71,12 @@ inline Power vpower(vf n) {
   return {vexp2i(half), vexp2i(vsub(n, half))};
 }
 inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
-// The same for |a| in [0.5, 2) where neither a * 2^n nor 2^n is denormal or infinite; a NaN stays
-// one. kScaleIsOne: vscale is no dearer.
-inline vf vscale_normal(vf a, vf n) {
-  return (vf)((vi)a + (vi)((__builtin_convertvector(n, vi)) << 23));
-}
-constexpr bool kScaleIsOne = false;
-// Whether a < b in some lane.
-inline bool vany_lt(vf a, vf b) {
+// a * 2^m, m what the low 9 bits of n say, where a and the result are normal.
+inline vf vadd_exponent(vf a, vf n) { return (vf)((vi)a + ((vi)n << 23)); }
+// Whether a < b in all lanes.
+inline bool vall_lt(vf a, vf b) {
   const vi less = a < b;
-  return less[0] | less[1] | less[2] | less[3];
+  return less[0] & less[1] & less[2] & less[3];
 }
 // lane i of the result = lane idx[i] of a; idx in [0, W).
 inline vi vindex(const int32_t* idx) {
