@@ -94,8 +94,9 @@ inline void run_tiles(const GemmUkr* ukr, GemmTile& t, dim_t tiles, dim_t rows) 
 }
 // `rows` rows of a panel in as many tiles as those of mr rows would be, but even ones: a last tile
 // of one row would have too few sums under way to hide an FMA's latency, and take as long as four.
-// `following` is the panel that comes next, or null.
-inline void run_rows(const GemmKernels& kernels, int width, GemmTile t, dim_t rows,
+// `following` is the panel that comes next, or null. t then stands below its rows: a copy of it
+// would wait for the fields that the caller has just set (4 % of a Winograd layer).
+inline void run_rows(const GemmKernels& kernels, int width, GemmTile& t, dim_t rows,
                      const float* following) {
   const PanelKernels& panel = panel_kernels(kernels, width);
   const dim_t tiles = ceil_div(rows, panel.mr);
