@@ -34,6 +34,8 @@ class BoundCache {
   template <class... Args>
   explicit BoundCache(const Args&... args) : conv_(args...) {}
   const Conv& conv() const { return conv_; }
+  // Keeps the array alive that a plan for a single call may read its weights from.
+  void borrow(py::object w) { w_ = std::move(w); }
 
   void run(const View& x, const View* residual, const View& y) {
     const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
@@ -70,6 +72,7 @@ class BoundCache {
     return bound_;
   }
 
+  py::object w_;  // null without the GIL: the constructor runs so
   Conv conv_;
   std::mutex bound_mutex_, workspace_mutex_;
   std::shared_ptr<const BoundConv> bound_;
@@ -93,8 +96,8 @@ void bind_conv(py::module_& m) {
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
-                       float alpha, float beta, bool exact, const std::string& algorithm,
-                       const Sizes& x_shape, bool once) {
+                       float alpha, float beta, bool exact, bool planar,
+                       const std::string& algorithm, const Sizes& x_shape, bool once) {
              FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError,
                       "spatial: expected 0 to 3, got ", spatial);
              const View weights = input_view("w", w);
@@ -106,6 +109,7 @@ void bind_conv(py::module_& m) {
              p.spatial = spatial;
              p.transposed = transposed;
              p.exact = exact;
+             p.planar = planar;
              p.auto_pad = auto_pad_named(auto_pad);
              p.groups = groups;
              FC_CHECK(groups >= 1, ArgumentError, "groups: expected at least 1, got ", groups);
@@ -127,16 +131,21 @@ void bind_conv(py::module_& m) {
                for (dim_t i = 0; i < p.oc; ++i) dense_bias.push_back(b.data[i * b.stride[0]]);
              }
              const Activation activation = activation_named(act, alpha, beta);
-             const GilRelease unlocked;
-             return std::make_unique<BoundCache>(p, weights.data,
-                                                 bias ? dense_bias.data() : nullptr, activation,
-                                                 algorithm, x_shape, once);
+             std::unique_ptr<BoundCache> conv;
+             {
+               const GilRelease unlocked;
+               conv =
+                   std::make_unique<BoundCache>(p, weights.data, bias ? dense_bias.data() : nullptr,
+                                                activation, algorithm, x_shape, once);
+             }
+             if (once) conv->borrow(w);
+             return conv;
            }),
            py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
            py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
-           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("algorithm"),
-           py::arg("x_shape") = Sizes(), py::arg("once") = false)
+           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("planar") = false,
+           py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false)
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
              const ConvShape s =

@@ -29,6 +29,7 @@ struct ConvSpec {
   const float* bias;
   Activation activation;
   const KernelTable& kernels;
+  bool borrow = false;  // w outlives the plan: it need not be copied where it is read as it is
 };
 
 struct Algo {

@@ -3,8 +3,8 @@
 
 namespace fastconv {
 
-extern const Algo algo_depthwise, algo_direct, algo_winograd_f4, algo_winograd_f2, algo_implicit,
-    algo_im2col, algo_reference;
+extern const Algo algo_depthwise, algo_direct, algo_winograd_f4, algo_winograd_f2, algo_planar,
+    algo_implicit, algo_im2col, algo_reference;
 
 const Algo* const* algo_list(int* count) {
   static const Algo* const list[] = {
@@ -12,6 +12,7 @@ const Algo* const* algo_list(int* count) {
       &algo_direct,       // few channels per group: a vector spans several groups
       &algo_winograd_f4,  // 3x3, stride 1, where it pays: a quarter of the multiplications
       &algo_winograd_f2,  // 3x3 and 5x5, stride 1, where it pays
+      &algo_planar,       // 1x1 on NCHW: weights times planes, nothing reordered
       &algo_implicit,     // everything: GEMM that reads the image in place
       &algo_im2col,       // everything: GEMM on a materialised matrix of patches; kept to measure
                           // against

@@ -48,7 +48,8 @@ const Algo* Conv::choose(const ConvShape& s) const noexcept {
 
 std::shared_ptr<const PackedConv> Conv::prepack(const Algo* algo, const float* w,
                                                 const float* bias) const {
-  return algo->prepack({params_, w, bias, activation_, *kernels_});
+  // A plan for a single call holds on to the caller's array, unless it had to copy that itself.
+  return algo->prepack({params_, w, bias, activation_, *kernels_, once_ && w != w_.data()});
 }
 
 std::shared_ptr<const PackedConv> Conv::packed_for(const Algo* algo) const {

@@ -1,6 +1,6 @@
 // L0 core: what happens to an accumulator before it is stored, one POD for every kernel that stores
 // a result:
-//   y = act(acc + bias[n] + residual_scale * residual[m, n])
+//   y = act(acc + bias[n] + row_bias[m] + residual_scale * residual[m, n])
 // Plain data only: ISA translation units include this file.
 #pragma once
 #include "core/types.h"
@@ -32,7 +32,8 @@ struct Activation {
 };
 
 struct Epilogue {
-  const float* bias = nullptr;  // [n] or null
+  const float* bias = nullptr;      // [n] or null
+  const float* row_bias = nullptr;  // [m] or null; the GEMM tile alone has it
   const float* residual =
       nullptr;  // addressed like the output (same row offsets, leading dimension ldr) or null
   dim_t ldr = 0;

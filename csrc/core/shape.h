@@ -38,7 +38,8 @@ struct ConvShape {
 struct ConvParams {
   int spatial = 2;  // 0 (a fully connected layer) to 3
   bool transposed = false;
-  bool exact = false;  // only algorithms whose error is that of a sum of the products
+  bool exact = false;   // only algorithms whose error is that of a sum of the products
+  bool planar = false;  // the arrays to come are planes of channels (NCHW), not pixels of channels
   AutoPad auto_pad = AutoPad::explicit_;
   dim_t oc = 0, ic = 0, groups = 1;
   dim_t kernel[kMaxSpatial] = {1, 1, 1}, stride[kMaxSpatial] = {1, 1, 1},

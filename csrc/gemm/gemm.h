@@ -89,6 +89,7 @@ inline void run_tiles(const GemmUkr* ukr, GemmTile& t, dim_t tiles, dim_t rows) 
   else
     t.c += done * t.ldc;
   if (t.epilogue.residual && !t.c_row) t.epilogue.residual += done * t.epilogue.ldr;
+  if (t.epilogue.row_bias) t.epilogue.row_bias += done;
   t.next += brought * t.taps * t.K * t.next_per_k;
   t.next_tiles -= brought;
 }

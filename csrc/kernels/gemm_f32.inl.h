@@ -25,6 +25,7 @@ struct Rows {
   float* c;
   const dim_t* c_row;
   const float* residual;
+  const float* row_bias;
 
   void move_down(const GemmTile& t, dim_t rows) {
     if (a_row)
@@ -37,6 +38,7 @@ struct Rows {
       c += rows * t.ldc;
       if (residual) residual += rows * t.epilogue.ldr;
     }
+    if (row_bias) row_bias += rows;
   }
   const float* residual_row(const GemmTile& t, dim_t m) const {
     return residual + (c_row ? c_row[m] : m * t.epilogue.ldr);
@@ -71,6 +73,12 @@ inline void finish_tile(const GemmTile& t, const Rows& at, vf (&acc)[MR][NRV],
     FC_UNROLL for (int v = 0; v < NRV; ++v) bias[v] = load(e.bias, v);
     FC_TILE acc[m][v] = vadd(acc[m][v], bias[v]);
   }
+  if (at.row_bias) {
+    FC_UNROLL for (int m = 0; m < MR; ++m) {
+      const vf bias = vbroadcast(at.row_bias + m);
+      FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] = vadd(acc[m][v], bias);
+    }
+  }
   if (at.residual) {
     const vf scale = vset(e.residual_scale);
     FC_UNROLL for (int m = 0; m < MR; ++m) {
@@ -96,7 +104,7 @@ inline void finish_tile(const GemmTile& t, const Rows& at, vf (&acc)[MR][NRV],
 // 56 px on Zen 3: 327 to 301 us).
 template <int MR, int NRV>
 void gemm_ukr(const GemmTile& t) {
-  Rows at{t.a, t.a_row, t.c, t.c_row, t.epilogue.residual};
+  Rows at{t.a, t.a_row, t.c, t.c_row, t.epilogue.residual, t.epilogue.row_bias};
   // Everything dearer than a clamp runs over stored tiles while they are in L1, which keeps exp and
   // its kin out of MR x NRV instances: over 8 KiB of them at a time, because to start costs as much
   // as a tile (silu of 6 x 16 on Zen 3: 17 cycles a vector tile by tile, 11 together).

@@ -63,7 +63,7 @@ void gemv_ukr(const GemmTile& t, float* sums) {
     column.n_cur = static_cast<int>(t.n_cur - n < W ? t.n_cur - n : W);
     column.epilogue.bias = t.epilogue.bias ? t.epilogue.bias + n : nullptr;
     column.epilogue.residual = t.epilogue.residual ? t.epilogue.residual + n : nullptr;
-    const Rows at{t.a, nullptr, c[0], nullptr, column.epilogue.residual};
+    const Rows at{t.a, nullptr, c[0], nullptr, column.epilogue.residual, t.epilogue.row_bias};
     if (column.n_cur == W)
       finish_tile<M, 1, true>(column, at, acc, c);
     else

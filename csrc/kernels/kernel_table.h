@@ -13,7 +13,8 @@ namespace fastconv {
 // ---- gemm_f32.inl.h
 // -------------------------------------------------------------------------------------------------
 // Register tiles of MR rows, one below the other:
-//   C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n] + residual[m, n])
+//   C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n] + row_bias[m]
+//                 + residual[m, n])
 //   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not
 //   null C[m, n]   = c[crow(m) + n]                  crow(m) = m * ldc, or c_row[m] when c_row is
 //   not null
@@ -42,8 +43,8 @@ struct GemmTile {
   // line that is next_per_k floats further on, from `next` on.
   const float* next;
   dim_t next_per_k = 0, next_tiles = 0;
-  Epilogue epilogue;  // bias and residual already point at this tile's first column (residual at
-                      // its first row too)
+  Epilogue epilogue;  // bias, row_bias and residual already point at this tile's first row and
+                      // column
 };
 using GemmUkr = void (*)(const GemmTile&);
 

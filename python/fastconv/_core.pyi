@@ -44,6 +44,7 @@ class Conv:
         beta: float,
         exact: bool,
         algorithm: str,
+        planar: bool = False,
         x_shape: Sequence[int] = (),
         once: bool = False,
     ) -> None: ...

@@ -42,11 +42,13 @@ def plan(
     transposed: bool = False,
     output_padding: Any = 0,
     precision: Any = "fast",
+    planar: bool = False,
     once_for: tuple[int, ...] = (),
 ) -> _core.Conv:
     """Check a convolution's arguments other than its input and pack its weights.
 
-    With ``once_for``, an input's shape in NC<spatial> order, the plan is for one call with it.
+    ``planar`` says that the arrays will be planes of channels (NCHW), not pixels of channels. With
+    ``once_for``, an input's shape in NC<spatial> order, the plan is for one call with it.
     """
     w = arguments.as_array("w", w, rank=spatial + 2)
     groups = arguments.integer("groups", groups, 1)
@@ -73,6 +75,7 @@ def plan(
         alpha=alpha,
         beta=beta,
         exact=precision == "exact",
+        planar=planar,
         algorithm=algorithm,
         x_shape=once_for,
         once=bool(once_for),
@@ -101,8 +104,10 @@ def run(conv: _core.Conv, x: Any, residual: Any, out: Any, channels_last: bool, 
 class _Tuned:
     """The plans of a convolution for the algorithms that were measured to be the fastest for its inputs."""
 
-    def __init__(self, build: Callable[[str], _core.Conv], geometry: Mapping[str, Any]) -> None:
-        self._build, self._geometry = build, geometry
+    def __init__(
+        self, build: Callable[[str], _core.Conv], geometry: Mapping[str, Any], *, planar: bool
+    ) -> None:
+        self._build, self._geometry, self._planar = build, geometry, planar
         self._algorithms: dict[tuple[int, ...], str] = {}  # by threads and input shape
         self._convs: dict[str, _core.Conv] = {}
 
@@ -114,7 +119,7 @@ class _Tuned:
         """Return the plan for an input's shape in NCHW order."""
         key = (_core.get_num_threads(), *shape)
         if key not in self._algorithms:
-            self._algorithms[key] = best_algorithm(self._build, self._geometry, shape)
+            self._algorithms[key] = best_algorithm(self._build, self._geometry, shape, planar=self._planar)
         name = self._algorithms[key]
         if name not in self._convs:
             self._convs[name] = self._build(name)
@@ -133,7 +138,7 @@ class Conv2d:
         As for :func:`fastconv.conv2d`.
     layout : {"NCHW", "NHWC"}
         Layout of the input, the residual and the result. NHWC is used in place; NCHW is reordered at both
-        ends.
+        ends, but for 1x1 kernels.
     tune : bool
         Take the algorithm that is measured to be the fastest here (:mod:`fastconv.tuning`): the first call
         with an input's shape takes a fraction of a second, unless the result is on disk from an earlier
@@ -181,7 +186,7 @@ class Conv2d:
         def build(algorithm: str) -> _core.Conv:
             return plan(
                 w, bias, stride, padding, dilation, groups, activation, algorithm,
-                spatial=2, precision=precision,
+                spatial=2, precision=precision, planar=not self._channels_last,
             )  # fmt: skip
 
         self._conv = build(algorithm)
@@ -193,9 +198,9 @@ class Conv2d:
             bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
             geometry = {
                 "w": w.shape, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
-                "precision": precision,
+                "precision": precision, "layout": layout,
             }  # fmt: skip
-            self._tuned = _Tuned(build, geometry)
+            self._tuned = _Tuned(build, geometry, planar=not self._channels_last)
 
     @property
     def algorithm(self) -> str:

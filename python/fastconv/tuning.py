@@ -43,9 +43,14 @@ def cache_file() -> Path:
 
 
 def time_algorithms(
-    build: Build, x_shape: tuple[int, ...], *, rounds: int = 4, seconds: float = 0.005
+    build: Build,
+    x_shape: tuple[int, ...],
+    *,
+    planar: bool = False,
+    rounds: int = 4,
+    seconds: float = 0.005,
 ) -> dict[str, float]:
-    """Time each algorithm that accepts a convolution, in turns, as a network runs them: NHWC, weights packed.
+    """Time each algorithm that accepts a convolution, in turns, weights packed.
 
     Parameters
     ----------
@@ -53,6 +58,8 @@ def time_algorithms(
         Makes the plan for the algorithm of that name, or raises ArgumentError where it does not accept.
     x_shape : tuple of int
         The input's shape in NC<spatial> order.
+    planar : bool
+        Whether the arrays are NC<spatial> in memory too, and not channels-last as within a network.
     rounds : int
         Turns of each algorithm.
     seconds : float
@@ -71,17 +78,23 @@ def time_algorithms(
             convs[name] = build(name)
         except ArgumentError:  # rejected, with a reason that explain() shows
             continue
-    x = _channels_last(np.random.default_rng(0).standard_normal(x_shape, dtype=np.float32))
+
+    def arranged(a: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+        return a if planar else _channels_last(a)
+
+    x = arranged(np.random.default_rng(0).standard_normal(x_shape, dtype=np.float32))
     times = dict.fromkeys(convs, float("inf"))
     for _ in range(rounds):
         for name, conv in convs.items():
-            y = _channels_last(np.empty(conv.out_shape(x_shape), np.float32))
+            y = arranged(np.empty(conv.out_shape(x_shape), np.float32))
             best = time_calls(lambda conv=conv, y=y: conv.run(x, y), seconds).min  # type: ignore[misc]
             times[name] = min(times[name], best)
     return times
 
 
-def best_algorithm(build: Build, geometry: Mapping[str, Any], x_shape: tuple[int, ...]) -> str:
+def best_algorithm(
+    build: Build, geometry: Mapping[str, Any], x_shape: tuple[int, ...], *, planar: bool = False
+) -> str:
     """Return the fastest algorithm for a convolution: as the file says, or measured now and written there.
 
     Parameters
@@ -90,22 +103,22 @@ def best_algorithm(build: Build, geometry: Mapping[str, Any], x_shape: tuple[int
         As for :func:`time_algorithms`.
     geometry : mapping
         What tells this convolution from others: its weights' shape and every parameter but the weights.
-    x_shape : tuple of int
-        The input's shape in NC<spatial> order.
+    x_shape, planar
+        As for :func:`time_algorithms`.
     """
     key = _key(geometry, x_shape)
     with _lock:
         if key not in _known:
             _known.update(_read())
         if _known.get(key) not in _core.algorithms():  # not there, or of another build
-            _known[key] = _measured(build, x_shape)
+            _known[key] = _measured(build, x_shape, planar)
             _write({key: _known[key]})
         return _known[key]
 
 
-def _measured(build: Build, x_shape: tuple[int, ...]) -> str:
+def _measured(build: Build, x_shape: tuple[int, ...], planar: bool) -> str:
     pick = build("auto").algorithm(x_shape)
-    times = time_algorithms(build, x_shape)
+    times = time_algorithms(build, x_shape, planar=planar)
     best = min(times, key=lambda name: times[name], default=pick)
     return best if MARGIN * times.get(best, 0) < times.get(pick, 0) else pick
 

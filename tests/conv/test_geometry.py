@@ -140,6 +140,27 @@ def test_every_number_of_output_channels(problem, oc):
     problem((1, 7, 4, 4), (oc, 7, 3, 3), padding=1, residual=True).check()
 
 
+@pytest.mark.parametrize(("ic", "oc"), [(1, 1), (3, 20), (16, 7), (300, 33), (64, 129)])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (3, 7), (13, 13), (29, 31)])
+def test_planes_and_pixels_give_the_same_bits(problem, ic, oc, size):
+    p = problem((2, ic, *size), (oc, ic, 1, 1), integers=False, residual=True, activation="silu")
+    p.check()
+    planes = p.run(algorithm="planar")
+    for layout in ("NCHW", "NHWC"):
+        np.testing.assert_array_equal(planes, p.run(layout=layout, algorithm="implicit"))
+
+
+def test_planes_are_taken_where_they_are_the_layout(problem):
+    p = problem((1, 8, 6, 6), (8, 8, 1, 1))
+    assert p.algorithm("auto") == "implicit"
+    assert fastconv.Conv2d(p.w).algorithm_for(p.x.shape) == "planar"
+    assert fastconv.Conv2d(p.w).algorithm_for((1, 8, 1, 1)) == "implicit"
+    assert fastconv.Conv2d(p.w, layout="NHWC").algorithm == "implicit"
+    assert fastconv.Conv2d(p.w, stride=2).algorithm == "implicit"
+    with pytest.raises(fastconv.ArgumentError, match=r"'planar' does not accept .*: channels-last"):
+        fastconv.Conv2d(p.w, layout="NHWC", algorithm="planar")
+
+
 @pytest.mark.parametrize("batch", [0, 1, 2, 5])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_batches(problem, batch, layout):
@@ -151,7 +172,8 @@ def test_every_algorithm_gets_its_turn(problem):
     dense = problem((1, 8, 6, 6), (8, 8, 3, 3), padding=1)
     depthwise = problem((1, 8, 6, 6), (8, 1, 3, 3), padding=1, groups=8)
     grouped = problem((1, 16, 6, 6), (16, 4, 3, 3), padding=1, groups=4)
-    accepted = {name for p in (dense, depthwise, grouped) for name in p.results()}
+    pointwise = problem((1, 8, 6, 6), (8, 8, 1, 1))
+    accepted = {name for p in (dense, depthwise, grouped, pointwise) for name in p.results()}
     assert accepted == {"auto", *fastconv.algorithms()}
     assert {"implicit", "im2col", "depthwise", "direct", "reference"} <= set(fastconv.algorithms())
 

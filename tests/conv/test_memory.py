@@ -38,8 +38,8 @@ def run_guarded(p, algorithm, layout, align_end):
 
 
 def run_all_guarded(p):
-    for algorithm in p.results():
-        for layout in ("NCHW", "NHWC"):
+    for layout in ("NCHW", "NHWC"):
+        for algorithm in p.results(layout=layout):
             for align_end in (True, False):
                 run_guarded(p, algorithm, layout, align_end)
 
@@ -48,6 +48,13 @@ def run_all_guarded(p):
 @pytest.mark.parametrize("oc", [*range(1, 34), 47, 48, 49, 63, 64, 65])
 def test_guarded_output_channels(problem, oc):
     run_all_guarded(problem((1, 1 + oc % 5, 3, 1 + oc % 7), (oc, 1 + oc % 5, 3, 3), padding=1, residual=True))
+
+
+@every_tier
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 9, 11, 16, 17, 24, 31, 33])
+def test_guarded_planes(problem, width):
+    run_all_guarded(problem((2, 5, 3, width), (1 + width, 5, 1, 1), residual=True))
+    run_all_guarded(problem((1, 6, width, 1), (4, 3, 1, 1), groups=2, activation="relu"))
 
 
 @every_tier

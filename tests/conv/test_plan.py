@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv.conv import plan as plan_once
+from fastconv.conv import run
 
 every_tier = pytest.mark.usefixtures("tier")
 
@@ -32,6 +34,16 @@ def test_one_plan_serves_many_sizes(problem, layout, groups):
         y = conv(x)
         assert conv.out_shape(x.shape) == y.shape
         q.assert_right(y.transpose(0, 3, 1, 2) if layout == "NHWC" else y)
+
+
+def test_a_plan_for_one_call_keeps_the_weights_that_it_borrows(problem):
+    p = problem((1, 64, 8, 8), (96, 64, 1, 1))
+    for w in (p.w.copy(), p.w[::-1, ::-1].copy()[::-1, ::-1]):  # the second one is copied on the way
+        conv = plan_once(w, p.bias, 1, 0, 1, 1, None, "planar", spatial=2, planar=True, once_for=p.x.shape)
+        w[...] = p.w
+        del w
+        np.full((96, 64), np.nan, np.float32)  # takes the place of weights that were let go
+        p.assert_right(run(conv, p.x, None, None, False, 2), "planar")
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

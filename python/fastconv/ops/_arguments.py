@@ -91,6 +91,8 @@ def as_vector(name: str, x: Any, length: int, of: str) -> FloatArray:
 
 def integer(name: str, value: Any, minimum: int) -> int:
     """Return `value` as an int that is at least `minimum`; bools and floats are not integers."""
+    if type(value) is int and minimum <= value < 2**31:  # the common case, as in number()
+        return value
     if isinstance(value, (bool, np.bool_)):
         raise DTypeError(f"{name}: expected an integer, got {value!r}")
     try:

@@ -20,7 +20,7 @@ def algorithms() -> list[str]:
     Examples
     --------
     >>> algorithms()
-    ['depthwise', 'direct', 'winograd_f4', 'winograd_f2', 'implicit', 'im2col', 'reference']
+    ['depthwise', 'direct', 'winograd_f4', 'winograd_f2', 'planar', 'implicit', 'im2col', 'reference']
     """
     return _core.algorithms()
 
@@ -259,5 +259,5 @@ def _plan_for(
         raise ShapeError(f"w: expected ic/groups = {channels // groups} channels, got {w.shape[1]}")
     return plan(
         w, bias, stride, padding, dilation, groups, activation, algorithm,
-        spatial=spatial, precision=precision, once_for=shape,
+        spatial=spatial, precision=precision, planar=not channels_last, once_for=shape,
     )  # fmt: skip

@@ -37,7 +37,9 @@ def _conv(case: Case, mode: str) -> Prepared:
         functions = {2: fastconv.conv2d, 3: fastconv.conv3d}
         function: Any = fastconv.conv_transpose2d if layer.transposed else functions[layer.spatial]
         once = () if layer.transposed else x.shape
-        algorithm = plan(w, bias, spatial=layer.spatial, once_for=once, **planned).algorithm(x.shape)
+        algorithm = plan(
+            w, bias, spatial=layer.spatial, planar=not layer.transposed, once_for=once, **planned
+        ).algorithm(x.shape)
         saved = layer.macs - executed_macs(layer, algorithm)
         return Prepared(lambda: function(x, w, bias, **options), np.asarray, saved, algorithm)
     conv = plan(w, bias, spatial=layer.spatial, **planned)  # as Conv2d, of any rank
