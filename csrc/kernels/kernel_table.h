@@ -120,6 +120,7 @@ struct GroupedBand {
   dim_t rows, pixels;
   float* ring;
   dim_t segment, ring_pairs;
+  bool in_place;  // depthwise, column stride 2: only tiles at the image's sides go through the ring
   Epilogue epilogue;  // residual addressed like y
 };
 constexpr int kMaxBandKernel = 7;

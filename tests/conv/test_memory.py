@@ -58,6 +58,20 @@ def test_guarded_planes(problem, width):
 
 
 @every_tier
+@pytest.mark.parametrize("width", [56, 57, 58, 65])
+@pytest.mark.parametrize("padding", [0, 1, (0, 0, 1, 1), (2, 2, 0, 0)])
+def test_guarded_depthwise_with_stride(problem, width, padding):
+    """Wide enough to be read in place but for its sides."""
+    for channels in (16, 48, 20):
+        run_all_guarded(
+            problem(
+                (1, channels, 5, width), (channels, 1, 3, 3), padding=padding, stride=2, groups=channels,
+                residual=True,
+            )
+        )  # fmt: skip
+
+
+@every_tier
 @pytest.mark.parametrize("ic", [*range(1, 18), 23, 31, 32, 33])
 def test_guarded_input_channels(problem, ic):
     run_all_guarded(problem((1, ic, 4, 3), (3, ic, 2, 3), residual=True))

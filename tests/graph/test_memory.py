@@ -110,6 +110,38 @@ def test_concatenated_parts_are_written_in_place(rng: np.random.Generator) -> No
     assert copies == ["Output", "Output"]
 
 
+def test_growing_concatenations_share_one_buffer(rng: np.random.Generator) -> None:
+    """A DenseNet's block: each layer reads all that came before, and nothing is copied to join it."""
+    b = GraphBuilder("dense block", {})
+    features = [b.input("x", (1, 4, 6, 6))]
+    features[0] = b.add("Relu", features[0])
+    joined, channels = features[0], 4
+    for _ in range(4):
+        w = b.constant(f"w{channels}", rng.standard_normal((3, channels, 3, 3)).astype(np.float32))
+        features.append(b.add("Relu", b.add("Conv", joined, w, pads=[1, 1, 1, 1])))
+        joined, channels = b.add("Concat", *features, axis=1), channels + 3
+    b.output(b.add("GlobalAveragePool", joined), "y")
+    model, x = Model(b.build()), rng.standard_normal((1, 4, 6, 6)).astype(np.float32)
+    y = model(x)
+    assert [step for step in model._planned(()).steps if step.kind == "copy"] == []
+    np.testing.assert_array_equal(model(x), y)
+    np.testing.assert_allclose(y, Model(b.build(), passes="none")(x), rtol=1e-5, atol=1e-5)
+
+
+def test_concatenations_in_other_orders_are_copied(rng: np.random.Generator) -> None:
+    """Parts that lie elsewhere already: another order, a gap, one part twice."""
+    b = GraphBuilder("orders", {})
+    x = b.input("x", (1, 2, 4, 4))
+    p, q, r = b.add("Relu", x), b.add("Neg", x), b.add("Abs", x)
+    wholes = [(r, p), (p, r), (q, r), (p, p), (p, q, r)]
+    for i, parts in enumerate(wholes):
+        b.output(b.add("Concat", *parts, axis=1), f"y{i}")
+    image = rng.standard_normal((1, 2, 4, 4)).astype(np.float32)
+    values = {p: np.maximum(image, 0), q: -image, r: np.abs(image)}
+    for y, parts in zip(Model(b.build())(image), wholes, strict=True):
+        np.testing.assert_array_equal(y, np.concatenate([values[name] for name in parts], axis=1))
+
+
 def test_model_reports_memory(rng: np.random.Generator) -> None:
     model = Model(branchy(rng))
     small, large = model.memory((1, 8, 8, 8)), model.memory((4, 8, 8, 8))

@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--peers", type=arguments.names, metavar="NAME,NAME",
-        help="numpy, torch, ort, openvino, or '' for none (default: whichever are installed)",
+        help="numpy, torch, ort, openvino, ncnn, mnn, or '' for none (default: whichever are installed)",
     )  # fmt: skip
     parser.add_argument("--isa", choices=("avx2",), help="cap fastconv and the peers alike")
     parser.add_argument(

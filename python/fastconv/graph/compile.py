@@ -141,13 +141,28 @@ def _check_computed(values: Mapping[str, Value], name: str, where: str) -> None:
 
 
 def _place(ctx: Context, concatenations: Sequence[Concatenation]) -> None:
-    """Give the parts of concatenations their places, the last first: its parts may be such too."""
+    """Give the parts of concatenations their places, the last first: its parts may be such too.
+
+    Where the parts lie side by side already, in a later concatenation that holds them all, that place serves
+    both: a block of a DenseNet, whose every layer adds to what went before, is one buffer.
+    """
     for c in reversed(concatenations):
-        whole = ctx.placements.get(c.output)
+        whole = ctx.placements.get(c.output) or _side_by_side(ctx.placements, c)
         if whole is None:
-            whole = ctx.placements[c.output] = ctx.empty(c.shape, channels_last_order(len(c.shape)))
+            whole = ctx.empty(c.shape, channels_last_order(len(c.shape)))
+        ctx.placements[c.output] = whole
         for name, start, channels in c.parts:
             ctx.placements.setdefault(name, whole.slice(1, start, 1, channels))
+
+
+def _side_by_side(placements: Mapping[str, Tensor], c: Concatenation) -> Tensor | None:
+    """Return the place of a concatenation's result that its parts' places make up, if they do."""
+    first = placements.get(c.parts[0][0])
+    if first is None:
+        return None
+    whole = replace(first, shape=c.shape)
+    fits = (placements.get(name) == whole.slice(1, start, 1, channels) for name, start, channels in c.parts)
+    return whole if all(fits) else None
 
 
 # -- emission ------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ ENGINES = {
         "onnxruntime", {"gemm": ("packed",), "conv": ("",), "model": ("",)}, pools=("spin", "sleep")
     ),
     "openvino": Engine("openvino", {"conv": ("",), "model": ("",)}, isa=_ONEDNN),
+    "ncnn": Engine("ncnn", {"model": ("",)}),
+    "mnn": Engine("MNN", {"model": ("",)}),
 }
 
 
@@ -75,7 +77,7 @@ CONTESTS = {
         Contest("prepacked", "fastconv/prepacked", ("torch", "ort", "openvino")),
         Contest("functional", "fastconv/functional", ("torch/nchw",)),
     ),
-    "model": (Contest("network", "fastconv", ("torch", "ort", "openvino")),),
+    "model": (Contest("network", "fastconv", ("torch", "ort", "openvino", "ncnn", "mnn")),),
 }
 PEERS = tuple(name for name in ENGINES if name != "fastconv")
 
