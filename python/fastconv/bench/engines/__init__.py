@@ -22,13 +22,15 @@ class Engine:
     """An engine's package and, by kind of case, the modes that are worth timing.
 
     With more than one thread, each mode runs once for each of `pools`. `isa` is the environment that caps its
-    instructions at AVX2, None where nothing does (ONNX Runtime reads no such variable).
+    instructions at AVX2, None where nothing does (ONNX Runtime reads no such variable). One that is not
+    `countable` multiplies less than the direct method does, nobody knows how much: no roof holds for its rate.
     """
 
     package: str
     modes: Mapping[str, tuple[str, ...]]
     pools: tuple[str, ...] = ("",)
     isa: Mapping[str, str] | None = None
+    countable: bool = True
 
 
 _ONEDNN = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -49,8 +51,8 @@ ENGINES = {
         "onnxruntime", {"gemm": ("packed",), "conv": ("",), "model": ("",)}, pools=("spin", "sleep")
     ),
     "openvino": Engine("openvino", {"conv": ("",), "model": ("",)}, isa=_ONEDNN),
-    "ncnn": Engine("ncnn", {"model": ("",)}),
-    "mnn": Engine("MNN", {"model": ("",)}),
+    "ncnn": Engine("ncnn", {"model": ("",)}, countable=False),
+    "mnn": Engine("MNN", {"model": ("",)}, countable=False),
 }
 
 
