@@ -23,7 +23,7 @@ class Engine:
 
     With more than one thread, each mode runs once for each of `pools`. `isa` is the environment that caps its
     instructions at AVX2, None where nothing does (ONNX Runtime reads no such variable). One that is not
-    `countable` multiplies less than the direct method does, nobody knows how much: no roof holds for its rate.
+    `countable` multiplies less than the direct method does, nobody knows how much: no roof holds for it.
     """
 
     package: str
