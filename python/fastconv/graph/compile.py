@@ -19,7 +19,7 @@ from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
 from fastconv.graph.memory import Lifetime, MemoryPlan, plan_memory
-from fastconv.graph.registry import attributes, check_node, describe
+from fastconv.graph.registry import attributes, check_node, describe, lookup
 from fastconv.graph.value import Array, Constant, Tensor, Value, channels_last_order
 
 Shape = tuple[int, ...]
@@ -71,7 +71,10 @@ def compile_graph(
     plans: Plans,
     pool: _core.ArenaPool,
 ) -> Executable:
-    """Compile a graph for input shapes; ``plans`` and ``pool`` are shared by all programs of a model."""
+    """Compile a graph for input shapes; ``plans`` and ``pool`` are shared by all programs of a model.
+
+    The graph's nodes have passed ``check_node``, once for all shapes.
+    """
     ctx = Context(plans)
     values = _lower(ctx, graph, constants, shapes)
     if ctx.concatenations:
@@ -89,6 +92,7 @@ def evaluate(node: Node, constants: Mapping[str, Array]) -> list[Array] | None:
     values: dict[str, Value] = {name: Constant(constants[name]) for name in node.inputs if name}
     ctx = Context(Plans(exact=True))
     try:
+        check_node(node)
         _lower_node(ctx, node, values)
         results = [values[name] for name in node.outputs if name in values]
         executable = _finish(ctx, results, _core.ArenaPool()) if ctx.steps else None
@@ -113,7 +117,7 @@ def _lower(
 
 def _lower_node(ctx: Context, node: Node, values: dict[str, Value]) -> None:
     """Call a node's function; an error starts with the node's name."""
-    spec = check_node(node)
+    spec = lookup(node)
     ctx.node = node
     fused = {} if node.activation == NO_ACTIVATION else {"activation": node.activation}
     for name in filter(None, node.inputs):

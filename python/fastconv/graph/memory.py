@@ -9,6 +9,7 @@ placed and alive with it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,10 +28,6 @@ class Lifetime:
     def aligned(self) -> int:
         """The size rounded up to whole cache lines."""
         return -(-self.size // ALIGNMENT) * ALIGNMENT
-
-    def meets(self, other: Lifetime) -> bool:
-        """Whether the two are alive during a common step."""
-        return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True)
@@ -51,16 +48,23 @@ def plan_memory(lifetimes: Mapping[int, Lifetime]) -> MemoryPlan:
     (True, 48, 80)
     """
     offsets: dict[int, int] = {}
-    by_size = sorted(lifetimes, key=lambda b: (-lifetimes[b].aligned, lifetimes[b].first, b))
-    for buffer in by_size:
-        life = lifetimes[buffer]
-        neighbours = sorted((offsets[b], lifetimes[b].aligned) for b in offsets if lifetimes[b].meets(life))
-        offsets[buffer] = _best_gap(neighbours, life.aligned)
-    ends = [offsets[b] + lifetimes[b].aligned for b in offsets]
-    steps = range(max((life.last for life in lifetimes.values()), default=-1) + 1)
-    alive = [sum(life.aligned for life in lifetimes.values() if life.first <= s <= life.last) for s in steps]
+    sizes = {buffer: life.aligned for buffer, life in lifetimes.items()}
+    placed: list[tuple[int, int, int, int]] = []  # first and last step, offset, size
+    for buffer in sorted(lifetimes, key=lambda b: (-sizes[b], lifetimes[b].first, b)):
+        first, last, size = lifetimes[buffer].first, lifetimes[buffer].last, sizes[buffer]
+        taken = [(at, n) for begin, end, at, n in placed if begin <= last and first <= end]
+        offset = _best_gap(sorted(taken), size)
+        placed.append((first, last, offset, size))
+        offsets[buffer] = offset
+    change = [0] * (max((last for _, last, _, _ in placed), default=-1) + 2)  # of what is alive, by step
+    for first, last, _, size in placed:
+        change[first] += size
+        change[last + 1] -= size
     return MemoryPlan(
-        offsets, max(ends, default=0), sum(life.aligned for life in lifetimes.values()), max(alive, default=0)
+        offsets,
+        max((offset + size for _, _, offset, size in placed), default=0),
+        sum(sizes.values()),
+        max(itertools.accumulate(change)),
     )
 
 

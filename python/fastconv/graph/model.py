@@ -106,6 +106,8 @@ class Model:
         for node in graph.nodes:
             check_node(node)
         graph = run_passes(graph, passes)
+        for node in graph.nodes:  # those that passes wrote
+            check_node(node)
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
