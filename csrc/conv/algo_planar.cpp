@@ -16,11 +16,11 @@
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "gemm/gemm.h"
-#include "nn/layout.h"
 
 namespace fastconv {
 namespace {
 
+constexpr dim_t kNone[kMaxSpatial] = {};
 constexpr dim_t kZeroTap = 0;
 
 class PlanarPacked final : public PackedConv {
@@ -50,28 +50,6 @@ class PlanarPacked final : public PackedConv {
   Buffer copy_, bias_;
 };
 
-// Planes whose pixels lie side by side, each image and channel anywhere.
-bool is_planar(const Image& m) {
-  dim_t step = 1;
-  for (int i = kMaxSpatial - 1; i >= 0; --i) {
-    if (m.size[i] != 1 && m.stride[i] != step) return false;
-    step *= m.size[i];
-  }
-  return true;
-}
-
-Image dense_planes(const Image& m) {
-  Image planes = m;
-  dim_t step = 1;
-  for (int i = kMaxSpatial - 1; i >= 0; --i) {
-    planes.stride[i] = step;
-    step *= m.size[i];
-  }
-  planes.c_stride = step;
-  planes.n_stride = step * m.c;
-  return planes;
-}
-
 class PlanarBound final : public BoundConv {
  public:
   PlanarBound(std::shared_ptr<const PackedConv> owner, const PlanarPacked& packed,
@@ -79,18 +57,7 @@ class PlanarBound final : public BoundConv {
       : owner_(std::move(owner)),
         packed_(packed),
         shape_(s),
-        x_source_(image_of(x)),
-        y_target_(image_of(y)),
-        residual_source_(residual ? image_of(*residual) : y_target_),
-        x_(is_planar(x_source_) ? x_source_ : dense_planes(x_source_)),
-        y_(is_planar(y_target_) ? y_target_ : dense_planes(y_target_)),
-        residual_(is_planar(residual_source_) ? residual_source_ : dense_planes(y_)) {
-    const auto floats = [](const Image& from, const Image& to) {
-      return is_planar(from) ? 0 : round_up(to.n * to.n_stride, 16);
-    };
-    x_floats_ = floats(x_source_, x_);
-    y_floats_ = floats(y_target_, y_);
-    residual_floats_ = residual ? floats(residual_source_, residual_) : 0;
+        staging_(x, y, residual, kNone, kNone, ImageOrder::planes) {
     const GemmKernels& g = packed.kernels();
     const dim_t K = s.group_ic(), pixels = s.out_pixels();
     const dim_t fit = caches().l2 / 2 / static_cast<dim_t>(sizeof(float)) / K / g.nr;
@@ -104,38 +71,28 @@ class PlanarBound final : public BoundConv {
   }
 
   dim_t workspace() const noexcept override {
-    return x_floats_ + y_floats_ + residual_floats_ + threads_ * block_floats_;
+    return staging_.workspace() + threads_ * block_floats_;
   }
   void run(const float* x, const float* residual, float* y,
            float* workspace) const noexcept override;
 
  private:
-  void multiply(const float* x, const float* residual, float* y, dim_t image, Range rows,
-                Range panels, float* block) const noexcept;
+  void multiply(const Staging::Pointers& at, dim_t image, Range rows, Range panels,
+                float* block) const noexcept;
 
   std::shared_ptr<const PackedConv> owner_;
   const PlanarPacked& packed_;
   ConvShape shape_;
-  Image x_source_, y_target_, residual_source_, x_, y_, residual_;
-  dim_t x_floats_, y_floats_, residual_floats_, panels_together_, rows_together_, block_floats_;
+  Staging staging_;
+  dim_t panels_together_, rows_together_, block_floats_;
   int threads_;
   Cut cut_;
 };
 
 void PlanarBound::run(const float* x, const float* residual, float* y,
                       float* workspace) const noexcept {
-  float* const planes = workspace;
-  float* const target = y_floats_ ? planes + x_floats_ : y;
-  float* const added = planes + x_floats_ + y_floats_;
-  float* const blocks = added + residual_floats_;
-  if (x_floats_) {
-    copy(view_of(x_source_, const_cast<float*>(x)), view_of(x_, planes));
-    x = planes;
-  }
-  if (residual && residual_floats_) {
-    copy(view_of(residual_source_, const_cast<float*>(residual)), view_of(residual_, added));
-    residual = added;
-  }
+  const Staging::Pointers at = staging_.before(x, residual, y, workspace);
+  float* const blocks = workspace + staging_.workspace();
   const GemmKernels& g = packed_.kernels();
   const dim_t images = shape_.n * shape_.groups, parts = cut_.rows * cut_.cols;
   const dim_t row_tiles = ceil_div(shape_.group_oc(), g.mr),
@@ -146,38 +103,37 @@ void PlanarBound::run(const float* x, const float* residual, float* y,
     for (dim_t task = mine.begin; task < mine.end; ++task) {
       const Range tiles = partition(row_tiles, static_cast<int>(cut_.rows),
                                     static_cast<int>(task / cut_.cols % cut_.rows));
-      multiply(x, residual, target, task / parts,
+      multiply(at, task / parts,
                {tiles.begin * g.mr, std::min(shape_.group_oc(), tiles.end * g.mr)},
                partition(panels, static_cast<int>(cut_.cols), static_cast<int>(task % cut_.cols)),
                blocks + tid * block_floats_);
     }
   });
-  if (y_floats_) copy(view_of(y_, target), view_of(y_target_, y));
+  staging_.after(at, y);
 }
 
 // Rows (output channels of the group) and panels of columns of one image and group.
-void PlanarBound::multiply(const float* x, const float* residual, float* y, dim_t image, Range rows,
-                           Range panels, float* block) const noexcept {
+void PlanarBound::multiply(const Staging::Pointers& at, dim_t image, Range rows, Range panels,
+                           float* block) const noexcept {
   const GemmKernels& g = packed_.kernels();
   const dim_t n = image / shape_.groups, group = image % shape_.groups, K = shape_.group_ic(),
               pixels = shape_.out_pixels(), channel = group * shape_.group_oc() + rows.begin;
-  x += n * x_.n_stride + group * K * x_.c_stride;
-  y += n * y_.n_stride + channel * y_.c_stride;
-  if (residual) residual += n * residual_.n_stride + channel * residual_.c_stride;
+  const Image &xi = staging_.x(), &yi = staging_.y();
+  const float* const x = at.x + n * xi.n_stride + group * K * xi.c_stride;
+  const dim_t start = n * yi.n_stride + channel * yi.c_stride;
 
   GemmTile t = {};
   t.lda = t.K = K;
   t.tap_offset = &kZeroTap;
   t.taps = 1;
-  t.ldc = y_.c_stride;
-  t.epilogue.ldr = residual_.c_stride;
+  t.ldc = t.epilogue.ldr = yi.c_stride;
   t.epilogue.activation = packed_.activation();
   for (dim_t p0 = panels.begin; p0 < panels.end; p0 += panels_together_) {
     const dim_t p1 = std::min(panels.end, p0 + panels_together_);
     const auto packed = [&](dim_t p) { return block + (p - p0) * K * g.nr; };
     for (dim_t p = p0; p < p1; ++p) {
       const int width = panel_width(g, pixels, p);
-      pack_panel(K, x + p * g.nr, x_.c_stride, 1,
+      pack_panel(K, x + p * g.nr, xi.c_stride, 1,
                  static_cast<int>(std::min<dim_t>(width, pixels - p * g.nr)), width, packed(p));
     }
     for (dim_t m = 0; m < rows.end - rows.begin; m += rows_together_)
@@ -187,9 +143,10 @@ void PlanarBound::multiply(const float* x, const float* residual, float* y, dim_
         t.b = packed(p);
         t.ldb = width;
         t.n_cur = static_cast<int>(std::min<dim_t>(width, pixels - p * g.nr));
-        t.c = y + m * y_.c_stride + p * g.nr;
+        const dim_t offset = start + m * yi.c_stride + p * g.nr;
+        t.c = at.y + offset;
         t.epilogue.row_bias = packed_.bias() ? packed_.bias() + channel + m : nullptr;
-        t.epilogue.residual = residual ? residual + m * residual_.c_stride + p * g.nr : nullptr;
+        t.epilogue.residual = at.residual ? at.residual + offset : nullptr;
         run_rows(g, width, t, std::min(rows_together_, rows.end - rows.begin - m), nullptr);
       }
   }

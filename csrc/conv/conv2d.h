@@ -39,8 +39,8 @@ class Conv {
   // w: [oc][ic / groups][spatial...] (transposed: [ic][oc / groups][spatial...]), dense; bias: [oc]
   // or null. algorithm: "auto" or a name of algorithm_names(); ArgumentError with the reason where
   // it does not accept. Where the choice waits for the input's size, it is made for x_shape once
-  // and for all if that is given;   // else at each bind(), and the weights are kept for it. once:
-  // the plan is for a single call, and w outlives it.
+  // and for all if that is given; else at each bind(), and the weights are kept for it. once: the
+  // plan is for a single call, and w outlives it.
   Conv(const ConvParams& params, const float* w, const float* bias, const Activation& activation,
        const std::string& algorithm, const std::vector<dim_t>& x_shape = {}, bool once = false);
   ~Conv();

@@ -41,6 +41,24 @@ void zero_frame(float* data, const Image& padded, const dim_t* lo, const dim_t* 
                });
 }
 
+bool is_in_order(const Image& m, ImageOrder order) {
+  if (order == ImageOrder::channels_last) return m.c_stride == 1 || m.c == 1;
+  dim_t step = 1;  // images and channels anywhere, the pixels of one side by side
+  for (int i = kMaxSpatial - 1; i >= 0; --i) {
+    if (m.size[i] != 1 && m.stride[i] != step) return false;
+    step *= m.size[i];
+  }
+  return true;
+}
+
+View view_of(const Image& m, float* data) {
+  View v{data,
+         5,
+         {m.n, m.c, m.size[0], m.size[1], m.size[2]},
+         {m.n_stride, m.c_stride, m.stride[0], m.stride[1], m.stride[2]}};
+  return v;
+}
+
 }  // namespace
 
 Image image_of(const View& v) {
@@ -52,28 +70,24 @@ Image image_of(const View& v) {
   return m;
 }
 
-View view_of(const Image& m, float* data) {
-  View v{data,
-         5,
-         {m.n, m.c, m.size[0], m.size[1], m.size[2]},
-         {m.n_stride, m.c_stride, m.stride[0], m.stride[1], m.stride[2]}};
-  return v;
-}
-
-Image dense_image(dim_t n, dim_t c, const dim_t* size) {
+Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order) {
   checked_product({n, c, size[0], size[1], size[2]});
   Image m{n, c, {size[0], size[1], size[2]}, 0, 1, {0, 0, 0}};
-  dim_t step = c;
+  dim_t step = order == ImageOrder::channels_last ? c : 1;
   for (int i = kMaxSpatial - 1; i >= 0; --i) {
     m.stride[i] = step;
     step *= size[i];
+  }
+  if (order == ImageOrder::planes) {
+    m.c_stride = step;
+    step *= c;
   }
   m.n_stride = step;
   return m;
 }
 
 Staging::Staging(const View& x, const View& y, const View* residual, const dim_t* before,
-                 const dim_t* after)
+                 const dim_t* after, ImageOrder order)
     : x_source_(image_of(x)),
       x_(x_source_),
       y_target_(image_of(y)),
@@ -85,18 +99,18 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
     padded_[i] = before[i] + x_.size[i] + after[i];
     padded = padded || before[i] || after[i];
   }
-  stage_x_ = padded || (x_.c_stride != 1 && x_.c > 1);
+  stage_x_ = padded || !is_in_order(x_, order);
   if (stage_x_) {
-    x_ = dense_image(x_.n, x_.c, padded_);
+    x_ = dense_image(x_.n, x_.c, padded_, order);
     x_floats_ = aligned(x_.n * x_.n_stride);
     for (int i = 0; i < kMaxSpatial; ++i) {
       x_origin_ += lo_[i] * x_.stride[i];
       x_.size[i] = x_source_.size[i];
     }
   }
-  stage_y_ = y_.c_stride != 1 && y_.c > 1;
+  stage_y_ = !is_in_order(y_, order);
   if (stage_y_) {
-    y_ = dense_image(y_.n, y_.c, y_.size);
+    y_ = dense_image(y_.n, y_.c, y_.size, order);
     y_floats_ = aligned(y_.n * y_.n_stride);
   }
   has_residual_ = residual != nullptr;

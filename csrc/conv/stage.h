@@ -2,7 +2,8 @@
 // their padding in memory. What does not come that way is copied through the workspace: x once into
 // a padded channels-last image, y and a differently laid out residual at the end. A channels-last x
 // that needs no padding, and a channels-last y, are used in place. Costs: the copy of a padded 3x3
-// layer is 2-3 % of its time at 64 channels and shrinks with them.
+// layer is 2-3 % of its time at 64 channels and shrinks with them. An algorithm on planes is served
+// the same way.
 #pragma once
 #include "core/shape.h"
 #include "core/view.h"
@@ -15,14 +16,16 @@ struct Image {
   dim_t n_stride, c_stride, stride[kMaxSpatial];
 };
 Image image_of(const View& v);
-View view_of(const Image& image, float* data);
-Image dense_image(dim_t n, dim_t c, const dim_t* size);  // channels-last
+// How a kernel wants an image: the channels of a pixel side by side, or the pixels of a channel.
+enum class ImageOrder { channels_last, planes };
+Image dense_image(dim_t n, dim_t c, const dim_t* size,
+                  ImageOrder order = ImageOrder::channels_last);
 
 class Staging {
  public:
   // before / after: zero pixels that the algorithm reads around each image.
   Staging(const View& x, const View& y, const View* residual, const dim_t* before,
-          const dim_t* after);
+          const dim_t* after, ImageOrder order = ImageOrder::channels_last);
 
   // The images that the kernels see; offsets of a staged x count from its unpadded origin.
   const Image& x() const noexcept { return x_; }

@@ -7,6 +7,8 @@
 //   avx2    6 x 16: 12 + 2 + 1 = 15 of 16 ymm, 12 chains; 2 + 6 loads for 12 FMAs = 8 / 6 cycles on
 //   two load ports avx512 14 x 32: 28 + 2 + 1 = 31 of 32 zmm; spatial sizes are 7 * 2^k, so 14 rows
 //   waste nothing ref     4 x  8: 8 + 2 + 1 = 11 of 16 xmm
+// Where N is not whole panels the last one is 3 W wide, or W where it is alone: 4 x 24 and 8 x 8
+// (avx2), 9 x 48 and 14 x 16 (avx512); gemm/gemm.h says why.
 // B streams NRV * W * 4 bytes per MR FMAs a vector: 64 B per 6 cycles (avx2), which L2 sustains; so
 // K is not split and the accumulators live over all of it. Rows beyond mr are not computed: every
 // MR of 1..full has its own instance.

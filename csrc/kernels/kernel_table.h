@@ -104,9 +104,8 @@ struct GroupedRow {
 // at most kMaxBandKernel, with column stride s: output (r, p) reads input rows row_first + r *
 // row_stride + ky * row_dilation and columns col_first + p * s + kx; those outside [0, rows_in) x
 // [0, cols_in) count as zero. x is pixel (0, 0). Rows are done in pieces of `segment` pixels,
-// blocks 2 * ring_pairs at a time; `ring` is scratch for ((kh - 1) * row_dilation + 1) * ((segment
-// - 1) * s
-// + kw) * 2 * W floats for each of the ring_pairs.
+// blocks 2 * ring_pairs at a time; `ring` is scratch for each of the ring_pairs:
+//   ((kh - 1) * row_dilation + 1) * ((segment - 1) * s + kw) * 2 * W floats
 struct GroupedBand {
   const float* x;
   dim_t x_row, x_col;
