@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.bench.cases import Case
-from fastconv.bench.engines import CONTESTS, ENGINES, Contest, environment, variants
+from fastconv.bench.engines import CONTESTS, Contest, engine_of, environment, variants
 from fastconv.bench.expected import expected
 from fastconv.bench.networks import written
 from fastconv.errors import ArgumentError
@@ -231,7 +231,7 @@ class Roof:
     def check(self, result: Result) -> None:
         """Raise BenchError if a variant was faster than the machine can be: the harness must be broken."""
         for name in result.timings:
-            if not ENGINES[name.partition("/")[0]].countable:
+            if not engine_of(name).countable:
                 continue
             rate = result.executed_gflops(name)
             for _ in range(3):  # on a shared machine the roof itself may have been measured too low

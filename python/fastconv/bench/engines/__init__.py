@@ -56,6 +56,11 @@ ENGINES = {
 }
 
 
+def engine_of(variant: str) -> Engine:
+    """Return the engine of a variant."""
+    return ENGINES[variant.partition("/")[0]]
+
+
 @dataclass(frozen=True)
 class Contest:
     """One of our variants and the peers, engines or single variants, that do the same job."""
@@ -161,7 +166,7 @@ def environment(
     """
     kept = {name: value for name, value in inherited.items() if not name.startswith(_FOREIGN)}
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTCONV_NUM_THREADS")
-    cap = ENGINES[variant.partition("/")[0]].isa if isa else None
+    cap = engine_of(variant).isa if isa else None
     return {**kept, **dict.fromkeys(pools, str(threads)), **(cap or {})}
 
 
