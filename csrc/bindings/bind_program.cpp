@@ -10,6 +10,8 @@
 
 #include "bindings/bind.h"
 #include "core/check.h"
+#include "core/parallel.h"
+#include "program/batch_program.h"
 #include "program/program.h"
 
 namespace py = pybind11;
@@ -52,7 +54,8 @@ Operand operand(const PlanOperand& plan) {
 }
 
 PlannedConv bind_shapes(const py::object& conv, const PlanView& x,
-                        const std::optional<PlanView>& residual, const PlanView& y) {
+                        const std::optional<PlanView>& residual, const PlanView& y, int threads) {
+  const ThreadLimit limit(threads);
   const auto view = [](const PlanView& v) { return view_of(std::get<0>(v), std::get<1>(v)); };
   const View r = residual ? view(*residual) : View{}, in = view(x);
   const Conv& c = conv_of(conv);
@@ -101,7 +104,9 @@ std::vector<float*> pointers(const char* name, const std::vector<py::array>& arr
   return data;
 }
 
-void run(const Program& program, const std::vector<py::array>& inputs,
+// Runs a Program or BatchProgram.
+template <class AnyProgram>
+void run(const AnyProgram& program, const std::vector<py::array>& inputs,
          const std::vector<py::array>& outputs, double* seconds) {
   const auto in = pointers(
       "inputs", inputs, program.inputs(), [&](size_t i) { return program.input_size(i); },
@@ -113,13 +118,32 @@ void run(const Program& program, const std::vector<py::array>& inputs,
   program.run(in.data(), out.data(), seconds);
 }
 
+template <class AnyProgram>
+void bind_run(py::class_<AnyProgram, std::shared_ptr<AnyProgram>>& program) {
+  program
+      .def(
+          "run",
+          [](const AnyProgram& self, const std::vector<py::array>& inputs,
+             const std::vector<py::array>& outputs) { run(self, inputs, outputs, nullptr); },
+          py::arg("inputs"), py::arg("outputs"))
+      .def(
+          "run_profiled",
+          [](const AnyProgram& self, const std::vector<py::array>& inputs,
+             const std::vector<py::array>& outputs) {
+            std::vector<double> seconds(self.steps());
+            run(self, inputs, outputs, seconds.data());
+            return seconds;
+          },
+          py::arg("inputs"), py::arg("outputs"), "Run, and return the seconds of each step.");
+}
+
 // What the operands of every step method look like from Python: one argument each, None for an
 // absent one.
 std::optional<Operand> optional_operand(const std::optional<PlanOperand>& plan) {
   return plan ? std::optional<Operand>(operand(*plan)) : std::nullopt;
 }
 
-void bind_steps(py::class_<Program>& program) {
+void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
   using P = PlanOperand;
   program
       .def(
@@ -192,7 +216,7 @@ void bind_steps(py::class_<Program>& program) {
 void bind_program(py::module_& m) {
   py::class_<PlannedConv>(m, "PlannedConv")
       .def(py::init(&bind_shapes), py::arg("conv"), py::arg("x"), py::arg("residual"), py::arg("y"),
-           py::keep_alive<1, 2>())
+           py::arg("threads"), py::keep_alive<1, 2>())
       .def_property_readonly("workspace",
                              [](const PlannedConv& self) { return self.bound->workspace(); })
       .def_readonly("tile", &PlannedConv::tile);
@@ -201,26 +225,27 @@ void bind_program(py::module_& m) {
       .def(py::init<>())
       .def_property_readonly("bytes", &ArenaPool::bytes);
 
-  py::class_<Program> program(m, "Program");
+  py::class_<Program, std::shared_ptr<Program>> program(m, "Program");
   program
       .def(py::init<std::shared_ptr<ArenaPool>, dim_t, const Dims&, const Dims&>(), py::arg("pool"),
            py::arg("arena"), py::arg("inputs"), py::arg("outputs"))
-      .def("add_constant", &add_constant, py::arg("array"), py::keep_alive<1, 2>())
-      .def(
-          "run",
-          [](const Program& self, const std::vector<py::array>& inputs,
-             const std::vector<py::array>& outputs) { run(self, inputs, outputs, nullptr); },
-          py::arg("inputs"), py::arg("outputs"))
-      .def(
-          "run_profiled",
-          [](const Program& self, const std::vector<py::array>& inputs,
-             const std::vector<py::array>& outputs) {
-            std::vector<double> seconds(self.steps());
-            run(self, inputs, outputs, seconds.data());
-            return seconds;
-          },
-          py::arg("inputs"), py::arg("outputs"), "Run, and return the seconds of each step.");
+      .def("add_constant", &add_constant, py::arg("array"), py::keep_alive<1, 2>());
+  bind_run(program);
   bind_steps(program);
+
+  // The Python objects of its programs are kept: they keep what their steps refer to.
+  py::class_<BatchProgram, std::shared_ptr<BatchProgram>> batch(m, "BatchProgram");
+  batch
+      .def(py::init<std::shared_ptr<ArenaPool>, std::shared_ptr<Program>, dim_t, int>(),
+           py::arg("pool"), py::arg("rest"), py::arg("images"), py::arg("lanes"),
+           py::keep_alive<1, 3>())
+      .def(
+          "add_part",
+          [](BatchProgram& self, std::shared_ptr<Program> program, dim_t images) {
+            self.add_part(std::move(program), images);
+          },
+          py::arg("program"), py::arg("images"), py::keep_alive<1, 2>());
+  bind_run(batch);
 }
 
 }  // namespace fastconv

@@ -126,6 +126,7 @@ struct Pool {
 };
 
 std::atomic<int> num_threads{1};
+thread_local int thread_limit = kMaxThreads;
 std::atomic<Pool*> the_pool{nullptr};
 
 // Null when there is no memory for one. The fork handler only clears a pointer: what the parent's
@@ -142,13 +143,18 @@ Pool* pool() noexcept {
 
 }  // namespace
 
-int get_num_threads() noexcept { return num_threads.load(std::memory_order_relaxed); }
+int get_num_threads() noexcept {
+  return std::min(num_threads.load(std::memory_order_relaxed), thread_limit);
+}
 
 void set_num_threads(int n) {
   FC_CHECK(n >= 1 && n <= kMaxThreads, ArgumentError, "n: expected 1 to ", kMaxThreads,
            " threads, got ", n);
   num_threads.store(n, std::memory_order_relaxed);
 }
+
+ThreadLimit::ThreadLimit(int n) noexcept : before_(thread_limit) { thread_limit = n; }
+ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
 void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
   Pool* const p = threads > 1 ? pool() : nullptr;

@@ -14,6 +14,18 @@ namespace fastconv {
 int get_num_threads() noexcept;
 void set_num_threads(int n);  // 1 to 4096, else ArgumentError
 
+// While it lives, get_num_threads() is at most n on the thread that made it.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int n) noexcept;
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int before_;
+};
+
 using ParallelFn = void (*)(void* context, int tid);
 void parallel_run(int threads, ParallelFn fn, void* context) noexcept;
 

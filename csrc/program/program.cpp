@@ -31,6 +31,12 @@ void ArenaPool::give(std::unique_ptr<Arena> arena) noexcept {
   }
 }
 
+ArenaPool::Lease::Lease(ArenaPool& pool, dim_t floats, size_t slots)
+    : pool_(pool), arena_(pool.take()) {
+  arena_->memory.reserve(floats);
+  if (arena_->slots.size() < slots) arena_->slots.resize(slots);
+}
+
 dim_t ArenaPool::bytes() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   dim_t floats = 0;
@@ -156,22 +162,21 @@ void Program::fill(const Operand& y, float value) {
 }
 
 void Program::run(const float* const* inputs, float* const* outputs, double* seconds) const {
-  // Returns the arena to the pool however the run ends.
-  struct Lease {
-    ArenaPool& pool;
-    std::unique_ptr<Arena> arena;
-    ~Lease() { pool.give(std::move(arena)); }
-  } lease{*pool_, pool_->take()};
-  Arena& arena = *lease.arena;
-  arena.memory.reserve(sizes_[0]);
-  arena.slots.assign(1, arena.memory.data());
-  for (size_t i = 0; i < inputs_; ++i) arena.slots.push_back(const_cast<float*>(inputs[i]));
-  arena.slots.insert(arena.slots.end(), outputs, outputs + outputs_);
-  for (const float* constant : constants_) arena.slots.push_back(const_cast<float*>(constant));
+  ArenaPool::Lease arena(*pool_, this->arena(), slots());
+  run_in(arena.memory(), arena.slots(), inputs, outputs, seconds);
+}
+
+void Program::run_in(float* memory, float** slots, const float* const* inputs,
+                     float* const* outputs, double* seconds) const {
+  float** slot = slots;
+  *slot++ = memory;
+  for (size_t i = 0; i < inputs_; ++i) *slot++ = const_cast<float*>(inputs[i]);
+  slot = std::copy_n(outputs, outputs_, slot);
+  for (const float* constant : constants_) *slot++ = const_cast<float*>(constant);
 
   auto start = std::chrono::steady_clock::now();
   for (size_t i = 0; i < steps_.size(); ++i) {
-    steps_[i](arena.slots.data());
+    steps_[i](slots);
     if (!seconds) continue;
     const auto end = std::chrono::steady_clock::now();
     seconds[i] = std::chrono::duration<double>(end - start).count();

@@ -30,11 +30,26 @@ struct Arena {
 // the same time.
 class ArenaPool {
  public:
-  std::unique_ptr<Arena> take();
-  void give(std::unique_ptr<Arena> arena) noexcept;
+  // An arena of at least these sizes, which goes back to its pool however the run ends.
+  class Lease {
+   public:
+    Lease(ArenaPool& pool, dim_t floats, size_t slots);
+    ~Lease() { pool_.give(std::move(arena_)); }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    float* memory() noexcept { return arena_->memory.data(); }
+    float** slots() noexcept { return arena_->slots.data(); }
+
+   private:
+    ArenaPool& pool_;
+    std::unique_ptr<Arena> arena_;
+  };
   dim_t bytes() const;  // of the idle ones
 
  private:
+  std::unique_ptr<Arena> take();
+  void give(std::unique_ptr<Arena> arena) noexcept;
+
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Arena>> idle_;
 };
@@ -83,6 +98,12 @@ class Program {
   // inputs[i] and outputs[i] are row-major arrays of the sizes given at construction. seconds, when
   // not null, receives the time of each step.
   void run(const float* const* inputs, float* const* outputs, double* seconds = nullptr) const;
+
+  // The same, in memory of arena() floats, with room for slots() pointers.
+  void run_in(float* memory, float** slots, const float* const* inputs, float* const* outputs,
+              double* seconds = nullptr) const;
+  dim_t arena() const noexcept { return sizes_[0]; }
+  size_t slots() const noexcept { return sizes_.size(); }
 
   dim_t input_size(size_t i) const { return sizes_.at(1 + i); }
   dim_t output_size(size_t i) const { return sizes_.at(1 + inputs_ + i); }

@@ -92,7 +92,7 @@ def test_workspace_must_be_large_enough(program: _core.Program) -> None:
         **pair,
     )
     image = ((1, 1, 3, 4), (12, 12, 4, 1))
-    planned = _core.PlannedConv(conv, image, None, image)
+    planned = _core.PlannedConv(conv, image, None, image, 1)
     assert planned.workspace > 16
     operand = view(INPUT, 1, 1, 3, 4)
     with pytest.raises(ShapeError, match="workspace: expected"):

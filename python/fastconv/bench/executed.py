@@ -86,7 +86,7 @@ def saved_macs(executable: Any, constants: Any) -> int:
         The model's, for the shapes of its weights.
     """
     saved = 0
-    for step in executable.steps:
+    for times, step in ((stage.times, step) for stage in executable.stages for step in stage.steps):
         if step.algorithm in OUTPUTS:
             oc, ic, *kernel = constants[step.node.inputs[1]].shape
             n, _, *out = step.output.shape
@@ -94,5 +94,5 @@ def saved_macs(executable: Any, constants: Any) -> int:
             direct, fast = (
                 macs_of(name, n * oc * ic, out, kernel, dilation) for name in ("direct", step.algorithm)
             )
-            saved += direct - fast
+            saved += times * (direct - fast)
     return saved

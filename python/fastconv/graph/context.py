@@ -117,6 +117,12 @@ class Context:
         self.steps: list[Step] = []
         self._constants: dict[int, tuple[Constant, Tensor]] = {}
 
+    def fork(self, steps: Sequence[Step], buffers: Sequence[Buffer]) -> Context:
+        """Return a context that holds these steps, on buffers of its own."""
+        other = Context(self.plans)
+        other.steps, other.buffers = list(steps), list(buffers)
+        return other
+
     @property
     def opset(self) -> int:
         """The version of the operator set that the current node belongs to."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import ArgumentError, ModelError, ShapeError
-from fastconv.graph.compile import Executable, Shape, compile_graph
+from fastconv.graph.compile import Executable, Shape, Stage, compile_graph
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
 from fastconv.graph.passes import run_passes
@@ -45,7 +45,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of a program's intermediate tensors: in the arena, without sharing, and the least possible."""
+    """Bytes of a program's intermediate tensors: in the arena, without sharing, and the least possible.
+
+    Those of a batch that runs in parts are what its parts need.
+    """
 
     arena_bytes: int
     tensor_bytes: int
@@ -78,6 +81,9 @@ class Model:
 
     Notes
     -----
+    A batch whose tensors are too large for the cache runs in parts, and with several threads each may take a
+    part of its own (:mod:`fastconv.graph.split`); the results are the same bit for bit.
+
     A program is made for each new set of input shapes and kept (the last eight); weights are packed once
     for all of them; where images may have any size, once for each algorithm that some size wants. Calls from
     several threads are safe.
@@ -312,7 +318,9 @@ class Model:
 
         The columns are the algorithm and the register tile of its kernel, what it reads and writes, where its
         output and its workspace lie (``offset+bytes`` in the arena, ``input`` or ``output``), and the nodes
-        that it came from. The first line has the number of threads and the size of the arena.
+        that it came from. The first line has the number of threads and the size of the arena. Where a batch
+        runs in parts, lines after it say which steps on how many images; offsets are in the part's memory
+        then, and ``carried`` tensors pass from the parts to the steps after them, which run once.
 
         Parameters
         ----------
@@ -330,23 +338,8 @@ class Model:
         """Return the table of a program, with the time of each step where there is one."""
         head = ("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
         rows: list[tuple[str, ...]] = [head]
-        for i, step in enumerate(executable.steps):
-            node = step.node
-            source = next((str(t.shape) for t in step.inputs if t is not None), "")
-            planned, workspace = step.params if step.kind == "conv" else (None, None)
-            rows.append(
-                (
-                    str(i),
-                    _described(step),
-                    step.algorithm,
-                    "" if planned is None else planned.tile,
-                    source,
-                    str(step.output.shape),
-                    executable.place(step.output),
-                    "" if workspace is None or not workspace.size else executable.place(workspace),
-                    " ".join((node.name, *node.absorbed)),
-                )
-            )
+        for stage in executable.stages:
+            rows += [(str(len(rows) - 1 + i), *_row(stage, step)) for i, step in enumerate(stage.steps)]
         if seconds is not None:
             times = ["ms", *(f"{1e3 * s:.3f}" for s in seconds)]
             rows = [(time, *row) for time, row in zip(times, rows, strict=True)]
@@ -358,7 +351,7 @@ class Model:
         took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
         steps, arena = len(executable.steps), 4 * executable.memory.arena
         title = f"{self._graph.name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
-        return "\n".join([title, *(line.rstrip() for line in lines)])
+        return "\n".join([title, *_parts(executable), *(line.rstrip() for line in lines)])
 
     def __repr__(self) -> str:
         """Name, inputs and outputs."""
@@ -376,6 +369,39 @@ def _checked(info: TensorInfo, x: Any) -> Array:
         if axis > 0 and isinstance(expected, int) and expected != got:
             raise ShapeError(f"input {info.name!r}: expected {expected} at axis {axis}, got {got}")
     return array
+
+
+def _row(stage: Stage, step: Step) -> tuple[str, ...]:
+    """Return a step's cells in the table of a program."""
+    node = step.node
+    planned, workspace = step.params if step.kind == "conv" else (None, None)
+    return (
+        _described(step),
+        step.algorithm,
+        "" if planned is None else planned.tile,
+        next((str(t.shape) for t in step.inputs if t is not None), ""),
+        str(step.output.shape),
+        stage.place(step.output),
+        "" if workspace is None or not workspace.size else stage.place(workspace),
+        " ".join((node.name, *node.absorbed)),
+    )
+
+
+def _parts(executable: Executable) -> list[str]:
+    """Return a line for each size of the parts that a batch runs in."""
+
+    def counted(n: int, noun: str) -> str:
+        return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+    lines, first = [], 0
+    for stage in executable.stages[:-1]:
+        last = first + len(stage.steps) - 1
+        parts = f"{counted(stage.times, 'part')} of {counted(stage.images, 'image')}"
+        lines.append(f"steps {first} to {last} run for {parts}")
+        first = last + 1
+    if executable.split is not None and executable.split.lanes > 1:
+        lines[-1] += f"; {executable.split.lanes} parts at a time, each on a thread of its own"
+    return lines
 
 
 def _described(step: Step) -> str:
