@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -116,6 +117,20 @@ def test_packed_weights_are_released(model: Model, rng: np.random.Generator) -> 
     assert len(kept) == 4
     assert all(c._array is None for c in kept)
     model(images(rng, 2, 12))  # other shapes need them no more
+
+
+def test_weights_of_a_graph_that_nobody_holds_are_freed(rng: np.random.Generator) -> None:
+    held: list[weakref.ref[Any]] = []
+
+    def make() -> Graph:
+        graph = small_net(rng, ("batch", 3, 16, 16))
+        held.extend(weakref.ref(array) for array in graph.constants.values() if array.ndim > 1)
+        return graph
+
+    model = Model(make)
+    assert len(held) == 4
+    assert all(array() is None for array in held)
+    model(images(rng, 2, 16))
 
 
 def test_concurrent_calls(rng: np.random.Generator) -> None:

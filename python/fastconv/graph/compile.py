@@ -154,6 +154,7 @@ def _lower_node(ctx: Context, node: Node, values: dict[str, Value]) -> None:
         raise type(error)(f"{describe(node)}: {error}") from error
     except (ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise ModelError(f"{describe(node)}: {error}") from error
+    ctx.release_packed(inputs)
     outputs = result if isinstance(result, tuple) else (result,)
     for name, value in zip(node.outputs, outputs, strict=False):
         if name:

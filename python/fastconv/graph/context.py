@@ -8,7 +8,7 @@ outlives a lowering: the packed convolutions, shared by the programs of all inpu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,8 @@ class Plans:
     packed: dict[tuple[str, Hashable], _core.Conv] = field(default_factory=dict)
     # By the id of a weight's Constant: the first outputs of the nodes that packed it.
     users: dict[int, set[str]] = field(default_factory=dict)
+    # By the same: how many nodes read it.
+    reads: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,14 @@ class Context:
             self.plans.packed[name, key] = build(weight.array)
             self.plans.users.setdefault(id(weight), set()).add(name)
         return self.plans.packed[name, key]
+
+    def release_packed(self, inputs: Sequence[Value | None]) -> None:
+        """Drop the arrays of a node's weights that are packed wherever they are read, and will not be again."""
+        for value in inputs:
+            packed = self.plans.users.get(id(value), ())
+            if packed and len(packed) == self.plans.reads.get(id(value)) and not self.plans.tune:
+                assert isinstance(value, Constant)
+                value.release()
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:

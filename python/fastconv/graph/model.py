@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,9 @@ class Model:
 
     Parameters
     ----------
-    graph : Graph
-        What an importer or a model definition built.
+    graph : Graph, or function without arguments that returns one
+        What an importer or a model definition built. Nothing else should hold the graph that a function
+        returns: each of its weights is then freed as soon as it is packed.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
     precision : {"fast", "exact"}
@@ -102,13 +103,14 @@ class Model:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: Graph | Callable[[], Graph],
         *,
         passes: str | Sequence[str] = "default",
         precision: str = "fast",
         tune: bool = False,
     ) -> None:
         check_precision(precision)
+        graph = graph() if callable(graph) else graph
         for node in graph.nodes:
             check_node(node)
         graph = run_passes(graph, passes)
@@ -117,10 +119,13 @@ class Model:
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
-        self._reads = Counter(name for node in graph.nodes for name in node.inputs)
+        reads = Counter(name for node in graph.nodes for name in node.inputs)
         sizes = (n for info in self._inputs for n in info.shape[1:])
         self._plans = Plans(
-            exact=precision == "exact", fixed=all(isinstance(n, int) for n in sizes), tune=tune
+            exact=precision == "exact",
+            fixed=all(isinstance(n, int) for n in sizes),
+            tune=tune,
+            reads={id(constant): reads[name] for name, constant in self._constants.items()},
         )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Executable] = OrderedDict()
@@ -128,6 +133,7 @@ class Model:
         for info in self._inputs:
             if info.dtype != F32:
                 raise ModelError(f"input {info.name!r}: expected float32, got {info.dtype}")
+        del graph, node
         shapes = self._declared_shapes()
         if (
             shapes is not None
@@ -220,7 +226,6 @@ class Model:
             if key not in self._programs:
                 executable = compile_graph(self._graph, self._constants, shapes, self._plans, self._pool)
                 self._check_outputs(shapes, executable)
-                self._release_packed()
                 self._programs[key] = executable
             self._programs.move_to_end(key)
             while len(self._programs) > MAX_PROGRAMS:
@@ -242,15 +247,6 @@ class Model:
                     f"input {self._inputs[0].name!r}: expected a batch of {declared[0]}, which the graph is"
                     f" written for, got {batch[0]}: output {info.name!r} would have shape {shape}"
                 )
-
-    def _release_packed(self) -> None:
-        """Drop the arrays of weights that were packed wherever they are read, and will not be again."""
-        if self._plans.tune:
-            return
-        for name, constant in self._constants.items():
-            packed = self._plans.users.get(id(constant), ())
-            if packed and len(packed) == self._reads[name]:
-                constant.release()
 
     def _declared_shapes(self) -> tuple[Shape, ...] | None:
         """Return the declared input shapes, a symbolic batch as 1; None where more is open, or too large."""

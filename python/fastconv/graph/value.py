@@ -39,12 +39,12 @@ class Constant:
 
     @property
     def array(self) -> Array:
-        """The array, read-only by convention."""
+        """The array, read-only by convention; a copy where it lies between elements, in a mapped file."""
         if self._array is None:
             raise ModelError(
                 "weights were packed for another use and released; load the model again for this shape"
             )
-        return self._array
+        return self._array if self._array.flags.aligned else self._array.copy()
 
     def release(self) -> None:
         """Drop the array."""

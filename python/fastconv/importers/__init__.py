@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def load(
             )
         if path.suffix.lower() != ".onnx":
             raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
-        return Model(onnx.from_file(path), passes=passes, precision=precision, tune=tune)
+        return Model(partial(onnx.from_file, path), passes=passes, precision=precision, tune=tune)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Model(onnx.from_bytes(bytes(source)), passes=passes, precision=precision, tune=tune)
     return Model(onnx.from_proto(source), passes=passes, precision=precision, tune=tune)

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,36 +19,58 @@ import numpy.typing as npt
 
 from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
+from fastconv.importers.raw_data import detach
+from fastconv.importers.tensors import FileData, map_file, map_parts
 
 Array = npt.NDArray[Any]
 
 MAX_ELEMENTS = 1 << 33  # of one tensor
+EMPTY: Mapping[int, memoryview] = MappingProxyType({})
 
 
 def from_file(path: Path) -> Graph:
     """Read a ``.onnx`` file; ModelError where it cannot be read or is not one."""
+    source = str(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: expected a readable file, got {error.strerror or error}") from error
-    return from_bytes(data, source=str(path))
+        data = map_file(path)
+        skeleton, spans = detach(data)
+        detached = map_parts(path, spans)
+    except (OSError, ValueError) as error:  # ValueError: it is shorter than it was a moment ago
+        raise ModelError(f"{path}: expected a readable file, got {_reason(error)}") from error
+    return from_proto(_parsed(skeleton, source), source, detached)
 
 
 def from_bytes(data: bytes, source: str = "model") -> Graph:
-    """Read the contents of a ``.onnx`` file; ``source`` starts the message where they are not."""
-    onnx = _import_onnx()
-    proto = onnx.ModelProto()
+    """Read the contents of a ``.onnx`` file; ``source`` starts the message where they are not.
+
+    Large weights are views of ``data``.
+    """
+    skeleton, spans = detach(data)
+    whole = memoryview(data)
+    return from_proto(_parsed(skeleton, source), source, {i: whole[a:b] for i, (a, b) in spans.items()})
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, without the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _parsed(data: FileData, source: str) -> Any:
+    proto = _import_onnx().ModelProto()
     try:
         proto.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError; protobuf is onnx's dependency, not ours
         raise ModelError(
             f"{source}: expected an ONNX model, got {len(data)} bytes that do not parse"
         ) from error
-    return from_proto(proto, source)
+    return proto
 
 
-def from_proto(proto: Any, source: str = "model") -> Graph:
-    """Turn a ModelProto into a graph; the message is not kept."""
+def from_proto(proto: Any, source: str = "model", detached: Mapping[int, memoryview] = EMPTY) -> Graph:
+    """Turn a ModelProto into a graph; the message is not kept.
+
+    ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message.
+    """
     onnx = _import_onnx()
     if not isinstance(proto, onnx.ModelProto):
         raise DTypeError(f"source: expected a path, bytes or an onnx.ModelProto, got {type(proto).__name__}")
@@ -65,11 +87,11 @@ def from_proto(proto: Any, source: str = "model") -> Graph:
     if graph.sparse_initializer:
         raise ModelError(f"{source}: expected dense initializers, got a sparse one")
     constants: dict[str, Array] = {}
-    for t in graph.initializer:
+    for i, t in enumerate(graph.initializer):
         name = _text(t.name)
         if name in constants:
             raise ModelError(f"initializer {name!r}: expected one definition, got several")
-        constants[name] = _array(onnx, t, f"initializer {name!r}")
+        constants[name] = _array(onnx, t, f"initializer {name!r}", detached.get(i))
     inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
     nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
@@ -186,8 +208,11 @@ def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
     return dtype
 
 
-def _array(onnx: ModuleType, proto: Any, where: str) -> Array:
-    """Return a tensor's data, after its dimensions, element type and length are known to agree."""
+def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = None) -> Array:
+    """Return a tensor's data, after its dimensions, element type and length are known to agree.
+
+    ``raw`` is its ``raw_data`` where that is not in the message.
+    """
     if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
         raise ModelError(f"{where}: expected data inside the file, got external data, which is not supported")
     dims = tuple(proto.dims)
@@ -198,7 +223,7 @@ def _array(onnx: ModuleType, proto: Any, where: str) -> Array:
         raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)
     if proto.HasField("raw_data"):
-        data = proto.raw_data  # a copy, by protobuf
+        data = proto.raw_data if raw is None else raw  # from the message it is a copy
         if len(data) != size * dtype.itemsize:
             raise ModelError(
                 f"{where}: expected {size * dtype.itemsize} bytes for shape {list(dims)} of {dtype},"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,25 @@ class Weights(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"Weights({self.source!r}, {len(self)} arrays)"
+
+
+def map_file(path: Path) -> FileData:
+    """Return a file's contents, mapped: what is never read costs nothing. An empty file has none to map."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def map_parts(path: Path, spans: Mapping[int, tuple[int, int]]) -> dict[int, memoryview]:
+    """Map parts of a file one by one: the memory of each goes back when its view does."""
+    parts = {}
+    with path.open("rb") as file:
+        for key, (begin, end) in spans.items():
+            offset = begin - begin % mmap.ALLOCATIONGRANULARITY
+            mapped = mmap.mmap(file.fileno(), end - offset, access=mmap.ACCESS_READ, offset=offset)
+            parts[key] = memoryview(mapped)[begin - offset :]
+    return parts
 
 
 def view(

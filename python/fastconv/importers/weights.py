@@ -7,7 +7,6 @@ holds the sizes that a file declares against a budget before any array is made.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import zipfile
@@ -22,7 +21,7 @@ import numpy as np
 from fastconv.errors import DTypeError, ModelError
 from fastconv.importers.npz import open_zip, read_npz
 from fastconv.importers.safetensors import read_safetensors
-from fastconv.importers.tensors import FileData, Tensor, Weights, check_dtype
+from fastconv.importers.tensors import FileData, Tensor, Weights, check_dtype, map_file
 from fastconv.importers.torch import read_torch
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, Any]
@@ -107,10 +106,10 @@ def _open(source: object) -> tuple[str, FileData]:
     if not isinstance(source, str | os.PathLike):
         raise DTypeError(f"source: expected a path, bytes or a mapping, got {type(source).__name__}")
     path = Path(source)
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise ModelError(f"{path}: the file is empty, expected {_FORMATS}")
-        return str(path), mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data = map_file(path)
+    if not data:
+        raise ModelError(f"{path}: the file is empty, expected {_FORMATS}")
+    return str(path), data
 
 
 def _reader(data: FileData) -> Callable[[FileData], dict[str, Tensor]]:
