@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastconv
+from fastconv import _core
+from fastconv.graph import compile as compiler
 from fastconv.graph.ir import Graph, GraphBuilder
 from fastconv.graph.memory import ALIGNMENT, Lifetime, plan_memory
 from fastconv.graph.model import Model
@@ -147,3 +152,72 @@ def test_model_reports_memory(rng: np.random.Generator) -> None:
     small, large = model.memory((1, 8, 8, 8)), model.memory((4, 8, 8, 8))
     assert small.lower_bound_bytes <= small.arena_bytes <= small.tensor_bytes
     assert large.arena_bytes > small.arena_bytes
+
+
+def residual_net(rng: np.random.Generator, kernel: int, groups: int, activation: str, size: int) -> Graph:
+    """Four blocks conv(conv(x)) + x: after the first, x is dead once it is added."""
+    b = GraphBuilder("residual", {})
+    y = b.add("Conv", b.input("x", ("batch", 3, size, size)), b.constant("w", normal(rng, 32, 3, 1, 1)))
+    for i in range(4):
+        w = normal(rng, 32, 32 // groups, kernel, kernel) / (kernel * np.sqrt(32 // groups))
+        inner = b.add("Relu", b.add("Conv", y, b.constant(f"v{i}", normal(rng, 32, 32, 1, 1) / 6)))
+        pads = [kernel // 2] * 4
+        outer = b.add("Conv", inner, b.constant(f"w{i}", w.astype(np.float32)), group=groups, pads=pads)
+        y = b.add(activation, b.add("Add", outer, y))
+    b.output(b.add("GlobalAveragePool", y), "y")
+    return b.build()
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])
+@pytest.mark.parametrize(
+    ("kernel", "groups", "size"),
+    [(1, 1, 9), (3, 1, 14), (3, 1, 9), (5, 1, 9), (3, 32, 9), (3, 4, 9), (3, 2, 7)],
+)
+def test_residuals_are_written_in_place(
+    kernel: int,
+    groups: int,
+    size: int,
+    activation: str,
+    tier: str,
+    num_threads: int,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With every algorithm, tier and number of threads the same bits come, from less memory."""
+    graph, x = residual_net(rng, kernel, groups, activation, size), normal(rng, 1, 3, size, size)
+    model = Model(graph)
+    y = model(x)
+    steps = model._planned(()).steps
+    added = [step for step in steps if step.kind == "conv" and step.inputs[1] is not None]
+    assert len(added) == 4
+    assert all(step.output == step.inputs[1] for step in added)
+    monkeypatch.setattr(compiler, "write_in_place", lambda steps, _: steps)
+    plain = Model(graph)
+    np.testing.assert_array_equal(plain(x), y)
+    assert model.memory().tensor_bytes < plain.memory().tensor_bytes
+    assert (tier, num_threads) == (_core.active_tier(), fastconv.get_num_threads())
+
+
+def test_what_is_read_elsewhere_is_not_written_over(rng: np.random.Generator) -> None:
+    """An operand that lives on, is an input, lies otherwise in memory, or is the convolution's own input."""
+    b, w = (
+        GraphBuilder("kept", {}),
+        normal(rng, 64, 64, 1, 1) / 8,
+    )  # a tile: 64 in, few out
+    v, x = normal(rng, 64, 64, 1, 1) / 8, b.input("x", (1, 64, 6, 6))
+    first = b.add("Relu", b.add("Conv", x, b.constant("v", v)))
+    own = b.add("Add", b.add("Conv", first, b.constant("w", w)), first)
+    root = b.add("Sqrt", b.add("Abs", own))
+    turned = b.add("Add", own, b.add("Transpose", own, perm=[0, 1, 3, 2]))
+    b.output(b.add("Add", b.add("Sub", turned, x), root), "y")
+    image = normal(rng, 1, 64, 6, 6)
+    before = image.copy()
+    inner = np.maximum(fastconv.conv2d(image, v), 0)
+    kept = fastconv.conv2d(inner, w) + inner
+    expected = kept + kept.transpose(0, 1, 3, 2) - image + np.sqrt(np.abs(kept))
+    np.testing.assert_allclose(Model(b.build())(image), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(image, before)

@@ -18,6 +18,7 @@ import fastconv.graph.ops  # noqa: F401  (fills the table of operators)
 from fastconv import _core
 from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step
+from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
 from fastconv.graph.memory import Lifetime, MemoryPlan, plan_memory
 from fastconv.graph.registry import attributes, check_node, describe, lookup
@@ -204,6 +205,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
         if isinstance(value, Tensor):
             value = _as_output(ctx, value, sum(isinstance(v, Tensor) for v in outputs))
         outputs.append(value)
+    ctx.steps = write_in_place(ctx.steps, ctx.buffers)
     threads = _core.get_num_threads()
     split = None
     if batch > 1:

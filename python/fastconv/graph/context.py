@@ -266,7 +266,7 @@ class Context:
         return self.plans.packed[name, key]
 
     def release_packed(self, inputs: Sequence[Value | None]) -> None:
-        """Drop the arrays of a node's weights that are packed wherever they are read, and will not be again."""
+        """Drop the arrays of those of a node's weights that every node that reads them has packed."""
         for value in inputs:
             packed = self.plans.users.get(id(value), ())
             if packed and len(packed) == self.plans.reads.get(id(value)) and not self.plans.tune:

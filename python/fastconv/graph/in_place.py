@@ -1,0 +1,62 @@
+"""Steps that write over an operand that nobody reads after: a residual, or an elementwise argument.
+
+The result of ``conv(x) + r`` takes the place of ``r``: one buffer less is alive while the step runs, and what
+it writes is in the cache, since it has just been read. All kernels read the residual of an element before
+they write it, and write each element once; elementwise ones may have an operand as their result
+(csrc/kernels/eltwise.inl.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fastconv.graph.context import Buffer, Step
+from fastconv.graph.value import Tensor
+
+# Which inputs of a step its output may take the place of.
+_OVER: dict[str, slice] = {
+    "conv": slice(1, 2),  # the residual
+    "binary": slice(0, 2),
+    "activate": slice(0, 1),
+    "channel_affine": slice(0, 1),
+    "prelu": slice(0, 1),
+}
+
+
+def write_in_place(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[Step]:
+    """Return the steps with the buffers of outputs replaced by those of operands that die there."""
+    last = {tensor.buffer: i for i, step in enumerate(steps) for tensor in step.tensors()}
+    first: dict[int, int] = {}
+    for i, step in enumerate(steps):
+        for tensor in step.tensors():
+            first.setdefault(tensor.buffer, i)
+    place: dict[int, int] = {}  # of a buffer that another one stands for
+
+    def moved(tensor: Tensor) -> Tensor:
+        at = place.get(tensor.buffer)
+        return tensor if at is None else replace(tensor, buffer=at)
+
+    result = []
+    for i, step in enumerate(steps):
+        inputs = tuple(t if t is None else moved(t) for t in step.inputs)
+        y = step.output
+        if y.buffer not in place and first[y.buffer] == i and _is_whole(y, buffers):
+            for over in inputs[_OVER.get(step.kind, slice(0))]:
+                if over is None or last[over.buffer] != i or not _is_whole(over, buffers):
+                    continue
+                alone = all(t is None or t == over or t.buffer != over.buffer for t in inputs)
+                if step.kind == "conv":  # its x is read for other elements than the one written
+                    alone = inputs[0] is None or inputs[0].buffer != over.buffer
+                if alone and (over.shape, over.strides) == (y.shape, y.strides):
+                    place[y.buffer] = over.buffer
+                    last[over.buffer] = last[y.buffer]
+                    break
+        result.append(replace(step, inputs=inputs, output=moved(y)))
+    return result
+
+
+def _is_whole(tensor: Tensor, buffers: Sequence[Buffer]) -> bool:
+    """Whether a tensor is all of a buffer of the arena."""
+    buffer = buffers[tensor.buffer]
+    return buffer.kind == "arena" and tensor.offset == 0 and tensor.size == buffer.size
