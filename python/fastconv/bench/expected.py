@@ -103,7 +103,7 @@ def _pool(pool: Callable[..., Array], **fixed: Any) -> Callable[..., Array]:
     return run
 
 
-# The operators of the networks of fastconv.models; inputs are positional, attributes are keywords.
+# The operators of the networks of fastconv.models that are timed; inputs are positional, attributes keywords.
 OPS: Mapping[str, Callable[..., Array]] = {
     "Add": lambda a, b: np.asarray(a, np.float64) + b,
     "AveragePool": _pool(reference.avg_pool, count_include_pad=False),

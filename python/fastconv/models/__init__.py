@@ -1,14 +1,25 @@
 """Networks whose weights come as a file of arrays: ``fastconv.models.resnet50("resnet50.pth")(x)``.
 
 Each name is an :class:`Architecture`: called with weights it returns a model. ``MODELS`` is the table of
-them.
+them. With torchvision's keys, preprocessing is that of torchvision's first weights for ImageNet; later ones
+(``IMAGENET1K_V2``), and timm's, were evaluated with other sizes before the crop.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from fastconv.models import efficientnet_lite, mobilenet, resnet
+from fastconv.models import (
+    efficientnet_lite,
+    inception,
+    mobilenet,
+    mobilenet_v3,
+    resnet,
+    shufflenet,
+    squeezenet,
+    vgg,
+)
 from fastconv.models.architecture import Architecture
 from fastconv.models.preprocess import preprocess
 from fastconv.models.pretrained import (
@@ -21,11 +32,16 @@ from fastconv.models.pretrained import (
 __all__ = [
     "MODELS",
     "Architecture",
+    "alexnet",
     "efficientnet_lite0",
     "efficientnet_lite0_weights",
+    "googlenet",
     "imagenet_classes",
+    "inception_v3",
     "mobilenet_v1",
     "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
     "opennsfw_model",
     "preprocess",
     "resnet18",
@@ -33,30 +49,75 @@ __all__ = [
     "resnet50",
     "resnet101",
     "resnet152",
+    "resnext50_32x4d",
     "sample_photos",
+    "shufflenet_v1",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
 ]
 
+_HALF = (127.5, 127.5, 127.5)  # as mean and std: -1 ... 1 of RGB values in 0 ... 255
 
-def _resnet(depth: int, blocks: tuple[int, ...], *, bottleneck: bool) -> Architecture:
-    name = f"resnet{depth}"
-    define = partial(resnet.resnet, name=name, blocks=blocks, bottleneck=bottleneck)
+
+def _resnet(name: str, blocks: tuple[int, ...], **options: Any) -> Architecture:
+    return Architecture(name, partial(resnet.resnet, name=name, blocks=blocks, **options), "torchvision")
+
+
+def _vgg(name: str, convs: tuple[int, ...], *, batch_norm: bool = False) -> Architecture:
+    define = partial(vgg.vgg, name=name, convs=convs, batch_norm=batch_norm)
     return Architecture(name, define, "torchvision")
 
 
-resnet18 = _resnet(18, (2, 2, 2, 2), bottleneck=False)
-resnet34 = _resnet(34, (3, 4, 6, 3), bottleneck=False)
-resnet50 = _resnet(50, (3, 4, 6, 3), bottleneck=True)
-resnet101 = _resnet(101, (3, 4, 23, 3), bottleneck=True)
-resnet152 = _resnet(152, (3, 8, 36, 3), bottleneck=True)
+def _squeezenet(name: str, stem: tuple[int, int], layout: tuple[int, ...]) -> Architecture:
+    define = partial(squeezenet.squeezenet, name=name, stem=stem, layout=layout)
+    return Architecture(name, define, "torchvision")
+
+
+def _mobilenet_v3(name: str, blocks: tuple[mobilenet_v3.Block, ...], hidden: int) -> Architecture:
+    define = partial(mobilenet_v3.mobilenet_v3, name=name, blocks=blocks, hidden=hidden)
+    return Architecture(name, define, "torchvision")
+
+
+def _shufflenet_v2(name: str, channels: tuple[int, ...], head: int, crop: float) -> Architecture:
+    define = partial(shufflenet.shufflenet_v2, name=name, channels=channels, head=head)
+    return Architecture(name, define, "torchvision", crop=crop)
+
+
+alexnet = Architecture("alexnet", vgg.alexnet, "torchvision")
+vgg16 = _vgg("vgg16", (2, 2, 3, 3, 3))
+vgg16_bn = _vgg("vgg16_bn", (2, 2, 3, 3, 3), batch_norm=True)
+vgg19 = _vgg("vgg19", (2, 2, 4, 4, 4))
+googlenet = Architecture("googlenet", inception.googlenet, "torchvision", mean=_HALF, std=_HALF)
+inception_v3 = Architecture(
+    "inception_v3", inception.inception_v3, "torchvision", size=299, mean=_HALF, std=_HALF
+)
+resnet18 = _resnet("resnet18", (2, 2, 2, 2), bottleneck=False)
+resnet34 = _resnet("resnet34", (3, 4, 6, 3), bottleneck=False)
+resnet50 = _resnet("resnet50", (3, 4, 6, 3), bottleneck=True)
+resnet101 = _resnet("resnet101", (3, 4, 23, 3), bottleneck=True)
+resnet152 = _resnet("resnet152", (3, 8, 36, 3), bottleneck=True)
+resnext50_32x4d = _resnet("resnext50_32x4d", (3, 4, 6, 3), bottleneck=True, groups=32, group_width=4)
+squeezenet1_0 = _squeezenet("squeezenet1_0", (96, 7), squeezenet.LAYOUT_1_0)
+squeezenet1_1 = _squeezenet("squeezenet1_1", (64, 3), squeezenet.LAYOUT_1_1)
 mobilenet_v1 = Architecture(
-    "mobilenet_v1",
-    mobilenet.mobilenet_v1,
-    "timm",
-    mean=(127.5, 127.5, 127.5),
-    std=(127.5, 127.5, 127.5),
-    resample="bicubic",
+    "mobilenet_v1", mobilenet.mobilenet_v1, "timm", mean=_HALF, std=_HALF, resample="bicubic"
 )
 mobilenet_v2 = Architecture("mobilenet_v2", mobilenet.mobilenet_v2, "torchvision or timm")
+mobilenet_v3_large = _mobilenet_v3("mobilenet_v3_large", mobilenet_v3.LARGE, 1280)
+mobilenet_v3_small = _mobilenet_v3("mobilenet_v3_small", mobilenet_v3.SMALL, 1024)
+shufflenet_v1 = Architecture("shufflenet_v1", shufflenet.shufflenet_v1, "fastconv")
+# Torchvision resizes to 256 pixels for the narrow ones and to 232 for the wide ones.
+shufflenet_v2_x0_5 = _shufflenet_v2("shufflenet_v2_x0_5", (48, 96, 192), 1024, crop=224 / 256)
+shufflenet_v2_x1_0 = _shufflenet_v2("shufflenet_v2_x1_0", (116, 232, 464), 1024, crop=224 / 256)
+shufflenet_v2_x1_5 = _shufflenet_v2("shufflenet_v2_x1_5", (176, 352, 704), 1024, crop=224 / 232)
+shufflenet_v2_x2_0 = _shufflenet_v2("shufflenet_v2_x2_0", (244, 488, 976), 2048, crop=224 / 232)
 efficientnet_lite0 = Architecture(
     "efficientnet_lite0",
     efficientnet_lite.efficientnet_lite0,
@@ -70,13 +131,29 @@ efficientnet_lite0 = Architecture(
 MODELS: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
+        alexnet,
+        vgg16,
+        vgg16_bn,
+        vgg19,
+        googlenet,
+        inception_v3,
         resnet18,
         resnet34,
         resnet50,
         resnet101,
         resnet152,
+        resnext50_32x4d,
+        squeezenet1_0,
+        squeezenet1_1,
         mobilenet_v1,
         mobilenet_v2,
+        mobilenet_v3_large,
+        mobilenet_v3_small,
+        shufflenet_v1,
+        shufflenet_v2_x0_5,
+        shufflenet_v2_x1_0,
+        shufflenet_v2_x1_5,
+        shufflenet_v2_x2_0,
         efficientnet_lite0,
     )
 }

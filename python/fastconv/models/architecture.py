@@ -38,7 +38,7 @@ class Architecture:
     define
         The definition: shapes of the weights and number of classes -> :class:`Net`.
     keys
-        Whose key names the weights have.
+        Whose key names the weights have; "fastconv" where there are no others (see the definition).
     size, mean, std
         Height and width of the input, and what makes it of RGB values in 0 ... 255: (x - mean) / std.
     crop, resample
