@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 import zlib
 from collections.abc import Generator, Iterator
+from types import ModuleType
 from typing import TypeVar
 
 import hypothesis
@@ -54,6 +56,43 @@ def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers that are a test's own and the same in every run."""
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+_TORCHVISION_OPS = [
+    "nms",
+    "qnms",
+    "roi_align",
+    "_roi_align_backward",
+    "roi_pool",
+    "_roi_pool_backward",
+    "ps_roi_align",
+    "_ps_roi_align_backward",
+    "ps_roi_pool",
+    "_ps_roi_pool_backward",
+    "deform_conv2d",
+    "_deform_conv2d_backward",
+]
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> ModuleType:
+    """Return torchvision; a wheel built for CUDA imports on a CPU once the names of its operators exist."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("PIL")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import torchvision
+        except ImportError:
+            pytest.skip("torchvision is not installed")
+        except RuntimeError:
+            library = torch.library.Library("torchvision", "DEF")
+            for name in _TORCHVISION_OPS:
+                library.define(f"{name}() -> ()")
+            import torchvision
+
+            torchvision.operator_names = library  # they live as long as the library object
+    return torchvision
 
 
 COMPARISONS_REQUIRED = os.environ.get("FASTCONV_REQUIRE_COMPARISONS") == "1"

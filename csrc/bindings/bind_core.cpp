@@ -44,6 +44,10 @@ py::dict cpu_info() {
   tiers["built"] = tiers_where(tier_built);
   tiers["found"] = tiers_where(tier_supported);
   tiers["used"] = tier_name(active_tier());
+  py::dict lanes;
+  for (const std::string& name : runnable_tiers())
+    lanes[py::str(name)] = kernels(tier_named("tier", name)).lanes;
+  tiers["lanes"] = lanes;
   py::dict build;
   build["compiler"] = kCompiler;
 #if defined(FASTCONV_EMULATE_AVX512)

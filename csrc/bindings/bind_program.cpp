@@ -32,6 +32,7 @@ using Pair = std::array<dim_t, 2>;
 struct PlannedConv {
   std::shared_ptr<const BoundConv> bound;
   std::string tile;
+  dim_t packed_bytes;
 };
 
 View view_of(const Dims& shape, const Dims& strides) {
@@ -60,7 +61,8 @@ PlannedConv bind_shapes(const py::object& conv, const PlanView& x,
   const View r = residual ? view(*residual) : View{}, in = view(x);
   const Conv& c = conv_of(conv);
   std::shared_ptr<const BoundConv> bound = c.bind(in, view(y), residual ? &r : nullptr);
-  return {std::move(bound), c.tile(c.shape(in.rank, in.shape))};
+  const ConvShape shape = c.shape(in.rank, in.shape);
+  return {std::move(bound), c.tile(shape), c.packed_bytes()};
 }
 
 PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& lo,
@@ -219,7 +221,8 @@ void bind_program(py::module_& m) {
            py::arg("threads"), py::keep_alive<1, 2>())
       .def_property_readonly("workspace",
                              [](const PlannedConv& self) { return self.bound->workspace(); })
-      .def_readonly("tile", &PlannedConv::tile);
+      .def_readonly("tile", &PlannedConv::tile)
+      .def_readonly("packed_bytes", &PlannedConv::packed_bytes);
 
   py::class_<ArenaPool, std::shared_ptr<ArenaPool>>(m, "ArenaPool")
       .def(py::init<>())

@@ -1,14 +1,18 @@
-// L6 bindings: _core.peak_fma, the measured FMA peak of a tier; python/fastconv/roofline/peak.py is
-// the caller. A sample is a few milliseconds long, so that on a shared machine some samples run
-// undisturbed: the best one is the peak, and the spread tells how disturbed the others were.
+// L6 bindings: _core.peak_fma and _core.bandwidth, the measured limits of a tier;
+// python/fastconv/roofline is the caller. A sample is a few milliseconds long, so that on a shared
+// machine some samples run undisturbed: the best one is the peak, and the spread tells how
+// disturbed the others were.
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <string>
 #include <vector>
 
 #include "bindings/bind.h"
+#include "core/buffer.h"
 #include "core/check.h"
 #include "core/cpu.h"
+#include "core/division.h"
 #include "core/parallel.h"
 #include "kernels/dispatch.h"
 
@@ -19,36 +23,89 @@ namespace {
 
 // A thousand times the pool's barrier, and a fraction of a scheduler's time slice.
 constexpr double kSampleSeconds = 2e-3;
+constexpr dim_t kMostBytes = dim_t{1} << 33;
 
-// One sample: every thread runs `steps` rounds and notes its FLOPs; seconds until the last is done.
-double sample(const PeakKernels& peak, dim_t steps, std::vector<double>& flops) {
-  const auto start = std::chrono::steady_clock::now();
-  parallel_run(static_cast<int>(flops.size()), [&](int tid) {
-    float sink;
-    flops[static_cast<size_t>(tid)] = peak.fma(steps, &sink);
-  });
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-std::vector<double> peak_fma(const std::string& tier, int threads, double seconds) {
+void check(int threads, double seconds) {
   FC_CHECK(threads >= 1 && threads <= 4096, ArgumentError, "threads: expected 1 to 4096, got ",
            threads);
   FC_CHECK(seconds > 0, ArgumentError, "seconds: expected more than 0, got ", seconds);
-  const PeakKernels& peak = kernels(tier_named("tier", tier)).peak;
-  std::vector<double> flops(static_cast<size_t>(threads));
+}
 
-  dim_t steps = 1000;
-  while (sample(peak, steps, flops) < kSampleSeconds) steps *= 2;
-
-  std::vector<double> gflops;
+// Runs body(tid, rounds) on all threads at once, with so many rounds that a sample is long enough,
+// for about `seconds`: the seconds of each sample, divided by its rounds.
+template <class Body>
+std::vector<double> samples(int threads, double seconds, Body&& body) {
+  const auto sample = [&](dim_t rounds) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_run(threads, [&](int tid) { body(tid, rounds); });
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  dim_t rounds = 1;
+  while (sample(rounds) < kSampleSeconds) rounds *= 2;
+  std::vector<double> times;
   for (double elapsed = 0; elapsed < seconds;) {
-    const double t = sample(peak, steps, flops);
-    double total = 0;
-    for (double f : flops) total += f;
-    gflops.push_back(total / t * 1e-9);
+    const double t = sample(rounds);
+    times.push_back(t / static_cast<double>(rounds));
     elapsed += t;
   }
-  return gflops;
+  return times;
+}
+
+std::vector<double> rates(const std::vector<double>& times, double work) {
+  std::vector<double> result;
+  for (double t : times) result.push_back(work / t * 1e-9);
+  return result;
+}
+
+std::vector<double> peak_fma(const std::string& tier, int threads, double seconds) {
+  constexpr dim_t kSteps = 1000;
+  check(threads, seconds);
+  const PeakKernels& peak = kernels(tier_named("tier", tier)).peak;
+  float unused;
+  const double flops = peak.fma(kSteps, &unused);
+  const auto times = samples(threads, seconds, [&](int, dim_t rounds) {
+    float sink;
+    peak.fma(kSteps * rounds, &sink);
+  });
+  return rates(times, flops * threads);
+}
+
+std::vector<double> bandwidth(const std::string& tier, const std::string& op, dim_t bytes,
+                              int threads, double seconds) {
+  check(threads, seconds);
+  const BandwidthKernels& memory = kernels(tier_named("tier", tier)).bandwidth;
+  FC_CHECK(op == "read" || op == "write" || op == "copy", ArgumentError,
+           "op: expected read, write or copy, got ", op);
+  const bool copies = op == "copy";
+  const auto floats = static_cast<dim_t>(sizeof(float));
+  const dim_t n = round_up(bytes / floats / (copies ? 2 : 1), memory.stride);
+  FC_CHECK(bytes >= floats && bytes <= kMostBytes, ArgumentError, "bytes: expected ", floats,
+           " to ", kMostBytes, ", got ", bytes);
+  struct Arrays {
+    Buffer x, y;
+  };
+  std::vector<Arrays> arrays(static_cast<size_t>(threads));
+  for (Arrays& a : arrays) a = {Buffer(n), Buffer(copies ? n : 0)};
+  const auto touch = [&](int tid) {  // by the thread that will use them: it owns the pages then
+    Arrays& a = arrays[static_cast<size_t>(tid)];
+    memory.write(n, 1.0f, a.x.data());
+    if (copies) memory.write(n, 1.0f, a.y.data());
+  };
+  parallel_run(threads, touch);
+  const auto times = samples(threads, seconds, [&](int tid, dim_t rounds) {
+    Arrays& a = arrays[static_cast<size_t>(tid)];
+    float sink;
+    for (dim_t i = 0; i < rounds; ++i) {
+      if (copies) {
+        memory.copy(n, a.x.data(), a.y.data());
+      } else if (op == "read") {
+        memory.read(n, a.x.data(), &sink);
+      } else {
+        memory.write(n, 1.0f, a.x.data());
+      }
+    }
+  });
+  return rates(times, static_cast<double>(n * floats * (copies ? 2 : 1)) * threads);
 }
 
 }  // namespace
@@ -58,6 +115,11 @@ void bind_roofline(py::module_& m) {
         py::call_guard<GilRelease>(),
         "GFLOP/s samples of a register-only FMA loop of a tier on `threads` threads, for about "
         "`seconds` seconds.");
+  m.def(
+      "bandwidth", &bandwidth, py::arg("tier"), py::arg("op"), py::arg("bytes"), py::arg("threads"),
+      py::arg("seconds"), py::call_guard<GilRelease>(),
+      "GB/s samples of reading, writing or copying (`op`) `bytes` bytes a thread again and again, "
+      "for about `seconds` seconds; a copied byte counts twice.");
 }
 
 }  // namespace fastconv

@@ -258,6 +258,15 @@ struct ResizeKernels {
   void (*blend)(dim_t n, const float* a, float wa, const float* b, float wb, float* y) = nullptr;
 };
 
+// ---- bandwidth.inl.h
+// ------------------------------------------------------------------------------------------------
+struct BandwidthKernels {
+  dim_t stride = 0;  // floats that n is a multiple of
+  void (*read)(dim_t n, const float* x, float* sink) = nullptr;
+  void (*write)(dim_t n, float value, float* y) = nullptr;
+  void (*copy)(dim_t n, const float* x, float* y) = nullptr;
+};
+
 // ---- peak.inl.h
 // -----------------------------------------------------------------------------------------------------
 struct PeakKernels {
@@ -279,6 +288,7 @@ struct KernelTable {
   NormKernels norm;
   ResizeKernels resize;
   PeakKernels peak;
+  BandwidthKernels bandwidth;
 };
 
 }  // namespace fastconv

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from fastconv import models
     from fastconv.graph.model import Model
     from fastconv.importers import load
+    from fastconv.profiler import count, profile
 
 __version__: str = _core.__version__
 
@@ -71,6 +72,7 @@ __all__ = [
     "conv2d",
     "conv3d",
     "conv_transpose2d",
+    "count",
     "gelu",
     "gemm",
     "get_num_threads",
@@ -83,6 +85,7 @@ __all__ = [
     "matmul",
     "max_pool2d",
     "models",
+    "profile",
     "relu",
     "relu6",
     "set_num_threads",
@@ -105,6 +108,10 @@ def __getattr__(name: str) -> Any:
         from fastconv.graph import model
 
         return model.Model
+    if name in ("count", "profile"):
+        from fastconv import profiler
+
+        return getattr(profiler, name)
     if name == "models":
         import fastconv.models
 

@@ -12,17 +12,14 @@ threads, the instruction set tier, the processor and the version of fastconv. Th
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastconv import _core
+from fastconv import _core, _measured
 from fastconv.errors import ArgumentError
 from fastconv.timing import time_calls
 
@@ -37,9 +34,7 @@ Build = Callable[[str], _core.Conv]
 
 def cache_file() -> Path:
     """Return where the results are kept."""
-    if named := os.environ.get("FASTCONV_TUNING"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv" / "tuning.json"
+    return _measured.file_of("tuning", "FASTCONV_TUNING")
 
 
 def time_algorithms(
@@ -109,14 +104,14 @@ def best_algorithm(
     key = _key(geometry, x_shape)
     with _lock:
         if key not in _known:
-            _known.update(_read())
+            _known.update(_measured.read(cache_file(), str))
         if _known.get(key) not in _core.algorithms():  # not there, or of another build
-            _known[key] = _measured(build, x_shape, planar)
-            _write({key: _known[key]})
+            _known[key] = _fastest(build, x_shape, planar)
+            _measured.add(cache_file(), {key: _known[key]}, str)
         return _known[key]
 
 
-def _measured(build: Build, x_shape: tuple[int, ...], planar: bool) -> str:
+def _fastest(build: Build, x_shape: tuple[int, ...], planar: bool) -> str:
     pick = build("auto").algorithm(x_shape)
     times = time_algorithms(build, x_shape, planar=planar)
     best = min(times, key=lambda name: times[name], default=pick)
@@ -139,27 +134,3 @@ def _key(geometry: Mapping[str, Any], x_shape: tuple[int, ...]) -> str:
         **geometry,
     }
     return json.dumps(facts, sort_keys=True, default=int)  # numpy's integers
-
-
-def _read() -> dict[str, str]:
-    """Return what the file holds; one that cannot be read, or is not ours, holds nothing."""
-    try:
-        content = json.loads(cache_file().read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {key: name for key, name in content.items() if isinstance(name, str)}
-
-
-def _write(found: Mapping[str, str]) -> None:
-    """Add results to the file; readers see the old one or the new one, whole."""
-    path = cache_file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**_read(), **found}, indent=1, sort_keys=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        Path(file.name).replace(path)
-    except OSError as error:
-        warnings.warn(f"tuning results are not kept: {error}", RuntimeWarning, stacklevel=2)

@@ -19,13 +19,13 @@ from fastconv import bench
 from fastconv.bench import engines, worker
 from fastconv.bench.cases import Case, conv_arrays, gemm_arrays
 from fastconv.bench.compare import BenchError, Result, Roof, Timing, Worker, Workers, compare_case
-from fastconv.bench.executed import executed_macs
 from fastconv.bench.expected import expected
 from fastconv.bench.network_names import NETWORKS
 from fastconv.bench.networks import torchvision_module, written
 from fastconv.bench.plot import draw
 from fastconv.bench.record import as_record
 from fastconv.errors import ArgumentError
+from fastconv.profiler.executed import executed_macs
 from fastconv.roofline import peak_fma
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
 

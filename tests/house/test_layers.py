@@ -15,11 +15,11 @@ CSRC, PACKAGE = ROOT / "csrc", ROOT / "python" / "fastconv"
 
 CPP_LAYERS = [["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program"], ["bindings"]]
 PYTHON_LAYERS = [
-    ["_core", "errors", "timing"],
+    ["_core", "errors", "timing", "_measured"],
     ["ops", "conv", "tuning", "_threads", "_config"],
     ["graph"],
     ["importers", "models"],
-    ["testing", "profile", "roofline", "bench", "cli", "__main__"],
+    ["testing", "profiler", "roofline", "bench", "cli", "__main__"],
 ]
 CPP_RANK = {name: rank for rank, names in enumerate(CPP_LAYERS) for name in names}
 PYTHON_RANK = {name: rank for rank, names in enumerate(PYTHON_LAYERS) for name in names}

@@ -2,6 +2,7 @@
 // simd/vec_<tier>.h; a new kernel is an #include and a row here. Everything that this pulls in has
 // internal linkage (docs/dispatch.md).
 #pragma once
+#include "kernels/bandwidth.inl.h"
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
 // Users of apply_activation come after it.
@@ -41,6 +42,7 @@ void fill_table(KernelTable& t) {
   t.norm.lrn_run = lrn_run;
   t.resize.blend = blend;
   t.peak.fma = peak_fma;
+  t.bandwidth = {kBandwidthVectors * W, read_memory, write_memory, copy_memory};
 }
 
 }  // namespace

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.bench.cases import Case, conv_arrays, gemm_arrays
-from fastconv.bench.executed import padding_macs
 from fastconv.bench.networks import files_of
 from fastconv.bench.walk import pads_of, walk
 from fastconv.graph.ir import Graph
+from fastconv.profiler.executed import padding_macs
 from fastconv.testing import reference
 
 Array = npt.NDArray[Any]

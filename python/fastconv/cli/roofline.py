@@ -1,9 +1,14 @@
-"""``fastconv roofline``: the measured FMA peak of every tier that runs here, on each number of threads."""
+"""``fastconv roofline``: the machine's measured FMA peak and the bandwidth of each level of its memory.
+
+All is measured anew, and kept for ``fastconv profile``. Samples are of a few milliseconds; the best is the
+roof, and the spread says how far the median fell below it.
+"""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from fastconv.cli import arguments, output
@@ -11,7 +16,9 @@ from fastconv.cli import arguments, output
 
 def add(commands: Any) -> None:
     """Add the command's arguments."""
-    parser = commands.add_parser("roofline", help="measure the machine's fp32 FMA peak", description=__doc__)
+    parser = commands.add_parser(
+        "roofline", help="measure the machine's fp32 FMA peak and bandwidths", description=__doc__
+    )
     parser.add_argument(
         "--threads",
         type=arguments.positive_ints,
@@ -19,8 +26,15 @@ def add(commands: Any) -> None:
         help="numbers of threads (default: 1 and all)",
     )
     parser.add_argument(
-        "--seconds", type=arguments.positive_float, default=0.5, help="length of each measurement"
+        "--tiers", type=arguments.names, metavar="NAME,NAME", help="default: all that run here"
     )
+    parser.add_argument(
+        "--seconds",
+        type=arguments.positive_float,
+        default=0.1,
+        help="length of each measurement; up to four times as long until it is stable (default: 0.1)",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the rooflines (.svg, .png, .pdf)")
     output.add_json_flag(parser)
     parser.set_defaults(run=run)
 
@@ -28,21 +42,48 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from fastconv import _core
-    from fastconv.roofline import peak_fma
+    from fastconv.roofline import measure_roofline, plot_rooflines
 
     threads = args.threads or sorted({1, _core.get_num_threads()})
-    wanted = [(tier, count) for tier in _core.tiers() for count in threads]
-    peaks = [
-        peak_fma(tier, count, seconds=args.seconds)
-        for tier, count in output.track(wanted, "measuring FMA peaks")
+    wanted = [(tier, count) for tier in args.tiers or _core.tiers() for count in threads]
+    roofs = [
+        measure_roofline(tier, count, seconds=args.seconds, refresh=True)
+        for tier, count in output.track(wanted, "measuring")
+    ]
+    if args.plot:
+        best = [roof for roof in roofs if roof.peak.tier == roofs[-1].peak.tier]
+        output.save(plot_rooflines(best), args.plot)
+    warnings = [
+        f"{roof.peak.tier}, threads {roof.peak.threads}: {warning}"
+        for roof in roofs
+        for warning in roof.warnings()
     ]
     if args.json:
-        output.dump(
-            {"cpu": _core.cpu_info()["model"], "peaks": [asdict(p) | {"spread": p.spread} for p in peaks]}
-        )
+        record = {
+            "cpu": roofs[0].cpu,
+            "peaks": [asdict(r.peak) | {"spread": r.peak.spread} for r in roofs],
+            "bandwidths": [asdict(b) | {"spread": b.spread} for r in roofs for b in r.bandwidths],
+            "capacities": dict(roofs[-1].capacities),
+            "warnings": warnings,
+        }
+        output.dump(record)
         return 0
-    output.line(f"fp32 FMA peak, registers only, on {_core.cpu_info()['model']}")
-    output.line(f"{'tier':10} {'threads':>7} {'GFLOP/s':>9} {'median':>9} {'spread':>7}")
-    for p in peaks:
-        output.line(f"{p.tier:10} {p.threads:7} {p.gflops:9.1f} {p.median:9.1f} {p.spread:7.1%}")
+    output.line(f"{roofs[0].cpu}: fp32, FMA peak from registers only, bandwidths of all threads together")
+    output.line(
+        f"{'tier':8}{'threads':>8} {'roof':16}{'working set':>14}{'best':>10}{'median':>10}{'spread':>8}"
+        "  ridge"
+    )
+    for roof in roofs:
+        p = roof.peak
+        start = f"{p.tier:8}{p.threads:8} "
+        output.line(f"{start}{'FMA peak':16}{'':>14}{p.gflops:10.1f}{p.median:10.1f}{p.spread:8.1%}  GFLOP/s")
+        for b in roof.bandwidths:
+            size = f"{b.bytes / 1024:.0f} KiB"
+            ridge = f"{p.gflops / b.gbs:.2f} FLOP/byte" if b.gbs == roof.gbs(b.level) else ""
+            name = f"{b.level} {b.op}"
+            output.line(
+                f"{start}{name:16}{size:>14}{b.gbs:10.1f}{b.median:10.1f}{b.spread:8.1%}  {ridge}".rstrip()
+            )
+    for warning in warnings:
+        output.line(f"doubtful: {warning}")
     return 0

@@ -113,6 +113,7 @@ class Model:
         graph = graph() if callable(graph) else graph
         for node in graph.nodes:
             check_node(node)
+        self._parameters = _parameters(graph)
         graph = run_passes(graph, passes)
         for node in graph.nodes:  # those that passes wrote
             check_node(node)
@@ -269,13 +270,7 @@ class Model:
             arrays = (np.broadcast_to(np.float32(0), tuple(shape)) for shape in shapes)
             checked = [_checked(info, a).shape for info, a in zip(self._inputs, arrays, strict=True)]
             return self._executable(tuple(checked))
-        with self._lock:
-            last = next(reversed(self._programs), None)
-            if last is None:
-                raise ArgumentError(
-                    "shapes: expected the input shapes, as no program is planned yet, got none"
-                )
-            return self._programs[last]
+        return self._executable(self.planned_shapes)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -297,6 +292,25 @@ class Model:
             {name: c.shape for name, c in weights.items()},
             sum(conv.packed_bytes for conv in packed) or sum(sizes),
         )
+
+    @property
+    def name(self) -> str:
+        """The graph's name."""
+        return self._graph.name
+
+    @property
+    def planned_shapes(self) -> tuple[Shape, ...]:
+        """The input shapes planned or used last; ArgumentError before there are any."""
+        with self._lock:
+            last = next(reversed(self._programs), None)
+        if last is None:
+            raise ArgumentError("shapes: expected the input shapes, as no program is planned yet, got none")
+        return last[1]
+
+    @property
+    def parameters(self) -> int:
+        """Number of learned parameters of the graph as it was given, before any pass; shared ones once."""
+        return sum({name: n for found in self._parameters.values() for name, n in found.items()}.values())
 
     def memory(self, *shapes: Sequence[int]) -> MemoryUse:
         """Memory of the intermediate tensors of one run.
@@ -358,6 +372,28 @@ class Model:
         return f"<Model {self._graph.name!r}: {described(self._inputs)} -> {described(self._outputs)}>"
 
 
+# What is learned: the inputs of these operators that are constants, by position.
+_LEARNED: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "InstanceNormalization", "BatchNormalization"), (1, 2)),
+    **dict.fromkeys(("Gemm", "MatMul", "Add", "Sub", "Mul", "Div"), (0, 1, 2)),
+    "PRelu": (1,),
+}
+
+
+def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
+    """Return how many learned parameters each node reads, by the names of node and constant.
+
+    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for node in graph.nodes:
+        for position in _LEARNED.get(node.op, ()):
+            array = graph.constants.get(node.inputs[position]) if position < len(node.inputs) else None
+            if array is not None and array.dtype.kind == "f" and array.size > 1:
+                found.setdefault(node.name, {})[node.inputs[position]] = array.size
+    return found
+
+
 def _checked(info: TensorInfo, x: Any) -> Array:
     """Return an input as an f32 array of the declared shape; the batch may have any size."""
     array = as_array(f"input {info.name!r}", x, rank=len(info.shape))
@@ -372,7 +408,7 @@ def _row(stage: Stage, step: Step) -> tuple[str, ...]:
     node = step.node
     planned, workspace = step.params if step.kind == "conv" else (None, None)
     return (
-        _described(step),
+        described(step),
         step.algorithm,
         "" if planned is None else planned.tile,
         next((str(t.shape) for t in step.inputs if t is not None), ""),
@@ -400,7 +436,7 @@ def _parts(executable: Executable) -> list[str]:
     return lines
 
 
-def _described(step: Step) -> str:
+def described(step: Step) -> str:
     """Return what a step does: its kind, its operation, what is fused into it."""
     words = [step.kind, *(p for p in step.params[:1] if step.kind in ("binary", "reduce"))]
     if step.kind == "conv" and step.inputs[1] is not None:

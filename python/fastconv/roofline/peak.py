@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from fastconv import _core
+
+RISE = 1.01  # of the best sample, above which the next ones may be better still
+LONGEST = 4  # times the time asked for
+
+
+def stable(sample: Callable[[float], list[float]], seconds: float) -> list[float]:
+    """Take samples for a time, and again until their best no longer rises, or four times as long.
+
+    >>> rising = iter([[1.0], [2.0], [2.0], [9.0]])
+    >>> stable(lambda seconds: next(rising), 1.0)
+    [1.0, 2.0, 2.0]
+    """
+    samples = sample(seconds / 2)
+    for _ in range(2 * LONGEST - 1):
+        best = max(samples)
+        samples += sample(seconds / 2)
+        if max(samples) < RISE * best:
+            break
+    return samples
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,8 @@ def peak_fma(tier: str | None = None, threads: int | None = None, *, seconds: fl
     threads : int, optional
         Threads to run at once; ``fastconv.get_num_threads()`` when omitted.
     seconds : float, default 0.2
-        For how long to take samples. The best one counts, so longer finds a higher or equal peak.
+        For how long to take samples, and up to four times as long while the best one still rises. The best
+        one counts, so longer finds a higher or equal peak.
 
     Returns
     -------
@@ -69,7 +91,7 @@ def peak_fma(tier: str | None = None, threads: int | None = None, *, seconds: fl
     """
     tier = _core.active_tier() if tier is None else tier
     threads = _core.get_num_threads() if threads is None else threads
-    samples = _core.peak_fma(tier, threads, seconds)
+    samples = stable(partial(_core.peak_fma, tier, threads), seconds)
     return Peak(tier, threads, max(samples), statistics.median(samples), len(samples))
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 import fastconv
 from fastconv.bench.cases import Case, Prepared, conv_arrays, gemm_arrays
-from fastconv.bench.executed import executed_macs, saved_macs
 from fastconv.bench.networks import files_of
 from fastconv.conv import plan, run
+from fastconv.profiler.executed import executed_macs, saved_macs
 
 
 def prepare(case: Case, mode: str, threads: int) -> Prepared:

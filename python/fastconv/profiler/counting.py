@@ -1,0 +1,149 @@
+"""The counting contract: what parameters, MACs, FLOPs, bytes and intensity are, for each step of a program.
+
+========  ============================================================================================
+MACs      multiply-accumulates of convolutions and matrix products: ``n * oc * oh * ow * (ic / groups)
+          * kh * kw``, products with padding included; of a transposed convolution ``n * ic * ih * iw *
+          (oc / groups) * kh * kw``; of a matrix product ``M * N * K``
+FLOPs     work, not speed: 2 for each MAC. Bias, residual and activation of a convolution are not counted.
+          Other steps: 1 an element for an elementwise function, whichever; 2 for a batch normalisation left
+          on its own and for PReLU; the window's size for an output of a pooling; 1 an input of a reduction;
+          5 an element of softmax; the window + 4 for LRN; 9 for a bilinear resize; 0 for copies
+executed  FLOPs that the chosen kernel really does: fewer by Winograd, more where channels are filled up to
+          whole vectors. The machine's peak is a roof for these alone
+bytes     compulsory memory access: each input, weight and output once, 4 bytes each
+predicted the same with the weights as they are packed, Winograd's transformed ones being 1.8 to 4 times
+          as many, and once for each part that a batch runs in
+intensity FLOPs / bytes
+========  ============================================================================================
+
+Parameters are those of the graph as it was given, before batch normalisations are folded: weights, biases,
+and the scales and shifts of normalisations; not their running statistics, which are not learned, nor scalars.
+The size of a model is 4 bytes a parameter. A weight that several layers share counts once.
+
+A step of a kind that has no rule is an error, never a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastconv.errors import UnsupportedOpError
+from fastconv.graph.context import Step
+from fastconv.graph.value import Tensor
+from fastconv.profiler.executed import OUTPUTS, macs_of
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step does: MACs, FLOPs as defined and as executed, bytes that must move and that will."""
+
+    macs: int
+    flops: int
+    executed_flops: int
+    bytes: int
+    predicted_bytes: int
+
+
+def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, times: int = 1) -> Work:
+    """Count a step.
+
+    Parameters
+    ----------
+    step : Step
+        Of a program, planned for concrete shapes.
+    weights : mapping of str to tuple of int
+        Shapes of the constants by name.
+    lanes : int
+        Floats of a vector, for the work that is done on incomplete ones.
+    times : int
+        How often the step runs, on other images each time: its weights must move once.
+
+    Raises
+    ------
+    UnsupportedOpError
+        Where there is no rule for the step.
+    """
+    moved = times * FLOAT * sum(_elements(t) for t in (*step.inputs, step.output) if t is not None)
+    if step.kind == "conv":
+        weight = weights[step.node.inputs[1]]
+        bias = sum(math.prod(weights.get(name, ())) for name in step.node.inputs[2:3] if name in weights)
+        macs, executed = (times * n for n in _convolution(step, weight, lanes))
+        least = moved + FLOAT * (math.prod(weight) + bias)
+        return Work(macs, 2 * macs, 2 * executed, least, moved + times * step.params[0].packed_bytes)
+    if step.kind == "gemm":
+        a = step.inputs[0]
+        assert a is not None
+        macs = times * step.output.size * a.shape[-1]
+        return Work(macs, 2 * macs, 2 * macs, moved, moved)
+    rule = _FLOPS.get(step.kind)
+    if rule is None:
+        raise UnsupportedOpError(
+            f"node {step.node.name!r} ({step.node.op}): expected a kind of step that is counted,"
+            f" got {step.kind!r}"
+        )
+    flops = times * rule(step)
+    return Work(0, flops, flops, moved, moved)
+
+
+def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, int]:
+    """Return the multiply-accumulates of a convolution or fully connected layer, and those executed."""
+    x, y = step.inputs[0], step.output
+    assert x is not None
+    if len(y.shape) == 2:  # the weights of Gemm and MatMul come either way round
+        inner, oc = x.shape[1], y.shape[1]
+        return y.size * inner, y.shape[0] * inner * _whole(oc, lanes)
+    if step.node.op == "ConvTranspose":
+        _, ocg, *kernel = weight
+        pixels = math.prod(kernel) * x.size
+        return pixels * ocg, pixels * _whole(ocg, lanes)
+    oc, icg, *kernel = weight
+    macs = y.size * icg * math.prod(kernel)
+    n, _, *out = y.shape
+    groups = x.shape[1] // icg
+    if step.algorithm in OUTPUTS:
+        dilation = step.node.attrs.get("dilations") or [1] * len(out)
+        filters = n * groups * icg * _whole(oc // groups, lanes)
+        return macs, macs_of(step.algorithm, filters, out, kernel, dilation)
+    # Small groups share vectors, whole groups fill their own.
+    columns = _whole(oc, lanes) if oc // groups < lanes else groups * _whole(oc // groups, lanes)
+    return macs, n * math.prod(out) * columns * icg * math.prod(kernel)
+
+
+def _whole(n: int, lanes: int) -> int:
+    return -(-n // lanes) * lanes
+
+
+def _elements(tensor: Tensor) -> int:
+    """Count the elements of memory that a view has: repeated ones once."""
+    return math.prod(n for n, s in zip(tensor.shape, tensor.strides, strict=True) if s != 0 or n == 0)
+
+
+def _window(step: Step) -> int:
+    kernel: tuple[int, int] = step.params[0]
+    return step.output.size * math.prod(kernel)
+
+
+def _input(step: Step) -> int:
+    x = step.inputs[0]
+    assert x is not None
+    return x.size
+
+
+_FLOPS: dict[str, Callable[[Step], int]] = {
+    "activate": lambda step: step.output.size,
+    "binary": lambda step: step.output.size,
+    "prelu": lambda step: 2 * step.output.size,
+    "channel_affine": lambda step: 2 * step.output.size,
+    "max_pool2d": _window,
+    "avg_pool2d": _window,
+    "lrn": lambda step: step.output.size * (step.params[0] + 4),
+    "softmax": lambda step: 5 * step.output.size,
+    "reduce": _input,
+    "resize2d": lambda step: 0 if step.params[0] == "nearest" else 9 * step.output.size,
+    "copy": lambda _: 0,
+    "fill": lambda _: 0,
+}

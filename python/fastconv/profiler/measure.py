@@ -1,0 +1,212 @@
+"""Counting and timing a network, layer by layer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv import _core
+from fastconv._threads import threads as with_threads
+from fastconv.errors import ArgumentError
+from fastconv.graph.compile import Executable, Stage
+from fastconv.graph.context import Step
+from fastconv.graph.model import Model, described
+from fastconv.profiler.counting import work_of
+from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
+from fastconv.roofline import Roofline, measure_roofline
+
+LEAST_RUNS = 5
+
+
+def count(model: Model, *shapes: Sequence[int]) -> Count:
+    """Count a network's parameters, multiply-accumulates, FLOPs and bytes, layer by layer.
+
+    Parameters
+    ----------
+    model : Model
+        From :func:`fastconv.load` or :mod:`fastconv.models`.
+    *shapes : sequence of int
+        The shape of each input. None: those that the model declares (a batch of 1), or of its last run.
+
+    Returns
+    -------
+    Count
+        ``layers``, ``totals``, ``rows()`` for pandas, ``table()``; in a notebook a table.
+
+    Raises
+    ------
+    ArgumentError
+        Where a shape is needed and none is given.
+    UnsupportedOpError
+        Where a step has no rule; nothing is counted as zero in silence.
+
+    Notes
+    -----
+    The definitions are in :mod:`fastconv.profiler.counting`.
+
+    Examples
+    --------
+    >>> from fastconv.models import resnet18
+    >>> found = count(resnet18(resnet18.random_weights()), (1, 3, 224, 224))
+    >>> found.params, found.totals["macs"]
+    (11689512, 1814073344)
+    """
+    executable = model._planned(shapes)
+    return Count(model.name, model.parameters, _counted(model, executable))
+
+
+def profile(
+    model: Model,
+    *inputs: npt.NDArray[np.float32] | Sequence[int],
+    threads: int | None = None,
+    seconds: float = 2.0,
+    roofline: Roofline | None = None,
+) -> Profile:
+    """Time a network layer by layer, and hold each against the machine's roofline.
+
+    Parameters
+    ----------
+    model : Model
+        From :func:`fastconv.load` or :mod:`fastconv.models`.
+    *inputs : array or sequence of int
+        An array for each input, or its shape, for random numbers. None: as for :func:`count`.
+    threads : int, optional
+        Threads to run on; ``fastconv.get_num_threads()`` when omitted.
+    seconds : float, default 2
+        For how long to run, at least five times.
+    roofline : Roofline, optional
+        What to hold the layers against; measured when omitted (:func:`fastconv.roofline.measure_roofline`).
+
+    Returns
+    -------
+    Profile
+        ``layers`` with times, rates, the roof that binds, the time at that roof and what is lost; ``totals``;
+        ``rows()`` for pandas; ``table()``; in a notebook a table.
+
+    Raises
+    ------
+    RoofError
+        Where a layer's executed work is faster than the machine's peak: a bug of the counting, never a win.
+    ArgumentError, UnsupportedOpError
+        As for :func:`count`.
+
+    Notes
+    -----
+    Runs with and without the profiler take turns. A layer's time is the fastest of all runs; it is held
+    against the time that its executed FLOPs need at the FMA peak, or its bytes from the nearest level of the
+    memory that holds all of them, whichever is longer. Where a batch runs in parts beside each other, a
+    layer's time is that of all threads divided by their number.
+
+    Examples
+    --------
+    >>> from fastconv.models import mobilenet_v2
+    >>> model = mobilenet_v2(mobilenet_v2.random_weights())
+    >>> found = profile(model, (1, 3, 64, 64), threads=1, seconds=0.1)
+    >>> found.totals["ms"] > found.totals["ideal_ms"] > 0
+    True
+    """
+    used = _core.get_num_threads() if threads is None else threads
+    with with_threads(used):
+        roof = measure_roofline(threads=used) if roofline is None else roofline
+        arrays = _arrays(model, inputs)
+        executable = model._planned([a.shape for a in arrays])
+        times, plain, profiled = _times(executable, arrays, seconds)
+        if roofline is None:  # again: the clock may be higher now
+            roof = measure_roofline(threads=used)
+    layers = []
+    for counted, step_times in zip(_counted(model, executable), zip(*times, strict=True), strict=True):
+        best = min(step_times)
+        bound = roof.bound(counted.executed_flops, counted.bytes)
+        roof.check(f"layer {counted.name!r}", counted.executed_flops, best)
+        layers.append(
+            LayerProfile(
+                **vars(counted),
+                ms=1e3 * best,
+                median_ms=1e3 * statistics.median(step_times),
+                roof=bound.roof,
+                ideal_ms=1e3 * bound.seconds,
+            )
+        )
+    return Profile(
+        model.name,
+        model.parameters,
+        tuple(layers),
+        roof,
+        1e3 * min(plain),
+        min(profiled) / min(plain) - 1,
+        len(times),
+    )
+
+
+def _times(
+    executable: Executable, arrays: list[Any], seconds: float
+) -> tuple[list[list[float]], list[float], list[float]]:
+    """Run in turns: the seconds of each step of the profiled runs, of all plain and of all profiled runs."""
+    executable.run(arrays)
+    steps: list[list[float]] = []
+    plain: list[float] = []
+    profiled: list[float] = []
+    start = time.perf_counter()
+    while len(steps) < LEAST_RUNS or time.perf_counter() < start + seconds:
+        before = time.perf_counter()
+        executable.run(arrays)
+        between = time.perf_counter()
+        steps.append(executable.run_profiled(arrays)[1])
+        plain.append(between - before)
+        profiled.append(time.perf_counter() - between)
+    return steps, plain, profiled
+
+
+def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]]:
+    """Return the arrays to run on: those given, or random ones of the shapes given or planned."""
+    if inputs and len(inputs) != len(model.inputs):
+        raise ArgumentError(f"inputs: expected {len(model.inputs)} arrays or shapes, got {len(inputs)}")
+    rng = np.random.default_rng(0)
+    given = inputs or model.planned_shapes
+    return [
+        np.ascontiguousarray(x, np.float32)
+        if isinstance(x, np.ndarray)
+        else rng.standard_normal(tuple(x), dtype=np.float32)
+        for x in given
+    ]
+
+
+def _counted(model: Model, executable: Executable) -> tuple[LayerCount, ...]:
+    weights = {name: constant.shape for name, constant in model._constants.items()}
+    lanes = _core.cpu_info()["tiers"]["lanes"][_core.active_tier()]
+    seen: set[str] = set()  # parameters of layers before
+    return tuple(
+        _layer(model, stage, step, weights, lanes, seen)
+        for stage in executable.stages
+        for step in stage.steps
+    )
+
+
+def _layer(
+    model: Model, stage: Stage, step: Step, weights: dict[str, tuple[int, ...]], lanes: int, seen: set[str]
+) -> LayerCount:
+    node = step.node
+    names = (node.name, *node.absorbed)
+    params = {k: n for name in names for k, n in model._parameters.get(name, {}).items() if k not in seen}
+    seen.update(params)
+    work = work_of(step, weights, lanes, stage.times)
+    x = next((t for t in step.inputs if t is not None), step.output)
+    return LayerCount(
+        " ".join(names),
+        described(step),
+        step.algorithm,
+        step.params[0].tile if step.kind == "conv" else "",
+        x.shape,
+        step.output.shape,
+        sum(params.values()),
+        work.macs,
+        work.flops,
+        work.executed_flops,
+        work.bytes,
+        work.predicted_bytes,
+    )

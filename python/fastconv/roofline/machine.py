@@ -1,0 +1,177 @@
+"""The roofline of the machine: its FMA peak and its bandwidths, and what they allow a layer.
+
+Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009; with
+a roof for each level of the memory, as Ilic, Pratas and Sousa have it ("Cache-aware roofline model", IEEE
+Computer Architecture Letters 13(1), 2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastconv import _core, _measured
+from fastconv.errors import FastconvError
+from fastconv.roofline.bandwidth import OPS, Bandwidth, bandwidth, working_sets
+from fastconv.roofline.peak import Peak, peak_fma
+
+NOISY = 0.25  # spread of samples from which a roof is doubtful: a neighbour, or a clock that moves
+ABOVE = 1.05  # times the roof: the clock may have been higher than while the roof was measured, not more
+
+
+class RoofError(FastconvError, ValueError):
+    """A rate above the machine's roof: a unit is wrong, or work is counted that was not done."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What limits a piece of work: the roof (``compute`` or a level), and the seconds it needs there."""
+
+    roof: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The measured limits of a tier on a number of threads.
+
+    Attributes
+    ----------
+    cpu : str
+        The processor's name.
+    peak : Peak
+        The FMA peak.
+    bandwidths : tuple of Bandwidth
+        One for each level and operation.
+    capacities : mapping of str to int
+        Bytes of each level of all threads together; memory holds everything.
+    """
+
+    cpu: str
+    peak: Peak
+    bandwidths: tuple[Bandwidth, ...]
+    capacities: Mapping[str, int]
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels of the memory, the nearest first."""
+        return tuple(dict.fromkeys(b.level for b in self.bandwidths))
+
+    def gbs(self, level: str) -> float:
+        """Return the roof of a level in GB/s: the best of reading, writing and copying."""
+        return max(b.gbs for b in self.bandwidths if b.level == level)
+
+    def ridge(self, level: str) -> float:
+        """Return the intensity, in FLOP/byte, from which the FMA peak binds and not the level."""
+        return self.peak.gflops / self.gbs(level)
+
+    def level_of(self, size: int) -> str:
+        """Return the nearest level that holds so many bytes."""
+        return next((level for level in self.levels if size <= self.capacities.get(level, size)), "DRAM")
+
+    def bound(self, flops: float, size: int) -> Bound:
+        """Return the least time for some work on so many bytes, each moved once.
+
+        Bytes come from the nearest level that holds them all, as after a step that has just written them:
+        what a kernel must wait for if it does everything else right.
+        """
+        level = self.level_of(size)
+        compute, memory = flops / self.peak.gflops * 1e-9, size / self.gbs(level) * 1e-9
+        return Bound("compute", compute) if compute >= memory else Bound(level, memory)
+
+    def check(self, what: str, flops: float, seconds: float) -> None:
+        """Raise RoofError where executed work is faster than the machine can be."""
+        rate = flops / seconds * 1e-9
+        if rate > ABOVE * self.peak.gflops:
+            raise RoofError(
+                f"{what}: expected at most the measured peak of {self.peak.gflops:.1f} GFLOP/s"
+                f" ({self.peak.tier}, {self.peak.threads} threads), got {rate:.1f}: work is counted that was"
+                " not done, or a unit is wrong"
+            )
+
+    def warnings(self) -> list[str]:
+        """Return what makes the roofs doubtful: samples that differ, as beside a busy neighbour."""
+        measured = [("the FMA peak", self.peak.spread)]
+        measured += [(f"{b.level} {b.op}", b.spread) for b in self.bandwidths]
+        return [
+            f"{what}: the median sample is {spread:.0%} below the best"
+            " (a busy neighbour, or a throttled clock)"
+            for what, spread in measured
+            if spread > NOISY
+        ]
+
+
+def measure_roofline(
+    tier: str | None = None, threads: int | None = None, *, seconds: float = 0.05, refresh: bool = False
+) -> Roofline:
+    """Measure the roofline of a tier on a number of threads, and keep it in a file.
+
+    Parameters
+    ----------
+    tier : str, optional
+        Name of an ISA tier that this CPU runs; the one in use when omitted.
+    threads : int, optional
+        Threads to run at once; ``fastconv.get_num_threads()`` when omitted.
+    seconds : float, default 0.05
+        For how long to take samples of each roof.
+    refresh : bool, default False
+        Measure all again. Without it only the FMA peak is, and the bandwidths are those on file, if they are
+        there for this processor, tier and number of threads; of each peak the higher one is taken, for a roof
+        is the best that was ever seen.
+
+    Returns
+    -------
+    Roofline
+
+    Notes
+    -----
+    The file is named by ``FASTCONV_ROOFLINE``, or is ``fastconv/roofline.json`` in ``XDG_CACHE_HOME`` (by
+    default ``~/.cache``).
+
+    Examples
+    --------
+    >>> from fastconv.roofline import measure_roofline
+    >>> roof = measure_roofline(threads=1, seconds=0.002)
+    >>> roof.levels[0], roof.ridge("L1") < roof.ridge("DRAM")
+    ('L1', True)
+    """
+    tier = _core.active_tier() if tier is None else tier
+    threads = _core.get_num_threads() if threads is None else threads
+    peak = peak_fma(tier, threads, seconds=2 * seconds)  # before the key: it checks both
+    path = _measured.file_of("roofline", "FASTCONV_ROOFLINE")
+    cpu = _core.cpu_info()["model"]
+    key = f"{cpu}, {tier}, {threads} threads, {_core.__version__}"
+    known = None if refresh else _from_file(_measured.read(path, dict).get(key))
+    if known is None:
+        bandwidths = tuple(
+            bandwidth(level, op, tier, threads, seconds=seconds)
+            for level in working_sets(threads)
+            for op in OPS
+        )
+    else:
+        bandwidths = known.bandwidths
+        peak = max(peak, known.peak, key=lambda p: p.gflops)
+    roof = Roofline(cpu, peak, bandwidths, _capacities(threads))
+    if known is None or peak != known.peak:
+        _measured.add(
+            path, {key: {"peak": asdict(peak), "bandwidths": [asdict(b) for b in bandwidths]}}, dict
+        )
+    return roof
+
+
+def _capacities(threads: int) -> dict[str, int]:
+    caches = _core.cpu_info()["caches"]
+    sizes = {"L1": caches["l1d"] * threads, "L2": caches["l2"] * threads, "L3": caches["l3"]}
+    return {level: int(size) for level, size in sizes.items() if size}
+
+
+def _from_file(entry: Mapping[str, Any] | None) -> Roofline | None:
+    """Return what an entry of the file holds, or None where it is not one of this version's."""
+    try:
+        if entry is None:
+            return None
+        peak = Peak(**entry["peak"])
+        return Roofline("", peak, tuple(Bandwidth(**b) for b in entry["bandwidths"]), {})
+    except (TypeError, KeyError):
+        return None
