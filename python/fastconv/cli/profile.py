@@ -24,19 +24,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "profile", help="hold each layer of a network against the machine's roofline", description=__doc__
     )
-    parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="an .onnx file, or a name as in fastconv.models"
-    )
     parser.add_argument("--zoo", action="store_true", help="count classic networks beside published figures")
-    parser.add_argument(
-        "--input-shape", type=arguments.positive_ints, action="append", metavar="N,C,H,W",
-        help="one for each input (default: what the model declares)",
-    )  # fmt: skip
-    parser.add_argument("--batch", type=arguments.positive_int, help="images at once (default: 1)")
-    parser.add_argument("--threads", type=arguments.positive_int, help="default: all")
-    parser.add_argument(
-        "--seconds", type=arguments.positive_float, default=2.0, help="for how long to run (default: 2)"
-    )
+    add_model_arguments(parser, nargs="?")
     parser.add_argument("--count", action="store_true", help="count only, time nothing")
     parser.add_argument(
         "--sort",
@@ -50,6 +39,22 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run, extra="onnx")
 
 
+def add_model_arguments(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """Add what says which network is run, and how."""
+    parser.add_argument(
+        "model", metavar="MODEL", nargs=nargs, help="an .onnx file, or a name as in fastconv.models"
+    )
+    parser.add_argument(
+        "--input-shape", type=arguments.positive_ints, action="append", metavar="N,C,H,W",
+        help="one for each input (default: what the model declares)",
+    )  # fmt: skip
+    parser.add_argument("--batch", type=arguments.positive_int, help="images at once (default: 1)")
+    parser.add_argument("--threads", type=arguments.positive_int, help="default: all")
+    parser.add_argument(
+        "--seconds", type=arguments.positive_float, default=2.0, help="for how long to run (default: 2)"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Count, time and print."""
     if args.zoo == (args.model is not None):
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         return _zoo(args)
     from fastconv.profiler import count, plot_losses, plot_profile, profile
 
-    model, shapes = _load(args)
+    model, shapes = load(args)
     if args.count:
         counted = count(model, *shapes)
         output.dump(counted.as_dict()) if args.json else output.line(str(counted))
@@ -88,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace) -> tuple[Model, list[tuple[int, ...]]]:
+def load(args: argparse.Namespace) -> tuple[Model, list[tuple[int, ...]]]:
     """Return the model, and the shapes to run it on."""
     import fastconv
     from fastconv.models import MODELS

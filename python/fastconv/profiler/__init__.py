@@ -6,6 +6,7 @@ from fastconv.profiler.counting import Work, work_of
 from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
 from fastconv.profiler.measure import count, profile
 from fastconv.profiler.plot import plot_losses, plot_profile
+from fastconv.profiler.report import report
 from fastconv.profiler.zoo import PUBLISHED, Published, zoo
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "plot_losses",
     "plot_profile",
     "profile",
+    "report",
     "work_of",
     "zoo",
 ]

@@ -187,38 +187,40 @@ _SUMMED = ("macs", "flops", "executed_flops", "bytes", "predicted_bytes")
 _COUNTED = ("param_bytes", "intensity")
 _TIMED = ("gflops", "executed_gflops", "gbs", "share", "lost_ms")
 
-Column = tuple[str, str, Callable[[Any], str]]  # head, alignment (as in a format), cell
+Column = tuple[str, str, Callable[[Any], str], str]  # head, alignment (as in a format), cell, the field or ""
 
 _COUNT_COLUMNS: tuple[Column, ...] = (
-    ("layer", "<", lambda layer: layer.op),
-    ("algorithm", "<", lambda layer: layer.algorithm),
-    ("tile", "<", lambda layer: layer.tile),
-    ("input", "<", lambda layer: _by(layer.input)),
-    ("output", "<", lambda layer: _by(layer.output)),
-    ("params", ">", lambda layer: f"{layer.params:,}"),
-    ("MACs", ">", lambda layer: _si(layer.macs)),
-    ("FLOPs", ">", lambda layer: _si(layer.flops)),
-    ("bytes", ">", lambda layer: _si(layer.bytes)),
-    ("moved", ">", lambda layer: _si(layer.predicted_bytes)),
-    ("FLOP/B", ">", lambda layer: f"{layer.intensity:.2f}"),
+    ("layer", "<", lambda layer: layer.op, ""),
+    ("algorithm", "<", lambda layer: layer.algorithm, ""),
+    ("tile", "<", lambda layer: layer.tile, ""),
+    ("input", "<", lambda layer: _by(layer.input), ""),
+    ("output", "<", lambda layer: _by(layer.output), ""),
+    ("params", ">", lambda layer: f"{layer.params:,}", "params"),
+    ("MACs", ">", lambda layer: _si(layer.macs), "macs"),
+    ("FLOPs", ">", lambda layer: _si(layer.flops), "flops"),
+    ("bytes", ">", lambda layer: _si(layer.bytes), "bytes"),
+    ("moved", ">", lambda layer: _si(layer.predicted_bytes), "predicted_bytes"),
+    ("FLOP/B", ">", lambda layer: f"{layer.intensity:.2f}", "intensity"),
 )
 _PROFILE_COLUMNS: tuple[Column, ...] = (
     *_COUNT_COLUMNS,
-    ("ms", ">", lambda layer: f"{layer.ms:.3f}"),
-    ("GFLOP/s", ">", lambda layer: f"{layer.gflops:.1f}"),
-    ("executed", ">", lambda layer: f"{layer.executed_gflops:.1f}"),
-    ("GB/s", ">", lambda layer: f"{layer.gbs:.1f}"),
-    ("roof", "<", lambda layer: layer.roof),
-    ("share", ">", lambda layer: f"{layer.share:.0%}"),
-    ("ideal ms", ">", lambda layer: f"{layer.ideal_ms:.3f}"),
-    ("lost ms", ">", lambda layer: f"{layer.lost_ms:.3f}"),
+    ("ms", ">", lambda layer: f"{layer.ms:.3f}", "ms"),
+    ("GFLOP/s", ">", lambda layer: f"{layer.gflops:.1f}", "gflops"),
+    ("executed", ">", lambda layer: f"{layer.executed_gflops:.1f}", "executed_gflops"),
+    ("GB/s", ">", lambda layer: f"{layer.gbs:.1f}", "gbs"),
+    ("roof", "<", lambda layer: layer.roof, ""),
+    ("share", ">", lambda layer: f"{layer.share:.0%}", "share"),
+    ("ideal ms", ">", lambda layer: f"{layer.ideal_ms:.3f}", "ideal_ms"),
+    ("lost ms", ">", lambda layer: f"{layer.lost_ms:.3f}", "lost_ms"),
 )
 
 
 def _table(columns: Sequence[Column], layers: Sequence[LayerCount], totals: Sequence[str]) -> str:
-    heads = ["", *(head for head, _, _ in columns), "nodes"]
-    aligned = [">", *(align for _, align, _ in columns), "<"]
-    lines = [[str(i), *(cell(layer) for _, _, cell in columns), layer.name] for i, layer in enumerate(layers)]
+    heads = ["", *(column[0] for column in columns), "nodes"]
+    aligned = [">", *(column[1] for column in columns), "<"]
+    lines = [
+        [str(i), *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)
+    ]
     lines = [heads, *lines, ["", *totals, ""]]
     widths = [max(len(line[c]) for line in lines) for c in range(len(heads))]
     return "\n".join(
@@ -228,12 +230,20 @@ def _table(columns: Sequence[Column], layers: Sequence[LayerCount], totals: Sequ
 
 
 def _html(columns: Sequence[Column], layers: Sequence[LayerCount]) -> str:
-    def row(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    head = row("th", [*(name for name, _, _ in columns), "nodes"])
-    body = "".join(row("td", [*(cell(layer) for _, _, cell in columns), layer.name]) for layer in layers)
-    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    """Return a table whose cells have their numbers in ``data-value``, for whoever sorts them."""
+    classes = ["" if align == ">" else ' class="text"' for _, align, _, _ in columns]
+    heads = "".join(
+        f"<th{c}>{html.escape(head)}</th>" for (head, *_), c in zip(columns, classes, strict=True)
+    )
+    rows = []
+    for i, layer in enumerate(layers):
+        cells = [f"<td>{i}</td>"]
+        for (_, _, cell, field), c in zip(columns, classes, strict=True):
+            number = f' data-value="{getattr(layer, field)}"' if field else ""
+            cells.append(f"<td{c}{number}>{html.escape(cell(layer))}</td>")
+        rows.append(f'<tr>{"".join(cells)}<td class="text">{html.escape(layer.name)}</td></tr>')
+    head = f'<thead><tr><th>#</th>{heads}<th class="text">nodes</th></tr></thead>'
+    return f'<table class="sortable layers">{head}<tbody>{"".join(rows)}</tbody></table>'
 
 
 def _by(shape: Shape) -> str:

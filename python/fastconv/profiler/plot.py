@@ -8,7 +8,7 @@ from fastconv.profiler.layers import LayerProfile, Profile
 from fastconv.roofline.plot import new_axes, plot_rooflines
 
 # Okabe and Ito's palette again, without the colours of the roofs' neighbours in a legend.
-_FAMILIES = (
+FAMILIES = (
     ("Winograd", "#CC79A7", lambda layer: layer.algorithm.startswith("winograd")),
     ("depthwise, grouped", "#56B4E9", lambda layer: layer.algorithm in ("depthwise", "grouped")),
     ("other convolutions and products", "#0072B2", lambda layer: layer.macs > 0),
@@ -48,8 +48,8 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
     ax = new_axes(9, 5.5) if ax is None else ax
     figure = plot_rooflines([profile.roofline], ax, intensities=(LEAST, 512))
     total = sum(layer.ms for layer in profile.layers)
-    for label, colour, _ in _FAMILIES:
-        layers = [layer for layer in profile.layers if _family(layer) == label]
+    for label, colour, _ in FAMILIES:
+        layers = [layer for layer in profile.layers if family_of(layer) == label]
         if not layers:
             continue
         x = [max(LEAST, layer.executed_flops / layer.bytes) for layer in layers]
@@ -68,8 +68,9 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
     return figure
 
 
-def _family(layer: LayerProfile) -> str:
-    return next(label for label, _, belongs in _FAMILIES if belongs(layer))
+def family_of(layer: LayerProfile) -> str:
+    """Return which of the families a layer belongs to."""
+    return next(label for label, _, belongs in FAMILIES if belongs(layer))
 
 
 def plot_losses(profile: Profile, ax: Any = None, *, layers: int = 20) -> Any:
