@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
     gemm.add_argument("--only", choices=PARTS, help="one of the three")
     gemm.add_argument(
         "--shape", type=shape, metavar="MxNxK",
-        help="the product's size (default: 512x512x512, of the blocking 1024x1024x1024)",
+        help="the product's size (default: 512x512x512, of the blocking 1008x1008x1008)",
     )  # fmt: skip
     _add_threads(gemm)
     gemm.add_argument("--no-numpy", action="store_true", help="leave numpy out")

@@ -194,7 +194,7 @@ def size_axis(marked: Iterable[int], around: int, multiple: int, most: int) -> l
 
 
 def sweep_blocking(
-    shape: tuple[int, int, int] = (1024, 1024, 1024),
+    shape: tuple[int, int, int] = (1008, 1008, 1008),
     *,
     threads: int = 1,
     rounds: int = 4,
@@ -209,7 +209,8 @@ def sweep_blocking(
     Parameters
     ----------
     shape : tuple of int
-        M, N and K.
+        M, N and K. The default is one of whole tiles whose rows do not alias: where they are a multiple of
+        1 KiB apart, ``gemm`` copies A for the smaller KC, which is not in the model.
     threads, rounds, seconds, roof
         As for :func:`~fastconv.sweep.staircase`.
 

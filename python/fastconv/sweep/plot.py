@@ -62,11 +62,16 @@ def plot_staircase(found: Staircase, ax: Any = None) -> Any:
         text = f"{step.gflops:.3g}"
         if i > 0 and step.name != NUMPY:
             text += f"  (x{step.gflops / rates[i - 1]:.2f})"
-        axis.text(step.gflops * 1.04, i, text, va="center", fontsize=8)
+        inside = step.gflops > max(rates) / 20  # else the bar is too short for it
+        axis.text(
+            step.gflops * (0.95 if inside else 1.05), i, text, va="center", fontsize=8,
+            ha="right" if inside else "left",
+            color="white" if inside and step.name != NUMPY else "black",
+        )  # fmt: skip
     peak = found.setting.peak_gflops
     axis.axvline(peak, color="black", linestyle="--", linewidth=1)
     axis.set_xscale("log")
-    axis.set_xlim(min(rates) / 2, peak * 4)
+    axis.set_xlim(min(rates) / 2, max(peak, *rates) * 1.3)
     axis.set_yticks(at, [step.name for step in found.steps], fontsize=9)
     axis.invert_yaxis()
     axis.set_xlabel(
@@ -122,7 +127,7 @@ def plot_blocking(found: BlockingSweep, ax: Any = None) -> Any:
     return figure
 
 
-_MARKS = (("shipped", ORANGE, 0.47), ("textbook", RED, 0.41), ("best", GREEN, 0.35))  # frames in each other
+_MARKS = (("shipped", "black", 0.47), ("textbook", RED, 0.41), ("best", BLUE, 0.35))  # frames in each other
 
 
 def _mark(axis: Any, found: BlockingSweep, nc: int, heights: list[int], depths: list[int]) -> None:
@@ -186,26 +191,34 @@ def plot_algorithms(found: AlgorithmMap, ax: Any = None) -> Any:
     for i, size in enumerate(sizes):
         for j, count in enumerate(channels):
             layer = by_place[size, count]
-            light = layer.best == "winograd_f4" or layer.best == "im2col"
+            ink = "white" if layer.best in ("winograd_f4", "im2col") else "black"
             axis.text(
                 j, i, _cell(layer), ha="center", va="center", fontsize=7.5,
-                color="white" if light else "black",
+                color=ink,
             )  # fmt: skip
             if layer.pick != layer.best:
                 axis.add_patch(
-                    Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, linewidth=2, edgecolor="black")
+                    Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, linewidth=2, edgecolor=ink)
                 )
     handles = [Patch(color=ALGORITHM_COLOURS[name], label=name) for name in winners]
-    handles.append(Patch(fill=False, edgecolor="black", linewidth=2, label="another was picked"))
+    handles.append(Patch(fill=False, edgecolor="black", linewidth=2, label="framed: another is picked"))
     axis.set_xticks(range(len(channels)), channels)
     axis.set_yticks(range(len(sizes)), sizes)
+    axis.set_xticks([j + 0.5 for j in range(len(channels) - 1)], minor=True)
+    axis.set_yticks([i + 0.5 for i in range(len(sizes) - 1)], minor=True)
+    axis.grid(which="minor", color="white", linewidth=1.5)
+    axis.tick_params(which="minor", length=0)
     axis.set_xlabel("channels, in and out")
     axis.set_ylabel("side of the image in pixels")
-    axis.set_title(f"{found.title}: the fastest algorithm\n{_where(found.setting)}", fontsize=10)
-    axis.legend(
-        handles=handles, fontsize=8, ncols=min(4, len(handles)), frameon=False,
-        loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.1 / len(sizes)),
-    )  # fmt: skip
+    axis.set_title(
+        f"{found.title}: the fastest algorithm, and how much faster than the next\n{_where(found.setting)}",
+        fontsize=10,
+    )
+    legend = {"handles": handles, "fontsize": 8, "ncols": 4, "frameon": False}
+    if ax is None:
+        figure.legend(**legend, loc="outside lower center")
+    else:
+        axis.legend(**legend, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
@@ -274,6 +287,8 @@ def plot_sizes(found: SizeSweep) -> Any:
         fit = [level * (size / middle) ** one.exponent for size in one.sizes]
         label = f"exponent {one.exponent:.2f} (work {one.work_exponent:.2f})"
         axis.loglog(one.sizes, fit, color=ORANGE, label=label)
+        least, most = min(one.seconds), max(one.seconds)
+        axis.set_ylim(bottom=1e3 * least * (least / most) ** 0.3)  # room for the words below the points
         for cache, at in one.crossings.items():
             axis.axvline(at, color=GREY, linestyle=":", linewidth=1)
             axis.text(

@@ -33,8 +33,8 @@ def blocking_lines(found: BlockingSweep) -> Iterator[str]:
     """Give a line for the shipped sizes, the textbook's, the fastest and the slowest, with their traffic."""
     yield f"{found.m}x{found.n}x{found.k}, tile {found.mr}x{found.nr}, on {found.setting}"
     yield (
-        f"{'':9} {'MC':>5} {'KC':>5} {'NC':>5} {'ms':>9} {'GFLOP/s':>8} {'loss':>7}  misses by the model, 1e6: "
-        f"{'L1':>6} {'L2':>6} {'L3':>6}"
+        f"{'':9} {'MC':>5} {'KC':>5} {'NC':>5} {'ms':>9} {'GFLOP/s':>8} {'loss':>7}  "
+        f"misses by the model, 1e6: {'L1':>6} {'L2':>6} {'L3':>6}"
     )
 
     def line(mark: str, c: Candidate) -> str:
