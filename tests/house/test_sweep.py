@@ -480,9 +480,11 @@ def test_failed_measurements_are_no_traceback(monkeypatch, capsys):
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
 def test_page_quotes_the_records(path):
     """docs/sweeps.md shows what ``fastconv sweep draw`` prints of the records that its pictures are of."""
-    page = (ROOT / "docs" / "sweeps.md").read_text()
-    quoted = [line for line in page.splitlines() if line.strip()]
+    page = (ROOT / "docs" / "sweeps.md").read_text().splitlines()
     for name, result in read(path).items():
-        if name in ("staircase", "blocking", "tiles"):
-            missing = [line for line in text.LINES[name](result) if line.rstrip() not in quoted]
-            assert missing == [], f"{name} of {path.name}"
+        lines = list(text.LINES[name](result))
+        if name == "algorithms":
+            lines = lines[-2:]
+        elif name == "sizes":
+            lines = [line for line in lines if "time ~" in line]
+        assert [line for line in lines if line not in page] == [], f"{name} of {path.name}"
