@@ -30,6 +30,7 @@ ALGORITHM_COLOURS = {
     "reference": GREY,
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+RATIOS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)  # ticks
 PALE = 0.55  # of a map's range: above it, text is dark
 
 
@@ -179,7 +180,7 @@ def plot_algorithms(found: AlgorithmMap, ax: Any = None) -> Any:
         return _plot_layers(found, ax)
     sizes = sorted({layer.size for layer in found.layers})
     channels = sorted({layer.channels for layer in found.layers})
-    figure, axis = _axis(ax, max(5.5, 1.6 + 0.95 * len(channels)), 2.0 + 0.62 * len(sizes))
+    figure, axis = _axis(ax, max(6.5, 1.6 + 0.95 * len(channels)), 2.2 + 0.62 * len(sizes))
     winners = [name for name in ALGORITHM_COLOURS if name in found.wins()]
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch, Rectangle
@@ -211,7 +212,7 @@ def plot_algorithms(found: AlgorithmMap, ax: Any = None) -> Any:
     axis.set_xlabel("channels, in and out")
     axis.set_ylabel("side of the image in pixels")
     axis.set_title(
-        f"{found.title}: the fastest algorithm, and how much faster than the next\n{_where(found.setting)}",
+        f"{found.title}: the fastest algorithm,\nand how much faster than the next\n{_where(found.setting)}",
         fontsize=10,
     )
     legend = {"handles": handles, "fontsize": 8, "ncols": 4, "frameon": False}
@@ -245,6 +246,9 @@ def _plot_layers(found: AlgorithmMap, ax: Any) -> Any:
     picked = [layer.milliseconds[layer.pick] / layer.milliseconds[layer.best] for layer in found.layers]
     axis.plot(picked, range(len(picked)), "o", markersize=11, fillstyle="none", color="black", label="picked")
     axis.set_xscale("log")
+    most = max(max(layer.milliseconds.values()) / layer.milliseconds[layer.best] for layer in found.layers)
+    axis.set_xticks(ticks := [t for t in RATIOS if t <= 1.2 * most], ticks)
+    axis.minorticks_off()
     axis.set_yticks(range(len(found.layers)), [layer.name for layer in found.layers], fontsize=8)
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
