@@ -21,6 +21,7 @@ void bind_gemm(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
 void bind_program(pybind11::module_& m);
 void bind_roofline(pybind11::module_& m);
+void bind_sweep(pybind11::module_& m);
 
 // Views of f32 arrays; `name` starts the message when the dtype, rank, alignment or writability is
 // not what it must be. They point into the array: the caller keeps it alive (an argument of the

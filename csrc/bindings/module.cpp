@@ -38,4 +38,5 @@ PYBIND11_MODULE(_core, m) {
   fastconv::bind_nn(m);
   fastconv::bind_program(m);
   fastconv::bind_roofline(m);
+  fastconv::bind_sweep(m);
 }

@@ -157,10 +157,9 @@ float* workspace(dim_t floats) {
 }
 dim_t whole_lines(dim_t floats) { return round_up(floats, 16); }
 
-void five_loops(const Problem& p) {
+void five_loops(const Problem& p, const Blocking& blocking) {
   const GemmKernels& g = p.table.gemm;
   const dim_t M = p.M(), N = p.N(), K = p.K();
-  const Blocking blocking = gemm_blocking(g, K);
   const dim_t row_tiles = ceil_div(M, g.mr), all_panels = panel_count(g, N);
   const int threads = p.threads(row_tiles * all_panels);
 
@@ -171,7 +170,7 @@ void five_loops(const Problem& p) {
   const bool copied = !a_in_place(p.a, N, g.nr, blocking.KC);
   const dim_t copy_size = copied ? whole_lines(std::min(M, blocking.MC) * (blocking.KC + 16)) : 0;
   const dim_t panel_size = together ? 0 : blocking.KC * widest_panel(g, N);
-  const dim_t packed_size = together ? blocking.KC * std::min(NC, round_up(N, g.nr / 2)) : 0;
+  const dim_t packed_size = together ? blocking.KC * round_up(std::min(NC, N), g.nr / 2) : 0;
   const dim_t own = copy_size + panel_size;
   float* const packed = workspace(packed_size + threads * own);
 
@@ -264,8 +263,17 @@ void gemm(const View& a, const View& b, const View* c, const View& out, float al
   if (M <= kGemvRows && (b.stride[1] == 1 || N == 1))
     few_rows(problem);
   else
-    five_loops(problem);
+    five_loops(problem, gemm_blocking(problem.table.gemm, problem.K()));
   if (!dense_out) copy_elements(target, out);
+}
+
+void gemm_blocked(const View& a, const View& b, const View& out, const Blocking& blocking) {
+  if (out.shape[0] == 0 || out.shape[1] == 0) return;
+  const Problem problem{a, b, nullptr, out, 1.0f, 0.0f, nullptr, Activation{}, kernels()};
+  // No block is larger than what there is: scratch is sized by them.
+  five_loops(problem, {std::min(blocking.MC, problem.M()),
+                       std::min(blocking.KC, std::max<dim_t>(1, problem.K())),
+                       std::min(blocking.NC, problem.N())});
 }
 
 }  // namespace fastconv

@@ -139,4 +139,9 @@ void multiply(const Product& product, const float* a, const float* residual, flo
 void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
           const float* bias, const Activation& activation);
 
+// out = a @ b in blocks of the caller's sizes, each at least 1, for the experiments: the five loops
+// also where gemm() would read B once for a few rows. Columns of out are contiguous.
+struct Blocking;
+void gemm_blocked(const View& a, const View& b, const View& out, const Blocking& blocking);
+
 }  // namespace fastconv

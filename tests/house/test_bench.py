@@ -27,6 +27,7 @@ from fastconv.bench.record import as_record
 from fastconv.errors import ArgumentError
 from fastconv.profiler.executed import executed_macs
 from fastconv.roofline import peak_fma
+from fastconv.sweep import picks
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
 
 ROOT = Path(__file__).parents[2]
@@ -372,24 +373,23 @@ def report() -> ModuleType:
 
 
 def test_pick_times_every_algorithm_but_the_reference() -> None:
-    timed = script("pick").time_layer(CONV, rounds=1, seconds=0.001)
+    timed = picks.time_layer(CONV, rounds=1, seconds=0.001)
     assert timed.pick in timed.times
     assert "reference" not in timed.times
     assert len(timed.times) > 1
 
 
 def test_pick_repeats_what_is_suspicious() -> None:
-    pick = script("pick")
     calls = []
 
     def measure(_case: Case, rounds: int, _seconds: float) -> Any:
         calls.append(rounds)
         slow = {"a": 2.0, "b": 1.0} if len(calls) == 1 else {"a": 1.0, "b": 1.0}
-        return pick.Timed("a", slow)
+        return picks.Timed("a", slow)
 
-    assert pick.judge(CONV, 5.0, 3, 0.001, measure=measure).lag == 0.0  # it was noise
+    assert picks.judge(CONV, 5.0, 3, 0.001, measure=measure).lag == 0.0  # it was noise
     assert calls == [3, 12]
-    assert pick.Timed("a", {"a": 1.2, "b": 1.0}).lag == pytest.approx(20.0)
+    assert picks.Timed("a", {"a": 1.2, "b": 1.0}).lag == pytest.approx(20.0)
 
 
 def test_report(report: ModuleType, record: dict[str, Any], tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "python" / "fastconv"
 
-CPP_LAYERS = [["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program"], ["bindings"]]
+CPP_LAYERS = [
+    ["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program", "experiments"], ["bindings"],
+]  # fmt: skip
 PYTHON_LAYERS = [
     ["_core", "errors", "timing", "_measured"],
     ["ops", "conv", "tuning", "_threads", "_config"],
     ["graph"],
     ["importers", "models"],
-    ["testing", "profiler", "roofline", "bench", "cli", "__main__"],
+    ["testing", "profiler", "roofline", "bench", "sweep", "cli", "__main__"],
 ]
 CPP_RANK = {name: rank for rank, names in enumerate(CPP_LAYERS) for name in names}
 PYTHON_RANK = {name: rank for rank, names in enumerate(PYTHON_LAYERS) for name in names}
@@ -48,6 +50,8 @@ def test_cpp_layers(path: Path) -> None:
     for name in ours:
         assert (CSRC / name).is_file(), f'"{name}" is not a file of csrc/'
         assert CPP_RANK[name.split("/")[0]] <= CPP_RANK[layer], f'{layer} may not include "{name}"'
+    if layer not in ("experiments", "bindings"):
+        assert not any(name.startswith("experiments/") for name in ours), "the product needs no experiment"
     for name in others:
         assert not name.startswith(("pybind11/", "Python.h")) or layer == "bindings", (
             f"<{name}> outside bindings"

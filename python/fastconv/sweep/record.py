@@ -1,0 +1,42 @@
+"""Records of the sweeps on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastconv.errors import ArgumentError
+from fastconv.sweep.algorithms import AlgorithmMap
+from fastconv.sweep.blocking import BlockingSweep
+from fastconv.sweep.measure import revive
+from fastconv.sweep.scaling import SizeSweep, ThreadSweep
+from fastconv.sweep.stairs import Staircase
+from fastconv.sweep.tiles import TileSweep
+
+KINDS: dict[str, type[Any]] = {
+    "staircase": Staircase,
+    "blocking": BlockingSweep,
+    "tiles": TileSweep,
+    "algorithms": AlgorithmMap,
+    "threads": ThreadSweep,
+    "sizes": SizeSweep,
+}
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read the results of a file that ``fastconv sweep ... --json FILE`` wrote, by name.
+
+    Raises
+    ------
+    ArgumentError
+        If it holds none, or something else.
+    """
+    try:
+        record = json.loads(Path(path).read_text("utf-8"))
+        results = {name: revive(kind, record[name]) for name, kind in KINDS.items() if name in record}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArgumentError(f"{path}: expected a record of fastconv sweep, got {error!r}") from None
+    if not results:
+        raise ArgumentError(f"{path}: expected a record of fastconv sweep, got none of {', '.join(KINDS)}")
+    return results
