@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
     output.line(f"roofs: FMA peak {roof.peak.gflops:.1f} GFLOP/s; GB/s: {levels}")
     output.line(found.table(found.sorted_by(key) if key else None))
     output.line(
-        f"fastest run {totals['run_ms']:.3f} ms, its layers {totals['ms']:.3f} ms"
-        f" ({totals['ms'] / totals['run_ms']:.1%}), profiling {totals['overhead']:+.1%},"
-        f" {totals['runs']} runs; at the roofs {totals['ideal_ms']:.3f} ms"
+        f"fastest run {totals['run_ms']:.3f} ms, at the roofs {totals['ideal_ms']:.3f} ms; the layers are"
+        f" {totals['coverage']:.1%} of a run, profiling costs {totals['overhead']:+.1%}"
+        f" ({totals['runs']} runs)"
     )
     for warning in roof.warnings():
         output.line(f"doubtful: {warning}")

@@ -121,13 +121,16 @@ class Count:
 class Profile(Count):
     """The timed layers of a network against the machine's roofline.
 
-    ``ms`` of the totals is the sum of the layers; ``run_ms`` the fastest run of the whole network without the
-    profiler, and ``overhead`` how much longer the fastest run with it took, as a fraction.
+    ``ms`` of the totals is the sum of the layers' fastest times, which no single run may have had; ``run_ms``
+    the fastest run of the whole network without the profiler. ``coverage`` is the layers' share of a profiled
+    run's time and ``overhead`` how much longer that is than the run before it without the profiler, as
+    fractions, each the median of all runs.
     """
 
     layers: tuple[LayerProfile, ...]
     roofline: Roofline
     run_ms: float
+    coverage: float
     overhead: float
     runs: int
 
@@ -137,7 +140,7 @@ class Profile(Count):
         t = super().totals
         ms, ideal = (sum(getattr(layer, key) for layer in self.layers) for key in ("ms", "ideal_ms"))
         rates = {"gflops": t["flops"] / ms * 1e-6, "executed_gflops": t["executed_flops"] / ms * 1e-6}
-        whole = {"run_ms": self.run_ms, "overhead": self.overhead, "runs": self.runs}
+        whole = {key: getattr(self, key) for key in ("run_ms", "coverage", "overhead", "runs")}
         return {
             **t,
             "ms": ms,
