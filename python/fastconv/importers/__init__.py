@@ -45,6 +45,11 @@ def load(
     MissingPackageError
         Where the ``onnx`` package is not installed.
 
+    Notes
+    -----
+    The weights of a file are mapped, and read when they are packed: with the first planned shape, which is
+    at once where the model declares its sizes. Until then the file must stay as it is.
+
     Examples
     --------
     >>> import numpy as np, onnx.parser
