@@ -85,8 +85,8 @@ document.body.insertAdjacentHTML("beforeend", "<pre id=found>" + JSON.stringify(
     clicked.write_text(page.read_text().replace("</body>", script))
     assert BROWSER is not None
     done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
-         "--dump-dom", clicked.as_uri()],
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+         f"--user-data-dir={tmp_path}/profile", "--dump-dom", clicked.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout)
