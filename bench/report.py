@@ -17,8 +17,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv._text import counted
 from fastconv.bench.engines import CONTESTS
 from fastconv.bench.record import geometric_mean, summarize
+from fastconv.pictures import axes, save
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
@@ -47,17 +49,13 @@ def _markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread" + "s" * (count > 1)
-
-
 def summary(records: Iterable[Record]) -> str:
     """A row for each table, contest and tier: geometric mean and worst case at each number of threads."""
     rows = [row for row in summarize(records) if row["kind"] != "model"]
     counts = sorted({row["threads"] for row in rows})
     table = [["table", "contest", "tier", "cases"]]
     for count in counts:
-        table[0] += [f"{_threads(count)}: geomean", "worst"]
+        table[0] += [f"{counted(count, 'thread')}: geomean", "worst"]
     grouped: dict[tuple[str, ...], dict[int, Record]] = {}
     for row in rows:
         name = f"{row['kind']} {row['table']}" if row["kind"] == "gemm" else row["table"]
@@ -92,7 +90,7 @@ def cases(record: Record) -> str:
         rows.setdefault(case["name"], {})[case["threads"]] = case
     table = [["case"]]
     for count in record["threads"]:
-        table[0] += [f"{_threads(count)}: ms", "of peak", "best peer ms", "ratio"]
+        table[0] += [f"{counted(count, 'thread')}: ms", "of peak", "best peer ms", "ratio"]
     table += [
         [name, *(cell for count in record["threads"] for cell in _case_cells(by.get(count), contest))]
         for name, by in rows.items()
@@ -175,28 +173,23 @@ def updated(page: str, records: Sequence[Record], wanted: Iterable[str]) -> str:
 
 def draw(records: Sequence[Record], path: Path) -> None:
     """Draw the geometric mean of every table, a bar for each number of threads."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     rows = [row for row in summarize(records) if row["contest"] == CONTESTS[row["kind"]][0].name]
     names = list(dict.fromkeys(f"{row['table']} ({row['tier']})" for row in rows))
     counts = sorted({row["threads"] for row in rows})
-    with mpl.rc_context({"svg.hashsalt": "fastconv"}):  # the same ids in the file every time
-        figure = Figure(figsize=(8, 1.5 + 0.3 * len(names)), layout="constrained")
-        axis = figure.subplots()
-        for i, count in enumerate(counts):
-            mine = [row for row in rows if row["threads"] == count]
-            at = [
-                names.index(f"{row['table']} ({row['tier']})") + 0.8 * (i + 0.5) / len(counts) - 0.4
-                for row in mine
-            ]
-            axis.barh(at, [row["geomean"] for row in mine], 0.8 / len(counts), label=_threads(count))
-        axis.axvline(1.0, color="black", linewidth=1)
-        axis.set_yticks(range(len(names)), names, fontsize=8)
-        axis.invert_yaxis()
-        axis.set_xlabel("best peer's time / fastconv's time, geometric mean of the table", fontsize=8)
-        axis.legend(fontsize=8)
-        figure.savefig(path, metadata={"Date": None})
+    figure, axis = axes(None, 8, 1.5 + 0.3 * len(names))
+    for i, count in enumerate(counts):
+        mine = [row for row in rows if row["threads"] == count]
+        at = [
+            names.index(f"{row['table']} ({row['tier']})") + 0.8 * (i + 0.5) / len(counts) - 0.4
+            for row in mine
+        ]
+        axis.barh(at, [row["geomean"] for row in mine], 0.8 / len(counts), label=counted(count, "thread"))
+    axis.axvline(1.0, color="black", linewidth=1)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("best peer's time / fastconv's time, geometric mean of the table", fontsize=8)
+    axis.legend(fontsize=8)
+    save(figure, path)
 
 
 def main() -> int:

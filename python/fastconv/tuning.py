@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import _core, _measured
+from fastconv import _core
+from fastconv._measured import Results
 from fastconv.errors import ArgumentError
 from fastconv.timing import time_calls
 
 SLOW = "reference"  # the specification, not a candidate
+RESULTS = Results("tuning", "FASTCONV_TUNING", str)
 MARGIN = 1.03  # by how much another algorithm must beat what "auto" takes: less is the noise of a measurement
 
 _lock = threading.Lock()  # one measurement at a time
@@ -34,7 +36,7 @@ Build = Callable[[str], _core.Conv]
 
 def cache_file() -> Path:
     """Return where the results are kept."""
-    return _measured.file_of("tuning", "FASTCONV_TUNING")
+    return RESULTS.path
 
 
 def time_algorithms(
@@ -104,10 +106,10 @@ def best_algorithm(
     key = _key(geometry, x_shape)
     with _lock:
         if key not in _known:
-            _known.update(_measured.read(cache_file(), str))
+            _known.update(RESULTS.read())
         if _known.get(key) not in _core.algorithms():  # not there, or of another build
             _known[key] = _fastest(build, x_shape, planar)
-            _measured.add(cache_file(), {key: _known[key]}, str)
+            RESULTS.add({key: _known[key]})
         return _known[key]
 
 

@@ -136,7 +136,7 @@ def test_a_file_that_cannot_be_written_warns_and_goes_on(rng, forced, cache):
     x, w = arrays(rng)
     cache.parent.write_text("in the way")
     forced["im2col"] = 0.5
-    with pytest.warns(RuntimeWarning, match="measurements are not kept"):
+    with pytest.warns(RuntimeWarning, match="tuning results are not kept"):
         assert fastconv.Conv2d(w, padding=1, tune=True).algorithm_for(x.shape) == "im2col"
 
 

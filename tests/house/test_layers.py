@@ -17,11 +17,11 @@ CPP_LAYERS = [
     ["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program", "experiments"], ["bindings"],
 ]  # fmt: skip
 PYTHON_LAYERS = [
-    ["_core", "errors", "timing", "_measured"],
+    ["_core", "errors", "timing", "_measured", "_text"],
     ["ops", "conv", "tuning", "_threads", "_config"],
     ["graph"],
     ["importers", "models"],
-    ["testing", "profiler", "roofline", "bench", "sweep", "cli", "__main__"],
+    ["testing", "pictures", "profiler", "roofline", "bench", "sweep", "cli", "__main__"],
 ]
 CPP_RANK = {name: rank for rank, names in enumerate(CPP_LAYERS) for name in names}
 PYTHON_RANK = {name: rank for rank, names in enumerate(PYTHON_LAYERS) for name in names}

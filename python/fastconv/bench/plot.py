@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv._text import counted
 from fastconv.bench.engines import CONTESTS
+from fastconv.pictures import save
 
 
 def draw(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
@@ -14,17 +16,15 @@ def draw(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
 
     Useful work above the roof is what Winograd saves: the pale top of a bar.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     panels = [(record, threads) for record in records for threads in record["threads"]]
     heights = [2 + 0.3 * len({case["name"] for case in record["cases"]}) for record, _ in panels]
-    with mpl.rc_context({"svg.hashsalt": "fastconv"}):  # the same ids in the file every time
-        figure = Figure(figsize=(9, sum(heights)), layout="constrained")
-        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
-        for (record, threads), axis in zip(panels, axes[:, 0], strict=True):
-            _panel(axis, record, threads)
-        figure.savefig(path, metadata={"Date": None} if Path(path).suffix == ".svg" else None)
+    figure = Figure(figsize=(9, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+    for (record, threads), axis in zip(panels, axes[:, 0], strict=True):
+        _panel(axis, record, threads)
+    save(figure, path, "--plot")
 
 
 def _panel(axis: Any, record: Mapping[str, Any], threads: int) -> None:
@@ -44,6 +44,6 @@ def _panel(axis: Any, record: Mapping[str, Any], threads: int) -> None:
     axis.set_yticks(at, [case["name"] for case in cases], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel("GFLOP/s")
-    plural = "s" * (threads > 1)
-    axis.set_title(f"{', '.join(record['tables'])}: {threads} thread{plural}, {record['tier']}", fontsize=10)
+    where = f"{counted(threads, 'thread')}, {record['tier']}"
+    axis.set_title(f"{', '.join(record['tables'])}: {where}", fontsize=10)
     axis.legend(fontsize=8)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._text import counted
 from fastconv.cli import output
 from fastconv.cli.classify import DEFAULT_MODEL, classify, describe, open_classifier
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     tier, threads = config["tiers"]["used"], config["threads"]["used"]
-    output.line(f"fastconv {config['version']} on {config['cpu']}, tier {tier}, {_threads(threads)}")
+    output.line(f"fastconv {config['version']} on {config['cpu']}, tier {tier}, {counted(threads, 'thread')}")
     output.line("\nEfficientNet-Lite0 with ImageNet weights, on photos of scikit-image and scikit-learn")
     for name, found in classify_photos(photos).items():
         describe(name, found)
@@ -55,15 +56,11 @@ def run(args: argparse.Namespace) -> int:
     output.line("\nResNet-50 with random weights, one image of 224x224")
     for t in time_resnet50():
         output.line(
-            f"{_threads(t['threads'])}: {t['milliseconds']:.1f} ms, {t['gflops']:.0f} GFLOP/s, "
+            f"{counted(t['threads'], 'thread')}: {t['milliseconds']:.1f} ms, {t['gflops']:.0f} GFLOP/s, "
             f"{t['share_of_peak']:.0%} of the measured FMA peak of {t['peak_gflops']:.0f} GFLOP/s"
             " (work as the direct method counts it; Winograd does less)"
         )
     return 0
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def classify_photos(photos: dict[str, Path]) -> dict[str, dict[str, Any]]:
@@ -114,7 +111,7 @@ def time_resnet50() -> list[dict[str, Any]]:
         with fastconv.threads(count):
             model(x)
             seconds, peak = [], 0.0
-            for _ in output.track(range(ROUNDS), f"timing ResNet-50, {_threads(count)}"):
+            for _ in output.track(range(ROUNDS), f"timing ResNet-50, {counted(count, 'thread')}"):
                 peak = max(peak, machine_peak(count, seconds=0.02).gflops)
                 start = time.perf_counter()
                 model(x)

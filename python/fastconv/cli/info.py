@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from fastconv._text import counted
 from fastconv.cli import output
 
 
@@ -34,6 +35,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     fastconv.show_config()
     if peak:
-        threads = f"{peak.threads} thread{'s' if peak.threads > 1 else ''}"
-        output.line(f"{'peak:':10}{peak.gflops:.1f} GFLOP/s ({peak.tier}, {threads})")
+        output.line(f"{'peak:':10}{peak.gflops:.1f} GFLOP/s ({peak.tier}, {counted(peak.threads, 'thread')})")
     return 0

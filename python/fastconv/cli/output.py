@@ -6,10 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
-
-from fastconv.errors import ArgumentError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes; 0 is success, 2 also argparse's for bad usage
 
@@ -34,17 +31,6 @@ def complain(problem: object, code: int) -> int:
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` to a command."""
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a figure into a file: the same bytes for the same picture, where the format allows it."""
-    import matplotlib as mpl
-
-    with mpl.rc_context({"svg.hashsalt": "fastconv"}):
-        try:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
-        except ValueError as error:  # an unknown format
-            raise ArgumentError(f"--plot: {error}") from error
 
 
 def track(items: Sequence[Any], description: str) -> Iterator[Any]:

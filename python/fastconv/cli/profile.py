@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._text import counted
 from fastconv.cli import arguments, output
 from fastconv.errors import ArgumentError
 
@@ -61,24 +62,25 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError("MODEL: expected a model or --zoo, got " + ("both" if args.zoo else "neither"))
     if args.zoo:
         return _zoo(args)
+    from fastconv.pictures import save
     from fastconv.profiler import count, plot_losses, plot_profile, profile
 
     model, shapes = load(args)
     if args.count:
-        counted = count(model, *shapes)
-        output.dump(counted.as_dict()) if args.json else output.line(str(counted))
+        untimed = count(model, *shapes)
+        output.dump(untimed.as_dict()) if args.json else output.line(str(untimed))
         return 0
     found = profile(model, *shapes, threads=args.threads, seconds=args.seconds)
     if args.plot:
-        output.save(plot_profile(found), args.plot)
+        save(plot_profile(found), args.plot, "--plot")
     if args.plot_losses:
-        output.save(plot_losses(found), args.plot_losses)
+        save(plot_losses(found), args.plot_losses, "--plot-losses")
     if args.json:
         output.dump(found.as_dict())
         return 0
     key = {"order": None, "lost": "lost_ms", "time": "ms"}[args.sort]
     roof, totals = found.roofline, found.totals
-    threads = f"{roof.peak.threads} thread" + "s" * (roof.peak.threads > 1)
+    threads = counted(roof.peak.threads, "thread")
     levels = ", ".join(f"{level} {roof.gbs(level):.0f}" for level in roof.levels)
     output.line(f"{found.model} on {roof.cpu}, {roof.peak.tier}, {threads}")
     output.line(f"roofs: FMA peak {roof.peak.gflops:.1f} GFLOP/s; GB/s: {levels}")
@@ -124,8 +126,8 @@ def _zoo(args: argparse.Namespace) -> int:
             f"{'network':20}{'params':>14}{'published':>11}{'MACs':>16}{'published':>11}{'MB':>8}"
             f"{'bytes moved':>14}"
         )
-    for name, counted, published in zoo():
-        t = counted.totals
+    for name, found, published in zoo():
+        t = found.totals
         records.append(
             {"name": name, **t, "published_params": published.params and published.params * 1e6,
              "published_macs": published.gmacs * 1e9, "source": published.source}

@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from fastconv import _core
+    from fastconv.pictures import save
     from fastconv.roofline import measure_roofline, plot_rooflines
 
     threads = args.threads or sorted({1, _core.get_num_threads()})
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     if args.plot:
         best = [roof for roof in roofs if roof.peak.tier == roofs[-1].peak.tier]
-        output.save(plot_rooflines(best), args.plot)
+        save(plot_rooflines(best), args.plot, "--plot")
     warnings = [
         f"{roof.peak.tier}, threads {roof.peak.threads}: {warning}"
         for roof in roofs

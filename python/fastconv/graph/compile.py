@@ -20,9 +20,9 @@ from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
-from fastconv.graph.memory import Lifetime, MemoryPlan, plan_memory
+from fastconv.graph.memory import Lifetime, MemoryPlan, lifetimes_of, plan_memory
 from fastconv.graph.registry import attributes, check_node, describe, lookup
-from fastconv.graph.split import Split, choose_split, part_of
+from fastconv.graph.split import Split, choose_split, part_of, touched
 from fastconv.graph.value import Array, Constant, Tensor, Value, channels_last_order
 
 Shape = tuple[int, ...]
@@ -209,7 +209,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
     threads = _core.get_num_threads()
     split = None
     if batch > 1:
-        lifetimes = _lifetimes(ctx, ctx.steps)
+        lifetimes = lifetimes_of(ctx.steps, ctx.buffers)
         split = choose_split(ctx.steps, ctx.buffers, lifetimes, batch, threads, _cache_bytes())
     program: _core.Program | _core.BatchProgram
     stages: tuple[Stage, ...]
@@ -239,7 +239,7 @@ def _stage(
 ) -> Stage:
     """Bind the steps of a context, plan their memory and emit them."""
     steps = tuple(_bind(ctx, step, threads) for step in ctx.steps)
-    memory = plan_memory(_lifetimes(ctx, steps))
+    memory = plan_memory(lifetimes_of(steps, ctx.buffers))
     return Stage(_emit(ctx, steps, memory, pool), steps, memory, tuple(ctx.buffers), carried, images, times)
 
 
@@ -247,20 +247,16 @@ def _split_stages(
     ctx: Context, pool: _core.ArenaPool, batch: int, split: Split, threads: int
 ) -> tuple[_core.BatchProgram, tuple[Stage, ...], MemoryPlan]:
     """Make a program for each size of part and one for the rest, and join them."""
-
-    def touched(steps: Sequence[Step]) -> set[int]:
-        return {tensor.buffer for step in steps for tensor in step.tensors()}
-
     first, last = ctx.steps[: split.steps], ctx.steps[split.steps :]
     both = touched(first) & touched(last)
     carried = [i for i in sorted(both) if ctx.buffers[i].kind == "arena"]
     inputs, outputs = (sum(b.kind == kind for b in ctx.buffers) for kind in ("input", "output"))
 
-    def stage(part: Context, kind: str, index: int, threads: int, *times: int) -> Stage:
+    def stage(part: Context, kind: str, index: int, threads: int, images: int = 1, times: int = 1) -> Stage:
         """Make a stage that has the carried buffers as further inputs or outputs."""
         for i, buffer in enumerate(carried):
             part.buffers[buffer] = Buffer(kind, part.buffers[buffer].size, index + i)
-        return _stage(part, pool, threads, frozenset(carried), *times)
+        return _stage(part, pool, threads, frozenset(carried), images, times)
 
     rest = stage(ctx.fork(last, ctx.buffers), "input", inputs, threads)
     program = _core.BatchProgram(pool, rest.program, batch, split.lanes)
@@ -313,18 +309,6 @@ def _bind(ctx: Context, step: Step, threads: int) -> Step:
     added = None if residual is None else (residual.shape, residual.strides)
     planned = _core.PlannedConv(step.params[0], (x.shape, x.strides), added, (y.shape, y.strides), threads)
     return replace(step, params=(planned, ctx.empty((planned.workspace,))))
-
-
-def _lifetimes(ctx: Context, steps: Sequence[Step]) -> dict[int, Lifetime]:
-    """From which step to which the buffers of the arena hold something."""
-    lives: dict[int, Lifetime] = {}
-    for i, step in enumerate(steps):
-        for tensor in step.tensors():
-            buffer = ctx.buffers[tensor.buffer]
-            if buffer.kind == "arena" and buffer.size:
-                first = lives[tensor.buffer].first if tensor.buffer in lives else i
-                lives[tensor.buffer] = Lifetime(buffer.size, first, i)
-    return lives
 
 
 def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.ArenaPool) -> _core.Program:

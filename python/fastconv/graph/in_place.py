@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fastconv.graph.context import Buffer, Step
+from fastconv.graph.memory import lifetimes_of
 from fastconv.graph.value import Tensor
 
 # Which inputs of a step its output may take the place of.
@@ -26,11 +27,8 @@ _OVER: dict[str, slice] = {
 
 def write_in_place(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[Step]:
     """Return the steps with the buffers of outputs replaced by those of operands that die there."""
-    last = {tensor.buffer: i for i, step in enumerate(steps) for tensor in step.tensors()}
-    first: dict[int, int] = {}
-    for i, step in enumerate(steps):
-        for tensor in step.tensors():
-            first.setdefault(tensor.buffer, i)
+    lives = lifetimes_of(steps, buffers)
+    last = {buffer: life.last for buffer, life in lives.items()}
     place: dict[int, int] = {}  # of a buffer that another one stands for
 
     def moved(tensor: Tensor) -> Tensor:
@@ -41,13 +39,14 @@ def write_in_place(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[Ste
     for i, step in enumerate(steps):
         inputs = tuple(t if t is None else moved(t) for t in step.inputs)
         y = step.output
-        if y.buffer not in place and first[y.buffer] == i and _is_whole(y, buffers):
+        if y.buffer not in place and _is_whole(y, buffers) and lives[y.buffer].first == i:
             for over in inputs[_OVER.get(step.kind, slice(0))]:
-                if over is None or last[over.buffer] != i or not _is_whole(over, buffers):
+                if over is None or not _is_whole(over, buffers) or last[over.buffer] != i:
                     continue
-                alone = all(t is None or t == over or t.buffer != over.buffer for t in inputs)
-                if step.kind == "conv":  # its x is read for other elements than the one written
-                    alone = inputs[0] is None or inputs[0].buffer != over.buffer
+                # A convolution reads its x for other elements than the one it writes; elementwise steps may
+                # have one operand twice, but not two views of one buffer.
+                others = inputs[:1] if step.kind == "conv" else [t for t in inputs if t != over]
+                alone = all(t is None or t.buffer != over.buffer for t in others)
                 if alone and (over.shape, over.strides) == (y.shape, y.strides):
                     place[y.buffer] = over.buffer
                     last[over.buffer] = last[y.buffer]

@@ -10,8 +10,10 @@ placed and alive with it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from fastconv.graph.context import Buffer, Step
 
 ALIGNMENT = 16  # floats: one cache line
 
@@ -56,16 +58,38 @@ def plan_memory(lifetimes: Mapping[int, Lifetime]) -> MemoryPlan:
         offset = _best_gap(sorted(taken), size)
         placed.append((first, last, offset, size))
         offsets[buffer] = offset
-    change = [0] * (max((last for _, last, _, _ in placed), default=-1) + 2)  # of what is alive, by step
-    for first, last, _, size in placed:
-        change[first] += size
-        change[last + 1] -= size
+    steps = max((life.last for life in lifetimes.values()), default=-1) + 1
     return MemoryPlan(
         offsets,
         max((offset + size for _, _, offset, size in placed), default=0),
         sum(sizes.values()),
-        max(itertools.accumulate(change)),
+        max(alive(lifetimes, steps), default=0),
     )
+
+
+def lifetimes_of(steps: Sequence[Step], buffers: Sequence[Buffer]) -> dict[int, Lifetime]:
+    """From which step to which the buffers of the arena hold something."""
+    lives: dict[int, Lifetime] = {}
+    for i, step in enumerate(steps):
+        for tensor in step.tensors():
+            buffer = buffers[tensor.buffer]
+            if buffer.kind == "arena" and buffer.size:
+                first = lives[tensor.buffer].first if tensor.buffer in lives else i
+                lives[tensor.buffer] = Lifetime(buffer.size, first, i)
+    return lives
+
+
+def alive(lifetimes: Mapping[int, Lifetime], steps: int) -> list[int]:
+    """Floats that are alive at each of a number of steps.
+
+    >>> alive({0: Lifetime(32, 0, 1), 1: Lifetime(16, 1, 2)}, 4)
+    [32, 48, 16, 0]
+    """
+    change = [0] * (steps + 1)
+    for life in lifetimes.values():
+        change[life.first] += life.aligned
+        change[life.last + 1] -= life.aligned
+    return list(itertools.accumulate(change[:-1]))
 
 
 def _best_gap(taken: list[tuple[int, int]], size: int) -> int:

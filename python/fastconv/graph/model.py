@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv._text import counted
 from fastconv.errors import ArgumentError, ModelError, ShapeError
 from fastconv.graph.compile import Executable, Shape, Stage, compile_graph
 from fastconv.graph.context import Plans, Step
@@ -421,10 +422,6 @@ def _row(stage: Stage, step: Step) -> tuple[str, ...]:
 
 def _parts(executable: Executable) -> list[str]:
     """Return a line for each size of the parts that a batch runs in."""
-
-    def counted(n: int, noun: str) -> str:
-        return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
     lines, first = [], 0
     for stage in executable.stages[:-1]:
         last = first + len(stage.steps) - 1

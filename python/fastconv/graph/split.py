@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fastconv.graph.context import Buffer, Step
-from fastconv.graph.memory import Lifetime
+from fastconv.graph.memory import Lifetime, alive
 from fastconv.graph.value import Tensor
 
 FLOAT = 4  # bytes
@@ -49,6 +49,11 @@ def independent_steps(steps: Sequence[Step], buffers: Sequence[Buffer], batch: i
         if not _is_independent(step, buffers, batch):
             return i
     return len(steps)
+
+
+def touched(steps: Sequence[Step]) -> set[int]:
+    """Return the buffers that some steps read or write."""
+    return {tensor.buffer for step in steps for tensor in step.tensors()}
 
 
 def choose_split(
@@ -82,11 +87,11 @@ def choose_split(
     for i in reversed(range(len(steps))):
         traffic = FLOAT * sum(t.size for t in (*steps[i].inputs, steps[i].output) if t is not None)
         spills[i] = spills[i + 1] + (traffic if traffic > cache else 0)
-    alive = _alive(lifetimes, len(steps))
+    held = alive(lifetimes, len(steps))
     best, least, weights, peak = None, spills[0], 0, 1
     for i in range(independent):
         weights += steps[i].params[0].packed_bytes if steps[i].kind == "conv" else 0
-        peak = max(peak, FLOAT * alive[i])
+        peak = max(peak, FLOAT * held[i])
         split = _parts(i + 1, batch, threads, cache * batch // peak)
         rounds = len(split.images) // split.lanes
         cost = spills[i + 1] + (weights * (rounds - 1) if weights > cache else 0)
@@ -99,9 +104,9 @@ def part_of(
     steps: Sequence[Step], buffers: Sequence[Buffer], batch: int, images: int
 ) -> tuple[list[Step], list[Buffer]]:
     """Return independent steps of a batch for fewer images, and the buffers that these need."""
-    touched = {tensor.buffer for step in steps for tensor in step.tensors()}
+    needed = touched(steps)
     smaller = [
-        b if b.kind == "constant" else replace(b, size=b.size // batch * images if i in touched else 0)
+        b if b.kind == "constant" else replace(b, size=b.size // batch * images if i in needed else 0)
         for i, b in enumerate(buffers)
     ]
 
@@ -134,17 +139,6 @@ def _balanced(batch: int, parts: int) -> tuple[int, ...]:
     """Return sizes that differ by one at most, the larger first."""
     size, larger = divmod(batch, parts)
     return (size + 1,) * larger + (size,) * (parts - larger)
-
-
-def _alive(lifetimes: Mapping[int, Lifetime], steps: int) -> list[int]:
-    """Floats that are alive at each step."""
-    alive = [0] * (steps + 1)
-    for life in lifetimes.values():
-        alive[life.first] += life.size
-        alive[life.last + 1] -= life.size
-    for i in range(steps):
-        alive[i + 1] += alive[i]
-    return alive
 
 
 def _is_independent(step: Step, buffers: Sequence[Buffer], batch: int) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv.pictures import BLUE, GREY, ORANGE, PURPLE, SKY, axes
 from fastconv.profiler.layers import LayerProfile, Profile
-from fastconv.roofline.plot import new_axes, plot_rooflines
+from fastconv.roofline.plot import plot_rooflines
 
-# Okabe and Ito's palette again, without the colours of the roofs' neighbours in a legend.
 FAMILIES = (
-    ("Winograd", "#CC79A7", lambda layer: layer.algorithm.startswith("winograd")),
-    ("depthwise, grouped", "#56B4E9", lambda layer: layer.algorithm in ("depthwise", "grouped")),
-    ("other convolutions and products", "#0072B2", lambda layer: layer.macs > 0),
-    ("other layers", "#999999", lambda _: True),
+    ("Winograd", PURPLE, lambda layer: layer.algorithm.startswith("winograd")),
+    ("depthwise, grouped", SKY, lambda layer: layer.algorithm in ("depthwise", "grouped")),
+    ("other convolutions and products", BLUE, lambda layer: layer.macs > 0),
+    ("other layers", GREY, lambda _: True),
 )
 LEAST = 1 / 64  # FLOP/byte: layers that do no work stand at the edge
 SMALLEST, LARGEST = 12, 300  # points^2
@@ -45,8 +45,8 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
     >>> figure.axes[0].get_xlabel()
     'arithmetic intensity, FLOP/byte'
     """
-    ax = new_axes(9, 5.5) if ax is None else ax
-    figure = plot_rooflines([profile.roofline], ax, intensities=(LEAST, 512))
+    figure, ax = axes(ax, 9, 5.5)
+    plot_rooflines([profile.roofline], ax, intensities=(LEAST, 512))
     total = sum(layer.ms for layer in profile.layers)
     for label, colour, _ in FAMILIES:
         layers = [layer for layer in profile.layers if family_of(layer) == label]
@@ -100,11 +100,11 @@ def plot_losses(profile: Profile, ax: Any = None, *, layers: int = 20) -> Any:
     3
     """
     worst = profile.sorted_by("lost_ms")[:layers]
-    ax = new_axes(9, 1.2 + 0.28 * len(worst)) if ax is None else ax
+    figure, ax = axes(ax, 9, 1.2 + 0.28 * len(worst))
     ideal, lost = [layer.ideal_ms for layer in worst], [layer.lost_ms for layer in worst]
     at = range(len(worst))
-    ax.barh(at, ideal, color="#0072B2", label="at the roof")
-    ax.barh(at, lost, left=ideal, color="#E69F00", label="lost")
+    ax.barh(at, ideal, color=BLUE, label="at the roof")
+    ax.barh(at, lost, left=ideal, color=ORANGE, label="lost")
     names = [f"{_short(layer.name)}  {layer.algorithm or layer.op}" for layer in worst]
     ax.set_yticks(list(at), names, fontsize=8)
     ax.invert_yaxis()
@@ -114,7 +114,7 @@ def plot_losses(profile: Profile, ax: Any = None, *, layers: int = 20) -> Any:
     ax.set_xlabel("milliseconds")
     ax.set_title(f"{profile.model}: the {len(worst)} layers that lose most", fontsize=10)
     ax.legend(fontsize=8, loc="lower right")
-    return ax.figure
+    return figure
 
 
 def _short(name: str, longest: int = 40) -> str:

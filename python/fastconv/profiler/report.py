@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastconv._text import counted
 from fastconv.profiler.layers import Profile
 from fastconv.profiler.plot import FAMILIES, LEAST, family_of
-from fastconv.roofline.plot import LEVEL_COLOURS, threads_text
+from fastconv.roofline.plot import LEVEL_COLOURS
 
 WIDTH, HEIGHT = 960, 480
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50  # margins
@@ -109,7 +110,7 @@ def _summary(profile: Profile) -> str:
     facts = {
         "network": f"{profile.model}: {totals['params']:,} parameters, {totals['macs'] / 1e9:.3f} G MACs,"
         f" {totals['bytes'] / 1e6:.1f} MB that must move",
-        "machine": f"{roof.cpu}, {roof.peak.tier}, {threads_text(roof.peak.threads)}",
+        "machine": f"{roof.cpu}, {roof.peak.tier}, {counted(roof.peak.threads, 'thread')}",
         "roofs": f"FMA peak {roof.peak.gflops:.1f} GFLOP/s; GB/s: {levels}",
         "time": f"{totals['run_ms']:.3f} ms, the sum of the layers {totals['ms']:.3f}, at the roofs"
         f" {totals['ideal_ms']:.3f} ({totals['share']:.0%}); best of {totals['runs']} runs",
@@ -192,11 +193,12 @@ def _comparison(bench: Mapping[str, Any]) -> str:
         contest = case["contests"].get("network")
         if contest is None:
             continue
-        engines = case["engines"]
-        peer = contest["best_peer"]
-        ours = min(t["min_ms"] for name, t in engines.items() if name.startswith("fastconv"))
-        cells = (case["name"], str(case["threads"]), f"{ours:.2f}", peer, f"{engines[peer]['min_ms']:.2f}")
-        rows.append((*cells, f"{contest['ratio']:.2f}"))
+        ours, peer = (
+            "" if name is None else f"{case['engines'][name]['min_ms']:.2f}"
+            for name in (contest["ours"], contest["best_peer"])
+        )
+        ratio = "" if contest["ratio"] is None else f"{contest['ratio']:.2f}"
+        rows.append((case["name"], str(case["threads"]), ours, contest["best_peer"] or "", peer, ratio))
     heads = ("network", "threads", "fastconv ms", "best peer", "its ms", "ratio")
     body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
     head = "".join(f"<th>{h}</th>" for h in heads)

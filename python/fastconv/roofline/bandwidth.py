@@ -8,7 +8,7 @@ from functools import partial
 
 from fastconv import _core
 from fastconv.errors import ArgumentError
-from fastconv.roofline.peak import stable
+from fastconv.roofline.peak import in_use, stable
 
 LEVELS = ("L1", "L2", "L3", "DRAM")  # from the nearest
 OPS = ("read", "write", "copy")
@@ -107,8 +107,7 @@ def bandwidth(
     >>> found.gbs >= found.median > 0
     True
     """
-    tier = _core.active_tier() if tier is None else tier
-    threads = _core.get_num_threads() if threads is None else threads
+    tier, threads = in_use(tier, threads)
     sets = working_sets(max(1, threads))
     if level not in sets:
         raise ArgumentError(f"level: expected one of {', '.join(sets)}, got {level!r}")

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastconv import _core, _measured
+from fastconv import _core
+from fastconv._measured import Results
 from fastconv.errors import FastconvError
 from fastconv.roofline.bandwidth import OPS, Bandwidth, bandwidth, working_sets
-from fastconv.roofline.peak import Peak, peak_fma
+from fastconv.roofline.peak import Peak, in_use, peak_fma
 
+RESULTS = Results("roofline", "FASTCONV_ROOFLINE", dict)
 NOISY = 0.25  # spread of samples from which a roof is doubtful: a neighbour, or a clock that moves
 ABOVE = 1.05  # times the roof: the clock may have been higher than while the roof was measured, not more
 
@@ -136,13 +138,11 @@ def measure_roofline(
     >>> roof.levels[0], roof.ridge("L1") < roof.ridge("DRAM")
     ('L1', True)
     """
-    tier = _core.active_tier() if tier is None else tier
-    threads = _core.get_num_threads() if threads is None else threads
+    tier, threads = in_use(tier, threads)
     peak = peak_fma(tier, threads, seconds=2 * seconds)  # before the key: it checks both
-    path = _measured.file_of("roofline", "FASTCONV_ROOFLINE")
     cpu = _core.cpu_info()["model"]
     key = f"{cpu}, {tier}, {threads} threads, {_core.__version__}"
-    known = None if refresh else _from_file(_measured.read(path, dict).get(key))
+    known = None if refresh else _from_file(RESULTS.read().get(key))
     if known is None:
         bandwidths = tuple(
             bandwidth(level, op, tier, threads, seconds=seconds)
@@ -154,9 +154,7 @@ def measure_roofline(
         peak = max(peak, known.peak, key=lambda p: p.gflops)
     roof = Roofline(cpu, peak, bandwidths, _capacities(threads))
     if known is None or peak != known.peak:
-        _measured.add(
-            path, {key: {"peak": asdict(peak), "bandwidths": [asdict(b) for b in bandwidths]}}, dict
-        )
+        RESULTS.add({key: {"peak": asdict(peak), "bandwidths": [asdict(b) for b in bandwidths]}})
     return roof
 
 

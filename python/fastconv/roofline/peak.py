@@ -13,6 +13,14 @@ RISE = 1.01  # of the best sample, above which the next ones may be better still
 LONGEST = 4  # times the time asked for
 
 
+def in_use(tier: str | None, threads: int | None) -> tuple[str, int]:
+    """Return a tier and a number of threads, those in use where none is given."""
+    return (
+        _core.active_tier() if tier is None else tier,
+        _core.get_num_threads() if threads is None else threads,
+    )
+
+
 def stable(sample: Callable[[float], list[float]], seconds: float) -> list[float]:
     """Take samples for a time, and again until their best no longer rises, or four times as long.
 
@@ -89,8 +97,7 @@ def peak_fma(tier: str | None = None, threads: int | None = None, *, seconds: fl
     >>> peak.gflops >= peak.median > 0
     True
     """
-    tier = _core.active_tier() if tier is None else tier
-    threads = _core.get_num_threads() if threads is None else threads
+    tier, threads = in_use(tier, threads)
     samples = stable(partial(_core.peak_fma, tier, threads), seconds)
     return Peak(tier, threads, max(samples), statistics.median(samples), len(samples))
 

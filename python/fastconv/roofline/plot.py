@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastconv._text import counted
 from fastconv.errors import ArgumentError
+from fastconv.pictures import BLUE, GREEN, ORANGE, RED, axes
 
 if TYPE_CHECKING:
     from fastconv.roofline.machine import Roofline
 
-# Okabe and Ito's palette, which the colour-blind tell apart; black is for the FMA peak.
-LEVEL_COLOURS = {"L1": "#009E73", "L2": "#0072B2", "L3": "#E69F00", "DRAM": "#D55E00"}
+LEVEL_COLOURS = {"L1": GREEN, "L2": BLUE, "L3": ORANGE, "DRAM": RED}  # black is for the FMA peak
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -43,10 +44,10 @@ def plot_rooflines(
     """
     if not rooflines:
         raise ArgumentError("rooflines: expected at least one, got none")
-    ax = new_axes() if ax is None else ax
+    figure, ax = axes(ax, 7.5, 5)
     low, high = intensities
     for style, roof in zip(STYLES * len(rooflines), rooflines, strict=False):
-        several = f"{roof.peak.tier}, {threads_text(roof.peak.threads)}: " if len(rooflines) > 1 else ""
+        several = f"{roof.peak.tier}, {counted(roof.peak.threads, 'thread')}: " if len(rooflines) > 1 else ""
         peak = roof.peak.gflops
         for level in roof.levels:
             gbs = roof.gbs(level)
@@ -68,20 +69,8 @@ def plot_rooflines(
     title = rooflines[0].cpu if len(rooflines) > 1 else _title(rooflines[0])
     ax.set_title(title, fontsize=10)
     ax.legend(fontsize=8, loc="lower right")
-    return ax.figure
-
-
-def new_axes(width: float = 7.5, height: float = 5) -> Any:
-    """Return the axes of a new figure, which no window manager knows of."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained").subplots()
-
-
-def threads_text(threads: int) -> str:
-    """Return "1 thread" or "2 threads"."""
-    return f"{threads} thread" + "s" * (threads > 1)
+    return figure
 
 
 def _title(roof: Roofline) -> str:
-    return f"{roof.cpu}, {roof.peak.tier}, {threads_text(roof.peak.threads)}"
+    return f"{roof.cpu}, {roof.peak.tier}, {counted(roof.peak.threads, 'thread')}"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _core
+from fastconv._text import counted
 from fastconv.bench.compare import BenchError, Roof
 from fastconv.bench.record import git_sha
 from fastconv.testing.tolerance import sum_bound
@@ -58,9 +59,8 @@ class Setting:
     git_sha: str | None
 
     def __str__(self) -> str:
-        plural = "s" * (self.threads > 1)
         return (
-            f"{self.cpu}, tier {self.tier}, {self.threads} thread{plural}, "
+            f"{self.cpu}, tier {self.tier}, {counted(self.threads, 'thread')}, "
             f"measured FMA peak {self.peak_gflops:.1f} GFLOP/s"
         )
 

@@ -1,6 +1,6 @@
 """Pictures of the sweeps. Each function returns the figure; with ``ax`` it draws into one of the caller's.
 
-Colours are of Okabe and Ito and of the cividis map, which the colour-blind tell apart.
+Maps are in cividis, which the colour-blind read too, as they do the palette of pictures.py.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv._text import counted
+from fastconv.pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, axes, save
 from fastconv.sweep.algorithms import AlgorithmMap, LayerTimes
 from fastconv.sweep.blocking import BlockingSweep
 from fastconv.sweep.scaling import SizeSweep, ThreadSweep
 from fastconv.sweep.stairs import NUMPY, Staircase
 from fastconv.sweep.tiles import TileSweep
 
-BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW, GREY = (
-    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#999999"),
-)
 ALGORITHM_COLOURS = {
     "winograd_f4": BLUE,
     "winograd_f2": SKY,
@@ -34,27 +33,9 @@ RATIOS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)  # ticks
 PALE = 0.55  # of a map's range: above it, text is dark
 
 
-def save(figure: Any, path: str | Path) -> None:
-    """Write a figure, the same bytes every time; the format is the suffix's."""
-    import matplotlib as mpl
-
-    with mpl.rc_context({"svg.hashsalt": "fastconv"}):
-        figure.savefig(path, metadata={"Date": None} if Path(path).suffix == ".svg" else None, dpi=120)
-
-
-def _axis(ax: Any, width: float, height: float) -> tuple[Any, Any]:
-    """Return the figure and axis to draw in: a new one, or that of the caller."""
-    if ax is not None:
-        return ax.figure, ax
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
 def plot_staircase(found: Staircase, ax: Any = None) -> Any:
     """Draw a bar for each step on a logarithmic axis, with its rate and its gain over the step before."""
-    figure, axis = _axis(ax, 8.5, 0.8 + 0.42 * len(found.steps))
+    figure, axis = axes(ax, 8.5, 0.8 + 0.42 * len(found.steps))
     at = range(len(found.steps))
     rates = [step.gflops for step in found.steps]
     colours = [GREY if step.name == NUMPY else BLUE for step in found.steps]
@@ -85,7 +66,7 @@ def plot_staircase(found: Staircase, ax: Any = None) -> Any:
 
 
 def _where(setting: Any) -> str:
-    return f"{setting.threads} thread{'s' * (setting.threads > 1)}, {setting.tier}, {setting.cpu}"
+    return f"{counted(setting.threads, 'thread')}, {setting.tier}, {setting.cpu}"
 
 
 def plot_blocking(found: BlockingSweep, ax: Any = None) -> Any:
@@ -151,7 +132,7 @@ def _marks() -> list[Any]:
 
 def plot_tiles(found: TileSweep, ax: Any = None) -> Any:
     """Draw the rate of each register tile against its rows, a line for each width."""
-    figure, axis = _axis(ax, 7, 4)
+    figure, axis = axes(ax, 7, 4)
     widths = list(dict.fromkeys(tile.width for tile in found.tiles))
     for width, colour, marker in zip(widths, (SKY, BLUE, ORANGE), MARKERS, strict=False):
         line = [tile for tile in found.tiles if tile.width == width]
@@ -180,7 +161,7 @@ def plot_algorithms(found: AlgorithmMap, ax: Any = None) -> Any:
         return _plot_layers(found, ax)
     sizes = sorted({layer.size for layer in found.layers})
     channels = sorted({layer.channels for layer in found.layers})
-    figure, axis = _axis(ax, max(6.5, 1.6 + 0.95 * len(channels)), 2.2 + 0.62 * len(sizes))
+    figure, axis = axes(ax, max(6.5, 1.6 + 0.95 * len(channels)), 2.2 + 0.62 * len(sizes))
     winners = [name for name in ALGORITHM_COLOURS if name in found.wins()]
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch, Rectangle
@@ -232,7 +213,7 @@ def _cell(layer: LayerTimes) -> str:
 
 def _plot_layers(found: AlgorithmMap, ax: Any) -> Any:
     """Draw each algorithm's time over the best one's, a row for each layer, the pick ringed."""
-    figure, axis = _axis(ax, 8, 1.6 + 0.28 * len(found.layers))
+    figure, axis = axes(ax, 8, 1.6 + 0.28 * len(found.layers))
     names = [n for n in ALGORITHM_COLOURS if any(n in layer.milliseconds for layer in found.layers)]
     for name, marker in zip(names, MARKERS, strict=False):
         points = [
@@ -260,7 +241,7 @@ def _plot_layers(found: AlgorithmMap, ax: Any) -> Any:
 
 def plot_threads(found: ThreadSweep, ax: Any = None) -> Any:
     """Draw the speedup of each product or layer against the threads, with that of the FMA peak."""
-    figure, axis = _axis(ax, 7, 4.2)
+    figure, axis = axes(ax, 7, 4.2)
     counts = sorted({point.threads for point in found.points})
     colours = (BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY)
     for i, name in enumerate(dict.fromkeys(point.name for point in found.points)):
