@@ -24,6 +24,7 @@ import numpy as np
 from fastconv.bench.cases import Case
 from fastconv.bench.engines import environment
 from fastconv.bench.networks import NetworkFiles, files_of, written
+from fastconv.bench.record import made_with
 
 ENGINES = ("fastconv", "ort", "openvino")
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -103,6 +104,7 @@ def compare(name: str, threads: int, rounds: int, folder: Path) -> dict[str, Any
     return {
         "network": name,
         "threads": threads,
+        **made_with(),
         "model_mib": files_of(case).model.stat().st_size / 2**20,
         "engines": best,
     }

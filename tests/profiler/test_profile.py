@@ -232,6 +232,8 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     record = json.loads(capsys.readouterr().out)
     assert {"params", "macs", "flops", "bytes", "ms"} <= set(record["totals"])
     assert record["layers"][0]["input"] == [2, 3, 64, 64]
+    assert record["version"] == fastconv.__version__
+    assert {"date", "git_sha"} <= set(record)
     assert main(["profile", *small, "--count"]) == 0
     assert "FLOP/B" in capsys.readouterr().out
 

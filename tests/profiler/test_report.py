@@ -97,6 +97,21 @@ document.body.insertAdjacentHTML("beforeend", "<pre id=found>" + JSON.stringify(
     assert sorted_["up"] == sorted(sorted_["up"])
 
 
+def test_a_comparison_without_peers(tmp_path: Path) -> None:
+    """A record of fastconv alone has no best peer, and no ratio."""
+    case = {
+        "name": "alone",
+        "threads": 1,
+        "engines": {"fastconv": {"min_ms": 12.5}},
+        "contests": {"network": {"ours": "fastconv", "best_peer": None, "ratio": None}},
+    }
+    record, out = tmp_path / "record.json", tmp_path / "r.html"
+    record.write_text(json.dumps({"kind": "model", "cases": [case]}))
+    command = ["report", "mobilenet_v2", "--input-shape", "1,3,32,32", "--seconds", "0.02"]
+    assert main([*command, "-o", str(out), "--bench", str(record)]) == 0
+    assert "<td>alone</td><td>1</td><td>12.50</td><td></td><td></td><td></td>" in out.read_text()
+
+
 @pytest.mark.parametrize(
     ("option", "content", "message"),
     [

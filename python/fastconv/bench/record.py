@@ -20,6 +20,12 @@ from fastconv.bench.engines import CONTESTS, ENGINES
 from fastconv.roofline import Peak
 
 
+def made_with() -> dict[str, Any]:
+    """Say of which day, version and commit of fastconv a measurement is."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"version": _core.__version__, "date": today, "git_sha": git_sha()}
+
+
 def git_sha() -> str | None:
     """Return the commit of the checkout that fastconv, or else the working directory, is in, or None.
 

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError("MODEL: expected a model or --zoo, got " + ("both" if args.zoo else "neither"))
     if args.zoo:
         return _zoo(args)
+    from fastconv.bench.record import made_with
     from fastconv.pictures import save
     from fastconv.profiler import count, plot_losses, plot_profile, profile
 
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot_losses:
         save(plot_losses(found), args.plot_losses, "--plot-losses")
     if args.json:
-        output.dump(found.as_dict())
+        output.dump({**found.as_dict(), **made_with()})
         return 0
     key = {"order": None, "lost": "lost_ms", "time": "ms"}[args.sort]
     roof, totals = found.roofline, found.totals

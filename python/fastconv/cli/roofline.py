@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from fastconv import _core
+    from fastconv.bench.record import made_with
     from fastconv.pictures import save
     from fastconv.roofline import measure_roofline, plot_rooflines
 
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             "bandwidths": [asdict(b) | {"spread": b.spread} for r in roofs for b in r.bandwidths],
             "capacities": dict(roofs[-1].capacities),
             "warnings": warnings,
+            **made_with(),
         }
         output.dump(record)
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import statistics
 import time
 import types
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.bench.compare import BenchError, Roof
-from fastconv.bench.record import git_sha
+from fastconv.bench.record import made_with
 from fastconv.testing.tolerance import sum_bound
 from fastconv.timing import CallTimes, time_calls
 
@@ -67,11 +66,9 @@ class Setting:
 
 def setting(roof: Roof) -> Setting:
     """Describe this machine, with the highest peak that the roof has seen."""
-    info = _core.cpu_info()
-    return Setting(
-        info["model"], _core.active_tier(), roof.peak.threads, dict(info["caches"]), roof.peak.gflops,
-        _core.__version__, datetime.datetime.now(datetime.UTC).date().isoformat(), git_sha(),
-    )  # fmt: skip
+    info, peak = _core.cpu_info(), roof.peak
+    caches = dict(info["caches"])
+    return Setting(info["model"], _core.active_tier(), peak.threads, caches, peak.gflops, **made_with())
 
 
 def timer(call: Callable[[], object]) -> Timer:
