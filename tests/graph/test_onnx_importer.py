@@ -160,7 +160,7 @@ MALFORMED: dict[str, tuple[Callable[[Any, Any], None], str]] = {
     ),
     "integer input": (
         lambda _, p: setattr(p.graph.input[0].type.tensor_type, "elem_type", 7),
-        "input 'x': expected float32, got int64",
+        "expected float32 values, got int64",
     ),
 }
 

@@ -69,9 +69,7 @@ def op(
         inputs = inputs[1:][:limit]  # without ctx
         required = sum(p.default is p.empty for p in inputs)
         optional = None if variadic else len(inputs) - required
-        spec = OpSpec(
-            function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype
-        )
+        spec = OpSpec(function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype)
         _enter(name, domain, spec)
         return function
 

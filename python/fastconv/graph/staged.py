@@ -67,7 +67,8 @@ class Staged:
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], list[float]]:
         """Run, and return the seconds of each step too."""
-        values, seconds = dict(zip(self._inputs, inputs, strict=True)), []
+        values = dict(zip(self._inputs, inputs, strict=True))
+        seconds: list[float] = []
         if self._first is not None:
             carried, seconds = self._first.run_profiled(inputs)
             values |= zip(self._carried, carried, strict=True)
@@ -81,7 +82,7 @@ class Staged:
         constant = {self._needed, *(name for i, name in enumerate(self._carried) if i in known)}
         names = [name for name in values if name not in constant]
         needed = values[self._needed]
-        key = hashlib.blake2b(np.ascontiguousarray(needed).data.cast("B") if needed.size else b"").digest()
+        key = hashlib.blake2b(np.ascontiguousarray(needed).reshape(-1).view(np.uint8).data).digest()
         with self._plans.lock:
             if key not in self._seconds:
                 infos = tuple(TensorInfo(name, values[name].shape, values[name].dtype) for name in names)
@@ -98,7 +99,7 @@ class Staged:
                 self._seconds.popitem(last=False)
             return self._seconds[key], names
 
-    # -- what an Executable says of itself; of the value that came last ----------------------------------------
+    # -- what an Executable says of itself; of the value that came last --------------------------------------
 
     @property
     def halves(self) -> tuple[Plan, ...]:

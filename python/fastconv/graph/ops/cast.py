@@ -45,8 +45,11 @@ def _bfloat16(name: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ImportError:
-        raise UnsupportedOpError(f"{name}: bfloat16 needs the package ml_dtypes: pip install ml_dtypes") from None
-    return np.dtype(ml_dtypes.bfloat16)
+        raise UnsupportedOpError(
+            f"{name}: bfloat16 needs the package ml_dtypes: pip install ml_dtypes"
+        ) from None
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 @op("Cast", ignore=("saturate", "round_mode"), any_dtype=True)
@@ -57,13 +60,13 @@ def cast(ctx: Context, x: Value, *, to: int | str) -> Value:
 
 @op("CastLike", ignore=("saturate", "round_mode"), any_dtype=True)
 def cast_like(ctx: Context, x: Value, like: Value) -> Value:
-    """The element type of another value."""
+    """Take the element type of another value."""
     return ctx.cast(x, like.dtype)
 
 
 @op("BitCast", any_dtype=True)
 def bit_cast(ctx: Context, x: Value, *, to: int) -> Value:
-    """The same bits as another element type of the same size."""
+    """Take the same bits as another element type of the same size."""
     dtype = element_type("to", to)
     if dtype.itemsize != x.dtype.itemsize:
         raise DTypeError(f"to: expected a type of {x.dtype.itemsize} bytes, as {x.dtype}, got {dtype}")
