@@ -3,6 +3,7 @@
 from fastconv.graph.ops import (
     activation,
     cast,
+    control,
     conv,
     elementwise,
     index,
@@ -17,6 +18,7 @@ from fastconv.graph.ops import (
 __all__ = [
     "activation",
     "cast",
+    "control",
     "conv",
     "elementwise",
     "index",
