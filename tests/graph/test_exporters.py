@@ -296,7 +296,7 @@ def test_dims_that_are_minus_one_or_unknown() -> None:
 
 
 def yolo_head() -> Any:
-    """A detection head as YOLOv8 exports it: two scales, boxes by a softmax over 16 bins, a grid of anchors."""
+    """A detection head as YOLOv8 exports it: two scales, boxes by softmax over 16 bins, a grid of anchors."""
     return model_of(
         """net (float[1, 80, 8, 8] a, float[1, 80, 4, 4] b) => (float[1, 20, 80] y) {
             s = Constant <value_ints = [1, 80, -1]> ()

@@ -153,7 +153,8 @@ def _lower(
     values: dict[str, Value] = dict(constants)
     for i, (info, shape) in enumerate(zip(graph.inputs, shapes, strict=True)):
         values[info.name] = ctx.external("input", i, shape, info.dtype)
-    waiting, lowered = list(reversed(graph.nodes)), []
+    waiting = list(reversed(graph.nodes))
+    lowered: list[Node] = []
     of_branches: dict[str, Constant] = {}
     while waiting:
         node = waiting.pop()

@@ -29,7 +29,7 @@ def inlined(proto: Any, source: str) -> Any:
     try:
         return inliner.inline_local_functions(proto)
     except Exception as error:  # of the C++ inliner
-        raise ModelError(f"{source}: expected local functions that can be written out, got: {error}") from error
+        raise ModelError(f"{source}: expected functions that can be written out, got: {error}") from error
 
 
 def _size(nodes: Iterable[Any], sizes: dict[tuple[str, str], int]) -> int:
@@ -53,5 +53,7 @@ def _measure(
             continue
         following = min(called)
         if following in path:
-            raise ModelError(f"{source}: expected functions that end, got {following[1]!r}, which calls itself")
+            raise ModelError(
+                f"{source}: expected functions that end, got {following[1]!r}, which calls itself"
+            )
         path.append(following)

@@ -124,9 +124,7 @@ def _subgraph(
     return Graph(_text(proto.name), nodes, (), outputs, constants)
 
 
-def _captured(
-    nodes: Iterable[Node], constants: Iterable[str], outputs: Iterable[TensorInfo]
-) -> list[str]:
+def _captured(nodes: Iterable[Node], constants: Iterable[str], outputs: Iterable[TensorInfo]) -> list[str]:
     """Return the names that a graph reads and does not define."""
     nodes = tuple(nodes)
     defined = {*constants, *(name for node in nodes for name in node.outputs)}

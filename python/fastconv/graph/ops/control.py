@@ -1,4 +1,4 @@
-"""Control flow: one branch takes the node's place once the condition is known (:mod:`fastconv.graph.branch`)."""
+"""Control flow. A branch takes the node's place once the condition is known: :mod:`fastconv.graph.branch`."""
 
 from __future__ import annotations
 
