@@ -251,6 +251,11 @@ def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
     return dtype
 
 
+def _is_packed(dtype: np.dtype[Any]) -> bool:
+    """Whether a file holds several elements of a dtype in a byte."""
+    return dtype.name in ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
+
+
 def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = None) -> Array:
     """Return a tensor's data, after its dimensions, element type and length are known to agree.
 
@@ -265,7 +270,7 @@ def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = No
     if proto.data_type == onnx.TensorProto.STRING:
         raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)
-    if proto.HasField("raw_data"):
+    if proto.HasField("raw_data") and not _is_packed(dtype):
         data = proto.raw_data if raw is None else raw  # from the message it is a copy
         if len(data) != size * dtype.itemsize:
             raise ModelError(
@@ -274,6 +279,8 @@ def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = No
             )
         array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(dims)
         return array if sys.byteorder == "little" else array.astype(dtype)
+    if raw is not None:
+        proto = onnx.TensorProto(data_type=proto.data_type, dims=dims, raw_data=bytes(raw))
     try:
         return np.asarray(onnx.numpy_helper.to_array(proto))
     except (ValueError, TypeError, KeyError) as error:

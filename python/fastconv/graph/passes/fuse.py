@@ -102,19 +102,14 @@ def fuse_gelu(graph: Graph) -> Graph:
 
 
 def _gelu(edit: Editor, erf: int) -> tuple[str, int, list[Node]] | None:
-    """Return the input of the gelu that an Erf node is part of, the index of its last node, and the others."""
+    """Return the input of the gelu that an Erf node is part of, the index of its last node, and the rest."""
     node = edit.nodes[erf]
     scaled = None if node is None else edit.private_producer(node.inputs[0])
     if node is None or scaled is None:
         return None
     x = _times(edit, scaled, 1 / math.sqrt(2))
     plus_one = _only_reader(edit, node)
-    if (
-        x is None
-        or plus_one is None
-        or plus_one[1].op != "Add"
-        or _other(edit, plus_one[1], node, 1.0) is None
-    ):
+    if x is None or plus_one is None or not _adds_one(edit, plus_one[1], node):
         return None
     first = _only_reader(edit, plus_one[1])
     if first is None or first[1].op != "Mul":
