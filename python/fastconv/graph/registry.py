@@ -201,6 +201,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "str": lambda v: isinstance(v, str),
     "Ints": lambda v: _is_sequence(v, int),
     "Floats": lambda v: _is_sequence(v, (int, float)),
+    "Strings": lambda v: _is_sequence(v, str),
     "Array": lambda v: isinstance(v, np.ndarray),
     "Graph": lambda v: isinstance(v, Graph),
 }

@@ -183,8 +183,10 @@ def _node(
     op, domain = _text(proto.op_type), _domain(_text(proto.domain))
     name = _text(proto.name) or f"{op}_{index}"
     inputs, outputs = (tuple(scope.get(n, n) for n in map(_text, v)) for v in (proto.input, proto.output))
-    if not outputs or not outputs[0]:
+    if not any(outputs):
         raise ModelError(f"node {name!r} ({op}): expected an output, got none")
+    if not outputs[0]:  # an LSTM of which the last state alone is read
+        outputs = (f"{next(filter(None, outputs))}/0", *outputs[1:])
     if domain not in opsets:
         raise ModelError(f"node {name!r} ({op}): expected a domain among {sorted(opsets)}, got {domain!r}")
     attrs = {}
