@@ -69,7 +69,7 @@ class Axis:
         """Return the coordinate of the input that each pixel of the result is at."""
         size, out, scale = dtype(self.size), dtype(self.out), dtype(self.scale)
         half, o = dtype(0.5), np.arange(self.out).astype(dtype)
-        x: Array = (o + half) / scale - half
+        x: Array = (o + half) / scale
         if coordinates == "align_corners":
             x = o * (size - 1) / (out - 1) if self.out > 1 else o
         elif coordinates == "asymmetric":
@@ -77,13 +77,15 @@ class Axis:
         elif coordinates == "pytorch_half_pixel" and self.out == 1:
             x = o
         elif coordinates == "half_pixel_symmetric":  # a fractional size is centred on the whole one
-            x += half * size * (1 - out / (scale * size))
+            x = x + half * size * (1 - out / (scale * size)) - half
         elif coordinates == "tf_crop_and_resize":
             start, end = dtype(self.roi[0]), dtype(self.roi[1])
             if self.out == 1:
                 x = half * (start + end) * (size - 1) + o
             else:
                 x = start * (size - 1) + o * (end - start) * (size - 1) / (out - 1)
+        else:
+            x = x - half
         return x
 
 
