@@ -1,4 +1,4 @@
-"""Developers' sessions: ``nox`` runs the first three, ``nox -s sanitize`` (or ``emulate_avx512``) another."""
+"""Developers' sessions: ``nox`` runs the first three, ``nox -s conformance`` (or another name) another."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def types(session: nox.Session) -> None:
     """Types of the package, strictly."""
     session.install(*nox.project.dependency_groups(nox.project.load_toml(), "lint"), "numpy>=2.1")
     session.run("mypy")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """ONNX's own backend tests; writes docs/conformance.md, or compares with it: ``-- --check``."""
+    install(session)
+    session.run("python", "-m", "fastconv.testing.conformance", "docs/conformance.md", *session.posargs)
 
 
 @nox.session

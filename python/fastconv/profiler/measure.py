@@ -16,7 +16,7 @@ from fastconv.errors import ArgumentError
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.model import Model, described
-from fastconv.graph.staged import Plan
+from fastconv.graph.staged import Plan, Staged
 from fastconv.profiler.counting import work_of
 from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
 from fastconv.roofline import Roofline, measure_roofline
@@ -194,7 +194,8 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]
 
 
 def _counted(model: Model, executable: Plan) -> tuple[LayerCount, ...]:
-    weights = {name: constant.shape for name, constant in model._constants.items()}
+    bound = executable.bound if isinstance(executable, Staged) else {}
+    weights = {name: constant.shape for name, constant in (*model._constants.items(), *bound.items())}
     lanes = _core.cpu_info()["tiers"]["lanes"][_core.active_tier()]
     seen: set[str] = set()  # parameters of layers before
     return tuple(

@@ -258,10 +258,10 @@ def _means_the_same(model: ModelProto, case: Any) -> bool:
     evaluator = ReferenceEvaluator(model)
     names = [info.name for info in model.graph.input]
     return all(
-        not difference(np.asarray(got), _array(wanted), case.rtol, 1e-6)
+        not difference(np.asarray(got), as_array(wanted), case.rtol, 1e-6)
         for inputs, expected in case.data_sets
         for got, wanted in zip(
-            evaluator.run(None, dict(zip(names, map(_array, inputs), strict=True))), expected, strict=True
+            evaluator.run(None, dict(zip(names, map(as_array, inputs), strict=True))), expected, strict=True
         )
     )
 
@@ -272,9 +272,9 @@ def run_case(model: ModelProto, data_sets: Iterable[Any], rtol: float, atol: flo
         loaded = fastconv.load(model)
         for inputs, expected in data_sets:
             names = [info.name for info in _free_inputs(model)]
-            results = loaded.run(None, dict(zip(names, map(_array, inputs), strict=True)))
+            results = loaded.run(None, dict(zip(names, map(as_array, inputs), strict=True)))
             for info, result, wanted in zip(model.graph.output, results, expected, strict=True):
-                problem = difference(result, _array(wanted), rtol, atol, len(model.graph.node))
+                problem = difference(result, as_array(wanted), rtol, atol, len(model.graph.node))
                 if problem:
                     return f"output {info.name!r}: {problem}"
     except FastconvError as error:
@@ -284,7 +284,8 @@ def run_case(model: ModelProto, data_sets: Iterable[Any], rtol: float, atol: flo
     return ""
 
 
-def _array(value: Any) -> Any:
+def as_array(value: Any) -> Any:
+    """Return an input or output of a case as an array."""
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
 
 
@@ -420,8 +421,25 @@ def _page(groups: dict[str, list[Outcome]], counts: dict[str, tuple[int, int]]) 
     return "\n".join(lines)
 
 
+# Why some cases do not pass, where the error itself does not say it.
+KNOWN = {
+    r"test_training_dropout": "training: the expected values hang on numpy's random numbers",
+    r"test_resize_downsample_scales_(linear|cubic)_align_corners$": (
+        "the last pixel of an aligned corner is the input's last pixel here, as in torch and ONNX Runtime;"
+        " the specification's reference aligns the corner of a fractional size"
+    ),
+    r"test_(log)?softmax_axis_[01]$": (
+        "before opset 13 softmax is over all dimensions from the axis on, which neither onnx's converter nor"
+        " its reference evaluator knows"
+    ),
+}
+
+
 def _reason(outcome: Outcome) -> str:
     """Return the error without what is of one node alone."""
+    known = next((reason for pattern, reason in KNOWN.items() if re.match(pattern, outcome.name)), None)
+    if known is not None:
+        return known
     text = re.sub(r"node '[^']*' \((\w+)\): ", r"\1: ", outcome.error)
     return re.sub(r"\s+", " ", text)[:150].replace("|", "\\|")
 

@@ -235,7 +235,7 @@ def _integer_convolution(
         if added is not None:
             sums += np.abs(added.array)
         if sums.max(initial=0) < EXACT:
-            shifted = ctx.call(lambda a: np.subtract(a, zero, dtype=F32), [x], x.shape, F32)
+            shifted = ctx.call(lambda a: np.subtract(a, zero, dtype=F32), [x], x.shape, F32, "sub")
             exact = parameters | {"exact": True}
             return convolution(ctx, shifted, Constant(weight), added, exact, padding)
     windows = conv_windows(parameters, x.shape, w.shape, padding)
@@ -254,7 +254,7 @@ def _integer_convolution(
 
 def _as_int32(ctx: Context, sums: Value) -> Value:
     """Return whole numbers as integers of 32 bits, which wrap around."""
-    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32)
+    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32, "cast")
 
 
 def _requantized(
@@ -274,7 +274,7 @@ def _requantized(
         np.rint(result, out=result)
         return _saturated(np.asarray(result + zero), dtype)
 
-    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype)
+    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype, "quantizelinear")
 
 
 @op("ConvInteger")
@@ -355,7 +355,7 @@ def _integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Va
         zero = ctx.array("a_zero_point", a_zero).astype(F32).reshape(())
         sums = np.abs(weight).sum(axis=0, dtype=F64) * _largest(a, zero)
         if sums.max(initial=0) < EXACT:
-            shifted = ctx.call(lambda v: np.subtract(v, zero, dtype=F32), [a], a.shape, F32)
+            shifted = ctx.call(lambda v: np.subtract(v, zero, dtype=F32), [a], a.shape, F32, "sub")
             product = matmul(ctx, shifted, Constant(weight))
             assert not isinstance(product, tuple)
             return product
