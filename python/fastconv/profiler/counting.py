@@ -93,7 +93,7 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     if rule is None:
         raise UnsupportedOpError(
             f"node {step.node.name!r} ({step.node.op}): expected a kind of step that is counted,"
-            f" got {step.kind} {step.algorithm}"
+            f" got {(step.algorithm if step.kind == 'call' else step.kind)!r}"
         )
     flops = times * rule(step)
     return Work(0, flops, flops, moved, moved)
