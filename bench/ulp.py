@@ -1,10 +1,10 @@
 """The largest error of each function of one value over all 2^32 floats, in units in the last place.
 
-    nice python bench/ulp.py --json bench/results/lab/ulp-avx512.json      # every tier that runs here; half an hour
+    nice python bench/ulp.py --json bench/results/lab/ulp-avx512.json      # every tier; 40 minutes
     nice python bench/ulp.py gelu exp --tiers avx2 --every 1001            # a look at a part
     nice python bench/ulp.py exp --peers                                   # torch and ONNX Runtime beside
     python bench/ulp.py --report                                           # the table of docs/numbers.md
-    python bench/ulp.py --check                                            # does the page say what the results say?
+    python bench/ulp.py --check                                            # whether it says what was measured
 
 Exits with 1 where an error is above the bound that fastconv.testing.tolerance states, which tests hold a
 dense part of the floats to.
@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +44,29 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass
 class Worst:
-    """What one implementation of a function did over all inputs."""
+    """What one implementation of a function did over all inputs; `ulps` is at most 0.5 where x is None."""
 
     function: str
     engine: str
     inputs: int = 0
     correctly_rounded: int = 0
-    ulps: float = -1.0
-    x: float = 0.0
-    got: float = 0.0
-    exact: float = 0.0
+    ulps: float = 0.5
+    x: float | None = None
+    got: float | None = None
+    exact: float | None = None
 
-    def take(self, x: Array, y: Array, exact: Array, error: Array) -> None:
-        """Count a block of inputs."""
+    def take(self, x: Array, y: Array, exact: Array, rounded: Array) -> None:
+        """Count a block of inputs; only results that are not rounded correctly have an error to work out."""
+        others = np.flatnonzero(y != rounded)
+        error = ulp_error(y[others], exact[others], LEAST.get(self.function, 0.0))
         self.inputs += x.size
-        self.correctly_rounded += int(np.count_nonzero(error <= 0.5))
-        at = int(np.argmax(error))
-        if error[at] > self.ulps:
-            self.ulps, self.exact = float(error[at]), float(exact[at])
-            self.x, self.got = float(x[at]), float(y[at])
+        self.correctly_rounded += x.size - others.size + int(np.count_nonzero(error == 0))  # NaN for NaN
+        if error.size == 0 or error.max() <= self.ulps:
+            return
+        worst = int(np.argmax(error))
+        at = others[worst]
+        self.ulps, self.exact = float(error[worst]), float(exact[at])
+        self.x, self.got = float(x[at]), float(y[at])
 
 
 def tier_engine(tier: str, function: str) -> Callable[[Array], Array]:
@@ -127,14 +132,9 @@ def measure(function: str, engines: dict[str, Callable[[Array], Array]], every: 
     with np.errstate(all="ignore"):
         for x in blocks(every):
             exact = reference.activate(x, activation)
-            seen: list[tuple[Array, Array]] = []  # results and errors: tiers mostly agree to the bit
+            rounded = exact.astype(np.float32)
             for one in worst:
-                y = engines[one.engine](x)
-                error = next((e for other, e in seen if np.array_equal(y.view(np.int32), other)), None)
-                if error is None:
-                    error = ulp_error(y, exact, LEAST.get(function, 0.0))
-                    seen.append((y.view(np.int32), error))
-                one.take(x, y, exact, error)
+                one.take(x, engines[one.engine](x), exact, rounded)
     return worst
 
 
@@ -146,6 +146,19 @@ def engines_of(function: str, tiers: Iterable[str], peers: bool) -> dict[str, Ca
     if peers and function in ONNX:
         engines["onnxruntime"] = ort_engine(function)
     return engines
+
+
+def as_record(tiers: list[str], found: list[Worst]) -> dict[str, Any]:
+    """What was measured, where, and with which versions."""
+    peers = sorted({one.engine for one in found} - set(tiers))
+    return {
+        **made_with(),
+        "cpu": _core.cpu_info()["model"],
+        "tiers": tiers,
+        "packages": {"fastconv": fastconv.__version__, **{name: version(name) for name in peers}},
+        "inputs": found[0].inputs,
+        "worst": [asdict(one) for one in found],
+    }
 
 
 # ---- the page ------------------------------------------------------------------------------------------
@@ -168,7 +181,8 @@ def table(record: dict[str, Any]) -> str:
         worst = max(tiers, key=lambda one: one["ulps"])
         share = min(one["correctly_rounded"] / one["inputs"] for one in tiers)
         cells = [f"{found[engine]['ulps']:.3g}" if engine in found else "" for engine in engines]
-        rows.append([f"`{name}`", f"{ULPS[name]:g}", *cells, f"{100 * share:.2f} %", f"{worst['x']:.9g}"])
+        at = "" if worst["x"] is None else f"{worst['x']:.9g}"
+        rows.append([f"`{name}`", f"{ULPS[name]:g}", *cells, f"{100 * share:.2f} %", at])
     rule = ["---", *["---:"] * (len(rows[0]) - 1)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
     about = (
@@ -211,27 +225,13 @@ def main() -> int:
     found: list[Worst] = []
     for function in args.functions or FUNCTIONS:
         for one in measure(function, engines_of(function, args.tiers, args.peers), args.every):
-            print(
-                f"{function:12}{one.engine:12}{one.ulps:10.4g} ulp at {one.x!r}: {one.got!r} for {one.exact!r}, "
-                f"{100 * one.correctly_rounded / one.inputs:.3f} % correctly rounded",
-                flush=True,
-            )
+            where = "" if one.x is None else f"at {one.x!r}: {one.got!r} for {one.exact!r}, "
+            share = 100 * one.correctly_rounded / one.inputs
+            print(f"{function:12}{one.engine:12}{one.ulps:10.4g} ulp {where}{share:.3f} % rounded correctly")
             found.append(one)
-    if args.json:
-        record = {
-            **made_with(), "cpu": _core.cpu_info()["model"], "tiers": args.tiers, "packages": versions(found),
-            "inputs": found[0].inputs, "worst": [asdict(one) for one in found],
-        }  # fmt: skip
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        if args.json:  # after each function: a pass over all floats takes minutes
+            args.json.write_text(json.dumps(as_record(args.tiers, found), indent=1) + "\n")
     return int(any(one.engine in args.tiers and one.ulps > ULPS[one.function] for one in found))
-
-
-def versions(found: Iterable[Worst]) -> dict[str, str]:
-    """Of everything that was measured."""
-    from importlib.metadata import version
-
-    peers = {one.engine for one in found} & {"torch", "onnxruntime"}
-    return {"fastconv": fastconv.__version__, **{name: version(name) for name in sorted(peers)}}
 
 
 if __name__ == "__main__":

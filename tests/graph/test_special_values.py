@@ -1,4 +1,7 @@
-"""NaN, infinity, -0.0 and denormals through every operator, beside ONNX Runtime; docs/numbers.md lists the differences."""
+"""NaN, infinity, -0.0 and denormals through every operator, beside ONNX Runtime.
+
+docs/numbers.md lists the differences that are kept.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +115,7 @@ def test_pools(both: Compare, rng: np.random.Generator, channels: int, geometry:
     assert_same(*both("MaxPool", x, **geometry))
 
 
-def test_nan_wins_a_maximum(both: Compare, rng: np.random.Generator) -> None:
+def test_nan_wins_a_maximum(both: Compare) -> None:
     """As in torch; ONNX Runtime keeps or loses it, by its place in the window."""
     x = np.zeros((1, 2, 6, 6), np.float32)
     x[0, 1, 2, 3] = np.nan
