@@ -214,6 +214,16 @@ def test_prelu(arrange, arrange_out, rng):
     np.testing.assert_array_equal(y, np.where(x < 0, slope * x, x))
 
 
+def test_prelu_touches_nothing_else(rng):
+    for n in range(1, 2 * 16 + 2):
+        for shape, slopes in (((1, n, 2, 3), (n, 1, 1)), ((1, 3, 1, n), (3, 1, 1)), ((n,), (n,))):
+            x, slope = (rng.normal(size=s).astype(np.float32) for s in (shape, slopes))
+            for align_end in (True, False):
+                y, near = guarded_empty(shape, align_end=align_end), guarded(slope, align_end=align_end)
+                _core.prelu(guarded(x, align_end=align_end), np.broadcast_to(near, shape), y)
+                np.testing.assert_array_equal(y, np.where(x < 0, slope * x, x))
+
+
 def test_results_do_not_depend_on_threads(same_for_threads, rng):
     x = rng.normal(size=(1, 30, 101, 103)).astype(np.float32)
     scale = rng.normal(size=(30, 1, 1)).astype(np.float32)

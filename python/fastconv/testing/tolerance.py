@@ -179,12 +179,13 @@ def ulp_error(actual: npt.NDArray[Any], exact: Array, least: float = 0.0) -> Arr
     >>> ulp_error(np.float32([1.0, 2.0]), np.array([1 + 2.0**-23, 2 - 2.0**-23])).tolist()
     [1.0, 1.0]
     """
-    exact = np.clip(exact, -_F32_OVERFLOW, _F32_OVERFLOW)
+    with np.errstate(invalid="ignore"):  # NaN that signals
+        exact = np.clip(exact, -_F32_OVERFLOW, _F32_OVERFLOW)
+        actual = np.clip(actual.astype(np.float64), -_F32_OVERFLOW, _F32_OVERFLOW)
     # 2^-23 of the binade, from the exponent's bits: of 2^-126 for denormals, of 2^127 at 2^128.
     at = np.clip(np.abs(exact), max(least, SMALLEST_NORMAL["f32"]), 2.0**127)
     unit = ((at.view(np.int64) & _F64_EXPONENT) - (23 << 52)).view(np.float64)
-    error = np.abs(np.clip(actual.astype(np.float64), -_F32_OVERFLOW, _F32_OVERFLOW) - exact) / unit
+    error = np.abs(actual - exact) / unit
     undefined = np.isnan(error)
-    if undefined.any():
-        error[undefined] = np.where(np.isnan(exact[undefined]) & np.isnan(actual[undefined]), 0.0, math.inf)
+    error[undefined] = np.where(np.isnan(exact[undefined]) & np.isnan(actual[undefined]), 0.0, math.inf)
     return np.asarray(error)
