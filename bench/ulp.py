@@ -25,13 +25,13 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
+from fastconv._text import markdown, replace_between
 from fastconv.bench.record import made_with
 from fastconv.testing import reference
 from fastconv.testing.tolerance import ULPS, ulp_error
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "numbers.md"
-BEGIN, END = "<!-- ulp:begin -->", "<!-- ulp:end -->"
 
 # Parameters, and the smallest number whose units count (tolerance.ULPS says why).
 PARAMETERS = {"leaky_relu": (0.1,), "hardsigmoid": (0.2, 0.5), "elu": (1.0,)}
@@ -165,8 +165,13 @@ def as_record(tiers: list[str], found: list[Worst]) -> dict[str, Any]:
 
 
 def read_records(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """What was measured of all floats."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("ulp*.json"))]
+    """What was measured of all floats; files of one place and commit are one record."""
+    records: dict[tuple[str, ...], dict[str, Any]] = {}
+    for path in sorted(folder.glob("ulp*.json")):
+        record = json.loads(path.read_text())
+        known = records.setdefault((record["cpu"], record["git_sha"]), {**record, "worst": []})
+        known["worst"] += record["worst"]
+    return list(records.values())
 
 
 def table(record: dict[str, Any]) -> str:
@@ -183,23 +188,12 @@ def table(record: dict[str, Any]) -> str:
         cells = [f"{found[engine]['ulps']:.3g}" if engine in found else "" for engine in engines]
         at = "" if worst["x"] is None else f"{worst['x']:.9g}"
         rows.append([f"`{name}`", f"{ULPS[name]:g}", *cells, f"{100 * share:.2f} %", at])
-    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
     about = (
         f"All {record['inputs']:,} floats; {record['cpu']}, "
         f"{', '.join(f'{name} {version}' for name, version in record['packages'].items())}; "
         f"{record['date']}, commit {record['git_sha']}."
     )
-    return "\n".join([*lines, "", about])
-
-
-def updated(page: str, records: Iterable[dict[str, Any]]) -> str:
-    """The text of the page with the tables between its markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"expected the lines {BEGIN} and {END} in {PAGE.name}")
-    return before + begin + "\n" + "\n\n".join(map(table, records)) + "\n" + end + after
+    return f"{markdown(rows)}\n\n{about}"
 
 
 def main() -> int:
@@ -216,7 +210,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.report or args.check:
         page = PAGE.read_text()
-        text = updated(page, read_records())
+        text = replace_between(page, "ulp", "\n\n".join(map(table, read_records())))
         if args.report:
             PAGE.write_text(text)
         return int(args.check and text != page)
