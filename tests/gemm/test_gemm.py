@@ -87,12 +87,8 @@ def test_skinny(rng, shape):
         check(a, b, trans_a=trans_a, trans_b=trans_b)
 
 
-BENCHMARKS = [
-    shape
-    for name in ("squares", "channel_major", "skinny")
-    for shape in GEMM_TABLES[name]
-    if shape.macs < 3e8
-]
+KINDS = ("squares", "channel_major", "skinny")
+BENCHMARKS = [shape for kind in KINDS for shape in GEMM_TABLES[kind] if shape.macs < 3e8]
 
 
 @pytest.mark.parametrize("shape", BENCHMARKS, ids=lambda s: s.name)
