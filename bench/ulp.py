@@ -166,10 +166,11 @@ def as_record(tiers: list[str], found: list[Worst]) -> dict[str, Any]:
 
 def read_records(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """What was measured of all floats; files of one place and commit are one record."""
-    records: dict[tuple[str, ...], dict[str, Any]] = {}
+    records: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path in sorted(folder.glob("ulp*.json")):
         record = json.loads(path.read_text())
-        known = records.setdefault((record["cpu"], record["git_sha"]), {**record, "worst": []})
+        key = record["cpu"], record["git_sha"], record["inputs"]
+        known = records.setdefault(key, {**record, "worst": []})
         known["worst"] += record["worst"]
     return list(records.values())
 
@@ -188,8 +189,9 @@ def table(record: dict[str, Any]) -> str:
         cells = [f"{found[engine]['ulps']:.3g}" if engine in found else "" for engine in engines]
         at = "" if worst["x"] is None else f"{worst['x']:.9g}"
         rows.append([f"`{name}`", f"{ULPS[name]:g}", *cells, f"{100 * share:.2f} %", at])
+    nth = round(2**32 / record["inputs"])
     about = (
-        f"All {record['inputs']:,} floats; {record['cpu']}, "
+        f"{'All 2^32 floats' if nth == 1 else f'Each {nth}th float'}; {record['cpu']}, "
         f"{', '.join(f'{name} {version}' for name, version in record['packages'].items())}; "
         f"{record['date']}, commit {record['git_sha']}."
     )
