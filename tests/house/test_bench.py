@@ -397,7 +397,7 @@ def test_pick_repeats_what_is_suspicious() -> None:
 def test_report(report: ModuleType, record: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([record, {**record, "kind": "model", "cases": []}]))
     records = report.read_records(tmp_path)
-    page = f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n"
+    page = "above\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nbelow\n"
     text = report.updated(page, records, ("summary", "cases"))
     assert text.startswith("above\n")
     assert text.endswith("\nbelow\n")
@@ -414,5 +414,5 @@ def test_report(report: ModuleType, record: dict[str, Any], tmp_path: Path) -> N
         part = text.partition(f"by table, {tier}\n")[2].partition("###")[0]
         assert f"| {tier} |" in part
         assert f"{cpu}, tier {tier}, measured" in part
-    with pytest.raises(SystemExit, match="bench:begin"):
+    with pytest.raises(ValueError, match="bench:begin"):
         report.updated("no markers", records, ("summary",))
