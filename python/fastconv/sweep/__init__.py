@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fastconv.sweep.algorithms import AlgorithmMap, LayerTimes, square_layers, sweep_algorithms
 from fastconv.sweep.blocking import BlockingSweep, Candidate, Traffic, predict_traffic, sweep_blocking
+from fastconv.sweep.conv_blocking import Choice, ConvBlocking, LayerBlocks, sweep_conv_blocking
 from fastconv.sweep.measure import Setting, revive
 from fastconv.sweep.scaling import (
     Scaling,
@@ -24,6 +25,9 @@ __all__ = [
     "AlgorithmMap",
     "BlockingSweep",
     "Candidate",
+    "Choice",
+    "ConvBlocking",
+    "LayerBlocks",
     "LayerTimes",
     "Scaling",
     "Setting",
@@ -41,6 +45,7 @@ __all__ = [
     "staircase",
     "sweep_algorithms",
     "sweep_blocking",
+    "sweep_conv_blocking",
     "sweep_sizes",
     "sweep_threads",
     "sweep_tiles",
