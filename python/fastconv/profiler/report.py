@@ -114,6 +114,7 @@ def _summary(profile: Profile) -> str:
         "roofs": f"FMA peak {roof.peak.gflops:.1f} GFLOP/s; GB/s: {levels}",
         "time": f"{totals['run_ms']:.3f} ms, the sum of the layers {totals['ms']:.3f}, at the roofs"
         f" {totals['ideal_ms']:.3f} ({totals['share']:.0%}); best of {totals['runs']} runs",
+        "memory": profile.moved,
     }
     rows = "".join(
         f'<tr><th class="text">{key}</th><td class="text">{html.escape(text)}</td></tr>'
