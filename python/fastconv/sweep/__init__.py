@@ -10,6 +10,7 @@ from fastconv.sweep.algorithms import AlgorithmMap, LayerTimes, square_layers, s
 from fastconv.sweep.blocking import BlockingSweep, Candidate, Traffic, predict_traffic, sweep_blocking
 from fastconv.sweep.conv_blocking import Choice, ConvBlocking, LayerBlocks, sweep_conv_blocking
 from fastconv.sweep.measure import Setting, revive
+from fastconv.sweep.network import network_layers
 from fastconv.sweep.scaling import (
     Scaling,
     SizeSweep,
@@ -39,6 +40,7 @@ __all__ = [
     "Tile",
     "TileSweep",
     "Traffic",
+    "network_layers",
     "predict_traffic",
     "revive",
     "square_layers",
