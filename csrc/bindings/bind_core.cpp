@@ -48,6 +48,11 @@ py::dict cpu_info() {
   for (const std::string& name : runnable_tiers())
     lanes[py::str(name)] = kernels(tier_named("tier", name)).lanes;
   tiers["lanes"] = lanes;
+  std::vector<std::string> extensions;
+  for (int i = 0; i < kExtensionCount; ++i)
+    if (extension_supported(static_cast<Extension>(i)))
+      extensions.emplace_back(extension_name(static_cast<Extension>(i)));
+  tiers["extensions"] = extensions;
   py::dict build;
   build["compiler"] = kCompiler;
 #if defined(FASTCONV_EMULATE_AVX512)

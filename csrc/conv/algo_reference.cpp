@@ -20,7 +20,8 @@ class ReferencePacked final : public PackedConv {
     if (spec.bias) bias.assign(spec.bias, spec.bias + params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
-                                        const View* residual) const override;
+                                        const View* residual,
+                                        const std::vector<dim_t>&) const override;
   dim_t bytes() const noexcept override {
     return static_cast<dim_t>((w.size() + bias.size()) * sizeof(float));
   }
@@ -107,7 +108,8 @@ class ReferenceBound final : public BoundConv {
 };
 
 std::unique_ptr<const BoundConv> ReferencePacked::bind(const ConvShape& s, const View& x,
-                                                       const View& y, const View* residual) const {
+                                                       const View& y, const View* residual,
+                                                       const std::vector<dim_t>&) const {
   return std::make_unique<ReferenceBound>(shared_from_this(), *this, s, x, y, residual);
 }
 

@@ -40,7 +40,8 @@ class WinogradPacked final : public PackedConv {
  public:
   WinogradPacked(const ConvSpec& spec, const WinogradForm& form);
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
-                                        const View* residual) const override;
+                                        const View* residual,
+                                        const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override {
     dim_t total = bias_.size() * static_cast<dim_t>(sizeof(float));
     for (const PackedB& u : groups_) total += u.bytes();
@@ -116,7 +117,12 @@ std::vector<AxisTile> axis_tiles(const ConvShape& s, int axis, const WinogradFor
 class WinogradBound final : public BoundConv {
  public:
   WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
-                const ConvShape& s, const View& x, const View& y, const View* residual);
+                const ConvShape& s, const View& x, const View& y, const View* residual,
+                const std::vector<dim_t>& blocks);
+  std::vector<BlockSize> blocks() const override {
+    const dim_t mr = packed_.group(0).kernels().mr, most = round_up(tiles_, mr);
+    return {{"tiles", std::min(rows_, most), mr, most}};
+  }
   dim_t workspace() const noexcept override {
     return staging_.workspace() +
            (by_tiles_ ? threads_ * (v_floats_ + m_floats_) : v_floats_ + threads_ * m_floats_);
@@ -134,7 +140,7 @@ class WinogradBound final : public BoundConv {
   ConvShape shape_;
   Staging staging_;
   std::vector<AxisTile> tile_rows_, tile_columns_;
-  dim_t tiles_, blocks_;
+  dim_t tiles_, rows_, blocks_;  // rows_: tiles of a block, at most
   int threads_;
   bool by_tiles_;  // threads share blocks of tiles, else the panels of each block
   dim_t v_row_, m_row_, v_step_, m_step_, v_floats_, m_floats_;
@@ -145,7 +151,8 @@ class WinogradBound final : public BoundConv {
 dim_t matrix_step(dim_t floats) { return round_up(floats, 16) | 16; }
 
 WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
-                             const ConvShape& s, const View& x, const View& y, const View* residual)
+                             const ConvShape& s, const View& x, const View& y, const View* residual,
+                             const std::vector<dim_t>& blocks)
     : owner_(std::move(owner)),
       packed_(packed),
       shape_(s),
@@ -164,9 +171,9 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
   // channels at 28 px: 6.5 ms with 14 rows, 5.1 with 28, 4.7 with 56).
   const dim_t per_tile = n2 * (v_row_ + m_row_) * static_cast<dim_t>(sizeof(float));
   const dim_t fit = caches().l2 / 2 / per_tile / g.mr * g.mr;
-  const dim_t rows = std::max<dim_t>(2 * g.mr, fit);
+  rows_ = blocks.empty() ? std::max<dim_t>(2 * g.mr, fit) : blocks[0];
   by_tiles_ = threads_ == 1 || tiles_ * s.groups >= 2 * g.mr * threads_;
-  blocks_ = ceil_div(tiles_, rows);
+  blocks_ = ceil_div(tiles_, rows_);
   if (by_tiles_) blocks_ = std::min(tiles_, round_up(blocks_, threads_));
   const dim_t block = ceil_div(tiles_, std::max<dim_t>(1, blocks_));
   v_step_ = matrix_step(block * v_row_);
@@ -285,8 +292,9 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
 }
 
 std::unique_ptr<const BoundConv> WinogradPacked::bind(const ConvShape& s, const View& x,
-                                                      const View& y, const View* residual) const {
-  return std::make_unique<WinogradBound>(shared_from_this(), *this, s, x, y, residual);
+                                                      const View& y, const View* residual,
+                                                      const std::vector<dim_t>& blocks) const {
+  return std::make_unique<WinogradBound>(shared_from_this(), *this, s, x, y, residual, blocks);
 }
 
 // Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2): the

@@ -62,10 +62,10 @@ std::shared_ptr<const PackedConv> Conv::packed_for(const Algo* algo) const {
   return nullptr;  // not reached: algo is a candidate's
 }
 
-std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y,
-                                            const View* residual) const {
+std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y, const View* residual,
+                                            const std::vector<dim_t>& blocks) const {
   const ConvShape s = shape(x.rank, x.shape);
-  return packed_for(choose(s))->bind(s, x, y, residual);
+  return packed_for(choose(s))->bind(s, x, y, residual, blocks);
 }
 
 const char* Conv::algorithm(const ConvShape* s) const noexcept {

@@ -19,11 +19,20 @@ struct Algo;
 struct KernelTable;
 class PackedConv;
 
+// How much of a convolution is done together, for the caches' sake: what a plan decides besides the
+// algorithm, and no bit of the result depends on. A size is `most`, or a smaller multiple of
+// `step`.
+struct BlockSize {
+  const char* name;
+  dim_t size, step, most;
+};
+
 // A plan for given shapes and strides of x, y and residual.
 class BoundConv {
  public:
   virtual ~BoundConv() = default;
-  virtual dim_t workspace() const noexcept = 0;  // floats
+  virtual std::vector<BlockSize> blocks() const { return {}; }  // empty: nothing to decide
+  virtual dim_t workspace() const noexcept = 0;                 // floats
   virtual void run(const float* x, const float* residual, float* y,
                    float* workspace) const noexcept = 0;
 };
@@ -50,8 +59,10 @@ class Conv {
     return conv_shape(params_, rank, x_shape);
   }
   // Views in logical NC<spatial> order, any strides; their data pointers are ignored. residual may
-  // be null. The plan is for get_num_threads() threads at most.
-  std::unique_ptr<const BoundConv> bind(const View& x, const View& y, const View* residual) const;
+  // be null. The plan is for get_num_threads() threads at most. blocks: for experiments, a size for
+  // each of BoundConv::blocks() in place of the plan's own.
+  std::unique_ptr<const BoundConv> bind(const View& x, const View& y, const View* residual,
+                                        const std::vector<dim_t>& blocks = {}) const;
 
   // What serves an input of that shape; without one, what serves all, or "auto" where that differs.
   const char* algorithm(const ConvShape* s) const noexcept;

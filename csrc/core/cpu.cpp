@@ -44,6 +44,30 @@ constexpr TierInfo kTiers[kTierCount] = {
 #endif
 };
 
+struct ExtensionInfo {
+  const char* name;
+  Tier tier;  // which it extends
+  bool built;
+};
+// Indexed by Extension.
+constexpr ExtensionInfo kExtensions[kExtensionCount] = {
+#if defined(FASTCONV_HAVE_AVX_VNNI)
+    {"avx_vnni", Tier::avx2, true},
+#else
+    {"avx_vnni", Tier::avx2, false},
+#endif
+#if defined(FASTCONV_HAVE_AVX512_VNNI)
+    {"avx512_vnni", Tier::avx512, true},
+#else
+    {"avx512_vnni", Tier::avx512, false},
+#endif
+#if defined(FASTCONV_HAVE_AVX512_BF16)
+    {"avx512_bf16", Tier::avx512, true},
+#else
+    {"avx512_bf16", Tier::avx512, false},
+#endif
+};
+
 #if defined(FASTCONV_EMULATE_AVX512)
 constexpr bool kEmulateAvx512 =
     true;  // the avx512 tier is AVX2 code here: it runs, slowly, wherever avx2 does
@@ -84,6 +108,19 @@ bool cpu_has(Tier tier) {
          bit(seven.ebx, 30) && bit(seven.ebx, 31);  // BW VL
 }
 
+bool cpu_has(Extension extension) {
+  const Regs seven = cpuid(7), more = seven.eax >= 1 ? cpuid(7, 1) : Regs();
+  switch (extension) {
+    case Extension::avx_vnni:
+      return bit(more.eax, 4);
+    case Extension::avx512_vnni:
+      return bit(seven.ecx, 11);
+    case Extension::avx512_bf16:
+      return bit(more.eax, 5);
+  }
+  return false;
+}
+
 std::string read_model() {
   char brand[49] = {};
   for (uint32_t i = 0; i < 3; ++i) {
@@ -116,6 +153,7 @@ void read_caches(Caches& found) {
 #else
 
 bool cpu_has(Tier) { return false; }
+bool cpu_has(Extension) { return false; }
 
 std::string read_model() {
   std::ifstream info("/proc/cpuinfo");
@@ -232,6 +270,15 @@ bool tier_built(Tier tier) noexcept { return kTiers[static_cast<int>(tier)].buil
 bool tier_supported(Tier tier) noexcept {
   if (tier == Tier::ref) return true;
   return cpu_has(tier == Tier::avx512 && kEmulateAvx512 ? Tier::avx2 : tier);
+}
+
+const char* extension_name(Extension extension) noexcept {
+  return kExtensions[static_cast<int>(extension)].name;
+}
+
+bool extension_supported(Extension extension) noexcept {
+  const ExtensionInfo& info = kExtensions[static_cast<int>(extension)];
+  return info.built && tier_supported(info.tier) && cpu_has(extension);
 }
 
 Tier tier_named(const char* argument, const std::string& name) {

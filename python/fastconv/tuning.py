@@ -77,7 +77,7 @@ def time_algorithms(
             continue
 
     def arranged(a: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
-        return a if planar else _channels_last(a)
+        return a if planar else channels_last(a)
 
     x = arranged(np.random.default_rng(0).standard_normal(x_shape, dtype=np.float32))
     times = dict.fromkeys(convs, float("inf"))
@@ -120,7 +120,7 @@ def _fastest(build: Build, x_shape: tuple[int, ...], planar: bool) -> str:
     return best if MARGIN * times.get(best, 0) < times.get(pick, 0) else pick
 
 
-def _channels_last(x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+def channels_last(x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
     """Return a view in NC<spatial> order of memory with the channels innermost."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 
