@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import io
 import warnings
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastconv.errors import (
     ArgumentError,
@@ -111,7 +112,7 @@ def from_torch(
         outputs = _outputs(torch, module, inputs)
         data, doubts = _exported(torch, module, inputs, outputs, axes)
         load = partial(_load, data, type(module).__name__, passes, precision)
-        if doubts and not _agree(torch, module, load(tune=False), inputs, axes):
+        if doubts and not _agree(torch, module, load, inputs, axes):
             for doubt in doubts:
                 warnings.warn_explicit(doubt.message, doubt.category, doubt.filename, doubt.lineno)
     return load(tune=tune)
@@ -155,10 +156,18 @@ def _inputs(torch: ModuleType, module: Any, example: Any) -> dict[str, Any]:
         raise ArgumentError("example: expected a tensor, an array or a tuple of them, got an empty tuple")
     parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(0))
     tensors = [_tensor(torch, value, parameter) for value in values]
-    arguments = inspect.signature(module.forward).parameters.values()
+    names = [_unlike(module.state_dict(), name) for name in _arguments(module, len(tensors))]
+    return dict(zip(names, tensors, strict=True))
+
+
+def _arguments(module: Any, count: int) -> list[str]:
+    """Return names for the first arguments of a module."""
+    try:
+        arguments = list(inspect.signature(module.forward).parameters.values())
+    except ValueError:  # a traced module's
+        arguments = []
     named = [a.name for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
-    names = [named[i] if i < len(named) else f"input_{i}" for i in range(len(tensors))]
-    return {_unlike(module.state_dict(), name): x for name, x in zip(names, tensors, strict=True)}
+    return [named[i] if i < len(named) else f"input_{i}" for i in range(count)]
 
 
 def _tensor(torch: ModuleType, value: Any, parameter: Any) -> Any:
@@ -333,16 +342,21 @@ def _said(error: Exception) -> str:
 
 
 def _agree(
-    torch: ModuleType, module: Any, model: Model, inputs: Mapping[str, Any], axes: Mapping[str, list[int]]
+    torch: ModuleType,
+    module: Any,
+    load: Callable[..., Model],
+    inputs: Mapping[str, Any],
+    axes: Mapping[str, list[int]],
 ) -> bool:
     """Tell whether model and module give the same on other data, twice as long along every open axis."""
     generator = torch.Generator().manual_seed(0)
     other = [_elsewhere(torch, x, axes[name], generator) for name, x in inputs.items()]
     opposite = [-x if x.is_floating_point() else x for x in other]  # for what is decided by a sign
     try:
-        return all(
-            _same(torch, module(*data), model(*(x.cpu().numpy() for x in data))) for data in (other, opposite)
-        )
+        model = load(tune=False)  # one that goes: what it needs for larger data than the example goes too
+        return all(_same(torch, module(*data), model(*map(_array, data))) for data in (other, opposite))
+    except UnsupportedOpError:
+        raise
     except Exception:  # the model's shapes do not fit, or the module refuses the data
         return False
 
@@ -359,6 +373,11 @@ def _same(torch: ModuleType, expected: Any, got: Any) -> bool:
     pairs = zip(_leaves(torch, "", expected), got if isinstance(got, tuple) else (got,), strict=True)
     return all(
         tuple(a.shape) == b.shape
-        and np.allclose(b, a.cpu().numpy(), rtol=0, atol=_AGREEMENT * float(a.abs().max()), equal_nan=True)
+        and np.allclose(b, _array(a), rtol=0, atol=_AGREEMENT * float(a.abs().max()), equal_nan=True)
         for (_, a), b in pairs
     )
+
+
+def _array(x: Any) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = x.cpu().numpy()
+    return array
