@@ -11,8 +11,9 @@ from typing import Any
 from fastconv.errors import ModelError
 from fastconv.graph.model import Model
 from fastconv.importers import onnx
+from fastconv.importers.torch_module import from_torch
 
-__all__ = ["load"]
+__all__ = ["from_torch", "load"]
 
 
 def load(

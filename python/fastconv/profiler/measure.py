@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from fastconv import _core
 from fastconv._threads import threads as with_threads
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, DTypeError
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.model import Model, described
 from fastconv.graph.staged import Plan, Staged
+from fastconv.importers import from_torch
 from fastconv.profiler.counters import count_traffic
 from fastconv.profiler.counting import work_of
 from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
@@ -26,15 +27,17 @@ from fastconv.roofline import Roof, Roofline, measure_roofline
 LEAST_RUNS = 5
 
 
-def count(model: Model, *shapes: Sequence[int]) -> Count:
+def count(model: Model | Any, *shapes: Sequence[int] | Any) -> Count:
     """Count a network's parameters, multiply-accumulates, FLOPs and bytes, layer by layer.
 
     Parameters
     ----------
-    model : Model
-        From :func:`fastconv.load` or :mod:`fastconv.models`.
-    *shapes : sequence of int
-        The shape of each input. None: those that the model declares (a batch of 1), or of its last run.
+    model : Model or torch.nn.Module
+        From :func:`fastconv.load` or :mod:`fastconv.models`; a module goes through
+        :func:`fastconv.from_torch`.
+    *shapes : sequence of int, array or tensor
+        The shape of each input, or an example of it. None: those that the model declares (a batch of 1), or
+        of its last run; a module declares none.
 
     Returns
     -------
@@ -47,6 +50,8 @@ def count(model: Model, *shapes: Sequence[int]) -> Count:
         Where a shape is needed and none is given.
     UnsupportedOpError
         Where a step has no rule; nothing is counted as zero in silence.
+    ModelError, MissingPackageError
+        As for :func:`fastconv.from_torch`.
 
     Notes
     -----
@@ -59,13 +64,14 @@ def count(model: Model, *shapes: Sequence[int]) -> Count:
     >>> found.params, found.totals["macs"]
     (11689512, 1814073344)
     """
-    executable = model._planned(shapes)
+    model = _model(model, shapes)
+    executable = model._planned([_shape(x) for x in shapes])
     return Count(model.name, model.parameters, _counted(model, executable))
 
 
 def profile(
-    model: Model,
-    *inputs: npt.NDArray[np.float32] | Sequence[int],
+    model: Model | Any,
+    *inputs: npt.NDArray[np.float32] | Sequence[int] | Any,
     threads: int | None = None,
     seconds: float = 2.0,
     roofline: Roofline | None = None,
@@ -74,9 +80,9 @@ def profile(
 
     Parameters
     ----------
-    model : Model
-        From :func:`fastconv.load` or :mod:`fastconv.models`.
-    *inputs : array or sequence of int
+    model : Model or torch.nn.Module
+        As for :func:`count`.
+    *inputs : array, tensor or sequence of int
         An array for each input, or its shape, for random numbers. None: as for :func:`count`.
     threads : int, optional
         Threads to run on; ``fastconv.get_num_threads()`` when omitted.
@@ -95,7 +101,7 @@ def profile(
     ------
     RoofError
         Where a layer's executed work is faster than the machine's peak: a bug of the counting, never a win.
-    ArgumentError, UnsupportedOpError
+    ArgumentError, UnsupportedOpError, ModelError, MissingPackageError
         As for :func:`count`.
 
     Notes
@@ -114,6 +120,7 @@ def profile(
     >>> found.totals["ms"] > found.totals["ideal_ms"] > 0
     True
     """
+    model = _model(model, inputs)
     used = _core.get_num_threads() if threads is None else threads
     with with_threads(used):
         roof = measure_roofline(threads=used) if roofline is None else roofline
@@ -174,6 +181,24 @@ def _times(
     return steps, plain, profiled
 
 
+def _model(model: Model | Any, inputs: Sequence[Any]) -> Model:
+    """Return a model as it is, and of a torch module the model for these inputs."""
+    if isinstance(model, Model):
+        return model
+    if not callable(getattr(model, "forward", None)):
+        raise DTypeError(f"model: expected a Model or a torch.nn.Module, got {type(model).__name__}")
+    if not inputs:
+        raise ArgumentError(
+            "shapes: expected the input shapes, which a torch module does not declare, got none"
+        )
+    example = tuple(x if hasattr(x, "shape") else np.zeros(tuple(x), np.float32) for x in inputs)
+    return from_torch(model, example, dynamic_batch=False)
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return tuple(x.shape if hasattr(x, "shape") else x)
+
+
 def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]]:
     """Return the arrays to run on: those given, or random ones of the shapes given or planned."""
     if inputs and len(inputs) != len(model.inputs):
@@ -182,7 +207,7 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]
     given = inputs or model.planned_shapes
     return [
         np.ascontiguousarray(x, np.float32)
-        if isinstance(x, np.ndarray)
+        if hasattr(x, "shape")
         else rng.standard_normal(tuple(x), dtype=np.float32)
         for x in given
     ]
