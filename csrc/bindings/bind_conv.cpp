@@ -6,12 +6,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "bindings/bind.h"
 #include "conv/conv2d.h"
 #include "core/buffer.h"
 #include "core/check.h"
+#include "core/fork_mutex.h"
 #include "core/parallel.h"
 
 namespace py = pybind11;
@@ -38,14 +40,12 @@ class BoundCache {
   void borrow(py::object w) { w_ = std::move(w); }
 
   void run(const View& x, const View* residual, const View& y) {
-    const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
-    const float* r = residual ? residual->data : nullptr;
-    // A second caller at the same time gets a workspace of its own.
-    std::unique_lock<std::mutex> lock(workspace_mutex_, std::try_to_lock);
-    Buffer own;
-    Buffer& workspace = lock.owns_lock() ? workspace_ : own;
+    // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
+    auto [bound, workspace] = find(x, residual, y);
     workspace.reserve(bound->workspace());
-    bound->run(x.data, r, y.data, workspace.data());
+    bound->run(x.data, residual ? residual->data : nullptr, y.data, workspace.data());
+    const std::lock_guard<ForkMutex> lock(mutex_);
+    if (workspace.size() > workspace_.size()) workspace_ = std::move(workspace);
   }
 
  private:
@@ -62,19 +62,20 @@ class BoundCache {
       }
     return key;
   }
-  std::shared_ptr<const BoundConv> find(const View& x, const View* residual, const View& y) {
+  std::pair<std::shared_ptr<const BoundConv>, Buffer> find(const View& x, const View* residual,
+                                                           const View& y) {
     const Key key = key_of(x, residual, y);
-    const std::lock_guard<std::mutex> lock(bound_mutex_);
+    const std::lock_guard<ForkMutex> lock(mutex_);
     if (!bound_ || key != key_) {
       bound_ = conv_.bind(x, y, residual);
       key_ = key;
     }
-    return bound_;
+    return {bound_, std::exchange(workspace_, Buffer())};
   }
 
   py::object w_;  // null without the GIL: the constructor runs so
   Conv conv_;
-  std::mutex bound_mutex_, workspace_mutex_;
+  ForkMutex mutex_;
   std::shared_ptr<const BoundConv> bound_;
   Key key_{};
   Buffer workspace_;
@@ -181,8 +182,7 @@ void bind_conv(py::module_& m) {
               check("residual", added);
             }
             if (out.size() == 0) return;
-            const GilRelease unlocked;
-            self.run(in, residual ? &added : nullptr, out);
+            interruptible([&] { self.run(in, residual ? &added : nullptr, out); });
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
       .def(

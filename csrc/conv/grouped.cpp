@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 
 namespace fastconv {
 namespace {
@@ -161,7 +162,7 @@ void BandBound::run(const float* x, const float* residual, float* y,
   float* rings = workspace + staging_.workspace();
   parallel_run(workers, [&](int tid) {
     const Range mine = partition(tasks, workers, tid);
-    for (dim_t task = mine.begin; task < mine.end; ++task)
+    for (dim_t task = mine.begin; task < mine.end && !interrupted(); ++task)
       run_band(at, task / parts / bands,
                partition(s.out[1], bands, static_cast<int>(task / parts % bands)),
                partition(pairs_, parts, static_cast<int>(task % parts)),

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "kernels/dispatch.h"
@@ -121,7 +122,7 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
   const bool copied = storage.a_copy != nullptr;
   Tile t(p, k0, depth);
   t.lda = copied ? blocking.KC + 16 : p.a.stride[0];
-  for (dim_t ic = rows.begin; ic < rows.end; ic += blocking.MC) {
+  for (dim_t ic = rows.begin; ic < rows.end && !interrupted(); ic += blocking.MC) {
     const dim_t ic_end = std::min(rows.end, ic + blocking.MC);
     if (copied) copy_a(p, ic, ic_end - ic, k0, depth, storage.a_copy, t.lda);
     const float* a = copied ? storage.a_copy : p.a.data + ic * t.lda + k0;

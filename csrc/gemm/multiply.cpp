@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/cpu.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "gemm/gemm.h"
@@ -77,7 +78,7 @@ void multiply(const Product& p, const float* a, const float* residual, float* c)
       const Range cols =
           partition(panels, static_cast<int>(cut.cols), static_cast<int>(task % cut.cols));
       const dim_t end = std::min(p.M, rows.end * mr);
-      for (dim_t m = rows.begin * mr; m < end; m += mc)
+      for (dim_t m = rows.begin * mr; m < end && !interrupted(); m += mc)
         multiply_block(p, g, a, residual, c, m, std::min(end, m + mc), cols.begin, cols.end);
     }
   });
