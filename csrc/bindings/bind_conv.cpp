@@ -3,10 +3,10 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "bindings/bind.h"
@@ -35,17 +35,19 @@ class BoundCache {
  public:
   template <class... Args>
   explicit BoundCache(const Args&... args) : conv_(args...) {}
+  ~BoundCache() { delete workspace_.load(); }
   const Conv& conv() const { return conv_; }
   // Keeps the array alive that a plan for a single call may read its weights from.
   void borrow(py::object w) { w_ = std::move(w); }
 
   void run(const View& x, const View* residual, const View& y) {
     // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
-    auto [bound, workspace] = find(x, residual, y);
-    workspace.reserve(bound->workspace());
-    bound->run(x.data, residual ? residual->data : nullptr, y.data, workspace.data());
-    const std::lock_guard<ForkMutex> lock(mutex_);
-    if (workspace.size() > workspace_.size()) workspace_ = std::move(workspace);
+    const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
+    std::unique_ptr<Buffer> workspace(workspace_.exchange(nullptr));
+    if (!workspace) workspace = std::make_unique<Buffer>();
+    workspace->reserve(bound->workspace());
+    bound->run(x.data, residual ? residual->data : nullptr, y.data, workspace->data());
+    delete workspace_.exchange(workspace.release());
   }
 
  private:
@@ -62,15 +64,14 @@ class BoundCache {
       }
     return key;
   }
-  std::pair<std::shared_ptr<const BoundConv>, Buffer> find(const View& x, const View* residual,
-                                                           const View& y) {
+  std::shared_ptr<const BoundConv> find(const View& x, const View* residual, const View& y) {
     const Key key = key_of(x, residual, y);
     const std::lock_guard<ForkMutex> lock(mutex_);
     if (!bound_ || key != key_) {
       bound_ = conv_.bind(x, y, residual);
       key_ = key;
     }
-    return {bound_, std::exchange(workspace_, Buffer())};
+    return bound_;
   }
 
   py::object w_;  // null without the GIL: the constructor runs so
@@ -78,7 +79,7 @@ class BoundCache {
   ForkMutex mutex_;
   std::shared_ptr<const BoundConv> bound_;
   Key key_{};
-  Buffer workspace_;
+  std::atomic<Buffer*> workspace_{nullptr};
 };
 
 std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {

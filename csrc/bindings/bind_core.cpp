@@ -81,8 +81,9 @@ void bind_core(py::module_& m) {
   m.def("get_num_threads", &get_num_threads, "Threads that a call may use.");
   m.def("set_num_threads", &set_num_threads, py::arg("n"),
         "Set the threads of the whole process, n >= 1.");
-  m.def("cgroup_threads", &cgroup_threads, py::arg("root") = "",
-        "Processors that the control groups leave, read from /proc and /sys under root; for tests.");
+  m.def(
+      "cgroup_threads", &cgroup_threads, py::arg("root") = "",
+      "Processors that the control groups leave, read from /proc and /sys under root; for tests.");
   m.def("fail_allocation", &fail_allocation, py::arg("n"),
         "Make the n-th allocation of this module from now on fail (0: none), and return what was "
         "left of the count before; for tests.");

@@ -101,7 +101,8 @@ void PlanarBound::run(const float* x, const float* residual, float* y,
   const int threads = std::min(threads_, get_num_threads());
   parallel_run(threads, [&](int tid) {
     const Range mine = partition(images * parts, threads, tid);
-    for (dim_t task = mine.begin; task < mine.end && !interrupted(); ++task) {
+    for (dim_t task = mine.begin; task < mine.end; ++task) {
+      if (task > mine.begin && interrupted()) return;
       const Range tiles = partition(row_tiles, static_cast<int>(cut_.rows),
                                     static_cast<int>(task / cut_.cols % cut_.rows));
       multiply(at, task / parts,

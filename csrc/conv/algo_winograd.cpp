@@ -186,7 +186,8 @@ void WinogradBound::run(const float* x, const float* residual, float* y,
     parallel_run(threads, [&](int tid) {
       float* v = scratch + tid * (v_floats_ + m_floats_);
       const Range mine = partition(shape_.groups * blocks_, threads, tid);
-      for (dim_t task = mine.begin; task < mine.end && !interrupted(); ++task) {
+      for (dim_t task = mine.begin; task < mine.end; ++task) {
+        if (task > mine.begin && interrupted()) return;
         const dim_t group = task / blocks_;
         const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
         transform(group, tiles, tiles.begin, at.x, v);
@@ -194,7 +195,8 @@ void WinogradBound::run(const float* x, const float* residual, float* y,
       }
     });
   } else {
-    for (dim_t task = 0; task < shape_.groups * blocks_ && !interrupted(); ++task) {
+    for (dim_t task = 0; task < shape_.groups * blocks_; ++task) {
+      if (task > 0 && interrupted()) return;
       const dim_t group = task / blocks_;
       const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
       parallel_run(threads, [&](int tid) {

@@ -245,7 +245,8 @@ std::string cpu_model() {
 // the last step of the walk.
 int cgroup_threads(const std::string& root) {
   int limit = kNoLimit;
-  std::ifstream groups(root + "/proc/self/cgroup");  // lines of "id:controllers:path"; id 0 is version 2
+  std::ifstream groups(root +
+                       "/proc/self/cgroup");  // lines of "id:controllers:path"; id 0 is version 2
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;

@@ -20,16 +20,14 @@ class FloatMode {
 
  private:
 #if defined(__x86_64__)
-  using Word = uint32_t;                     // MXCSR
+  using Word = uint32_t;                    // MXCSR
   static constexpr Word kDefault = 0x1f80;  // its value at reset: all exceptions masked
   static Word read() noexcept {
     Word word;
     __asm__ volatile("stmxcsr %0" : "=m"(word));
     return word;
   }
-  static void write(Word word) noexcept {
-    __asm__ volatile("ldmxcsr %0" : : "m"(word) : "memory");
-  }
+  static void write(Word word) noexcept { __asm__ volatile("ldmxcsr %0" : : "m"(word) : "memory"); }
 #elif defined(__aarch64__)
   using Word = uint64_t;  // FPCR
   static constexpr Word kDefault = 0;

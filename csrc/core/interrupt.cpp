@@ -11,7 +11,8 @@ namespace {
 constexpr long kEveryMs = 100;
 
 thread_local Interruptible* served = nullptr;  // whose work this thread does
-thread_local Interruptible* asked = nullptr;   // the same on the thread that made the call, else null
+thread_local Interruptible* asked =
+    nullptr;  // the same on the thread that made the call, else null
 
 // The clock that the kernel keeps at each tick, 1 to 10 ms: a fifth of the cost of the exact one.
 long now_ms() noexcept {
@@ -27,8 +28,7 @@ long now_ms() noexcept {
 
 }  // namespace
 
-Interruptible::Interruptible(Ask ask) noexcept
-    : ask_(ask), next_ms_(now_ms() + kEveryMs), before_(served), asked_before_(asked) {
+Interruptible::Interruptible(Ask ask) noexcept : ask_(ask), before_(served), asked_before_(asked) {
   served = asked = this;
 }
 
@@ -44,6 +44,10 @@ void Interruptible::work_for(Interruptible* call) noexcept { served = call; }
 void Interruptible::poll() noexcept {
   const long now = now_ms();
   if (now < next_ms_) return;
+  if (next_ms_ == 0) {  // a short call is over before it comes here, and need not know the time
+    next_ms_ = now + kEveryMs;
+    return;
+  }
   try {
     next_ms_ = ask_() ? now_ms() + kEveryMs : std::numeric_limits<long>::max();
   } catch (...) {

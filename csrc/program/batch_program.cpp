@@ -127,6 +127,7 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
     if (i < timed) seconds[i] = 0;
     seconds[i % timed] += lane_seconds[i] / lanes_;
   }
+  if (interrupted()) return;
   rest_->run_in(memory, lane_slots, whole_inputs, whole_outputs,
                 seconds ? seconds + timed : nullptr);
 }

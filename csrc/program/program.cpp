@@ -177,7 +177,8 @@ void Program::run_in(float* memory, float** slots, const float* const* inputs,
   for (const float* constant : constants_) *slot++ = const_cast<float*>(constant);
 
   auto start = std::chrono::steady_clock::now();
-  for (size_t i = 0; i < steps_.size() && !interrupted(); ++i) {
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (i > 0 && interrupted()) return;
     steps_[i](slots);
     if (!seconds) continue;
     const auto end = std::chrono::steady_clock::now();
