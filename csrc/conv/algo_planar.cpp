@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "gemm/gemm.h"
@@ -110,6 +111,7 @@ void PlanarBound::run(const float* x, const float* residual, float* y,
   parallel_run(threads, [&](int tid) {
     const Range mine = partition(images * parts, threads, tid);
     for (dim_t task = mine.begin; task < mine.end; ++task) {
+      if (task > mine.begin && interrupted()) return;
       const Range tiles = partition(row_tiles, static_cast<int>(cut_.rows),
                                     static_cast<int>(task / cut_.cols % cut_.rows));
       multiply(at, task / parts,

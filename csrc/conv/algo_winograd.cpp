@@ -19,6 +19,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/gemm.h"
 
@@ -193,6 +194,7 @@ void WinogradBound::run(const float* x, const float* residual, float* y,
       float* v = scratch + tid * (v_floats_ + m_floats_);
       const Range mine = partition(shape_.groups * blocks_, threads, tid);
       for (dim_t task = mine.begin; task < mine.end; ++task) {
+        if (task > mine.begin && interrupted()) return;
         const dim_t group = task / blocks_;
         const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
         transform(group, tiles, tiles.begin, at.x, v);
@@ -201,6 +203,7 @@ void WinogradBound::run(const float* x, const float* residual, float* y,
     });
   } else {
     for (dim_t task = 0; task < shape_.groups * blocks_; ++task) {
+      if (task > 0 && interrupted()) return;
       const dim_t group = task / blocks_;
       const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
       parallel_run(threads, [&](int tid) {

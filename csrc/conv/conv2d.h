@@ -4,12 +4,12 @@
 // bindings/bind_conv.cpp and program/. Start reading at Conv::Conv in conv2d.cpp.
 #pragma once
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/buffer.h"
 #include "core/epilogue.h"
+#include "core/fork_mutex.h"
 #include "core/shape.h"
 #include "core/view.h"
 
@@ -33,6 +33,7 @@ class BoundConv {
   virtual ~BoundConv() = default;
   virtual std::vector<BlockSize> blocks() const { return {}; }  // empty: nothing to decide
   virtual dim_t workspace() const noexcept = 0;                 // floats
+  // Returns early where core/interrupt.h says so.
   virtual void run(const float* x, const float* residual, float* y,
                    float* workspace) const noexcept = 0;
 };
@@ -86,7 +87,7 @@ class Conv {
   bool once_;
   const KernelTable* kernels_;
   Buffer w_, bias_;  // empty once there is but one candidate
-  mutable std::mutex mutex_;
+  mutable ForkMutex mutex_;
   mutable std::vector<Candidate> candidates_;  // at least one; the last takes every shape
 };
 

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 
 namespace fastconv {
 namespace {
@@ -169,11 +170,13 @@ void BandBound::run(const float* x, const float* residual, float* y,
   float* rings = workspace + staging_.workspace();
   parallel_run(workers, [&](int tid) {
     const Range mine = partition(tasks, workers, tid);
-    for (dim_t task = mine.begin; task < mine.end; ++task)
+    for (dim_t task = mine.begin; task < mine.end; ++task) {
+      if (task > mine.begin && interrupted()) return;
       run_band(at, task / parts / bands,
                partition(s.out[1], bands, static_cast<int>(task / parts % bands)),
                partition(pairs_, parts, static_cast<int>(task % parts)),
                rings + tid * ring_pairs_ * ring_floats());
+    }
   });
   staging_.after(at, y);
 }

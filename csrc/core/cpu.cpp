@@ -213,36 +213,6 @@ int quota_threads(dim_t quota_us, dim_t period_us) {
   return static_cast<int>(std::clamp<dim_t>(quota_us / period_us, 1, kNoLimit));
 }
 
-// The quota of a control group and of every group above it; the smallest holds. In a container the
-// path that /proc/self/cgroup names is often not mounted, and the limits are at the mount's root:
-// the last step of the walk.
-int cgroup_limit() {
-  int limit = kNoLimit;
-  std::ifstream groups("/proc/self/cgroup");  // lines of "id:controllers:path"; id 0 is version 2
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    std::string controllers = ",";
-    controllers.append(line, first + 1, second - first - 1).append(",");
-    const bool version2 = controllers == ",,";
-    if (!version2 && controllers.find(",cpu,") == std::string::npos) continue;
-    for (std::string path = line.substr(second + 1);; path.erase(path.rfind('/'))) {
-      if (path == "/") path.clear();
-      dim_t quota = 0, period = 0;
-      if (version2) {
-        std::ifstream("/sys/fs/cgroup" + path + "/cpu.max") >> quota >>
-            period;  // "max 100000": no quota, fails to 0
-      } else {
-        std::ifstream("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us") >> quota;
-        std::ifstream("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us") >> period;
-      }
-      limit = std::min(limit, quota_threads(quota, period));
-      if (path.find('/') == std::string::npos) break;
-    }
-  }
-  return limit;
-}
-
 int omp_limit() {
   const char* const text = std::getenv("OMP_NUM_THREADS");
   if (text == nullptr) return kNoLimit;
@@ -317,8 +287,39 @@ std::string cpu_model() {
   return model.empty() ? "unknown" : model;
 }
 
+// The quota of a control group and of every group above it; the smallest holds. In a container the
+// path that /proc/self/cgroup names is often not mounted, and the limits are at the mount's root:
+// the last step of the walk.
+int cgroup_threads(const std::string& root) {
+  int limit = kNoLimit;
+  std::ifstream groups(root +
+                       "/proc/self/cgroup");  // lines of "id:controllers:path"; id 0 is version 2
+  for (std::string line; std::getline(groups, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    std::string controllers = ",";
+    controllers.append(line, first + 1, second - first - 1).append(",");
+    const bool version2 = controllers == ",,";
+    if (!version2 && controllers.find(",cpu,") == std::string::npos) continue;
+    for (std::string path = line.substr(second + 1);; path.erase(path.rfind('/'))) {
+      if (path == "/") path.clear();
+      dim_t quota = 0, period = 0;
+      if (version2) {
+        std::ifstream(root + "/sys/fs/cgroup" + path + "/cpu.max") >> quota >>
+            period;  // "max 100000": no quota, fails to 0
+      } else {
+        std::ifstream(root + "/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us") >> quota;
+        std::ifstream(root + "/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us") >> period;
+      }
+      limit = std::min(limit, quota_threads(quota, period));
+      if (path.find('/') == std::string::npos) break;
+    }
+  }
+  return limit;
+}
+
 int default_num_threads() {
-  return std::min({affinity_limit(), cgroup_limit(), omp_limit(), own_limit()});
+  return std::min({affinity_limit(), cgroup_threads(), omp_limit(), own_limit()});
 }
 
 }  // namespace fastconv

@@ -36,6 +36,10 @@ struct Caches {
 const Caches& caches() noexcept;
 std::string cpu_model();
 
+// Processors that the control groups of this process leave it, rounded down but at least 1; INT_MAX
+// without a quota. Tests lay out /proc and /sys under another root.
+int cgroup_threads(const std::string& root = "");
+
 // min(affinity, cgroup quota, OMP_NUM_THREADS, FASTCONV_NUM_THREADS), at least 1.
 int default_num_threads();
 

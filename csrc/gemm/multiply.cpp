@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/cpu.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "gemm/gemm.h"
@@ -70,6 +71,7 @@ void multiply(const Product& p, const float* a, const float* residual, float* c)
   const dim_t mc = p.block_rows ? p.block_rows : block_rows_of(p);
   parallel_run(threads, [&](int tid) {
     const Range mine = partition(tasks, threads, tid);
+    bool first = true;
     for (dim_t task = mine.begin; task < mine.end; ++task) {
       const ProductGroup& g = p.groups[task / (cut.rows * cut.cols)];
       const Range rows = partition(row_tiles, static_cast<int>(cut.rows),
@@ -77,8 +79,11 @@ void multiply(const Product& p, const float* a, const float* residual, float* c)
       const Range cols =
           partition(panels, static_cast<int>(cut.cols), static_cast<int>(task % cut.cols));
       const dim_t end = std::min(p.M, rows.end * mr);
-      for (dim_t m = rows.begin * mr; m < end; m += mc)
+      for (dim_t m = rows.begin * mr; m < end; m += mc) {
+        if (!first && interrupted()) return;
+        first = false;
         multiply_block(p, g, a, residual, c, m, std::min(end, m + mc), cols.begin, cols.end);
+      }
     }
   });
 }

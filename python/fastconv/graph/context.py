@@ -8,7 +8,6 @@ outlives a lowering: the packed convolutions, shared by the programs of all inpu
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv._fork import ForkLock
 from fastconv.errors import DTypeError, FastconvError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
 from fastconv.graph.value import (
@@ -141,7 +141,7 @@ class Plans:
     # By the same, for the model's own constants: how many nodes read it.
     reads: Mapping[int, int] = field(default_factory=dict)
     # Held while something is planned.
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: ForkLock = field(default_factory=ForkLock)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,8 @@ class Model:
     ----------
     graph : Graph, or function without arguments that returns one
         What an importer or a model definition built. Nothing else should hold the graph that a function
-        returns: each of its weights is then freed as soon as it is packed.
+        returns: each of its weights is then freed as soon as it is packed. A graph is kept as it is, beside
+        the packed weights, to be pickled.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
     precision : {"fast", "exact"}
@@ -90,6 +92,10 @@ class Model:
     for all of them; where images may have any size, once for each algorithm that some size wants. Calls from
     several threads are safe.
 
+    A model can be pickled: what it was made of is, a graph or a function, and its options; a model of
+    :func:`fastconv.load` or :mod:`fastconv.models` that came from a file is its path and hash. Copies are the
+    model itself, which nothing changes.
+
     Examples
     --------
     >>> import numpy as np
@@ -111,6 +117,8 @@ class Model:
         tune: bool = False,
     ) -> None:
         check_precision(precision)
+        passes = passes if isinstance(passes, str) else tuple(passes)
+        self._remake = partial(type(self), graph, passes=passes, precision=precision, tune=tune)
         graph = _widened(graph() if callable(graph) else graph)
         _check(graph)
         self._parameters = _parameters(graph)
@@ -136,6 +144,15 @@ class Model:
             shapes is not None
         ):  # plan now: errors come at load time, and weights are packed before the first call
             self._executable(shapes)
+
+    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
+        return self._remake, ()
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Model:
+        return self
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -269,7 +286,7 @@ class Model:
         weights = {name: c for name, c in named.items() if c.dtype == F32 and c.shape}
         if not weights:
             return None
-        packed = [conv for (output, _), conv in self._plans.packed.items() if output == node.outputs[0]]
+        packed = [conv for (output, _), conv in list(self._plans.packed.items()) if output == node.outputs[0]]
         sizes = [4 * math.prod(c.shape) for c in weights.values()]
         return Layer(
             node.name,

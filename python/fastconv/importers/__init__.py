@@ -11,6 +11,7 @@ from typing import Any
 from fastconv.errors import ModelError
 from fastconv.graph.model import Model
 from fastconv.importers import onnx
+from fastconv.importers.graph_file import GraphFile
 from fastconv.importers.torch_module import from_torch
 
 __all__ = ["from_torch", "load"]
@@ -68,7 +69,7 @@ def load(
             )
         if path.suffix.lower() != ".onnx":
             raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
-        return Model(partial(onnx.from_file, path), passes=passes, precision=precision, tune=tune)
+        return Model(GraphFile(onnx.from_file, path), passes=passes, precision=precision, tune=tune)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return Model(onnx.from_bytes(bytes(source)), passes=passes, precision=precision, tune=tune)
+        return Model(partial(onnx.from_bytes, bytes(source)), passes=passes, precision=precision, tune=tune)
     return Model(onnx.from_proto(source), passes=passes, precision=precision, tune=tune)
