@@ -21,6 +21,7 @@ def load(
     passes: str | Sequence[str] = "default",
     precision: str = "fast",
     tune: bool = False,
+    external_data: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a model.
 
@@ -30,6 +31,9 @@ def load(
         An ONNX model: a ``.onnx`` file, its contents, or the message itself.
     passes, precision, tune
         As for :class:`Model`.
+    external_data : path, optional
+        The folder of the files that hold the model's external data. By default the one that the ``.onnx`` file
+        is in; without it, bytes and messages have none, and tensors outside of them are an error.
 
     Returns
     -------
@@ -48,7 +52,10 @@ def load(
     Notes
     -----
     The weights of a file are mapped, and read when they are packed: with the first planned shape, which is
-    at once where the model declares its sizes. Until then the file must stay as it is.
+    at once where the model declares its sizes. Until then the file, and those of its external data, must stay
+    as they are.
+
+    A model may come from anyone: what it can do is in docs/trust.md.
 
     Examples
     --------
@@ -58,6 +65,7 @@ def load(
     >>> model(np.array([[-1, 0, 2]], np.float32))
     array([[0., 0., 2.]], dtype=float32)
     """
+    folder = None if external_data is None else Path(external_data)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
@@ -67,7 +75,9 @@ def load(
             )
         if path.suffix.lower() != ".onnx":
             raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
-        return Model(partial(onnx.from_file, path), passes=passes, precision=precision, tune=tune)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return Model(onnx.from_bytes(bytes(source)), passes=passes, precision=precision, tune=tune)
-    return Model(onnx.from_proto(source), passes=passes, precision=precision, tune=tune)
+        read = partial(onnx.from_file, path, folder)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        read = partial(onnx.from_bytes, bytes(source), folder=folder)
+    else:
+        read = partial(onnx.from_proto, source, folder=folder)
+    return Model(read, passes=passes, precision=precision, tune=tune)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
+from fastconv.importers.external_data import ExternalData
 from fastconv.importers.raw_data import detach
 from fastconv.importers.tensors import FileData, map_file, map_parts
 
@@ -28,8 +29,11 @@ MAX_ELEMENTS = 1 << 33  # of one tensor
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
 
 
-def from_file(path: Path) -> Graph:
-    """Read a ``.onnx`` file; ModelError where it cannot be read or is not one."""
+def from_file(path: Path, folder: Path | None = None) -> Graph:
+    """Read a ``.onnx`` file; ModelError where it cannot be read or is not one.
+
+    Its external data are below ``folder``; without one, below the folder that it is in.
+    """
     source = str(path)
     try:
         data = map_file(path)
@@ -37,17 +41,18 @@ def from_file(path: Path) -> Graph:
         detached = map_parts(path, spans)
     except (OSError, ValueError) as error:  # ValueError: it is shorter than it was a moment ago
         raise ModelError(f"{path}: expected a readable file, got {_reason(error)}") from error
-    return from_proto(_parsed(skeleton, source), source, detached)
+    return from_proto(_parsed(skeleton, source), source, detached, folder or path.parent)
 
 
-def from_bytes(data: bytes, source: str = "model") -> Graph:
+def from_bytes(data: bytes, source: str = "model", folder: Path | None = None) -> Graph:
     """Read the contents of a ``.onnx`` file; ``source`` starts the message where they are not.
 
     Large weights are views of ``data``.
     """
     skeleton, spans = detach(data)
     whole = memoryview(data)
-    return from_proto(_parsed(skeleton, source), source, {i: whole[a:b] for i, (a, b) in spans.items()})
+    detached = {i: whole[a:b] for i, (a, b) in spans.items()}
+    return from_proto(_parsed(skeleton, source), source, detached, folder)
 
 
 def _reason(error: Exception) -> str:
@@ -66,10 +71,16 @@ def _parsed(data: FileData, source: str) -> Any:
     return proto
 
 
-def from_proto(proto: Any, source: str = "model", detached: Mapping[int, memoryview] = EMPTY) -> Graph:
+def from_proto(
+    proto: Any,
+    source: str = "model",
+    detached: Mapping[int, memoryview] = EMPTY,
+    folder: Path | None = None,
+) -> Graph:
     """Turn a ModelProto into a graph; the message is not kept.
 
-    ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message.
+    ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message; files
+    that the message names are read below ``folder`` alone.
     """
     onnx = _import_onnx()
     if not isinstance(proto, onnx.ModelProto):
@@ -86,15 +97,16 @@ def from_proto(proto: Any, source: str = "model", detached: Mapping[int, memoryv
     graph = proto.graph
     if graph.sparse_initializer:
         raise ModelError(f"{source}: expected dense initializers, got a sparse one")
+    external = ExternalData(folder)
     constants: dict[str, Array] = {}
     for i, t in enumerate(graph.initializer):
         name = _text(t.name)
         if name in constants:
             raise ModelError(f"initializer {name!r}: expected one definition, got several")
-        constants[name] = _array(onnx, t, f"initializer {name!r}", detached.get(i))
+        constants[name] = _array(onnx, t, f"initializer {name!r}", external, detached.get(i))
     inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
-    nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
+    nodes = tuple(_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node))
     _check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
 
@@ -143,7 +155,9 @@ def _check_names(
             )
 
 
-def _node(onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int]) -> Node:
+def _node(
+    onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int], external: ExternalData
+) -> Node:
     op, domain = _text(proto.op_type), _domain(_text(proto.domain))
     name = _text(proto.name) or f"{op}_{index}"
     inputs, outputs = tuple(map(_text, proto.input)), tuple(map(_text, proto.output))
@@ -154,11 +168,11 @@ def _node(onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int]) -
     attrs = {}
     for a in proto.attribute:
         key = _text(a.name)
-        attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}")
+        attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}", external)
     return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 
 
-def _attribute(onnx: ModuleType, proto: Any, where: str) -> Any:
+def _attribute(onnx: ModuleType, proto: Any, where: str, external: ExternalData) -> Any:
     kinds = onnx.AttributeProto
     if proto.type == kinds.INT:
         return proto.i
@@ -173,7 +187,7 @@ def _attribute(onnx: ModuleType, proto: Any, where: str) -> Any:
     if proto.type == kinds.STRINGS:
         return [_text(s) for s in proto.strings]
     if proto.type == kinds.TENSOR:
-        return _array(onnx, proto.t, where)
+        return _array(onnx, proto.t, where, external)
     known = dict((v, k) for k, v in kinds.AttributeType.items())
     raise UnsupportedOpError(
         f"{where}: expected numbers, strings or a tensor, got {known.get(proto.type, proto.type)}"
@@ -208,13 +222,13 @@ def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
     return dtype
 
 
-def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = None) -> Array:
+def _array(
+    onnx: ModuleType, proto: Any, where: str, external: ExternalData, raw: memoryview | None = None
+) -> Array:
     """Return a tensor's data, after its dimensions, element type and length are known to agree.
 
     ``raw`` is its ``raw_data`` where that is not in the message.
     """
-    if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
-        raise ModelError(f"{where}: expected data inside the file, got external data, which is not supported")
     dims = tuple(proto.dims)
     size = math.prod(dims)
     if any(n < 0 for n in dims) or size > MAX_ELEMENTS:
@@ -222,8 +236,15 @@ def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = No
     if proto.data_type == onnx.TensorProto.STRING:
         raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)
-    if proto.HasField("raw_data"):
+    data = None
+    if proto.data_location == onnx.TensorProto.EXTERNAL:
+        if proto.HasField("raw_data"):
+            raise ModelError(f"{where}: expected external data or data inside the file, got both")
+        fields = [(_text(e.key), _text(e.value)) for e in proto.external_data]
+        data = external.read(where, fields, size * dtype.itemsize)
+    elif proto.HasField("raw_data"):
         data = proto.raw_data if raw is None else raw  # from the message it is a copy
+    if data is not None:
         if len(data) != size * dtype.itemsize:
             raise ModelError(
                 f"{where}: expected {size * dtype.itemsize} bytes for shape {list(dims)} of {dtype},"
