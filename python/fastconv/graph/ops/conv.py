@@ -73,8 +73,8 @@ def _pack(
 
     key = (*padding, *parameters["output_padding"], activation)
     if ctx.plans.tune:
-        return ctx.pack(w, (*key, x.shape, _core.get_num_threads()), build_tuned)
-    return ctx.pack(w, key, build)
+        return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned)
+    return ctx.pack((w, b), key, build)
 
 
 def _common_parameters(
