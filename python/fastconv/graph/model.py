@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import ArgumentError, ModelError, ShapeError
+from fastconv.graph.budget import MAX_BYTES, Budget, held_bytes
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
@@ -73,11 +74,16 @@ class Model:
         program for given input shapes takes seconds, unless they are on disk from an earlier time. Which
         algorithm runs, and so how results are rounded, then depends on the machine and on the threads; and
         the plain weights are kept beside the packed ones.
+    max_bytes : int or None
+        The memory that the model may take beyond the size of its own weights, 2 GiB by default: constants
+        that are computed, packed weights, intermediate tensors and the outputs of a run. None: any.
 
     Raises
     ------
     UnsupportedOpError
         Where the graph holds an operator, or a form of one, that does not run; it names the node.
+    MemoryLimitError
+        Where the graph needs more than ``max_bytes``; nothing of that size has been allocated then.
     ModelError
         Where the graph is malformed.
 
@@ -109,13 +115,17 @@ class Model:
         passes: str | Sequence[str] = "default",
         precision: str = "fast",
         tune: bool = False,
+        max_bytes: int | None = MAX_BYTES,
     ) -> None:
         check_precision(precision)
+        if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
+            raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
         graph = _widened(graph() if callable(graph) else graph)
+        budget = Budget(max_bytes, held_bytes(_arrays(graph)))
         for node in graph.nodes:
             check_node(node)
         self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes)
+        graph = run_passes(graph, passes, budget)
         for node in graph.nodes:  # those that passes wrote
             check_node(node)
         self._inputs, self._outputs = graph.inputs, graph.outputs
@@ -128,6 +138,7 @@ class Model:
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
+            budget=budget,
         )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
@@ -393,6 +404,13 @@ def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
             if array is not None and array.dtype.kind == "f" and array.size > 1:
                 found.setdefault(node.name, {})[node.inputs[position]] = array.size
     return found
+
+
+def _arrays(graph: Graph) -> Iterator[Array]:
+    """Yield the arrays that a graph came with."""
+    yield from graph.constants.values()
+    for node in graph.nodes:
+        yield from (value for value in node.attrs.values() if isinstance(value, np.ndarray))
 
 
 def _widened(graph: Graph) -> Graph:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,9 +70,7 @@ def op(
         inputs = inputs[1:][:limit]  # without ctx
         required = sum(p.default is p.empty for p in inputs)
         optional = None if variadic else len(inputs) - required
-        spec = OpSpec(
-            function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype
-        )
+        spec = OpSpec(function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype)
         _enter(name, domain, spec)
         return function
 
@@ -128,6 +127,17 @@ def supported_ops() -> list[str]:
 def describe(node: Node) -> str:
     """Name a node at the start of a message."""
     return f"node {node.name!r} ({node.op})"
+
+
+@contextmanager
+def naming(node: Node) -> Iterator[None]:
+    """Make errors start with a node's name, and typed ones of those that malformed values end in."""
+    try:
+        yield
+    except FastconvError as error:
+        raise type(error)(f"{describe(node)}: {error}") from error
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+        raise ModelError(f"{describe(node)}: {error}") from error
 
 
 def check_node(node: Node) -> OpSpec:

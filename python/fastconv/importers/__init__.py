@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv.errors import ModelError
+from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.model import Model
 from fastconv.importers import onnx
 
@@ -21,6 +22,7 @@ def load(
     passes: str | Sequence[str] = "default",
     precision: str = "fast",
     tune: bool = False,
+    max_bytes: int | None = MAX_BYTES,
     external_data: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a model.
@@ -29,11 +31,11 @@ def load(
     ----------
     source : path, bytes or onnx.ModelProto
         An ONNX model: a ``.onnx`` file, its contents, or the message itself.
-    passes, precision, tune
+    passes, precision, tune, max_bytes
         As for :class:`Model`.
     external_data : path, optional
-        The folder of the files that hold the model's external data. By default the one that the ``.onnx`` file
-        is in; without it, bytes and messages have none, and tensors outside of them are an error.
+        The folder of the files that hold the model's external data; by default the one that the ``.onnx``
+        file is in. Bytes and messages have none by default: tensors outside of them are then an error.
 
     Returns
     -------
@@ -44,6 +46,8 @@ def load(
     ModelError
         Where the file is not a valid model. Files that hold weights alone (``.pth``, ``.safetensors``,
         ``.npz``) are for the functions of :mod:`fastconv.models`.
+    MemoryLimitError
+        Where it asks for more memory than ``max_bytes`` beyond its own size.
     UnsupportedOpError
         Where the model holds an operator that does not run.
     MissingPackageError
@@ -80,4 +84,4 @@ def load(
         read = partial(onnx.from_bytes, bytes(source), folder=folder)
     else:
         read = partial(onnx.from_proto, source, folder=folder)
-    return Model(read, passes=passes, precision=precision, tune=tune)
+    return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)

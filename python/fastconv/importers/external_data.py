@@ -1,4 +1,4 @@
-"""Tensors of an ONNX model that lie in files beside it: the only code that opens a file because a model names it.
+"""Tensors of an ONNX model that lie in files beside it. Only here is a file opened because a model names it.
 
 A model may come from anyone, so what it names must be a plain file below one folder, reached without a link:
 each part of the path is opened from the folder before it (openat) and must be what it is expected to be

@@ -26,6 +26,7 @@ from fastconv.importers.tensors import FileData, map_file, map_parts
 Array = npt.NDArray[Any]
 
 MAX_ELEMENTS = 1 << 33  # of one tensor
+MAX_RANK = 32  # numpy 1.x
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
 
 
@@ -63,7 +64,7 @@ def _reason(error: Exception) -> str:
 def _parsed(data: FileData, source: str) -> Any:
     proto = _import_onnx().ModelProto()
     try:
-        proto.ParseFromString(data)
+        proto.ParseFromString(memoryview(data))
     except Exception as error:  # protobuf's DecodeError; protobuf is onnx's dependency, not ours
         raise ModelError(
             f"{source}: expected an ONNX model, got {len(data)} bytes that do not parse"
@@ -231,8 +232,12 @@ def _array(
     """
     dims = tuple(proto.dims)
     size = math.prod(dims)
-    if any(n < 0 for n in dims) or size > MAX_ELEMENTS:
-        raise ModelError(f"{where}: expected dimensions of at most {MAX_ELEMENTS} elements, got {list(dims)}")
+    if any(n < 0 for n in dims) or size > MAX_ELEMENTS or len(dims) > MAX_RANK:
+        raise ModelError(
+            f"{where}: expected at most {MAX_RANK} dimensions and {MAX_ELEMENTS} elements, got {list(dims)}"
+        )
+    if proto.HasField("segment"):
+        raise ModelError(f"{where}: expected a whole tensor, got a segment of a larger one")
     if proto.data_type == onnx.TensorProto.STRING:
         raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)

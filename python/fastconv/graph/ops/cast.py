@@ -45,7 +45,9 @@ def _bfloat16(name: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ImportError:
-        raise UnsupportedOpError(f"{name}: bfloat16 needs the package ml_dtypes: pip install ml_dtypes") from None
+        raise UnsupportedOpError(
+            f"{name}: bfloat16 needs the package ml_dtypes: pip install ml_dtypes"
+        ) from None
     return np.dtype(ml_dtypes.bfloat16)
 
 

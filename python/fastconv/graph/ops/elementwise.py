@@ -92,7 +92,7 @@ def prelu(ctx: Context, x: Value, slope: Value) -> Value:
     rank = len(x.shape)
     if ctx.opset < 7 and len(slope.shape) == 1 and rank > 2:
         slope = ctx.reshape(slope, (*slope.shape, *[1] * (rank - 2)))
-    if np.broadcast_shapes(x.shape, slope.shape) != x.shape:
+    if broadcast_shapes(x.shape, slope.shape) != x.shape:
         raise ShapeError(f"slope: expected a shape that broadcasts to {x.shape}, got {slope.shape}")
     if x.dtype != F32:
         return _call(ctx, lambda a, s: np.where(a < 0, a * s, a), (x, slope), x.dtype, "iuf")
@@ -250,7 +250,11 @@ def is_inf(ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive:
 
 @op("Selu", ignore=("consumed_inputs",))
 def selu(
-    ctx: Context, x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+    ctx: Context,
+    x: Value,
+    *,
+    alpha: float = 1.67326319217681884765625,
+    gamma: float = 1.05070102214813232421875,
 ) -> Value:
     """Gamma * x where x > 0, else gamma * alpha * (exp(x) - 1)."""
     return _unary(ctx, lambda a: gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))), x)

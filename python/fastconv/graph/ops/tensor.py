@@ -24,6 +24,7 @@ from fastconv.graph.value import (
     normalized_axis,
 )
 
+
 @op("Identity", any_dtype=True)
 def identity(ctx: Context, x: Value) -> Value:  # noqa: ARG001
     """X itself."""
@@ -411,7 +412,9 @@ def tile(ctx: Context, x: Value, repeats: Value, axis: Value | None = None) -> V
     shape = _checked_size([n * t for n, t in zip(x.shape, times, strict=True)])
     # A dimension of n repeated t times is one of (t, n), the first broadcast.
     spread = ctx.reshape(x, [k for n in x.shape for k in (1, n)])
-    return ctx.reshape(spread.broadcast_to([k for n, t in zip(x.shape, times, strict=True) for k in (t, n)]), shape)
+    return ctx.reshape(
+        spread.broadcast_to([k for n, t in zip(x.shape, times, strict=True) for k in (t, n)]), shape
+    )
 
 
 @op("Trilu")
