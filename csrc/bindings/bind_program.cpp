@@ -139,9 +139,9 @@ void add_call(Program& program, const std::vector<PlanArray>& operands, const py
   program.call(raw, [arrays, function](void* const* addresses) {
     const py::gil_scoped_acquire locked;
     py::tuple arguments(arrays.size());
-    for (size_t i = 0; i < arrays.size(); ++i)  // with an owner, so that the memory is not copied
+    for (size_t i = 0; i < arrays.size(); ++i)  // with a base (any): it is then a view, not a copy
       arguments[i] =
-          py::array(arrays[i].dtype, arrays[i].shape, arrays[i].strides, addresses[i], py::none());
+          py::array(arrays[i].dtype, arrays[i].shape, arrays[i].strides, addresses[i], function);
     function(*arguments);
   });
 }

@@ -15,7 +15,7 @@ INPUT, OUTPUT = 1, 2  # slots of a program with one of each; 0 is the arena
 
 @pytest.fixture
 def program() -> _core.Program:
-    return _core.Program(_core.ArenaPool(), 16, [12], [12])
+    return _core.Program(_core.ArenaPool(), 16, [48], [48])
 
 
 def view(slot: int, *shape: int, offset: int = 0, strides: tuple[int, ...] | None = None) -> Any:

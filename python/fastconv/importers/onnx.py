@@ -223,6 +223,11 @@ def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
     return dtype
 
 
+def _is_packed(dtype: np.dtype[Any]) -> bool:
+    """Whether a file holds several elements of a dtype in a byte."""
+    return dtype.name in ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
+
+
 def _array(
     onnx: ModuleType, proto: Any, where: str, external: ExternalData, raw: memoryview | None = None
 ) -> Array:
@@ -245,9 +250,11 @@ def _array(
     if proto.data_location == onnx.TensorProto.EXTERNAL:
         if proto.HasField("raw_data"):
             raise ModelError(f"{where}: expected external data or data inside the file, got both")
+        if _is_packed(dtype):
+            raise UnsupportedOpError(f"{where}: expected external data of whole bytes, got {dtype}")
         fields = [(_text(e.key), _text(e.value)) for e in proto.external_data]
         data = external.read(where, fields, size * dtype.itemsize)
-    elif proto.HasField("raw_data"):
+    elif proto.HasField("raw_data") and not _is_packed(dtype):
         data = proto.raw_data if raw is None else raw  # from the message it is a copy
     if data is not None:
         if len(data) != size * dtype.itemsize:
@@ -257,6 +264,10 @@ def _array(
             )
         array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(dims)
         return array if sys.byteorder == "little" else array.astype(dtype)
+    if raw is not None:
+        proto = onnx.TensorProto(data_type=proto.data_type, dims=dims, raw_data=bytes(raw))
+    if raw is not None:
+        proto.raw_data = bytes(raw)
     try:
         return np.asarray(onnx.numpy_helper.to_array(proto))
     except (ValueError, TypeError, KeyError) as error:
