@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
-from fastconv.graph.ir import Activation, Node
+from fastconv.graph.ir import Activation, Graph, Node
 from fastconv.graph.value import Constant, Value
 
 FASTCONV_DOMAIN = "fastconv"  # of the operators that passes write; "" is ONNX's own
@@ -164,6 +164,10 @@ def check_node(node: Node) -> OpSpec:
     for name, parameter in spec.attributes.items():
         if parameter.default is parameter.empty and name not in node.attrs:
             raise ModelError(f"{describe(node)}: attribute {name}: expected {parameter.annotation}, got none")
+    for value in node.attrs.values():
+        if isinstance(value, Graph):
+            for inner in value.nodes:
+                check_node(inner)
     return spec
 
 
@@ -210,6 +214,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "Ints": lambda v: _is_sequence(v, int),
     "Floats": lambda v: _is_sequence(v, (int, float)),
     "Array": lambda v: isinstance(v, np.ndarray),
+    "Graph": lambda v: isinstance(v, Graph),
 }
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
 from fastconv.importers.external_data import ExternalData
+from fastconv.importers.functions import inlined
 from fastconv.importers.raw_data import detach
 from fastconv.importers.tensors import FileData, map_file, map_parts
 
@@ -28,6 +29,7 @@ Array = npt.NDArray[Any]
 MAX_ELEMENTS = 1 << 33  # of one tensor
 MAX_RANK = 32  # numpy 1.x
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
+NO_SCOPE: Mapping[str, str] = MappingProxyType({})
 
 
 def from_file(path: Path, folder: Path | None = None) -> Graph:
@@ -91,25 +93,63 @@ def from_proto(
         raise ModelError(
             f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
         )
-    if proto.functions:
-        raise UnsupportedOpError(
-            f"{source}: expected operators, got the local function {_text(proto.functions[0].name)!r}"
-        )
+    proto = inlined(proto, source)
     graph = proto.graph
-    if graph.sparse_initializer:
-        raise ModelError(f"{source}: expected dense initializers, got a sparse one")
     external = ExternalData(folder)
+    constants = _initializers(onnx, graph, external, detached)
+    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
+    outputs = tuple(_info(onnx, v, "output") for v in graph.output)
+    nodes = tuple(_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node))
+    _check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
+    return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
+
+
+def _initializers(
+    onnx: ModuleType, graph: Any, external: ExternalData, detached: Mapping[int, memoryview] = EMPTY
+) -> dict[str, Array]:
+    if graph.sparse_initializer:
+        raise ModelError(f"graph {_text(graph.name)!r}: expected dense initializers, got a sparse one")
     constants: dict[str, Array] = {}
     for i, t in enumerate(graph.initializer):
         name = _text(t.name)
         if name in constants:
             raise ModelError(f"initializer {name!r}: expected one definition, got several")
         constants[name] = _array(onnx, t, f"initializer {name!r}", external, detached.get(i))
-    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
-    outputs = tuple(_info(onnx, v, "output") for v in graph.output)
-    nodes = tuple(_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node))
-    _check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
-    return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
+    return constants
+
+
+def _subgraph(
+    onnx: ModuleType,
+    proto: Any,
+    prefix: str,
+    opsets: Mapping[str, int],
+    external: ExternalData,
+    scope: Mapping[str, str],
+) -> Graph:
+    """Return the graph that is an attribute of a node.
+
+    It may read what the graphs around it have, by the names in ``scope``. What it defines is named anew, so
+    that nothing of the same name is anywhere else.
+    """
+    if proto.input:
+        raise UnsupportedOpError(f"{prefix}: expected a graph without inputs, got {len(proto.input)}")
+    constants = _initializers(onnx, proto, external)
+    defined = [*constants, *(_text(name) for node in proto.node for name in node.output if name)]
+    scope = {**scope, **{name: f"{prefix}/{name}" for name in defined}}
+    constants = {scope[name]: array for name, array in constants.items()}
+    nodes = tuple(_node(onnx, n, i, opsets, external, scope) for i, n in enumerate(proto.node))
+    names = [_text(v.name) for v in proto.output]
+    outputs = tuple(TensorInfo(scope.get(n, n), (), np.dtype(np.float32)) for n in names)
+    _check_names(nodes, constants, _captured(nodes, constants, outputs), [o.name for o in outputs])
+    return Graph(_text(proto.name), nodes, (), outputs, constants)
+
+
+def _captured(nodes: Iterable[Node], constants: Iterable[str], outputs: Iterable[TensorInfo]) -> list[str]:
+    """Return the names that a graph reads and does not define."""
+    nodes = tuple(nodes)
+    defined = {*constants, *(name for node in nodes for name in node.outputs)}
+    read = [name for node in nodes for name in node.inputs] + [info.name for info in outputs]
+    return list(dict.fromkeys(name for name in read if name and name not in defined))
 
 
 def _import_onnx() -> ModuleType:
@@ -157,11 +197,17 @@ def _check_names(
 
 
 def _node(
-    onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int], external: ExternalData
+    onnx: ModuleType,
+    proto: Any,
+    index: int,
+    opsets: Mapping[str, int],
+    external: ExternalData,
+    scope: Mapping[str, str] = NO_SCOPE,
 ) -> Node:
+    """Return a node; ``scope`` holds the names of values that are known under others here."""
     op, domain = _text(proto.op_type), _domain(_text(proto.domain))
     name = _text(proto.name) or f"{op}_{index}"
-    inputs, outputs = tuple(map(_text, proto.input)), tuple(map(_text, proto.output))
+    inputs, outputs = (tuple(scope.get(n, n) for n in map(_text, v)) for v in (proto.input, proto.output))
     if not outputs or not outputs[0]:
         raise ModelError(f"node {name!r} ({op}): expected an output, got none")
     if domain not in opsets:
@@ -169,7 +215,14 @@ def _node(
     attrs = {}
     for a in proto.attribute:
         key = _text(a.name)
-        attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}", external)
+        if a.type == onnx.AttributeProto.GRAPH:
+            attrs[key] = _subgraph(onnx, a.g, f"{outputs[0]}/{key}", opsets, external, scope)
+        else:
+            attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}", external)
+    for graph in attrs.values():
+        if isinstance(graph, Graph):
+            captured = _captured(graph.nodes, graph.constants, graph.outputs)
+            inputs += tuple(n for n in captured if n not in inputs)
     return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 
 
@@ -210,9 +263,9 @@ def _info(onnx: ModuleType, proto: Any, kind: str) -> TensorInfo:
 def _dim(proto: Any, where: str) -> Dim:
     if not proto.HasField("dim_value"):
         return _text(proto.dim_param) or None
-    if not 0 <= proto.dim_value < 1 << 31:
+    if not -1 <= proto.dim_value < 1 << 31:
         raise ModelError(f"{where}: expected dimensions from 0 to 2**31 - 1, got {proto.dim_value}")
-    return int(proto.dim_value) or None  # exporters write 0 for "any"
+    return int(proto.dim_value) if proto.dim_value > 0 else None  # exporters write 0 or -1 for "any"
 
 
 def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
@@ -266,8 +319,6 @@ def _array(
         return array if sys.byteorder == "little" else array.astype(dtype)
     if raw is not None:
         proto = onnx.TensorProto(data_type=proto.data_type, dims=dims, raw_data=bytes(raw))
-    if raw is not None:
-        proto.raw_data = bytes(raw)
     try:
         return np.asarray(onnx.numpy_helper.to_array(proto))
     except (ValueError, TypeError, KeyError) as error:

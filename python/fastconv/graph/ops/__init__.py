@@ -3,6 +3,7 @@
 from fastconv.graph.ops import (
     activation,
     cast,
+    control,
     conv,
     detection,
     elementwise,
@@ -20,6 +21,7 @@ from fastconv.graph.ops import (
 __all__ = [
     "activation",
     "cast",
+    "control",
     "conv",
     "detection",
     "elementwise",

@@ -11,7 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from fastconv.errors import ArgumentError
+<<<<<<< HEAD
 from fastconv.graph.budget import Budget
+=======
+from fastconv.graph.branch import take_branches
+>>>>>>> h/core
 from fastconv.graph.ir import Graph
 from fastconv.graph.passes.fold import fold_affine, fold_pad
 from fastconv.graph.passes.fuse import fuse_activation, fuse_residual, fuse_swish
@@ -22,6 +26,7 @@ GraphPass = Callable[..., Graph]
 PASSES: Mapping[str, GraphPass] = {
     "eliminate_identity": eliminate_identity,
     "fold_constants": fold_constants,
+    "take_branches": take_branches,
     "fold_pad": fold_pad,
     "fuse_swish": fuse_swish,
     "fold_affine": fold_affine,
