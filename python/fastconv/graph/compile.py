@@ -17,13 +17,9 @@ import numpy as np
 
 import fastconv.graph.ops  # noqa: F401  (fills the table of operators)
 from fastconv import _core
-<<<<<<< HEAD
 from fastconv.errors import FastconvError, MemoryLimitError, UnsupportedOpError
 from fastconv.graph.budget import Budget, new_bytes
-=======
-from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
 from fastconv.graph.branch import branch_of, is_branch
->>>>>>> h/core
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, ValueNeeded
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
@@ -164,10 +160,6 @@ def _lower(
     values: dict[str, Value] = dict(constants)
     for i, (info, shape) in enumerate(zip(graph.inputs, shapes, strict=True)):
         values[info.name] = ctx.external("input", i, shape, info.dtype)
-<<<<<<< HEAD
-    for i, node in enumerate(graph.nodes):
-        if not _fold(node, values, ctx.budget):
-=======
     waiting = list(reversed(graph.nodes))
     lowered: list[Node] = []
     of_branches: dict[str, Constant] = {}
@@ -180,8 +172,7 @@ def _lower(
             of_branches |= {name: Constant(array) for name, array in known.items()}
             values |= of_branches
             continue
-        if not _fold(node, values):
->>>>>>> h/core
+        if not _fold(node, values, ctx.budget):
             try:
                 _lower_node(ctx, node, values)
             except ValueNeeded as needed:

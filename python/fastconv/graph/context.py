@@ -266,19 +266,11 @@ class Context:
         return value.array
 
     def ints(self, name: str, value: Value) -> list[int]:
-<<<<<<< HEAD
-        """Return a constant vector (or scalar) of integers."""
-        array = self.array(name, value)
-        if array.ndim > 1 or array.size > MAX_INTS or array.dtype.kind not in "iu":
+        """Return a vector (or scalar) of integers that the plan depends on."""
+        if len(value.shape) > 1 or math.prod(value.shape) > MAX_INTS or value.dtype.kind not in "iu":
             raise ShapeError(
                 f"{name}: expected a vector of at most {MAX_INTS} integers,"
-                f" got shape {array.shape} of {array.dtype}"
-=======
-        """Return a vector (or scalar) of integers that the plan depends on."""
-        if len(value.shape) > 1 or value.dtype.kind not in "iu":
-            raise ShapeError(
-                f"{name}: expected a vector of integers, got shape {value.shape} of {value.dtype}"
->>>>>>> h/core
+                f" got shape {value.shape} of {value.dtype}"
             )
         return [int(n) for n in self.array(name, value).reshape(-1)]
 

@@ -14,12 +14,8 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._text import counted
-<<<<<<< HEAD
-from fastconv.errors import ArgumentError, ModelError, ShapeError
-from fastconv.graph.budget import MAX_BYTES, Budget, held_bytes
-=======
 from fastconv.errors import ArgumentError, ShapeError
->>>>>>> h/core
+from fastconv.graph.budget import MAX_BYTES, Budget, held_bytes
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
@@ -125,20 +121,11 @@ class Model:
         if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
             raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
         graph = _widened(graph() if callable(graph) else graph)
-<<<<<<< HEAD
         budget = Budget(max_bytes, held_bytes(_arrays(graph)))
-        for node in graph.nodes:
-            check_node(node)
-        self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes, budget)
-        for node in graph.nodes:  # those that passes wrote
-            check_node(node)
-=======
         _check(graph)
         self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes)
+        graph = run_passes(graph, passes, budget)
         _check(graph)  # and what the passes wrote
->>>>>>> h/core
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
@@ -405,17 +392,19 @@ def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
     return found
 
 
-<<<<<<< HEAD
 def _arrays(graph: Graph) -> Iterator[Array]:
     """Yield the arrays that a graph came with."""
     yield from graph.constants.values()
-    for node in graph.nodes:
-        yield from (value for value in node.attrs.values() if isinstance(value, np.ndarray))
-=======
+    for value in (value for node in graph.nodes for value in node.attrs.values()):
+        if isinstance(value, Graph):
+            yield from _arrays(value)
+        elif isinstance(value, np.ndarray):
+            yield value
+
+
 def _check(graph: Graph) -> None:
     for node in graph.nodes:
         check_node(node)
->>>>>>> h/core
 
 
 def _widened(graph: Graph) -> Graph:

@@ -64,15 +64,9 @@ def element_type(name: str, number: int | str) -> np.dtype[Any]:
         import ml_dtypes
     except ImportError:
         raise UnsupportedOpError(
-<<<<<<< HEAD
             f"{name}: {_ML_DTYPES[known]} needs the package ml_dtypes: pip install ml_dtypes"
         ) from None
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[known]))
-=======
-            f"{name}: bfloat16 needs the package ml_dtypes: pip install ml_dtypes"
-        ) from None
-    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
->>>>>>> h/core
     return dtype
 
 
@@ -103,26 +97,15 @@ def cast(ctx: Context, x: Value, *, saturate: int = 1, to: int | str) -> Value:
     return _cast(ctx, x, element_type("to", to), saturate)
 
 
-<<<<<<< HEAD
 @op("CastLike", ignore=("round_mode",), any_dtype=True)
 def cast_like(ctx: Context, x: Value, like: Value, *, saturate: int = 1) -> Value:
     """Return x in the element type of another value."""
     return _cast(ctx, x, like.dtype, saturate)
-=======
-@op("CastLike", ignore=("saturate", "round_mode"), any_dtype=True)
-def cast_like(ctx: Context, x: Value, like: Value) -> Value:
-    """Take the element type of another value."""
-    return ctx.cast(x, like.dtype)
->>>>>>> h/core
 
 
 @op("BitCast", any_dtype=True)
 def bit_cast(ctx: Context, x: Value, *, to: int) -> Value:
-<<<<<<< HEAD
     """Return the same bits as another element type of the same size."""
-=======
-    """Take the same bits as another element type of the same size."""
->>>>>>> h/core
     dtype = element_type("to", to)
     if dtype.itemsize != x.dtype.itemsize:
         raise DTypeError(f"to: expected a type of {x.dtype.itemsize} bytes, as {x.dtype}, got {dtype}")

@@ -92,7 +92,7 @@ TENSORS: Mapping[str, tuple[Change, type[FastconvError], str]] = {
     "strings": (fields(data_type=8), UnsupportedOpError, W),
     "complex numbers": (fields(data_type=14, dims=[2, 3, 3, 3]), FastconvError, "."),
     "weights of integers": (fields(data_type=6), FastconvError, "conv"),
-    "a 4-bit type in bytes": (fields(data_type=22), ModelError, W),
+    "a 4-bit type in bytes": (fields(data_type=22), FastconvError, "."),
     "a segment of a larger tensor": (of_weights(segment), FastconvError, W),
     "the name of another": (
         of_weights(lambda t: setattr(t, "name", "b")),
@@ -144,11 +144,25 @@ def sparse(model: Any) -> None:
     model.graph.sparse_initializer.append(onnx.SparseTensorProto())
 
 
-def function(model: Any) -> None:
-    """Add a local function."""
-    import onnx
+def local_functions(*bodies: str) -> Change:
+    """Add local functions ``f0``, ``f1`` ... of calls, by their names, and call the first."""
 
-    model.functions.append(onnx.FunctionProto(name="Block"))
+    def change(model: Any) -> None:
+        from onnx import helper
+
+        opsets = [*model.opset_import, helper.make_opsetid("local", 1)]
+        for i, body in enumerate(bodies):
+            nodes, value = [], "a"
+            for j, op in enumerate(body.split()):
+                domain = "local" if op.startswith("f") else ""
+                nodes.append(helper.make_node(op, [value], [f"b{j}"], domain=domain))
+                value = f"b{j}"
+            made = helper.make_function("local", f"f{i}", ["a"], [value], nodes, opsets)
+            model.functions.append(made)
+        model.opset_import.append(opsets[-1])
+        model.graph.node[1].op_type, model.graph.node[1].domain = "f0", "local"
+
+    return change
 
 
 def dimension(**values: Any) -> Change:
@@ -223,7 +237,7 @@ GRAPHS: Mapping[str, tuple[Change, type[FastconvError], str]] = {
     ),
     "no operator set": (lambda m: m.ClearField("opset_import"), ModelError, "opset"),
     "no graph": (lambda m: m.ClearField("graph"), ModelError, "expected an ONNX model"),
-    "a subgraph": (subgraph, UnsupportedOpError, f"{NODE}attribute body"),
+    "a subgraph": (subgraph, UnsupportedOpError, f"{NODE}.*body"),
     "an attribute of no type": (attribute(name="a"), UnsupportedOpError, f"{NODE}attribute a"),
     "an attribute of an unknown type": (
         attribute(name="a", type=13),
@@ -246,7 +260,13 @@ GRAPHS: Mapping[str, tuple[Change, type[FastconvError], str]] = {
         f"{NODE}.*'activation'",
     ),
     "a sparse initializer": (sparse, ModelError, "sparse"),
-    "a local function": (function, UnsupportedOpError, "local function 'Block'"),
+    "a function that calls itself": (local_functions("f0"), ModelError, "'f0', which calls itself"),
+    "functions in a circle": (local_functions("f1", "f2", "f1"), ModelError, "which calls itself"),
+    "functions of 2^60 nodes": (
+        local_functions(*(f"f{i + 1} f{i + 1}" for i in range(60)), "Relu"),
+        ModelError,
+        "local functions of at most",
+    ),
     "an input of a negative size": (dimension(dim_value=-8), ModelError, "input 'x'"),
     "an input of 2^62": (dimension(dim_value=HUGE), ModelError, "input 'x'"),
     "an input without type": (graph(lambda g: g.input[0].ClearField("type")), ModelError, "input 'x'"),

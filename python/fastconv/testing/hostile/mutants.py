@@ -262,7 +262,7 @@ def _mutate_attribute(rng: Random, model: Any) -> None:
         case 1:
             attribute.name = rng.choice(("axis", "pads", "group", "mode", "", "ctx", "activation", "value"))
         case 2:
-            attribute.type = rng.randrange(-1, 16)
+            attribute.type = rng.randrange(15)
         case 3:
             node.attribute.add().CopyFrom(rng.choice(found)[1])
         case _:

@@ -187,10 +187,8 @@ MADE: Mapping[str, Cases] = {
     "Constant": {"nothing": ({}, "attributes"), "a value of text": ({"value_string": "x"}, "value_string")},
     "Gather": {"an index beyond a constant": ({"table": floats(4), "i": ints(4)}, "indices")},
     "Concat": {"other ranks": ({"a": ints(1), "b": ints(1, 1).reshape(1, 2), "axis": 0}, ".")},
-    "Mod": {"floats without fmod": ({"a": floats(2), "b": floats(2)}, ".")},
     "OneHot": {
         "depth negative": ({"i": ints(0), "d": ints(-1), "v": floats(2)}, "."),
-        "depth 0": ({"i": ints(0), "d": ints(0), "v": floats(2)}, "."),
     },
 }  # fmt: skip
 
