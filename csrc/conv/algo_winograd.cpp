@@ -115,6 +115,13 @@ std::vector<AxisTile> axis_tiles(const ConvShape& s, int axis, const WinogradFor
   return tiles;
 }
 
+// How many axis_tiles returns: an image may be larger than any list of its tiles should be.
+double count_axis_tiles(const ConvShape& s, int axis, const WinogradForm& form) {
+  const dim_t step = s.dilation[axis], outputs = s.out[axis] / step, longer = s.out[axis] % step;
+  return static_cast<double>(longer) * static_cast<double>(ceil_div(outputs + 1, form.m)) +
+         static_cast<double>(step - longer) * static_cast<double>(ceil_div(outputs, form.m));
+}
+
 class WinogradBound final : public BoundConv {
  public:
   WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
@@ -324,9 +331,8 @@ double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes) {
   const double n2 = f.n * f.n, ic = static_cast<double>(s.group_ic());
   const double in_vectors = static_cast<double>(ceil_div(s.group_ic(), lanes)),
                out_vectors = static_cast<double>(ceil_div(s.group_oc(), lanes));
-  const double tiles = static_cast<double>(s.out[0]) *
-                       static_cast<double>(axis_tiles(s, 1, f).size()) *
-                       static_cast<double>(axis_tiles(s, 2, f).size());
+  const double tiles =
+      static_cast<double>(s.out[0]) * count_axis_tiles(s, 1, f) * count_axis_tiles(s, 2, f);
   return static_cast<double>(s.groups) *
          (product_cycles(tiles * n2 * ic * out_vectors, 0.85,
                          n2 * ic * static_cast<double>(s.group_oc())) +

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.budget import MAX_BYTES, Budget, held_bytes
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
@@ -75,11 +76,16 @@ class Model:
         program for given input shapes takes seconds, unless they are on disk from an earlier time. Which
         algorithm runs, and so how results are rounded, then depends on the machine and on the threads; and
         the plain weights are kept beside the packed ones.
+    max_bytes : int or None
+        The memory that the model may take beyond the size of its own weights, 2 GiB by default: constants
+        that are computed, packed weights, intermediate tensors and the outputs of a run. None: any.
 
     Raises
     ------
     UnsupportedOpError
         Where the graph holds an operator, or a form of one, that does not run; it names the node.
+    MemoryLimitError
+        Where the graph needs more than ``max_bytes``; nothing of that size has been allocated then.
     ModelError
         Where the graph is malformed.
 
@@ -115,14 +121,20 @@ class Model:
         passes: str | Sequence[str] = "default",
         precision: str = "fast",
         tune: bool = False,
+        max_bytes: int | None = MAX_BYTES,
     ) -> None:
         check_precision(precision)
+        if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
+            raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
         passes = passes if isinstance(passes, str) else tuple(passes)
-        self._remake = partial(type(self), graph, passes=passes, precision=precision, tune=tune)
+        self._remake = partial(
+            type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes
+        )
         graph = _widened(graph() if callable(graph) else graph)
+        budget = Budget(max_bytes, held_bytes(_arrays(graph)))
         _check(graph)
         self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes)
+        graph = run_passes(graph, passes, budget)
         _check(graph)  # and what the passes wrote
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
@@ -134,6 +146,7 @@ class Model:
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
+            budget=budget,
         )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
@@ -396,6 +409,16 @@ def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
             if array is not None and array.dtype.kind == "f" and array.size > 1:
                 found.setdefault(node.name, {})[node.inputs[position]] = array.size
     return found
+
+
+def _arrays(graph: Graph) -> Iterator[Array]:
+    """Yield the arrays that a graph came with."""
+    yield from graph.constants.values()
+    for value in (value for node in graph.nodes for value in node.attrs.values()):
+        if isinstance(value, Graph):
+            yield from _arrays(value)
+        elif isinstance(value, np.ndarray):
+            yield value
 
 
 def _check(graph: Graph) -> None:

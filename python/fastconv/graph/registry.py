@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +127,17 @@ def supported_ops() -> list[str]:
 def describe(node: Node) -> str:
     """Name a node at the start of a message."""
     return f"node {node.name!r} ({node.op})"
+
+
+@contextmanager
+def naming(node: Node) -> Iterator[None]:
+    """Make errors start with a node's name, and typed ones of those that malformed values end in."""
+    try:
+        yield
+    except FastconvError as error:
+        raise type(error)(f"{describe(node)}: {error}") from error
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+        raise ModelError(f"{describe(node)}: {error}") from error
 
 
 def check_node(node: Node) -> OpSpec:
