@@ -18,6 +18,7 @@ import numpy as np
 import fastconv.graph.ops  # noqa: F401  (fills the table of operators)
 from fastconv import _core
 from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
+from fastconv.graph.branch import branch_of, is_branch
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, ValueNeeded
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
@@ -30,11 +31,16 @@ Shape = tuple[int, ...]
 
 
 class Cut(Exception):
-    """The node at an index needs the value of a name, which is computed at run time."""
+    """The second of two lists of nodes begins with one that needs the value of a name, which a run computes.
 
-    def __init__(self, node: int, name: str) -> None:
-        super().__init__(f"node {node} needs {name!r}")
-        self.node, self.name = node, name
+    ``constants`` are those of branches that have been taken.
+    """
+
+    def __init__(
+        self, name: str, before: Sequence[Node], after: Sequence[Node], constants: Mapping[str, Constant]
+    ) -> None:
+        super().__init__(f"node {after[0].name!r} needs {name!r}")
+        self.name, self.before, self.after, self.constants = name, tuple(before), tuple(after), constants
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,18 @@ def _lower(
     values: dict[str, Value] = dict(constants)
     for i, (info, shape) in enumerate(zip(graph.inputs, shapes, strict=True)):
         values[info.name] = ctx.external("input", i, shape, info.dtype)
-    for i, node in enumerate(graph.nodes):
+    waiting = list(reversed(graph.nodes))
+    lowered: list[Node] = []
+    of_branches: dict[str, Constant] = {}
+    while waiting:
+        node = waiting.pop()
+        condition = values.get(node.inputs[0]) if is_branch(node) else None
+        if isinstance(condition, Constant):
+            inner, known = branch_of(node, condition.array)
+            waiting += reversed(inner)
+            of_branches |= {name: Constant(array) for name, array in known.items()}
+            values |= of_branches
+            continue
         if not _fold(node, values):
             try:
                 _lower_node(ctx, node, values)
@@ -155,7 +172,8 @@ def _lower(
                 names = [n for n in node.inputs if n and ctx.wide(values[n]) == needed.value]
                 if not names:  # an intermediate result of the node's own
                     raise UnsupportedOpError(f"{describe(node)}: expected a constant, got {needed}") from None
-                raise Cut(i, names[0]) from None
+                raise Cut(names[0], lowered, [node, *reversed(waiting)], of_branches) from None
+        lowered.append(node)
     return values
 
 

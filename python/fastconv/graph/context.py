@@ -79,8 +79,9 @@ def _activation_of(activation: Activation, dtype: np.dtype[Any]) -> Callable[[Ar
 
 def truncated_quotient(a: Array, b: Array) -> Array:
     """Divide integers as C does, towards zero; 0 where the divisor is 0."""
-    quotient = np.floor_divide(a, b)
-    return quotient + ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
+    quotient: Array = np.floor_divide(a, b)
+    quotient += ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
+    return quotient
 
 
 class ValueNeeded(Exception):
@@ -256,13 +257,12 @@ class Context:
         return value.array
 
     def ints(self, name: str, value: Value) -> list[int]:
-        """Return a constant vector (or scalar) of integers."""
-        array = self.array(name, value)
-        if array.ndim > 1 or array.dtype.kind not in "iu":
+        """Return a vector (or scalar) of integers that the plan depends on."""
+        if len(value.shape) > 1 or value.dtype.kind not in "iu":
             raise ShapeError(
-                f"{name}: expected a vector of integers, got shape {array.shape} of {array.dtype}"
+                f"{name}: expected a vector of integers, got shape {value.shape} of {value.dtype}"
             )
-        return [int(n) for n in array.reshape(-1)]
+        return [int(n) for n in self.array(name, value).reshape(-1)]
 
     # -- steps -----------------------------------------------------------------------------------------------
 

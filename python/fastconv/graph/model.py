@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._text import counted
-from fastconv.errors import ArgumentError, ModelError, ShapeError
+from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
@@ -112,12 +112,10 @@ class Model:
     ) -> None:
         check_precision(precision)
         graph = _widened(graph() if callable(graph) else graph)
-        for node in graph.nodes:
-            check_node(node)
+        _check(graph)
         self._parameters = _parameters(graph)
         graph = run_passes(graph, passes)
-        for node in graph.nodes:  # those that passes wrote
-            check_node(node)
+        _check(graph)  # and what the passes wrote
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
@@ -132,7 +130,7 @@ class Model:
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
         self._lock = self._plans.lock
-        del graph, node
+        del graph
         shapes = self._declared_shapes()
         if (
             shapes is not None
@@ -199,8 +197,6 @@ class Model:
     def _run(self, inputs: Sequence[Any]) -> list[Array]:
         arrays = [_checked(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
         shapes = tuple(a.shape for a in arrays)
-        if any(len(shape) > 1 and shape[0] == 0 for shape in shapes):
-            return self._run_empty(shapes)
         executable = self._executable(shapes)
         arrays = [np.ascontiguousarray(a) for a in arrays]
         if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
@@ -208,16 +204,6 @@ class Model:
         outputs, seconds = executable.run_profiled(arrays)
         sys.stderr.write(self._table(executable, seconds) + "\n")
         return outputs
-
-    def _run_empty(self, shapes: tuple[Shape, ...]) -> list[Array]:
-        """Return the outputs of a batch of 0: those of a batch of 1, without it."""
-        for info, shape in zip(self._inputs, shapes, strict=True):
-            if 0 in shape[1:]:
-                raise ShapeError(
-                    f"input {info.name!r}: expected sizes of at least 1 but for the batch, got {shape}"
-                )
-        one = tuple((shape[0] or 1, *shape[1:]) for shape in shapes)
-        return [np.empty((0, *shape[1:]), np.float32) for shape in self._executable(one).output_shapes]
 
     def _executable(self, shapes: tuple[Shape, ...]) -> Plan:
         key = (_core.get_num_threads(), shapes)  # workspaces are sized for the threads at planning
@@ -393,6 +379,11 @@ def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
             if array is not None and array.dtype.kind == "f" and array.size > 1:
                 found.setdefault(node.name, {})[node.inputs[position]] = array.size
     return found
+
+
+def _check(graph: Graph) -> None:
+    for node in graph.nodes:
+        check_node(node)
 
 
 def _widened(graph: Graph) -> Graph:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
-from fastconv.graph.ir import Activation, Node
+from fastconv.graph.ir import Activation, Graph, Node
 from fastconv.graph.value import Constant, Value
 
 FASTCONV_DOMAIN = "fastconv"  # of the operators that passes write; "" is ONNX's own
@@ -69,9 +69,7 @@ def op(
         inputs = inputs[1:][:limit]  # without ctx
         required = sum(p.default is p.empty for p in inputs)
         optional = None if variadic else len(inputs) - required
-        spec = OpSpec(
-            function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype
-        )
+        spec = OpSpec(function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype)
         _enter(name, domain, spec)
         return function
 
@@ -154,6 +152,10 @@ def check_node(node: Node) -> OpSpec:
     for name, parameter in spec.attributes.items():
         if parameter.default is parameter.empty and name not in node.attrs:
             raise ModelError(f"{describe(node)}: attribute {name}: expected {parameter.annotation}, got none")
+    for value in node.attrs.values():
+        if isinstance(value, Graph):
+            for inner in value.nodes:
+                check_node(inner)
     return spec
 
 
@@ -199,7 +201,9 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "str": lambda v: isinstance(v, str),
     "Ints": lambda v: _is_sequence(v, int),
     "Floats": lambda v: _is_sequence(v, (int, float)),
+    "Strings": lambda v: _is_sequence(v, str),
     "Array": lambda v: isinstance(v, np.ndarray),
+    "Graph": lambda v: isinstance(v, Graph),
 }
 
 

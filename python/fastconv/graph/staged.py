@@ -38,24 +38,24 @@ class Staged:
         pool: _core.ArenaPool,
         cut: Cut,
     ) -> None:
+        constants = {**constants, **cut.constants}
         self._constants, self._plans, self._pool = constants, plans, pool
         self._needed = cut.name
         self._inputs = [info.name for info in graph.inputs]
         self._first: Executable | None = None
         self._carried: list[str] = []
-        self._rest = graph
+        self._rest = replace(graph, nodes=(*cut.before, *cut.after))
         self._seconds: OrderedDict[bytes, Plan] = OrderedDict()
         self.threads = _core.get_num_threads()
         if cut.name in self._inputs:
             return
-        before, after = graph.nodes[: cut.node], graph.nodes[cut.node :]
-        written = {name for node in before for name in node.outputs if name}
-        read = {info.name for info in graph.outputs}.union(*(node.inputs for node in after))
+        written = {name for node in cut.before for name in node.outputs if name}
+        read = {info.name for info in graph.outputs}.union(*(node.inputs for node in cut.after))
         self._carried = sorted(written & read)
         infos = tuple(TensorInfo(name, (), F32) for name in self._carried)
-        first = compile_graph(replace(graph, nodes=before, outputs=infos), constants, shapes, plans, pool)
-        self._first = first
-        self._rest = replace(graph, nodes=after)
+        first = replace(graph, nodes=cut.before, outputs=infos)
+        self._first = compile_graph(first, constants, shapes, plans, pool)
+        self._rest = replace(graph, nodes=cut.after)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run on C-contiguous arrays of the planned shapes and the graph's dtypes."""
@@ -67,7 +67,8 @@ class Staged:
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], list[float]]:
         """Run, and return the seconds of each step too."""
-        values, seconds = dict(zip(self._inputs, inputs, strict=True)), []
+        values = dict(zip(self._inputs, inputs, strict=True))
+        seconds: list[float] = []
         if self._first is not None:
             carried, seconds = self._first.run_profiled(inputs)
             values |= zip(self._carried, carried, strict=True)
@@ -81,7 +82,7 @@ class Staged:
         constant = {self._needed, *(name for i, name in enumerate(self._carried) if i in known)}
         names = [name for name in values if name not in constant]
         needed = values[self._needed]
-        key = hashlib.blake2b(np.ascontiguousarray(needed).data.cast("B") if needed.size else b"").digest()
+        key = hashlib.blake2b(np.ascontiguousarray(needed).reshape(-1).view(np.uint8).data).digest()
         with self._plans.lock:
             if key not in self._seconds:
                 infos = tuple(TensorInfo(name, values[name].shape, values[name].dtype) for name in names)
@@ -98,7 +99,7 @@ class Staged:
                 self._seconds.popitem(last=False)
             return self._seconds[key], names
 
-    # -- what an Executable says of itself; of the value that came last ----------------------------------------
+    # -- what an Executable says of itself; of the value that came last --------------------------------------
 
     @property
     def halves(self) -> tuple[Plan, ...]:

@@ -29,6 +29,7 @@ def is_storage(dtype: np.dtype[Any]) -> bool:
 Array = npt.NDArray[Any]
 Ints = Sequence[int]
 Floats = Sequence[float]
+Strings = Sequence[str]
 
 
 class Constant:

@@ -47,9 +47,7 @@ _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 
 
-def as_array(
-    name: str, x: Any, rank: int | None = None, dtype: np.dtype[Any] = _FLOAT32
-) -> NDArray[Any]:
+def as_array(name: str, x: Any, rank: int | None = None, dtype: np.dtype[Any] = _FLOAT32) -> NDArray[Any]:
     """Return `x` as an ndarray of the given dtype and rank (of at most `MAX_RANK` where it is None).
 
     Takes ndarrays and whatever exports ``__dlpack__`` or ``__array__``. Shares memory, unless the data is not

@@ -3,6 +3,7 @@
 from fastconv.graph.ops import (
     activation,
     cast,
+    control,
     conv,
     detection,
     elementwise,
@@ -12,6 +13,7 @@ from fastconv.graph.ops import (
     pool,
     qlinear,
     quantize,
+    recurrent,
     reduce,
     resize,
     sampling,
@@ -21,6 +23,7 @@ from fastconv.graph.ops import (
 __all__ = [
     "activation",
     "cast",
+    "control",
     "conv",
     "detection",
     "elementwise",
@@ -30,6 +33,7 @@ __all__ = [
     "pool",
     "qlinear",
     "quantize",
+    "recurrent",
     "reduce",
     "resize",
     "sampling",

@@ -128,52 +128,55 @@ def _call(
     return ctx.call(function, values, broadcast_shapes(*(v.shape for v in values)), dtype)
 
 
-for _name, _function in (
-    ("Equal", np.equal),
-    ("Less", np.less),
-    ("LessOrEqual", np.less_equal),
-    ("Greater", np.greater),
-    ("GreaterOrEqual", np.greater_equal),
-):
-    _register_function(_name, _function, 2, "?")
-
-for _name, _function in (("And", np.logical_and), ("Or", np.logical_or), ("Xor", np.logical_xor)):
-    _register_function(_name, _function, 2, kinds="?")
+_COMPARISONS: dict[str, Callable[..., Any]] = {
+    "Equal": np.equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+}
+_LOGIC: dict[str, Callable[..., Any]] = {"And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}
+_BITWISE: dict[str, Callable[..., Any]] = {
+    "BitwiseAnd": np.bitwise_and,
+    "BitwiseOr": np.bitwise_or,
+    "BitwiseXor": np.bitwise_xor,
+}
+for _name in _COMPARISONS:
+    _register_function(_name, _COMPARISONS[_name], 2, "?")
+for _name in _LOGIC:
+    _register_function(_name, _LOGIC[_name], 2, kinds="?")
+for _name in _BITWISE:
+    _register_function(_name, _BITWISE[_name], 2, kinds="iu")
 _register_function("Not", np.logical_not, 1, kinds="?")
-
-for _name, _function in (
-    ("BitwiseAnd", np.bitwise_and),
-    ("BitwiseOr", np.bitwise_or),
-    ("BitwiseXor", np.bitwise_xor),
-):
-    _register_function(_name, _function, 2, kinds="iu")
 _register_function("BitwiseNot", np.bitwise_not, 1, kinds="iu")
 
 
 @op("BitShift")
 def bit_shift(ctx: Context, a: Value, b: Value, *, direction: str) -> Value:
-    """A shifted by b bits, LEFT or RIGHT; 0 where all bits are shifted out."""
+    """Shift a by b bits, LEFT or RIGHT; a shift that is no number of a bit drops them all."""
     if direction not in ("LEFT", "RIGHT"):
         raise ModelError(f"direction: expected LEFT or RIGHT, got {direction!r}")
-    shift, bits = (np.left_shift if direction == "LEFT" else np.right_shift), 8 * a.dtype.itemsize
+    bits = 8 * a.dtype.itemsize
 
     def function(x: Array, by: Array) -> Array:
-        return np.where(by < bits, shift(x, np.minimum(by, x.dtype.type(bits - 1))), x.dtype.type(0))
+        within = (by >= 0) & (by < bits)
+        shift = np.where(within, by, 0).astype(x.dtype)
+        if direction == "LEFT":
+            return np.where(within, x << shift, 0).astype(x.dtype)
+        return np.where(within, x >> shift, np.where(x < 0, -1, 0)).astype(x.dtype)
 
-    return _call(ctx, function, (a, b), a.dtype, "u")
+    return _call(ctx, function, (a, b), a.dtype, "iu")
 
 
 @op("Mod")
 def mod(ctx: Context, a: Value, b: Value, *, fmod: int = 0) -> Value:
     """Remainder with the sign of the divisor (of the dividend for fmod); 0 where an integer divisor is 0."""
-    if not fmod and a.dtype.kind == "f":
-        raise ModelError("fmod: expected 1 for floating-point values, got 0")
     return _call(ctx, np.fmod if fmod else np.mod, (a, b), a.dtype, "iuf")
 
 
 @op("Where")
 def where(ctx: Context, condition: Value, a: Value, b: Value) -> Value:
-    """A where the condition holds, else b."""
+    """Take a where the condition holds, else b."""
     if condition.dtype.kind != "b" or a.dtype != b.dtype:
         raise DTypeError(
             "condition, a, b: expected bool and two values of one element type,"
@@ -226,8 +229,8 @@ def _register_unary(name: str, function: Callable[[Array], Array]) -> None:
         return _unary(ctx, function, x)
 
 
-for _name, _function in _UNARY.items():
-    _register_unary(_name, _function)
+for _name in _UNARY:
+    _register_unary(_name, _UNARY[_name])
 
 _register_function("IsNaN", np.isnan, 1, "?", "f")
 
@@ -250,7 +253,11 @@ def is_inf(ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive:
 
 @op("Selu", ignore=("consumed_inputs",))
 def selu(
-    ctx: Context, x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+    ctx: Context,
+    x: Value,
+    *,
+    alpha: float = 1.67326319217681884765625,
+    gamma: float = 1.05070102214813232421875,
 ) -> Value:
     """Gamma * x where x > 0, else gamma * alpha * (exp(x) - 1)."""
     return _unary(ctx, lambda a: gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))), x)
@@ -270,7 +277,7 @@ def thresholded_relu(ctx: Context, x: Value, *, alpha: float = 1.0) -> Value:
 
 @op("Shrink")
 def shrink(ctx: Context, x: Value, *, bias: float = 0.0, lambd: float = 0.5) -> Value:
-    """x + bias below -lambd, x - bias above lambd, else 0."""
+    """X + bias below -lambd, x - bias above lambd, else 0."""
     return _unary(ctx, lambda a: np.where(a < -lambd, a + bias, np.where(a > lambd, a - bias, 0)), x, "iuf")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
+from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import MAX_CONSTANT, Context
 from fastconv.graph.registry import op
 from fastconv.graph.value import Array, Constant, Value, normalized_axis
@@ -47,13 +47,11 @@ def gather(ctx: Context, x: Value, indices: Value, *, axis: int = 0) -> Value:
 
 @op("GatherElements")
 def gather_elements(ctx: Context, x: Value, indices: Value, *, axis: int = 0) -> Value:
-    """An element of x for each index, at its own place but for the axis."""
+    """Take an element of x for each index, at its own place but for the axis."""
     rank = len(x.shape)
     axis = normalized_axis("axis", axis, rank)
     _check_elements(x, indices, axis)
-    return ctx.call(
-        lambda a, i: a[_places(i, axis, a.shape[axis])], [x, indices], indices.shape, x.dtype
-    )
+    return ctx.call(lambda a, i: a[_places(i, axis, a.shape[axis])], [x, indices], indices.shape, x.dtype)
 
 
 def _check_elements(x: Value, indices: Value, axis: int) -> None:
@@ -62,7 +60,9 @@ def _check_elements(x: Value, indices: Value, axis: int) -> None:
         i <= n for d, (i, n) in enumerate(zip(indices.shape, x.shape, strict=True)) if d != axis
     )
     if not fits:
-        raise ShapeError(f"indices: expected a shape within {x.shape} but for axis {axis}, got {indices.shape}")
+        raise ShapeError(
+            f"indices: expected a shape within {x.shape} but for axis {axis}, got {indices.shape}"
+        )
 
 
 def _places(index: Array, axis: int, size: int) -> tuple[Array, ...]:
@@ -83,7 +83,7 @@ def gather_nd(ctx: Context, x: Value, indices: Value, *, batch_dims: int = 0) ->
         flat = a.reshape(math.prod(batch), *a.shape[b:])
         index = index.reshape(math.prod(batch), -1, depth)
         picked = [_from_zero(index[..., d], a.shape[b + d]) for d in range(depth)]
-        return flat[(np.arange(len(flat))[:, np.newaxis], *picked)].reshape(shape)
+        return np.asarray(flat[(np.arange(len(flat))[:, np.newaxis], *picked)].reshape(shape))
 
     return ctx.call(function, [x, indices], shape, x.dtype)
 
@@ -163,13 +163,13 @@ def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: 
     if values.shape != (2,):
         raise ShapeError(f"values: expected 2 numbers, got shape {values.shape}")
     shape = [*indices.shape[:axis], size, *indices.shape[axis:]]
-    if not 0 <= size or math.prod(shape) > MAX_CONSTANT:
+    if not size >= 0 or math.prod(shape) > MAX_CONSTANT:
         raise ShapeError(f"depth: expected a result of at most {MAX_CONSTANT} elements, got shape {shape}")
     positions = np.arange(size).reshape([size if i == axis else 1 for i in range(len(shape))])
 
     def function(index: Array, two: Array) -> Array:
         index = np.where(index < 0, index + size, index)
-        return np.where(np.expand_dims(index, axis) == positions, two[1], two[0])
+        return np.asarray(np.where(np.expand_dims(index, axis) == positions, two[1], two[0]))
 
     return ctx.call(function, [indices, values], shape, values.dtype)
 
@@ -209,7 +209,7 @@ def top_k(
     largest: int = 1,
     sorted: int = 1,  # noqa: ARG001  (sorted is one of the orders that 0 allows)
 ) -> tuple[Value, Value]:
-    """The k largest (or smallest) elements along an axis and their indices; the first of equal ones."""
+    """Take the k largest (or smallest) elements along an axis and their indices; the first of equal ones."""
     axis = normalized_axis("axis", axis, len(x.shape))
     counts = [k] if k_input is None else ctx.ints("k", k_input)
     size = x.shape[axis]
@@ -231,13 +231,13 @@ def top_k(
 
 @op("NonZero")
 def non_zero(ctx: Context, x: Value) -> Value:
-    """Indices of what is not 0, a column each; how many there are depends on the value."""
+    """Find the indices of what is not 0, a column each; how many there are depends on the value."""
     return Constant(np.array(np.nonzero(np.atleast_1d(ctx.array("x", x))), np.int64))
 
 
 @op("Compress")
 def compress(ctx: Context, x: Value, condition: Value, *, axis: int | None = None) -> Value:
-    """The slices of x (the elements, without an axis) for which the condition holds."""
+    """Take the slices of x (the elements, without an axis) for which the condition holds."""
     chosen = ctx.array("condition", condition)
     if chosen.ndim != 1 or chosen.dtype.kind != "b":
         raise ShapeError(f"condition: expected a vector of bool, got shape {chosen.shape} of {chosen.dtype}")
@@ -255,7 +255,7 @@ def compress(ctx: Context, x: Value, condition: Value, *, axis: int | None = Non
 def unique(
     ctx: Context, x: Value, *, axis: int | None = None, sorted: int = 1
 ) -> tuple[Value, Value, Value, Value]:
-    """The different elements (or slices), where each is first, which each one is, and how often."""
+    """Find the different elements (or slices), where each is first, which each one is, and how often."""
     if axis is not None:
         axis = normalized_axis("axis", axis, len(x.shape))
     array = ctx.array("x", x)
@@ -275,7 +275,7 @@ def unique(
 def reverse_sequence(
     ctx: Context, x: Value, lengths: Value, *, batch_axis: int = 1, time_axis: int = 0
 ) -> Value:
-    """The first elements of each sequence in reverse, as many as its length says."""
+    """Reverse the first elements of each sequence, as many as its length says."""
     if {batch_axis, time_axis} != {0, 1} or len(x.shape) < 2:
         raise ShapeError(
             f"batch_axis, time_axis: expected 0 and 1 of at least 2 dimensions, got {batch_axis}, {time_axis}"

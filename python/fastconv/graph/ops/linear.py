@@ -94,6 +94,37 @@ def matmul(
     return ctx.reshape(result, shape)
 
 
+@op("Einsum")
+def einsum(ctx: Context, *values: Value, equation: str) -> Value:
+    """Sum of products by Einstein's notation, as numpy reads it."""
+    tiny = [np.broadcast_to(np.zeros((), v.dtype), v.shape) for v in values]  # for the result's shape
+    path = np.einsum_path(equation, *tiny, optimize="greedy")[0]
+    shape = _einsum_shape(equation, [v.shape for v in values])
+    dtype = values[0].dtype
+    return ctx.call(lambda *arrays: np.einsum(equation, *arrays, optimize=path), values, shape, dtype)
+
+
+def _einsum_shape(equation: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape of a result; np.einsum_path has checked the equation."""
+    terms, arrow, result = equation.replace(" ", "").partition("->")
+    sizes: dict[str, int] = {}
+    ellipsis: tuple[int, ...] = ()
+    for term, shape in zip(terms.split(","), shapes, strict=True):
+        head, dots, tail = term.partition("...")
+        if dots:
+            inner = shape[len(head) : len(shape) - len(tail)]
+            ellipsis = broadcast_shapes(ellipsis, inner)
+            shape = shape[: len(head)] + shape[len(shape) - len(tail) :]
+        for letter, n in zip(head + tail, shape, strict=True):
+            sizes[letter] = max(n, sizes.get(letter, 1)) if n else 0
+    if not arrow:  # implicit: what occurs once, in alphabetical order
+        once = sorted(letter for letter in sizes if terms.count(letter) == 1)
+        result = ("..." if "..." in terms else "") + "".join(once)
+    head, dots, tail = result.partition("...")
+    middle = ellipsis if dots else ()
+    return (*(sizes[a] for a in head), *middle, *(sizes[a] for a in tail))
+
+
 def _scaled(ctx: Context, x: Value, factor: float) -> Value:
     """Multiply by a number, in the value's own type."""
     return x if factor == 1 else ctx.binary("mul", x, Constant(np.asarray(factor, x.dtype)))

@@ -24,7 +24,7 @@ def batch_norm_affine(
 
 
 # is_test and consumed_inputs are of opsets 1 to 6, where what follows is inference already.
-@op("BatchNormalization", ignore=("momentum", "is_test", "consumed_inputs"))
+@op("BatchNormalization", ignore=("is_test", "consumed_inputs"))
 def batch_normalization(
     ctx: Context,
     x: Value,
@@ -34,19 +34,29 @@ def batch_normalization(
     var: Value,
     *,
     epsilon: float = 1e-5,
+    momentum: float = 0.9,
     spatial: int = 1,
     training_mode: int = 0,
     activation: Activation = NO_ACTIVATION,
-) -> Value:
-    """(x - mean) / sqrt(var + epsilon) * scale + bias, by channel (by element of an image, not spatial)."""
+) -> Value | tuple[Value, ...]:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, by channel (by element of an image, not spatial).
+
+    In training mode mean and variance are those of the batch; further outputs are the running ones.
+    """
     if training_mode:
-        raise UnsupportedOpError("training_mode: expected 0 (inference), got 1")
+        y, *batch = _batch_statistics(ctx, x, scale, bias, epsilon)
+        running = (
+            ctx.binary("add", _scaled(ctx, old, momentum), _scaled(ctx, new, 1 - momentum))
+            for old, new in zip((mean, var), batch, strict=True)
+        )
+        return (ctx.activate(y, activation), *running)
     if not spatial and len(x.shape) > 2:
         n, *sizes = x.shape
         flat = (ctx.reshape(v, (math.prod(sizes),)) for v in (scale, bias, mean, var))
         rows = ctx.reshape(x, (n, math.prod(sizes)))
-        y = batch_normalization(ctx, rows, *flat, epsilon=epsilon, activation=activation)
-        return ctx.reshape(y, x.shape)
+        result = batch_normalization(ctx, rows, *flat, epsilon=epsilon, activation=activation)
+        assert not isinstance(result, tuple)
+        return ctx.reshape(result, x.shape)
     named = {"scale": scale, "bias": bias, "mean": mean, "var": var}
     arrays = {name: ctx.array(name, value) for name, value in named.items()}
     for name, array in arrays.items():
@@ -59,6 +69,23 @@ def batch_normalization(
     x = ctx.tensor(x)
     vectors = (ctx.tensor(factor), ctx.tensor(offset))
     return ctx.emit("channel_affine", (x, *vectors), ctx.result(x.shape, x.order()), *activation)
+
+
+def _scaled(ctx: Context, x: Value, factor: float) -> Value:
+    return ctx.binary("mul", x, Constant(np.asarray(factor, x.dtype)))
+
+
+def _batch_statistics(
+    ctx: Context, x: Value, scale: Value, bias: Value, epsilon: float
+) -> tuple[Value, Value, Value]:
+    """Return x normalised by its own mean and variance by channel, and those."""
+    _check_vectors(x, 2, scale=scale, bias=bias)
+    axes = [i for i in range(len(x.shape)) if i != 1]
+    mean, centred = _centred(ctx, x, axes)
+    var = reduce(ctx, "mean", ctx.binary("mul", centred, centred), axes)
+    y = ctx.binary("mul", centred, _inverse_deviation(ctx, centred, axes, epsilon))
+    vector = x.shape[1:2]
+    return _affine(ctx, y, scale, bias, 1), ctx.reshape(mean, vector), ctx.reshape(var, vector)
 
 
 def _affine(ctx: Context, x: Value, scale: Value | None, bias: Value | None, axis: int) -> Value:
@@ -99,9 +126,9 @@ def instance_normalization(
     return _affine(ctx, _standardized(ctx, x, range(2, len(x.shape)), epsilon), scale, bias, 1)
 
 
-def _check_vectors(x: Value, **vectors: Value) -> None:
-    if len(x.shape) < 3:
-        raise ShapeError(f"x: expected at least 3 dimensions, got shape {x.shape}")
+def _check_vectors(x: Value, rank: int = 3, **vectors: Value) -> None:
+    if len(x.shape) < rank:
+        raise ShapeError(f"x: expected at least {rank} dimensions, got shape {x.shape}")
     for name, vector in vectors.items():
         if vector.shape != x.shape[1:2]:
             raise ShapeError(f"{name}: expected shape {x.shape[1:2]}, one a channel of x, got {vector.shape}")
@@ -111,7 +138,7 @@ def _check_vectors(x: Value, **vectors: Value) -> None:
 def group_normalization(
     ctx: Context, x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5, num_groups: int
 ) -> Value:
-    """Each group of channels with mean 0 and variance 1; scale and bias by channel, before opset 21 by group."""
+    """Each group of channels with mean 0 and variance 1; scale, bias by channel, before opset 21 by group."""
     n, c, *size = x.shape if len(x.shape) > 2 else (0, 0)
     if num_groups < 1 or not size or c % num_groups:
         raise ShapeError(f"num_groups: expected a divisor of the channels of x, {x.shape}, got {num_groups}")

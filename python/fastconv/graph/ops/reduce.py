@@ -38,7 +38,7 @@ def _extreme(a: Array, axes: tuple[int, ...], function: Callable[..., Array], le
 
 def _mean(a: Array, axes: tuple[int, ...]) -> Array:
     mean = np.mean(a, axis=axes, keepdims=True)
-    return (mean if a.dtype.kind == "f" else np.trunc(mean)).astype(a.dtype)
+    return np.asarray(mean if a.dtype.kind == "f" else np.trunc(mean), a.dtype)
 
 
 _FUNCTIONS: dict[str, Callable[[Array, tuple[int, ...]], Array]] = {
@@ -74,7 +74,12 @@ def _register_kind(name: str, kind: str) -> None:
     _register(name, lambda ctx, x, axes: reduce(ctx, kind, x, axes) if axes else x)
 
 
-for _name, _kind in (("ReduceMean", "mean"), ("ReduceSum", "sum"), ("ReduceMax", "max"), ("ReduceMin", "min")):
+for _name, _kind in (
+    ("ReduceMean", "mean"),
+    ("ReduceSum", "sum"),
+    ("ReduceMax", "max"),
+    ("ReduceMin", "min"),
+):
     _register_kind(_name, _kind)
 
 
@@ -113,7 +118,9 @@ def _reduce_log_sum(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
 def _reduce_log_sum_exp(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
     """log(sum(exp(x))), of what is left when the largest is taken out: exp does not overflow."""
     largest = reduce(ctx, "max", x, axes)
-    finite = ctx.call(lambda a: np.where(np.isfinite(a), a, a.dtype.type(0)), [largest], largest.shape, x.dtype)
+    finite = ctx.call(
+        lambda a: np.where(np.isfinite(a), a, a.dtype.type(0)), [largest], largest.shape, x.dtype
+    )
     rest = _elementwise(ctx, "exp", ctx.binary("sub", x, finite))
     return ctx.binary("add", _log(ctx, reduce(ctx, "sum", rest, axes)), finite)
 

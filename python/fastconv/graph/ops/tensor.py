@@ -24,6 +24,7 @@ from fastconv.graph.value import (
     normalized_axis,
 )
 
+
 @op("Identity", any_dtype=True)
 def identity(ctx: Context, x: Value) -> Value:  # noqa: ARG001
     """X itself."""
@@ -381,13 +382,16 @@ def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
 
 
 @op("SpaceToDepth")
-def space_to_depth(ctx: Context, x: Value, *, blocksize: int) -> Value:
+def space_to_depth(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     """Blocks of pixels moved into channels."""
+    if mode not in ("DCR", "CRD"):
+        raise ModelError(f"mode: expected DCR or CRD, got {mode!r}")
     n, c, h, w = _image_shape(x)
     b = blocksize
     if b < 1 or h % b or w % b:
         raise ShapeError(f"blocksize: expected a divisor of {h} and {w}, got {b}")
-    blocks = ctx.reshape(x, (n, c, h // b, b, w // b, b)).transpose((0, 3, 5, 1, 2, 4))
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    blocks = ctx.reshape(x, (n, c, h // b, b, w // b, b)).transpose(order)
     return ctx.reshape(blocks, (n, c * b * b, h // b, w // b))
 
 
@@ -411,7 +415,9 @@ def tile(ctx: Context, x: Value, repeats: Value, axis: Value | None = None) -> V
     shape = _checked_size([n * t for n, t in zip(x.shape, times, strict=True)])
     # A dimension of n repeated t times is one of (t, n), the first broadcast.
     spread = ctx.reshape(x, [k for n in x.shape for k in (1, n)])
-    return ctx.reshape(spread.broadcast_to([k for n, t in zip(x.shape, times, strict=True) for k in (t, n)]), shape)
+    return ctx.reshape(
+        spread.broadcast_to([k for n, t in zip(x.shape, times, strict=True) for k in (t, n)]), shape
+    )
 
 
 @op("Trilu")
@@ -427,7 +433,7 @@ def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> 
 
 @op("CenterCropPad")
 def center_crop_pad(ctx: Context, x: Value, shape: Value, *, axes: Ints | None = None) -> Value:
-    """The middle of x, cut or surrounded with zeros, at sizes given for some axes."""
+    """Take the middle of x, cut or surrounded with zeros, at sizes given for some axes."""
     rank = len(x.shape)
     sizes = ctx.ints("shape", shape)
     along = tuple(range(rank)) if axes is None else normalized_axes("axes", axes, rank)
