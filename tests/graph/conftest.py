@@ -71,6 +71,7 @@ def _node_model(
     constant: Sequence[int] = (),
     outputs: Sequence[np.dtype[Any]] = (np.dtype(np.float32),),
     opset: int = 21,
+    domain: str = "",
     **attrs: Any,
 ) -> tuple[Any, dict[str, Array]]:
     """Make a model of one node, which holds its ``constant`` inputs, and what to feed it."""
@@ -81,7 +82,7 @@ def _node_model(
     fixed = {f"x{i}" for i in constant}
     element = helper.np_dtype_to_tensor_dtype
     graph = helper.make_graph(
-        [helper.make_node(op, names, [f"y{i}" for i in range(len(outputs))], "node", **attrs)],
+        [helper.make_node(op, names, [f"y{i}" for i in range(len(outputs))], "node", domain=domain, **attrs)],
         "test",
         [
             helper.make_tensor_value_info(n, element(a.dtype), a.shape)
@@ -91,7 +92,8 @@ def _node_model(
         [helper.make_tensor_value_info(f"y{i}", element(d), None) for i, d in enumerate(outputs)],
         [numpy_helper.from_array(a, n) for n, a in arrays.items() if n in fixed],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     return model, {n: a for n, a in arrays.items() if n not in fixed}
 
 

@@ -309,8 +309,9 @@ class Context:
         if len(arrays) == len(inputs):
             self.budget.spend(math.prod(shape) * dtype.itemsize)
             return Constant(_checked_result(function(*arrays), tuple(shape), dtype))
-        result = self.empty(shape, dtype=dtype)
         tensors = tuple(self.typed(value) for value in inputs)
+        like = next((t for t in tensors if t.shape == tuple(shape)), None)  # an image stays one
+        result = self.empty(shape, None if like is None else like.order(), dtype)
         if result.size:
             call = Call(function, self.node, name)
             self.steps.append(Step("call", tensors, result, (call,), self.node, name))
