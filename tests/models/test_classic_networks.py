@@ -1,4 +1,4 @@
-"""The classic networks: equal, as ONNX, to what ONNX Runtime makes of them (to torch: test_state_dicts.py)."""
+"""The classic networks: equal, as ONNX, to what ONNX Runtime makes of them (torch: test_state_dicts.py)."""
 
 from __future__ import annotations
 
