@@ -164,7 +164,7 @@ def _arguments(module: Any, count: int) -> list[str]:
     """Return names for the first arguments of a module."""
     try:
         arguments = list(inspect.signature(module.forward).parameters.values())
-    except ValueError:  # a traced module's
+    except (TypeError, ValueError):  # a traced module's
         arguments = []
     named = [a.name for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
     return [named[i] if i < len(named) else f"input_{i}" for i in range(count)]
@@ -270,9 +270,7 @@ def _exported(
     file = io.BytesIO()
     try:
         with _traceable(torch, module), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter(
-                "ignore"
-            )  # the exporter's own: it is deprecated, PRESERVE is for training ...
+            warnings.simplefilter("ignore")  # what the exporter says of itself: it is deprecated ...
             warnings.simplefilter("always", torch.jit.TracerWarning)
             torch.jit.TracerWarning.ignore_lib_warnings()  # as torch does: about shape checks of its own
             torch.onnx.export(
@@ -371,10 +369,13 @@ def _elsewhere(torch: ModuleType, x: Any, axes: Sequence[int], generator: Any) -
 
 def _same(torch: ModuleType, expected: Any, got: Any) -> bool:
     pairs = zip(_leaves(torch, "", expected), got if isinstance(got, tuple) else (got,), strict=True)
-    return all(
-        tuple(a.shape) == b.shape
-        and np.allclose(b, _array(a), rtol=0, atol=_AGREEMENT * float(a.abs().max()), equal_nan=True)
-        for (_, a), b in pairs
+    return all(_close(_array(a), b) for (_, a), b in pairs)
+
+
+def _close(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> bool:
+    largest = np.abs(expected.astype(np.float64)).max(initial=0)
+    return expected.shape == got.shape and np.allclose(
+        got, expected, rtol=0, atol=_AGREEMENT * largest, equal_nan=True
     )
 
 
