@@ -75,9 +75,11 @@ def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **o
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """ONNX's own backend tests; writes docs/conformance.md, or compares with it: ``-- --check``."""
+    """ONNX's own backend tests; writes the counts into the pages, or compares with them: ``-- --check``."""
     install(session)
-    session.run("python", "-m", "fastconv.testing.conformance", "docs/conformance.md", *session.posargs)
+    session.run(
+        "python", "-m", "fastconv.testing.conformance", "docs/conformance.md", "README.md", *session.posargs
+    )
 
 
 @nox.session

@@ -1,11 +1,11 @@
 """Write the tables of README.md and docs/bench.md and the figure docs/bench.svg from bench/results/*.json.
 
-    fastconv bench conv resnet50 --threads 1,2 --json bench/results/conv-resnet50.json
+    fastconv bench conv vgg16 --threads 1,2 --json bench/results/conv-vgg16.json
     python bench/report.py
 
 Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md has
-a row for each table and the networks, docs/bench.md every case too. ``--check`` writes nothing and exits with
-1 when a page does not say what the results say.
+the networks, docs/bench.md a row for each table of layers and every case too. ``--check`` writes nothing and
+exits with 1 when a page does not say what the results say.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fastconv.pictures import axes, save
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
 PAGES = {
-    ROOT / "README.md": ("summary", "networks"),
+    ROOT / "README.md": ("networks",),
     ROOT / "docs" / "bench.md": ("summary", "networks", "cases"),
 }
 KINDS = {"model": "Whole networks", "conv": "Convolutions", "gemm": "Matrix products"}
