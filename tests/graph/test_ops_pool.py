@@ -170,3 +170,13 @@ def test_indices_out_of_range_are_refused(node_model: Any) -> None:
     model, feeds = node_model("MaxUnpool", [x, places], kernel_shape=[2, 2], strides=[2, 2])
     with pytest.raises(fastconv.FastconvError, match=r"node 'node' .*indices: expected 0 to 15, got 99"):
         fastconv.load(model).run(None, feeds)
+
+
+@pytest.mark.parametrize(("size", "message"), [(2**11, "expected at most"), (2**23, "expected at most")])
+def test_windows_too_large_for_numpy_are_refused(size: int, message: str, node_model: Any) -> None:
+    attrs = {"kernel_shape": [size, size], "pads": [size - 1] * 4}
+    model, feeds = node_model(
+        "MaxPool", [np.ones((1, 1, 2, 2), np.uint8)], outputs=[np.dtype(np.uint8)], **attrs
+    )
+    with pytest.raises(fastconv.FastconvError, match=f"node 'node' .*{message}"):
+        fastconv.load(model).run(None, feeds)

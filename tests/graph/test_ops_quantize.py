@@ -182,3 +182,19 @@ def test_what_does_not_fit_is_refused(op: str, inputs: list[Array], message: str
     model, feeds = node_model(op, inputs)
     with pytest.raises(fastconv.FastconvError, match=message):
         fastconv.load(model).run(None, feeds)
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(60, "conv"), (1000, "qlinearconv")])
+def test_sums_that_f32_holds_are_left_to_the_kernels(channels: int, kind: str, node_model: Any) -> None:
+    # The largest weights and values there are: 255 * 127 * channels is below 2^24 up to 518 of them.
+    x, w = np.full((1, channels, 4, 4), 255, np.uint8), np.full((3, channels, 1, 1), 127, np.int8)
+    one, zero = np.asarray(1, np.float32), np.asarray(0, np.uint8)
+    inputs = [x, one, zero, w, one, np.asarray(0, np.int8), one, zero]
+    model, feeds = node_model("QLinearConv", inputs, outputs=[np.dtype(np.uint8)], constant=range(1, 8))
+    loaded = fastconv.load(model)
+    loaded.run(None, feeds)
+    steps = [
+        step.algorithm if step.kind == "call" else step.kind for step in loaded._planned((x.shape,)).steps
+    ]
+    assert kind in steps
+    assert ("conv" in steps) == (kind == "conv")

@@ -220,3 +220,23 @@ def test_bad_forms_are_refused(inputs: Any, attrs: Any, message: str, node_model
     model, feeds = node_model("Resize", [np.ones(X, np.float32), *inputs], opset=19, **attrs)
     with pytest.raises(fastconv.FastconvError, match=f"node 'node' .*{message}"):
         fastconv.load(model).run(None, feeds)
+
+
+@pytest.mark.parametrize("nearest", ["floor", "round_prefer_ceil"])
+def test_a_mapping_of_opset_11(nearest: str, check_node: Any, rng: np.random.Generator) -> None:
+    check_node(
+        "Resize",
+        [image(rng, *X), NO_ROI, f32([1, 1, 2, 1.7])],
+        opset=11,
+        mode="nearest",
+        nearest_mode=nearest,
+        coordinate_transformation_mode="tf_half_pixel_for_nn",
+    )
+
+
+def test_results_too_large_are_refused_before_they_are_planned(node_model: Any) -> None:
+    sizes = np.array([1, 2, 10**9, 10**9])
+    for mode in ("nearest", "cubic"):
+        model, feeds = node_model("Resize", [np.ones(X, np.float32), None, None, sizes], opset=19, mode=mode)
+        with pytest.raises(fastconv.FastconvError, match=r"node 'node' .*result: expected at most"):
+            fastconv.load(model).run(None, feeds)

@@ -164,3 +164,10 @@ def test_what_does_not_fit_is_refused(
     model, feeds = node_model(op, arrays, opset=20, **attrs)
     with pytest.raises(fastconv.FastconvError, match=f"node 'node' .*{message}"):
         fastconv.load(model).run(None, feeds)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+def test_what_is_nowhere_is_outside(mode: str, check_node: Any) -> None:
+    x, grid = np.ones((1, 1, 3, 3), np.float32), np.full((1, 1, 2, 2), np.nan, np.float32)
+    grid[0, 0, 1] = [np.inf, -np.inf]
+    check_node("GridSample", [x, grid], expected=[np.zeros((1, 1, 1, 2), np.float32)], opset=20, mode=mode)

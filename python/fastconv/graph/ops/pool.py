@@ -62,7 +62,7 @@ class Windows:
             self.pad_hi,
             self.ceil_mode,
             self.auto_pad,
-        )
+        ).checked(math.prod(x.shape[:2]))
 
 
 def _windows(

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.context import Context
+from fastconv.graph.context import MAX_ELEMENTS, Context
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Value, normalized_axes
 
 MODES = ("nearest", "linear", "cubic")
 NEAREST_MODES = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 KERNEL_COORDINATES = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")
-COORDINATES = (*KERNEL_COORDINATES, "half_pixel_symmetric", "tf_crop_and_resize")
+COORDINATES = (*KERNEL_COORDINATES, "half_pixel_symmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn")
 POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
@@ -84,7 +84,7 @@ class Axis:
                 x = half * (start + end) * (size - 1) + o
             else:
                 x = start * (size - 1) + o * (end - start) * (size - 1) / (out - 1)
-        else:
+        elif coordinates != "tf_half_pixel_for_nn":  # of opset 11, where no half pixel is taken off
             x = x - half
         return x
 
@@ -174,6 +174,8 @@ def _resize(ctx: Context, x: Value, axes: Sequence[Axis], form: Form) -> Value:
     shape = [axis.out for axis in axes]
     if 0 in shape:
         return Constant(np.zeros(shape, x.dtype))
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise ShapeError(f"result: expected at most {MAX_ELEMENTS} elements, got shape {tuple(shape)}")
     shrinks = any(axes[i].scale < 1 for i in changed)
     kernel = x.dtype == F32 and len(x.shape) >= 2 and form.mode in ("nearest", "linear")
     if kernel and form.coordinates in KERNEL_COORDINATES and not (form.antialias and shrinks):

@@ -39,8 +39,9 @@ def _reflect(x: Array, low: float, high: float) -> Array:
 def _padded(x: Array, size: int, padding: str, align_corners: bool) -> Array:
     """Return coordinates of an axis, moved to where the padding mode finds its values.
 
-    Four pixels outside all taps are; so for what is further outside, that is far enough.
+    Four pixels outside all taps are; so for what is further outside, that is far enough. So is NaN.
     """
+    x = np.nan_to_num(x, nan=-4)
     if padding != "reflection":
         return np.clip(x, -4, size + 3)
     low = 0.0 if align_corners else -0.5
