@@ -32,6 +32,7 @@ from fastconv.errors import (
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.importers import onnx
+from fastconv.importers.torch_decompositions import decomposed
 
 # Module and model on the same data, relative to the largest output: float32 rounds to 1e-6 in a network.
 _AGREEMENT = 1e-3
@@ -315,7 +316,8 @@ def _traceable(torch: ModuleType, module: Any) -> Iterator[None]:
     fused = torch.backends.mha.get_fastpath_enabled()  # attention as one operator, which ONNX has not
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with decomposed(torch):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         torch._C._jit_onnx_log = log
