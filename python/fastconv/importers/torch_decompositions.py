@@ -1,14 +1,14 @@
 """Importers: functions of PyTorch that its exporter lacks, written in others that it has.
 
-Called by :mod:`fastconv.importers.torch_module` while a module is traced. Only what is refused otherwise is
-replaced: adaptive pooling to a size that does not divide the image's, ``nearest-exact`` and ``area``
-interpolation, ``rms_norm``, ``channel_shuffle``, ``vdot``, ``mT``. Sizes of images that these need are those
-of the example, so that a model of open sizes refuses others.
+Called by :mod:`fastconv.importers.torch_module` for modules that the exporter has refused; not for others, as
+a context like this blurs where the tracer's warnings come from. What is replaced: adaptive pooling to a size
+that does not divide the image's, ``nearest-exact`` and ``area`` interpolation, ``rms_norm``,
+``channel_shuffle``, ``vdot``, ``mT``. The sizes of images that these need are those of the example; the tracer
+warns of that.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -40,7 +40,7 @@ def _table(torch: ModuleType) -> dict[Any, Callable[..., Any]]:
 
     def windows(x: Any, output_size: Any, reduced: Callable[..., Any], rank: int) -> Any:
         """Pool adaptively, axis after axis: a window along each is a slice."""
-        shape, spatial = _shape(torch, x), range(-rank, 0)
+        shape, spatial = [int(n) for n in x.shape], range(-rank, 0)
         wanted = [output_size] * rank if isinstance(output_size, int) else list(output_size)
         sizes = [shape[axis] if n is None else int(n) for axis, n in zip(spatial, wanted, strict=True)]
         given = [n for n in wanted if n is not None]
@@ -70,7 +70,7 @@ def _table(torch: ModuleType) -> dict[Any, Callable[..., Any]]:
     ) -> Any:
         if mode not in ("nearest-exact", "area"):
             return NotImplemented
-        spatial = _shape(torch, input)[2:]
+        spatial = [int(n) for n in input.shape[2:]]
         if size is None:
             factors = (
                 scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * len(spatial)
@@ -85,7 +85,7 @@ def _table(torch: ModuleType) -> dict[Any, Callable[..., Any]]:
             return pool(input, sizes) if result is NotImplemented else result
         for axis, (n, wanted) in enumerate(zip(spatial, sizes, strict=True), 2):
             nearest = [(2 * i + 1) * n // (2 * wanted) for i in range(wanted)]
-            input = input.index_select(axis, torch.tensor(nearest))
+            input = input.index_select(axis, torch.tensor(nearest, device=input.device))
         return input
 
     def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
@@ -107,10 +107,3 @@ def _table(torch: ModuleType) -> dict[Any, Callable[..., Any]]:
         torch.vdot: lambda x, y: (x * y).sum(),
         torch.Tensor.mT.__get__: lambda x: x.transpose(-2, -1),
     }
-
-
-def _shape(torch: ModuleType, x: Any) -> list[int]:
-    """Return a shape as numbers, which the tracer would warn about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return [int(n) for n in x.shape]
