@@ -3,8 +3,8 @@
 Called by :mod:`fastconv.importers.torch_module` for modules that the exporter has refused; not for others, as
 a context like this blurs where the tracer's warnings come from. What is replaced: adaptive pooling to a size
 that does not divide the image's, ``nearest-exact`` and ``area`` interpolation, ``rms_norm``,
-``channel_shuffle``, ``vdot``, ``mT``. The sizes of images that these need are those of the example; the tracer
-warns of that.
+``channel_shuffle``, ``vdot``, ``mT``. The sizes of images that these need are those of the example; of that
+the tracer warns.
 """
 
 from __future__ import annotations
