@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "conv/conv2d.h"
 #include "core/buffer.h"
 #include "core/check.h"
+#include "core/fork_mutex.h"
 #include "core/parallel.h"
 
 namespace py = pybind11;
@@ -33,19 +35,19 @@ class BoundCache {
  public:
   template <class... Args>
   explicit BoundCache(const Args&... args) : conv_(args...) {}
+  ~BoundCache() { delete workspace_.load(); }
   const Conv& conv() const { return conv_; }
   // Keeps the array alive that a plan for a single call may read its weights from.
   void borrow(py::object w) { w_ = std::move(w); }
 
   void run(const View& x, const View* residual, const View& y) {
+    // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
     const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
-    const float* r = residual ? residual->data : nullptr;
-    // A second caller at the same time gets a workspace of its own.
-    std::unique_lock<std::mutex> lock(workspace_mutex_, std::try_to_lock);
-    Buffer own;
-    Buffer& workspace = lock.owns_lock() ? workspace_ : own;
-    workspace.reserve(bound->workspace());
-    bound->run(x.data, r, y.data, workspace.data());
+    std::unique_ptr<Buffer> workspace(workspace_.exchange(nullptr));
+    if (!workspace) workspace = std::make_unique<Buffer>();
+    workspace->reserve(bound->workspace());
+    bound->run(x.data, residual ? residual->data : nullptr, y.data, workspace->data());
+    delete workspace_.exchange(workspace.release());
   }
 
  private:
@@ -64,7 +66,7 @@ class BoundCache {
   }
   std::shared_ptr<const BoundConv> find(const View& x, const View* residual, const View& y) {
     const Key key = key_of(x, residual, y);
-    const std::lock_guard<std::mutex> lock(bound_mutex_);
+    const std::lock_guard<ForkMutex> lock(mutex_);
     if (!bound_ || key != key_) {
       bound_ = conv_.bind(x, y, residual);
       key_ = key;
@@ -74,10 +76,10 @@ class BoundCache {
 
   py::object w_;  // null without the GIL: the constructor runs so
   Conv conv_;
-  std::mutex bound_mutex_, workspace_mutex_;
+  ForkMutex mutex_;
   std::shared_ptr<const BoundConv> bound_;
   Key key_{};
-  Buffer workspace_;
+  std::atomic<Buffer*> workspace_{nullptr};
 };
 
 std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {
@@ -181,8 +183,7 @@ void bind_conv(py::module_& m) {
               check("residual", added);
             }
             if (out.size() == 0) return;
-            const GilRelease unlocked;
-            self.run(in, residual ? &added : nullptr, out);
+            interruptible([&] { self.run(in, residual ? &added : nullptr, out); });
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
       .def(

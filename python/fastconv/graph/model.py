@@ -6,8 +6,9 @@ import math
 import os
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.budget import MAX_BYTES, Budget, held_bytes
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
@@ -63,7 +65,8 @@ class Model:
     ----------
     graph : Graph, or function without arguments that returns one
         What an importer or a model definition built. Nothing else should hold the graph that a function
-        returns: each of its weights is then freed as soon as it is packed.
+        returns: each of its weights is then freed as soon as it is packed. A graph is kept as it is, beside
+        the packed weights, to be pickled.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
     precision : {"fast", "exact"}
@@ -73,11 +76,16 @@ class Model:
         program for given input shapes takes seconds, unless they are on disk from an earlier time. Which
         algorithm runs, and so how results are rounded, then depends on the machine and on the threads; and
         the plain weights are kept beside the packed ones.
+    max_bytes : int or None
+        The memory that the model may take beyond the size of its own weights, 2 GiB by default: constants
+        that are computed, packed weights, intermediate tensors and the outputs of a run. None: any.
 
     Raises
     ------
     UnsupportedOpError
         Where the graph holds an operator, or a form of one, that does not run; it names the node.
+    MemoryLimitError
+        Where the graph needs more than ``max_bytes``; nothing of that size has been allocated then.
     ModelError
         Where the graph is malformed.
 
@@ -89,6 +97,10 @@ class Model:
     A program is made for each new set of input shapes and kept (the last eight); weights are packed once
     for all of them; where images may have any size, once for each algorithm that some size wants. Calls from
     several threads are safe.
+
+    A model can be pickled: what it was made of is, a graph or a function, and its options; a model of
+    :func:`fastconv.load` or :mod:`fastconv.models` that came from a file is its path and hash. Copies are the
+    model itself, which nothing changes.
 
     Examples
     --------
@@ -109,12 +121,20 @@ class Model:
         passes: str | Sequence[str] = "default",
         precision: str = "fast",
         tune: bool = False,
+        max_bytes: int | None = MAX_BYTES,
     ) -> None:
         check_precision(precision)
+        if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
+            raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
+        passes = passes if isinstance(passes, str) else tuple(passes)
+        self._remake = partial(
+            type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes
+        )
         graph = _widened(graph() if callable(graph) else graph)
+        budget = Budget(max_bytes, held_bytes(_arrays(graph)))
         _check(graph)
         self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes)
+        graph = run_passes(graph, passes, budget)
         _check(graph)  # and what the passes wrote
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
@@ -126,6 +146,7 @@ class Model:
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
+            budget=budget,
         )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
@@ -136,6 +157,15 @@ class Model:
             shapes is not None
         ):  # plan now: errors come at load time, and weights are packed before the first call
             self._executable(shapes)
+
+    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
+        return self._remake, ()
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Model:
+        return self
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -269,7 +299,7 @@ class Model:
         weights = {name: c for name, c in named.items() if c.dtype == F32 and c.shape}
         if not weights:
             return None
-        packed = [conv for (output, _), conv in self._plans.packed.items() if output == node.outputs[0]]
+        packed = [conv for (output, _), conv in list(self._plans.packed.items()) if output == node.outputs[0]]
         sizes = [4 * math.prod(c.shape) for c in weights.values()]
         return Layer(
             node.name,
@@ -379,6 +409,16 @@ def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
             if array is not None and array.dtype.kind == "f" and array.size > 1:
                 found.setdefault(node.name, {})[node.inputs[position]] = array.size
     return found
+
+
+def _arrays(graph: Graph) -> Iterator[Array]:
+    """Yield the arrays that a graph came with."""
+    yield from graph.constants.values()
+    for value in (value for node in graph.nodes for value in node.attrs.values()):
+        if isinstance(value, Graph):
+            yield from _arrays(value)
+        elif isinstance(value, np.ndarray):
+            yield value
 
 
 def _check(graph: Graph) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastconv.errors import ModelError
+from fastconv.graph.budget import MAX_BYTES
+from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.importers import onnx
+from fastconv.importers.graph_file import GraphFile
+from fastconv.importers.torch_module import from_torch
 
-__all__ = ["load"]
+__all__ = ["from_torch", "load"]
 
 
 def load(
@@ -21,6 +25,8 @@ def load(
     passes: str | Sequence[str] = "default",
     precision: str = "fast",
     tune: bool = False,
+    max_bytes: int | None = MAX_BYTES,
+    external_data: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a model.
 
@@ -28,8 +34,11 @@ def load(
     ----------
     source : path, bytes or onnx.ModelProto
         An ONNX model: a ``.onnx`` file, its contents, or the message itself.
-    passes, precision, tune
+    passes, precision, tune, max_bytes
         As for :class:`Model`.
+    external_data : path, optional
+        The folder of the files that hold the model's external data; by default the one that the ``.onnx``
+        file is in. Bytes and messages have none by default: tensors outside of them are then an error.
 
     Returns
     -------
@@ -40,6 +49,8 @@ def load(
     ModelError
         Where the file is not a valid model. Files that hold weights alone (``.pth``, ``.safetensors``,
         ``.npz``) are for the functions of :mod:`fastconv.models`.
+    MemoryLimitError
+        Where it asks for more memory than ``max_bytes`` beyond its own size.
     UnsupportedOpError
         Where the model holds an operator that does not run.
     MissingPackageError
@@ -48,7 +59,10 @@ def load(
     Notes
     -----
     The weights of a file are mapped, and read when they are packed: with the first planned shape, which is
-    at once where the model declares its sizes. Until then the file must stay as it is.
+    at once where the model declares its sizes. Until then the file, and those of its external data, must stay
+    as they are.
+
+    A model may come from anyone: what it can do is in docs/trust.md.
 
     Examples
     --------
@@ -58,6 +72,8 @@ def load(
     >>> model(np.array([[-1, 0, 2]], np.float32))
     array([[0., 0., 2.]], dtype=float32)
     """
+    folder = None if external_data is None else Path(external_data)
+    read: Callable[[], Graph]
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
@@ -67,7 +83,9 @@ def load(
             )
         if path.suffix.lower() != ".onnx":
             raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
-        return Model(partial(onnx.from_file, path), passes=passes, precision=precision, tune=tune)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return Model(onnx.from_bytes(bytes(source)), passes=passes, precision=precision, tune=tune)
-    return Model(onnx.from_proto(source), passes=passes, precision=precision, tune=tune)
+        read = GraphFile(partial(onnx.from_file, folder=folder), path)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        read = partial(onnx.from_bytes, bytes(source), folder=folder)
+    else:
+        read = partial(onnx.from_proto, source, folder=folder)
+    return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)

@@ -71,7 +71,12 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     tensors = [t for t in (*step.inputs, step.output) if t is not None]
     moved = times * sum(_elements(t) * t.dtype.itemsize for t in tensors)
     if step.kind == "conv":
-        weight = weights[step.node.inputs[1]]
+        weight = weights.get(step.node.inputs[1])
+        if weight is None:
+            raise UnsupportedOpError(
+                f"node {step.node.name!r} ({step.node.op}): w: expected weights of the model to count by,"
+                " got some that its shapes give"
+            )
         bias = sum(math.prod(weights.get(name, ())) for name in step.node.inputs[2:3] if name in weights)
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
         least = moved + FLOAT * (math.prod(weight) + bias)
@@ -88,7 +93,7 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     if rule is None:
         raise UnsupportedOpError(
             f"node {step.node.name!r} ({step.node.op}): expected a kind of step that is counted,"
-            f" got {step.kind} {step.algorithm}"
+            f" got {(step.algorithm if step.kind == 'call' else step.kind)!r}"
         )
     flops = times * rule(step)
     return Work(0, flops, flops, moved, moved)
@@ -154,7 +159,7 @@ _FLOPS: dict[str, Callable[[Step], int]] = {
 }
 
 
-# -- steps that numpy computes: by the name of the call, which is that of the operator unless it has another --
+# -- steps that numpy computes, by the name of the call: the operator's, unless it has another ---------------
 
 
 def _inner(step: Step) -> int:
@@ -211,21 +216,21 @@ def _taps(step: Step) -> int:
 
 
 _MOVES = (
-    "copy fill bitcast gather gatherelements gathernd scatter scatterelements scatternd onehot where concat pad "
-    "tile trilu compress reversesequence maxunpool col2im hardmax"
+    "copy fill bitcast gather gatherelements gathernd scatter scatterelements scatternd onehot where concat "
+    "pad tile trilu compress reversesequence maxunpool col2im hardmax"
 )
 _REDUCTIONS = (
-    "mean sum max min reduceprod argmax argmin topk cumsum cumprod globallppool globalaveragepool globalmaxpool "
-    "dynamicquantizelinear"
+    "mean sum max min reduceprod argmax argmin topk cumsum cumprod globallppool globalaveragepool "
+    "globalmaxpool dynamicquantizelinear"
 )
 _ELEMENTWISE = (
-    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish tanh elu exp sqrt clamp add sub mul div pow mod "
-    "equal less lessorequal greater greaterorequal and or xor not bitwiseand bitwiseor bitwisexor bitwisenot "
-    "bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log mish reciprocal round sin sinh "
-    "softplus softsign tan sign isnan isinf selu celu thresholdedrelu shrink prelu quantizelinear "
-    "dequantizelinear logsoftmax lpnormalization reducelogsum reducelogsumexp affinegrid det"
+    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish tanh elu exp sqrt clamp add sub mul div pow "
+    "mod equal less lessorequal greater greaterorequal and or xor not bitwiseand bitwiseor bitwisexor "
+    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log mish reciprocal round "
+    "sin sinh softplus softsign tan sign isnan isinf selu celu thresholdedrelu shrink prelu quantizelinear "
+    "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
 )
-_WINDOWS = "maxpool averagepool lppool maxroipool roialign"
+_WINDOWS = "maxpool indices averagepool lppool maxroipool roialign"
 _INTERPOLATIONS = "resize upsample gridsample"
 
 _CALLED: dict[str, Callable[[Step], int]] = {

@@ -254,7 +254,7 @@ def _largest(x: Value, zero: Value) -> float:
 
 def _shifted(ctx: Context, x: Value, zero: Value) -> Value:
     """Return x less its one zero point, in f32."""
-    return ctx.call(lambda a, z: np.subtract(a, z.reshape(()), dtype=F32), [x, zero], x.shape, F32)
+    return ctx.call(lambda a, z: np.subtract(a, z.reshape(()), dtype=F32), [x, zero], x.shape, F32, "sub")
 
 
 def _integer_convolution(
@@ -299,7 +299,7 @@ def _integer_convolution(
 
 def _as_int32(ctx: Context, sums: Value) -> Value:
     """Return whole numbers as integers of 32 bits, which wrap around."""
-    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32)
+    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32, "cast")
 
 
 def requantized(
@@ -319,7 +319,7 @@ def requantized(
         np.rint(result, out=result)
         return _saturated(np.asarray(result + zero), dtype)
 
-    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype)
+    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype, "quantizelinear")
 
 
 @op("ConvInteger")

@@ -205,6 +205,7 @@ def _resize_any(ctx: Context, x: Value, axes: Sequence[Axis], changed: list[int]
     dtype = x.dtype
     if form.mode != "nearest" and dtype.kind not in "iuf":
         raise DTypeError(f"x: expected numbers, got {dtype}")
+    ctx.budget.check(sum(8 * np.dtype(np.float64).itemsize * axes[i].out for i in changed))
     taps = [(i, Taps.of(axes[i], form)) for i in changed]
     taps.sort(key=lambda pair: axes[pair[0]].out / axes[pair[0]].size)  # what shrinks most goes first
 
