@@ -152,8 +152,8 @@ def test_attention_around_a_cnn() -> None:
             scaled = Mul(scores, scale)
             p = Softmax <axis = -1> (scaled)
             o = MatMul(p, q)
-            ot = Transpose <perm = [0, 1, 3, 2]> (o)
-            y0 = Reshape(ot, shape)
+            turned = Transpose <perm = [0, 1, 3, 2]> (o)
+            y0 = Reshape(turned, shape)
             y = Add(y0, x)
         }"""
     )

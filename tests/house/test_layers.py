@@ -21,6 +21,7 @@ PYTHON_LAYERS = [
     ["ops", "conv", "tuning", "_threads", "_config"],
     ["graph"],
     ["importers", "models"],
+    ["backend"],
     ["testing", "pictures", "profiler", "roofline", "bench", "sweep", "cli", "__main__"],
 ]
 CPP_RANK = {name: rank for rank, names in enumerate(CPP_LAYERS) for name in names}
