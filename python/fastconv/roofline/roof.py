@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import FastconvError
 from fastconv.roofline.peak import Peak, machine_peak, peak_fma
@@ -38,19 +39,22 @@ class Roof:
 
     def __init__(self, threads: int, tier: str | None = None) -> None:
         self.peak: Peak = peak_fma(tier, threads) if tier else machine_peak(threads)
-        self._again = True
+        self._tiers = [tier] if tier else _core.tiers()
 
     @classmethod
     def of(cls, peak: Peak, *, again: bool = True) -> Roof:
         """Return the roof of a peak that is known; `again` says whether it may be measured again."""
         roof = cls.__new__(cls)
-        roof.peak, roof._again = peak, again
+        roof.peak, roof._tiers = peak, [peak.tier] if again else []
         return roof
 
     def raise_to(self, seconds: float) -> None:
-        """Measure again for so many seconds, and keep the higher peak."""
-        if self._again:
-            again = peak_fma(self.peak.tier, self.peak.threads, seconds=seconds)
+        """Measure again for so many seconds, and keep the highest peak.
+
+        Of any tier, where none was named: on a busy machine the first to seem the highest may not be.
+        """
+        for tier in self._tiers:
+            again = peak_fma(tier, self.peak.threads, seconds=seconds / len(self._tiers))
             self.peak = max(self.peak, again, key=lambda p: p.gflops)
 
     def hold(self, what: str, rate: float) -> None:
