@@ -148,11 +148,11 @@ def engines_of(function: str, tiers: Iterable[str], peers: bool) -> dict[str, Ca
     return engines
 
 
-def as_record(tiers: list[str], found: list[Worst]) -> dict[str, Any]:
+def as_record(made: dict[str, Any], tiers: list[str], found: list[Worst]) -> dict[str, Any]:
     """What was measured, where, and with which versions."""
     peers = sorted({one.engine for one in found} - set(tiers))
     return {
-        **made_with(),
+        **made,
         "cpu": _core.cpu_info()["model"],
         "tiers": tiers,
         "packages": {"fastconv": fastconv.__version__, **{name: version(name) for name in peers}},
@@ -218,6 +218,7 @@ def main() -> int:
         return int(args.check and text != page)
 
     fastconv.set_num_threads(1)
+    made = made_with()  # now: the checkout may move on before the last function is done
     found: list[Worst] = []
     for function in args.functions or FUNCTIONS:
         for one in measure(function, engines_of(function, args.tiers, args.peers), args.every):
@@ -226,7 +227,7 @@ def main() -> int:
             print(f"{function:12}{one.engine:12}{one.ulps:10.4g} ulp {where}{share:.3f} % rounded correctly")
             found.append(one)
         if args.json:  # after each function: a pass over all floats takes minutes
-            args.json.write_text(json.dumps(as_record(args.tiers, found), indent=1) + "\n")
+            args.json.write_text(json.dumps(as_record(made, args.tiers, found), indent=1) + "\n")
     return int(any(one.engine in args.tiers and one.ulps > ULPS[one.function] for one in found))
 
 

@@ -13,7 +13,8 @@ namespace {
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
-constexpr int W = 4;  // lanes
+typedef uint32_t vu __attribute__((vector_size(16)));  // whose sums may wrap around
+constexpr int W = 4;                                   // lanes
 
 inline vf vload(const float* p) {
   vf v;
@@ -71,8 +72,8 @@ inline Power vpower(vf n) {
   return {vexp2i(half), vexp2i(vsub(n, half))};
 }
 inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
-// a * 2^m, m what the low 9 bits of n say, where a and the result are normal.
-inline vf vadd_exponent(vf a, vf n) { return (vf)((vi)a + ((vi)n << 23)); }
+// a * 2^m, m what the low 9 bits of n say, where a and the result are normal; elsewhere any value.
+inline vf vadd_exponent(vf a, vf n) { return (vf)((vu)a + ((vu)n << 23)); }
 // Whether a < b in all lanes.
 inline bool vall_lt(vf a, vf b) {
   const vi less = a < b;

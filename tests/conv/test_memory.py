@@ -120,12 +120,12 @@ def test_guarded_tiles(problem, kernel, channels, dilation):
 
 
 @every_tier
-@pytest.mark.parametrize("kernel", [(5, 5), (7, 7), (3, 5), (2, 2), (1, 4)])
+@pytest.mark.parametrize("kernel", [(5, 5), (7, 7), (3, 5), (2, 2)])
 @pytest.mark.parametrize("geometry", [{}, {"stride": 2}, {"dilation": 2}], ids=str)
 def test_guarded_kernels_of_groups(problem, kernel, geometry):
     """Bands of rows of every width, and the kernels without bands, depthwise and in groups."""
     padding = tuple(k // 2 for k in kernel)
-    for channels, per_group in ((9, 1), (32, 1), (35, 1), (12, 4), (32, 16), (64, 32)):
+    for channels, per_group in ((9, 1), (35, 1), (12, 4), (32, 16), (64, 32)):
         p = problem(
             (1, channels, 14, 17), (channels, per_group, *kernel), padding=padding,
             groups=channels // per_group, residual=True, activation="silu", **geometry,
