@@ -95,19 +95,19 @@ def small(size):
 x, fixed, open_sized = np.ones((1, 3, 16, 16), np.float32), small(16), small(None)
 expected = Model(fixed)(x)
 made, told = fail_each(lambda _: Model(fixed)(x))
-assert made > 100 and told > 0.9 * made, (made, told)
+assert made > 20 and told > 0.9 * made, (made, told)
 
 models = []
 def some_model():
     models.append(Model(open_sized))
     return models[-1]
 made, told = fail_each(lambda model: model(x), some_model)
-assert made > 100 and told > 0.9 * made, (made, told)
+assert made > 20 and told > 0.9 * made, (made, told)
 assert all(np.array_equal(model(x), expected) for model in models)  # interrupted while planning
 
 model = models[0]
 made, told = fail_each(lambda _: model(x))
-assert 0 < told <= made < 50, (made, told)
+assert made == 0  # what the second run needs is there
 assert np.array_equal(model(x), expected)
 """
     )
@@ -128,11 +128,14 @@ calls = [
     lambda _=None: fastconv.interpolate(x.transpose(0, 3, 1, 2), scale_factor=2, mode="bilinear"),
     lambda _=None: fastconv.max_pool2d(x, 3),
 ]
+total = 0
 for call in calls:
     expected = call()
     made, told = fail_each(call)
-    assert 0 < told <= made
+    total += made
+    assert told >= 0.9 * made, (made, told)
     assert np.array_equal(call(), expected)
+assert total > 50, total
 """
     )
 
