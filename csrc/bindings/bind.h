@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "core/allocation.h"
 #include "core/epilogue.h"
 #include "core/float_mode.h"
 #include "core/interrupt.h"
@@ -45,6 +46,7 @@ class GilRelease {
  private:
   PyThreadState* state_;
   FloatMode mode_;
+  CountAllocations count_;
 };
 
 // Runs f so, and answers to signals meanwhile: where a handler raises (Ctrl-C), f is asked to end

@@ -58,8 +58,12 @@ Operand operand(const PlanOperand& plan) {
   return {slot, offset, view_of(shape, strides)};
 }
 
-PlannedConv bind_shapes(const py::object& conv, const PlanView& x,
-                        const std::optional<PlanView>& residual, const PlanView& y, int threads) {
+// The factories of this file return holders: pybind11 makes them for instances that have none where
+// no exception can be caught, and that wants memory.
+std::unique_ptr<PlannedConv> bind_shapes(const py::object& conv, const PlanView& x,
+                                         const std::optional<PlanView>& residual, const PlanView& y,
+                                         int threads) {
+  const CountAllocations count;
   const ThreadLimit limit(threads);
   const auto view = [](const PlanView& v) { return view_of(std::get<0>(v), std::get<1>(v)); };
   const View r = residual ? view(*residual) : View{}, in = view(x);
@@ -68,7 +72,8 @@ PlannedConv bind_shapes(const py::object& conv, const PlanView& x,
   const ConvShape shape = c.shape(in.rank, in.shape);
   std::array<dim_t, kMaxSpatial> kernel;
   std::copy_n(c.params().kernel, kMaxSpatial, kernel.begin());
-  return {std::move(bound), c.tile(shape), c.packed_bytes(), kernel};
+  return std::make_unique<PlannedConv>(
+      PlannedConv{std::move(bound), c.tile(shape), c.packed_bytes(), kernel});
 }
 
 PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& lo,
@@ -270,13 +275,17 @@ void bind_program(py::module_& m) {
       .def_readonly("kernel", &PlannedConv::kernel);
 
   py::class_<ArenaPool, std::shared_ptr<ArenaPool>>(m, "ArenaPool")
-      .def(py::init<>())
+      .def(py::init([] { return std::make_shared<ArenaPool>(); }))
       .def_property_readonly("bytes", &ArenaPool::bytes);
 
   py::class_<Program, std::shared_ptr<Program>> program(m, "Program");
   program
-      .def(py::init<std::shared_ptr<ArenaPool>, dim_t, const Dims&, const Dims&>(), py::arg("pool"),
-           py::arg("arena"), py::arg("inputs"), py::arg("outputs"))
+      .def(py::init([](std::shared_ptr<ArenaPool> pool, dim_t arena, const Dims& inputs,
+                       const Dims& outputs) {
+             const CountAllocations count;
+             return std::make_shared<Program>(std::move(pool), arena, inputs, outputs);
+           }),
+           py::arg("pool"), py::arg("arena"), py::arg("inputs"), py::arg("outputs"))
       .def("add_constant", &add_constant, py::arg("array"), py::keep_alive<1, 2>());
   bind_run(program);
   bind_steps(program);
@@ -284,7 +293,11 @@ void bind_program(py::module_& m) {
   // The Python objects of its programs are kept: they keep what their steps refer to.
   py::class_<BatchProgram, std::shared_ptr<BatchProgram>> batch(m, "BatchProgram");
   batch
-      .def(py::init<std::shared_ptr<ArenaPool>, std::shared_ptr<Program>, dim_t, int>(),
+      .def(py::init([](std::shared_ptr<ArenaPool> pool, std::shared_ptr<Program> rest, dim_t images,
+                       int lanes) {
+             const CountAllocations count;
+             return std::make_shared<BatchProgram>(std::move(pool), std::move(rest), images, lanes);
+           }),
            py::arg("pool"), py::arg("rest"), py::arg("images"), py::arg("lanes"),
            py::keep_alive<1, 3>())
       .def(

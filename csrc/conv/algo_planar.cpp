@@ -111,7 +111,6 @@ void PlanarBound::run(const float* x, const float* residual, float* y,
   parallel_run(threads, [&](int tid) {
     const Range mine = partition(images * parts, threads, tid);
     for (dim_t task = mine.begin; task < mine.end; ++task) {
-      if (task > mine.begin && interrupted()) return;
       const Range tiles = partition(row_tiles, static_cast<int>(cut_.rows),
                                     static_cast<int>(task / cut_.cols % cut_.rows));
       multiply(at, task / parts,
@@ -140,6 +139,7 @@ void PlanarBound::multiply(const Staging::Pointers& at, dim_t image, Range rows,
   t.ldc = t.epilogue.ldr = yi.c_stride;
   t.epilogue.activation = packed_.activation();
   for (dim_t p0 = panels.begin; p0 < panels.end; p0 += panels_together_) {
+    if ((image > 0 || p0 > 0) && interrupted()) return;
     const dim_t p1 = std::min(panels.end, p0 + panels_together_);
     const auto packed = [&](dim_t p) { return block + (p - p0) * K * g.nr; };
     for (dim_t p = p0; p < p1; ++p) {

@@ -42,7 +42,7 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
 
 Conv::~Conv() = default;
 
-const Algo* Conv::choose(const ConvShape& s) const noexcept {
+const Algo* Conv::choose(const ConvShape& s) const {
   for (const Candidate& c : candidates_)
     if (candidates_.size() == 1 || !c.algo->pays || c.algo->pays(s, once_, *kernels_))
       return c.algo;
@@ -72,7 +72,7 @@ std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y, const 
   return packed_for(choose(s))->bind(s, x, y, residual, blocks);
 }
 
-const char* Conv::algorithm(const ConvShape* s) const noexcept {
+const char* Conv::algorithm(const ConvShape* s) const {
   if (candidates_.size() > 1 && !s) return "auto";
   return s ? choose(*s)->name : candidates_[0].algo->name;
 }

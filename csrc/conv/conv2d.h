@@ -66,7 +66,7 @@ class Conv {
                                         const std::vector<dim_t>& blocks = {}) const;
 
   // What serves an input of that shape; without one, what serves all, or "auto" where that differs.
-  const char* algorithm(const ConvShape* s) const noexcept;
+  const char* algorithm(const ConvShape* s) const;
   std::string tile(const ConvShape& s) const;
   std::vector<AlgoVerdict> verdicts(const ConvShape* s) const;
   dim_t packed_bytes() const noexcept;  // of all algorithms packed so far
@@ -77,7 +77,7 @@ class Conv {
     const Algo* algo;
     std::shared_ptr<const PackedConv> packed;
   };
-  const Algo* choose(const ConvShape& s) const noexcept;
+  const Algo* choose(const ConvShape& s) const;
   std::shared_ptr<const PackedConv> packed_for(const Algo* algo) const;
   std::shared_ptr<const PackedConv> prepack(const Algo* algo, const float* w,
                                             const float* bias) const;

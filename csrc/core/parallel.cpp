@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/allocation.h"
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/float_mode.h"
@@ -99,6 +100,7 @@ struct Worker {
 
   void loop() noexcept {
     FloatMode::set_default();
+    const CountAllocations count;
     for (uint32_t round = 1;; ++round) {
       wait_while(go, round - 1);
       if (sched_getcpu() == caller_cpu) step_aside(caller_cpu, threads);

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "core/allocation.h"
 #include "core/check.h"
 #include "core/interrupt.h"
 #include "gemm/gemm.h"
@@ -83,6 +84,7 @@ void Program::check(const Operand& operand) const {
 }
 
 void Program::add(std::initializer_list<const Operand*> operands, Step step) {
+  const CountAllocations count;
   for (const Operand* operand : operands)
     if (operand) check(*operand);
   steps_.push_back(std::move(step));
