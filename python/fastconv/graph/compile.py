@@ -18,8 +18,8 @@ import numpy as np
 import fastconv.graph.ops  # noqa: F401  (fills the table of operators)
 from fastconv import _core
 from fastconv.errors import FastconvError, MemoryLimitError, UnsupportedOpError
-from fastconv.graph.budget import Budget, new_bytes
 from fastconv.graph.branch import branch_of, is_branch
+from fastconv.graph.budget import Budget, new_bytes
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, ValueNeeded
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo

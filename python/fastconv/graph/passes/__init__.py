@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.graph.budget import Budget
 from fastconv.graph.branch import take_branches
+from fastconv.graph.budget import Budget
 from fastconv.graph.ir import Graph
 from fastconv.graph.passes.fold import fold_affine, fold_pad
 from fastconv.graph.passes.fuse import fuse_activation, fuse_residual, fuse_swish
