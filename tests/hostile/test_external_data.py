@@ -68,7 +68,9 @@ def test_another_folder_than_the_models(tmp_path: Path, expected: Any) -> None:
     np.testing.assert_array_equal(fastconv.load(path, external_data=str(tmp_path))(X), expected)
 
 
-@pytest.mark.parametrize("name", ["sub/deeper/weights.bin", "./weights.bin", "gewichte äöü.bin", "a..b", "..."])
+@pytest.mark.parametrize(
+    "name", ["sub/deeper/weights.bin", "./weights.bin", "gewichte äöü.bin", "a..b", "..."]
+)
 def test_names_that_are_allowed(name: str, tmp_path: Path, expected: Any) -> None:
     path = tmp_path / "model.onnx"
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +136,7 @@ def test_an_empty_tensor(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fastconv.load(tmp_path / "model.onnx")(X[0, 0, 0, :2]), X[0, 0, 0, :2])
 
 
-# -- larger than 2 GB -----------------------------------------------------------------------------------------
+# -- larger than 2 GB --------------------------------------------------------------------------------------
 
 ROWS, COLUMNS = 3 << 18, 1024  # 3 GiB of f32
 

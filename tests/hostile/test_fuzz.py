@@ -38,7 +38,7 @@ def test_a_seed_makes_one_mutant_and_others_others() -> None:
     assert len(set(made) - set(parts())) > 180
 
 
-# -- a failure is found, and by its seed ----------------------------------------------------------------------
+# -- a failure is found, and by its seed ---------------------------------------------------------------
 
 FAULTS: dict[int, Any] = {
     3: lambda: os.kill(os.getpid(), signal.SIGSEGV),

@@ -1,9 +1,9 @@
 """Mutants: real networks with a few things wrong in them, the same for the same seed.
 
-What is mutated are the nine whole networks that the package ``onnx`` carries, and parts of them of up to eight
-nodes, which load in milliseconds and in which a change is not lost among a thousand nodes (the corpus
-``light``), or ONNX's tests of operators (``nodes``). One mutant in four is damaged in its bytes; the others are
-changed where the format has its structure: attributes, names, operators, the edges between nodes, shapes,
+What is mutated are the nine whole networks that the package ``onnx`` carries, and parts of them of up to
+eight nodes, which load in milliseconds and in which a change is not lost among a thousand nodes (the corpus
+``light``), or ONNX's tests of operators (``nodes``). One mutant in four is damaged in its bytes; the others
+are changed where the format has its structure: attributes, names, operators, the edges between nodes, shapes,
 element types, opsets.
 """
 
