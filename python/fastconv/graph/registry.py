@@ -151,6 +151,8 @@ def check_node(node: Node) -> OpSpec:
     spec = lookup(node)
     given = len(node.inputs)
     most = given if spec.optional is None else spec.required + spec.optional
+    if spec.optional is None and "" in node.inputs:
+        raise ModelError(f"{describe(node)}: expected all inputs to be given, got {list(node.inputs)}")
     missing = sum(name == "" for name in node.inputs[: spec.required])
     if missing or not spec.required <= given <= most:
         expected = f"at least {spec.required}" if spec.optional is None else f"{spec.required} to {most}"

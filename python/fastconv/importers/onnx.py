@@ -275,6 +275,8 @@ def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
         dtype: np.dtype[Any] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
     except KeyError:
         raise ModelError(f"{where}: expected a known element type, got {number}") from None
+    if dtype.kind == "O":
+        raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     return dtype
 
 
@@ -298,8 +300,6 @@ def _array(
         )
     if proto.HasField("segment"):
         raise ModelError(f"{where}: expected a whole tensor, got a segment of a larger one")
-    if proto.data_type == onnx.TensorProto.STRING:
-        raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)
     data = None
     if proto.data_location == onnx.TensorProto.EXTERNAL:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from fastconv.errors import ModelError
 
-_MAX_PICKLE = 1 << 24  # one byte of pickle can cost 100 bytes of memory; ResNet-152's takes 150 KB
+_MAX_PICKLE = 1 << 21  # one byte of pickle can cost 100 bytes of memory; ResNet-152's takes 150 KB
 
 _OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT")

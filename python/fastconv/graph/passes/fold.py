@@ -206,7 +206,7 @@ def _fold(
 
 def _fold_into_conv(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
     w = edit.constants.get(node.inputs[1])
-    if w is None:
+    if w is None or w.ndim < 3:
         return None
     shape = (-1, *[1] * (w.ndim - 1))
     return _fold(edit, node, factor, offset, bias=2, channels=w.shape[0], weights_as=w.shape, factor_as=shape)
@@ -215,7 +215,7 @@ def _fold_into_conv(edit: Editor, node: Node, factor: Array, offset: Array) -> N
 def _fold_into_conv_transpose(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
     w = edit.constants.get(node.inputs[1])
     groups = node.attrs.get("group", 1)
-    if w is None or groups < 1 or w.shape[0] % groups:
+    if w is None or w.ndim < 3 or groups < 1 or w.shape[0] % groups:
         return None
     grouped = (groups, w.shape[0] // groups, *w.shape[1:])
     shape = (groups, 1, w.shape[1], *[1] * (w.ndim - 2))

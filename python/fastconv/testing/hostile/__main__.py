@@ -17,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=10_000, help="number of mutants (10000)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (1)")
+    parser.add_argument(
+        "--corpus", choices=("light", "nodes"), default="light", help="whole networks, or tests of operators"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the mutants that failed here")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
@@ -28,10 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"seed {failure.seed}: {failure.what}", file=sys.stderr)
             if options.keep is not None:
                 options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{failure.seed}.onnx").write_bytes(mutant(failure.seed))
+                (options.keep / f"{failure.seed}.onnx").write_bytes(mutant(failure.seed, options.corpus))
         told = len(report.failures)
 
-    report = fuzz(options.seed, options.count, options.jobs, progress)
+    report = fuzz(options.seed, options.count, options.jobs, options.corpus, progress)
     took = time.perf_counter() - start
     print(f"{report.count} mutants in {took:.0f} s, {len(report.failures)} failures")
     for end, number in report.ends.most_common():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from queue import SimpleQueue
 
-from fastconv.testing.hostile.mutants import mutant, parts
+from fastconv.testing.hostile.mutants import mutant, originals
 from fastconv.testing.hostile.run import load_and_run
 from fastconv.testing.hostile.sandbox import Outcome, Sandbox, peak_bytes
 
@@ -46,16 +46,16 @@ class Report:
         return sum(self.ends.values())
 
 
-def try_batch(seeds: range) -> tuple[Counter[str], list[Failure], int]:
+def try_batch(seeds: range, corpus: str) -> tuple[Counter[str], list[Failure], int]:
     """Try mutants one after another in this process; return ends, failures, and the growth of memory."""
     from fastconv.errors import FastconvError
 
-    load_and_run(parts()[0])
+    load_and_run(originals("light")[0])
     before = peak_bytes()
     ends: Counter[str] = Counter()
     failures = []
     for seed in seeds:
-        data = mutant(seed)
+        data = mutant(seed, corpus)
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         try:
             load_and_run(data, MAX_BYTES)
@@ -68,12 +68,18 @@ def try_batch(seeds: range) -> tuple[Counter[str], list[Failure], int]:
     return ends, failures, peak_bytes() - before
 
 
-def fuzz(first: int, count: int, jobs: int = 1, progress: Callable[[Report], None] | None = None) -> Report:
+def fuzz(
+    first: int,
+    count: int,
+    jobs: int = 1,
+    corpus: str = "light",
+    progress: Callable[[Report], None] | None = None,
+) -> Report:
     """Try the mutants of ``count`` seeds from the first on, in ``jobs`` processes at a time."""
     report = Report()
     batches = [range(i, min(i + BATCH, first + count)) for i in range(first, first + count, BATCH)]
-    with _sandboxes(jobs) as servers, ThreadPoolExecutor(jobs) as pool:
-        for ends, failures in pool.map(_try, batches, repeat(servers)):
+    with _sandboxes(jobs, corpus) as servers, ThreadPoolExecutor(jobs) as pool:
+        for ends, failures in pool.map(_try, batches, repeat(servers), repeat(corpus)):
             report.ends += ends
             report.failures += failures
             if progress is not None:
@@ -84,13 +90,16 @@ def fuzz(first: int, count: int, jobs: int = 1, progress: Callable[[Report], Non
 class _sandboxes:
     """Servers in a queue, so that each thread takes one."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, corpus: str) -> None:
+        self._corpus = corpus
         self._servers = [Sandbox() for _ in range(number)]
 
     def __enter__(self) -> SimpleQueue[Sandbox]:
         queue: SimpleQueue[Sandbox] = SimpleQueue()
         for server in self._servers:
-            server.__enter__().prepare(parts)  # once, for all children
+            server.__enter__()
+            for corpus in {"light", self._corpus}:
+                server.prepare(originals, corpus)  # once, for all children
             queue.put(server)
         return queue
 
@@ -99,32 +108,34 @@ class _sandboxes:
             server.__exit__(None, None, None)
 
 
-def _try(seeds: range, servers: SimpleQueue[Sandbox]) -> tuple[Counter[str], list[Failure]]:
+def _try(seeds: range, servers: SimpleQueue[Sandbox], corpus: str) -> tuple[Counter[str], list[Failure]]:
     server = servers.get()
     try:
-        outcome = server.run(try_batch, seeds, seconds=SECONDS, memory=MEMORY)
+        outcome = server.run(try_batch, seeds, corpus, seconds=SECONDS, memory=MEMORY)
         if not outcome.signal and not outcome.error:
             ends, failures, growth = outcome.value
             if growth <= GROWTH:
                 return ends, failures
-        return _one_by_one(server, seeds, outcome)
+        return _one_by_one(server, seeds, corpus, outcome)
     finally:
         servers.put(server)
 
 
-def _one_by_one(server: Sandbox, seeds: range, together: Outcome) -> tuple[Counter[str], list[Failure]]:
+def _one_by_one(
+    server: Sandbox, seeds: range, corpus: str, together: Outcome
+) -> tuple[Counter[str], list[Failure]]:
     """Find out which seeds a batch failed for."""
     ends: Counter[str] = Counter()
-    failures = list(_failures(server, seeds, ends))
+    failures = list(_failures(server, seeds, corpus, ends))
     if not failures:
         what = together.signal or together.error or f"grew by {together.value[2] >> 20} MiB"
         failures = [Failure(seeds.start, f"the batch of {len(seeds)} from this seed on: {what}")]
     return ends, failures
 
 
-def _failures(server: Sandbox, seeds: range, ends: Counter[str]) -> Iterator[Failure]:
+def _failures(server: Sandbox, seeds: range, corpus: str, ends: Counter[str]) -> Iterator[Failure]:
     for seed in seeds:
-        outcome = server.run(try_batch, range(seed, seed + 1), seconds=SECONDS, memory=MEMORY)
+        outcome = server.run(try_batch, range(seed, seed + 1), corpus, seconds=SECONDS, memory=MEMORY)
         if outcome.signal or outcome.error:
             ends["failed"] += 1
             yield Failure(seed, outcome.signal or f"{outcome.error}: {outcome.message}")

@@ -282,8 +282,8 @@ GRAPHS: Mapping[str, tuple[Change, type[FastconvError], str]] = {
     ),
     "an input of strings": (
         graph(lambda g: setattr(g.input[0].type.tensor_type, "elem_type", 8)),
-        FastconvError,
-        "node 'conv'",
+        UnsupportedOpError,
+        "input 'x'",
     ),
     "an input that is a sequence": (sequence, ModelError, "input 'x'"),
     "two inputs of one name": (graph(lambda g: g.input.append(g.input[0])), ModelError, "inputs"),

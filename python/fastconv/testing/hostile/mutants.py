@@ -1,9 +1,10 @@
 """Mutants: real networks with a few things wrong in them, the same for the same seed.
 
-What is mutated are the nine whole networks that the package ``onnx`` carries (``light``), and parts of them
-of up to eight nodes, which load in milliseconds and in which a change is not lost among a thousand nodes. One
-mutant in four is damaged in its bytes; the others are changed where the format has its structure: attributes,
-names, operators, the edges between nodes, shapes, element types, opsets.
+What is mutated are the nine whole networks that the package ``onnx`` carries, and parts of them of up to
+eight nodes, which load in milliseconds and in which a change is not lost among a thousand nodes (the corpus
+``light``), or ONNX's tests of operators (``nodes``). One mutant in four is damaged in its bytes; the others
+are changed where the format has its structure: attributes, names, operators, the edges between nodes, shapes,
+element types, opsets.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,17 @@ def parts() -> list[bytes]:
     return list(found)
 
 
+@functools.cache
+def operator_tests() -> list[bytes]:
+    """Return the models of ONNX's own tests of operators; making them takes half a minute."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of their numbers overflow
+        from onnx.backend.test.loader import load_model_tests
+
+        cases = sorted(load_model_tests(kind="node"), key=lambda case: str(case.name))
+    return [case.model.SerializeToString(deterministic=True) for case in cases if case.model is not None]
+
+
 def _part(model: Any, nodes: Sequence[Any]) -> bytes | None:
     """Return nodes and what they need as a model, or None where that is too much."""
     from onnx import helper
@@ -207,15 +220,20 @@ def _size(info: Any) -> int:
 # -- mutants -----------------------------------------------------------------------------------------------
 
 
-def mutant(seed: int) -> bytes:
+def originals(corpus: str) -> list[bytes]:
+    """Return the models that are mutated: ``light`` or ``nodes``."""
+    return {"light": parts, "nodes": operator_tests}[corpus]()
+
+
+def mutant(seed: int, corpus: str = "light") -> bytes:
     """Return the mutant of a seed, as the bytes of an ONNX file."""
     import onnx
 
     rng = Random(seed)
-    if rng.random() < WHOLE:
+    if corpus == "light" and rng.random() < WHOLE:
         data: bytes = rng.choice(networks()).SerializeToString(deterministic=True)
     else:
-        data = rng.choice(parts())
+        data = rng.choice(originals(corpus))
     if rng.random() < BYTES:
         return _damaged(rng, data)
     model = onnx.ModelProto.FromString(data)

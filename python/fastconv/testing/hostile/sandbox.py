@@ -77,9 +77,9 @@ class Sandbox:
         outcome: Outcome = self._connection.recv()
         return outcome
 
-    def prepare(self, function: Callable[[], Any]) -> None:
+    def prepare(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a module's function in the server, for what it leaves there."""
-        self._connection.send(function)
+        self._connection.send((function, arguments))
         self._connection.recv()
 
 
@@ -95,11 +95,12 @@ def serve(handle: int) -> None:
             task = connection.recv()
         except EOFError:
             return
-        if callable(task):
-            task()
-            connection.send(None)
+        function, arguments, *limits = task
+        if limits:
+            connection.send(_fork(function, arguments, *limits))
         else:
-            connection.send(_fork(*task))
+            function(*arguments)
+            connection.send(None)
 
 
 def _fork(function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float, memory: int) -> Outcome:
