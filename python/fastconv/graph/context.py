@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import ShapeError, UnsupportedOpError
-from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
+from fastconv.graph.ir import NO_ACTIVATION, Activation, Node, PackedWeights
 from fastconv.graph.value import (
     F32,
     Array,
@@ -92,6 +92,19 @@ class Plans:
     users: dict[int, set[str]] = field(default_factory=dict)
     # By the same: how many nodes read it.
     reads: Mapping[int, int] = field(default_factory=dict)
+    # Plain weights stay, as constants that cost nothing: plans refer to them, and to stored weights.
+    keep: bool = False
+    # By the first output of the node: its weights as an earlier plan packed them.
+    stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
+
+    def packed_weights(self) -> tuple[PackedWeights, ...]:
+        """Return the weights of each node by algorithm; whatever its other parameters, they are the same."""
+        found = {
+            (output, algorithm, conv.packing): tuple(arrays)
+            for (output, _), conv in self.packed.items()
+            for algorithm, arrays in conv.packed().items()
+        }
+        return tuple(PackedWeights(*key, arrays) for key, arrays in found.items())
 
 
 @dataclass(frozen=True)
@@ -255,13 +268,20 @@ class Context:
         """Run a packed convolution (or fully connected layer)."""
         return self.emit("conv", (x, residual), y, conv, algorithm=conv.algorithm(x.shape))
 
-    def pack(self, weight: Value, key: Hashable, build: Callable[[Array], _core.Conv]) -> _core.Conv:
-        """Return the packed convolution of the current node and ``key``, built on first use."""
+    def pack(self, weight: Value, key: Hashable, build: Callable[..., _core.Conv]) -> _core.Conv:
+        """Return the packed convolution of the current node and ``key``, built on first use.
+
+        ``build`` gets the array of the weight and, by algorithm, the same as packed before.
+        """
         if isinstance(weight, Tensor):
             raise UnsupportedOpError("w: expected a constant, got a value computed at run time")
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
-            self.plans.packed[name, key] = build(weight.array)
+            stored = self.plans.stored.get(name, ())
+            here = _core.packing_id()
+            self.plans.packed[name, key] = build(
+                weight.array, stored={p.algorithm: p.arrays[0] for p in stored if p.packing == here}
+            )
             self.plans.users.setdefault(id(weight), set()).add(name)
         return self.plans.packed[name, key]
 
@@ -269,7 +289,8 @@ class Context:
         """Drop the arrays of those of a node's weights that every node that reads them has packed."""
         for value in inputs:
             packed = self.plans.users.get(id(value), ())
-            if packed and len(packed) == self.plans.reads.get(id(value)) and not self.plans.tune:
+            kept = self.plans.tune or self.plans.keep
+            if packed and len(packed) == self.plans.reads.get(id(value)) and not kept:
                 assert isinstance(value, Constant)
                 value.release()
 

@@ -9,6 +9,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from fastconv._text import counted
 from fastconv.errors import ArgumentError, ModelError, ShapeError
 from fastconv.graph.compile import Executable, Shape, Stage, compile_graph
 from fastconv.graph.context import Plans, Step
-from fastconv.graph.ir import Graph, Node, TensorInfo
+from fastconv.graph.ir import CompiledGraph, Graph, Node, PackedWeights, TensorInfo
+from fastconv.graph.parameters import parameters_of
 from fastconv.graph.passes import run_passes
 from fastconv.graph.registry import check_node
+from fastconv.graph.save import save_model
 from fastconv.graph.value import F32, Array, Constant
 from fastconv.ops._arguments import as_array, check_precision
 
@@ -63,7 +66,8 @@ class Model:
     ----------
     graph : Graph, or function without arguments that returns one
         What an importer or a model definition built. Nothing else should hold the graph that a function
-        returns: each of its weights is then freed as soon as it is packed.
+        returns: each of its weights is then freed as soon as it is packed. :meth:`save` calls the function
+        again, or needs the graph again, which the model therefore holds.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
     precision : {"fast", "exact"}
@@ -111,16 +115,15 @@ class Model:
         tune: bool = False,
     ) -> None:
         check_precision(precision)
-        graph = graph() if callable(graph) else graph
-        for node in graph.nodes:
-            check_node(node)
-        self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes)
-        for node in graph.nodes:  # those that passes wrote
-            check_node(node)
+        self._read = partial(_read, graph, passes)  # save() does it again, after weights were freed
+        graph = self._read()
+        self._parameters = graph.parameters
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
+        stored: dict[str, list[PackedWeights]] = {}
+        for packed in graph.packed:
+            stored.setdefault(packed.output, []).append(packed)
         reads = Counter(name for node in graph.nodes for name in node.inputs)
         sizes = (n for info in self._inputs for n in info.shape[1:])
         self._plans = Plans(
@@ -128,6 +131,8 @@ class Model:
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
+            keep=graph.keep,
+            stored=stored,
         )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Executable] = OrderedDict()
@@ -135,7 +140,7 @@ class Model:
         for info in self._inputs:
             if info.dtype != F32:
                 raise ModelError(f"input {info.name!r}: expected float32, got {info.dtype}")
-        del graph, node
+        del graph
         shapes = self._declared_shapes()
         if (
             shapes is not None
@@ -261,6 +266,46 @@ class Model:
             shapes.append(sizes)
         return tuple(shapes)
 
+    # -- saving ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *shapes: Sequence[int], packed: bool = True) -> None:
+        """Write the compiled model to a file that :func:`fastconv.load` opens in milliseconds.
+
+        Processes that run it share its weights in memory (docs/format.md).
+
+        Parameters
+        ----------
+        path : path
+            Of the file, by custom ``.fcm``; one that exists is replaced.
+        *shapes : sequence of int
+            The shape of each input: planned first, so that the file holds the packed weights that it needs.
+            None: those planned so far, which is enough where the model declares its sizes.
+        packed : bool
+            Whether the packed weights are written too, for this version and instruction set tier, or the
+            plain ones alone, which are about half the size and are packed whenever the file is opened.
+
+        Raises
+        ------
+        ModelError
+            Where plain weights, freed once they were packed, are read again from the file or the arrays
+            that the model was made of, and these have changed.
+
+        Examples
+        --------
+        >>> import tempfile, fastconv
+        >>> from fastconv.models import squeezenet1_1
+        >>> x = np.ones((1, 3, 64, 64), np.float32)
+        >>> model = squeezenet1_1(squeezenet1_1.random_weights())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/net.fcm", x.shape)
+        ...     same = fastconv.load(f"{folder}/net.fcm")
+        >>> bool((same(x) == model(x)).all())
+        True
+        """
+        if shapes:
+            self._planned(shapes)
+        save_model(self, path, packed=packed)
+
     # -- looking inside --------------------------------------------------------------------------------------
 
     def _planned(self, shapes: Sequence[Sequence[int]]) -> Executable:
@@ -373,26 +418,20 @@ class Model:
         return f"<Model {self._graph.name!r}: {described(self._inputs)} -> {described(self._outputs)}>"
 
 
-# What is learned: the inputs of these operators that are constants, by position.
-_LEARNED: Mapping[str, tuple[int, ...]] = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "InstanceNormalization", "BatchNormalization"), (1, 2)),
-    **dict.fromkeys(("Gemm", "MatMul", "Add", "Sub", "Mul", "Div"), (0, 1, 2)),
-    "PRelu": (1,),
-}
-
-
-def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
-    """Return how many learned parameters each node reads, by the names of node and constant.
-
-    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture.
-    """
-    found: dict[str, dict[str, int]] = {}
+def _read(source: Graph | Callable[[], Graph], passes: str | Sequence[str]) -> CompiledGraph:
+    """Return a checked graph after its passes, which may have run before."""
+    graph = source() if callable(source) else source
     for node in graph.nodes:
-        for position in _LEARNED.get(node.op, ()):
-            array = graph.constants.get(node.inputs[position]) if position < len(node.inputs) else None
-            if array is not None and array.dtype.kind == "f" and array.size > 1:
-                found.setdefault(node.name, {})[node.inputs[position]] = array.size
-    return found
+        check_node(node)
+    if isinstance(graph, CompiledGraph):
+        return graph
+    parameters = parameters_of(graph)
+    graph = run_passes(graph, passes)
+    for node in graph.nodes:  # those that passes wrote
+        check_node(node)
+    return CompiledGraph(
+        graph.name, graph.nodes, graph.inputs, graph.outputs, graph.constants, parameters=parameters
+    )
 
 
 def _checked(info: TensorInfo, x: Any) -> Array:

@@ -95,7 +95,7 @@ def from_proto(proto: Any, source: str = "model", detached: Mapping[int, memoryv
     inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
     nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
-    _check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
+    check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
 
 
@@ -118,9 +118,10 @@ def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
 
 
-def _check_names(
+def check_names(
     nodes: Iterable[Node], constants: Iterable[str], inputs: list[str], outputs: list[str]
 ) -> None:
+    """Check that every name has one writer, and is written before it is read."""
     if len(set(inputs)) != len(inputs):
         raise ModelError(f"inputs: expected different names, got {inputs}")
     known = {*constants, *inputs}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class Architecture:
 
     def __call__(self, weights: Source, *, num_classes: int | None = None) -> Model:
         """Return a runnable model."""
-        return Model(self.graph(weights, num_classes=num_classes))
+        return Model(partial(self.graph, weights, num_classes=num_classes))
 
     def graph(self, weights: Source, *, num_classes: int | None = None) -> Graph:
         """Return the graph with its weights, before any pass; takes and raises what a call does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def _pack(
         "exact": ctx.plans.exact,
     }
 
-    def build(weight: Array, algorithm: str = "auto") -> _core.Conv:
+    def build(weight: Array, algorithm: str = "auto", *, stored: Mapping[str, Array]) -> _core.Conv:
         return _core.Conv(
             np.ascontiguousarray(weight),
             bias,
@@ -64,12 +65,15 @@ def _pack(
             beta=activation.beta,
             algorithm=algorithm,
             x_shape=x.shape if ctx.plans.fixed else (),
+            borrow=ctx.plans.keep,
+            stored=stored,
             **parameters,
         )
 
-    def build_tuned(weight: Array) -> _core.Conv:
+    def build_tuned(weight: Array, *, stored: Mapping[str, Array]) -> _core.Conv:
         geometry = {"w": w.shape, **parameters}
-        return build(weight, best_algorithm(lambda name: build(weight, name), geometry, x.shape))
+        best = best_algorithm(lambda name: build(weight, name, stored=stored), geometry, x.shape)
+        return build(weight, best, stored=stored)
 
     key = (*padding, *parameters["output_padding"], activation)
     if ctx.plans.tune:
