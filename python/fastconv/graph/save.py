@@ -177,8 +177,10 @@ def _bytes(array: Array) -> memoryview:
 
 
 def _header(graph: CompiledGraph, arrays: _Arrays) -> dict[str, Any]:
-    constants = [[name, arrays.add(f"constant {name!r}", array)] for name, array in graph.constants.items()]
     nodes = [_node(node, arrays) for node in graph.nodes]
+    # The small ones, which are read when the file is opened, side by side: each read maps pages around it.
+    by_size = sorted(graph.constants.items(), key=lambda item: item[1].nbytes)
+    constants = [[name, arrays.add(f"constant {name!r}", array)] for name, array in by_size]
     arrays.new_page()
     return {
         "fastconv": _core.__version__,
