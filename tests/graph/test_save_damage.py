@@ -90,7 +90,7 @@ def test_a_truncated_file(data: bytes, tmp_path: Path) -> None:
             fastconv.load(path)
     path.with_suffix(".bin").write_bytes(data)
     assert fastconv.load(path.with_suffix(".bin")).name == "everything"  # told by content
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ModelError, match=r"none\.fcm: expected a readable file, got No such file"):
         fastconv.load(tmp_path / "none.fcm")
 
 

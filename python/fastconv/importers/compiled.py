@@ -34,7 +34,7 @@ from fastconv.graph.save import (
     round_up,
 )
 from fastconv.graph.value import Array
-from fastconv.importers.onnx import check_names
+from fastconv.importers.onnx import check_names, reason
 from fastconv.importers.tensors import FileData, map_file, view
 
 SMALL = 4096  # bytes of an array up to which its hash is checked at once
@@ -51,7 +51,11 @@ def is_compiled(data: bytes | memoryview) -> bool:
 
 def from_file(path: Path, *, verify: bool = False) -> CompiledGraph:
     """Map a ``.fcm`` file; ModelError where it is none, or is damaged."""
-    return from_data(map_file(path), str(path), verify=verify)
+    try:
+        data = map_file(path)
+    except (OSError, ValueError) as error:  # ValueError: it is empty all of a sudden
+        raise ModelError(f"{path}: expected a readable file, got {reason(error)}") from error
+    return from_data(data, str(path), verify=verify)
 
 
 def from_data(data: FileData, source: str = "model", *, verify: bool = False) -> CompiledGraph:

@@ -36,7 +36,7 @@ def from_file(path: Path) -> Graph:
         skeleton, spans = detach(data)
         detached = map_parts(path, spans)
     except (OSError, ValueError) as error:  # ValueError: it is shorter than it was a moment ago
-        raise ModelError(f"{path}: expected a readable file, got {_reason(error)}") from error
+        raise ModelError(f"{path}: expected a readable file, got {reason(error)}") from error
     return from_proto(_parsed(skeleton, source), source, detached)
 
 
@@ -50,7 +50,7 @@ def from_bytes(data: bytes, source: str = "model") -> Graph:
     return from_proto(_parsed(skeleton, source), source, {i: whole[a:b] for i, (a, b) in spans.items()})
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return what an error says, without the path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
