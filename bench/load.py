@@ -186,9 +186,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", default=["resnet50"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--runs", type=int, default=20, help="of one image, after the first (default: 20)"
-    )
+    parser.add_argument("--runs", type=int, default=20, help="of one image, after the first (default: 20)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", nargs=2, metavar=("ENGINE", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()

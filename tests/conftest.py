@@ -118,3 +118,53 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return _fail_if_missing((yield))
+
+
+# -- ``pytest --left-out``: what a run with fewer packages did not do, and no more ---------------------------
+
+SKIPPED = "fastconv/skipped"  # in pytest's cache: tests, and files whose collection was skipped
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "run the tests that the run before skipped, and those marked `peers`"
+    parser.addoption("--left-out", action="store_true", help=text)
+
+
+class _Skips:
+    """Keeps the names of what a run skips."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped:
+            self.names.append(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self.names.append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        if self.config.cache is not None:
+            self.config.cache.set(SKIPPED, self.names)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--left-out") and getattr(config, "cache", None) is not None:
+        config.pluginmanager.register(_Skips(config), "skips")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--left-out"):
+        return
+    assert config.cache is not None
+    names = set(config.cache.get(SKIPPED, []))
+    assert names, "--left-out: expected a run before this one, got none"
+
+    def is_left_out(item: pytest.Item) -> bool:
+        whole_file = item.nodeid.split("::")[0]
+        return item.nodeid in names or whole_file in names or item.get_closest_marker("peers") is not None
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_left_out(item)])
+    items[:] = filter(is_left_out, items)

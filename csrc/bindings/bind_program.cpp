@@ -1,6 +1,6 @@
 // L6 bindings: _core.Program, the compiled form of a graph; python/fastconv/graph/compile.py is the
 // caller. An operand arrives as (slot, offset, shape, strides), a view to plan with as (shape,
-// strides), all in elements.
+// strides), all in elements; the operands of a call have their dtype besides.
 #include <pybind11/stl.h>
 
 #include <optional>
@@ -25,6 +25,7 @@ namespace {
 using Dims = std::vector<dim_t>;
 using PlanView = std::tuple<Dims, Dims>;
 using PlanOperand = std::tuple<int, dim_t, Dims, Dims>;
+using PlanArray = std::tuple<int, dim_t, Dims, Dims, py::dtype>;
 using Pair = std::array<dim_t, 2>;
 
 // A convolution bound to shapes and strides; the Python object of its Conv is kept alive by
@@ -81,29 +82,68 @@ PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilat
   return p;
 }
 
+// The memory of a row-major array of any element type.
+void* row_major_data(const char* name, const py::array& array) {
+  FC_CHECK(array.flags() & py::array::c_style, ArgumentError, name,
+           ": expected a C-contiguous array");
+  FC_CHECK(array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_, ArgumentError, name,
+           ": expected an aligned array");
+  return const_cast<void*>(array.data());
+}
+
 int add_constant(Program& program, const py::array& array) {
-  const View v = input_view("constant", array);
-  FC_CHECK(array.flags() & py::array::c_style, ArgumentError,
-           "constant: expected a C-contiguous array");
-  return program.add_constant(v.data, v.size());
+  return program.add_constant(row_major_data("constant", array), array.nbytes());
 }
 
 // The pointers of row-major arrays of the program's sizes.
-template <class Size, class ViewOf>
+template <class Bytes>
 std::vector<float*> pointers(const char* name, const std::vector<py::array>& arrays, size_t count,
-                             Size size_of, ViewOf view_of_array) {
+                             Bytes bytes_of, bool written) {
   FC_CHECK(arrays.size() == count, ArgumentError, name, ": expected ", count, " arrays, got ",
            arrays.size());
   std::vector<float*> data;
   for (size_t i = 0; i < count; ++i) {
-    const View v = view_of_array(name, arrays[i]);
-    FC_CHECK(arrays[i].flags() & py::array::c_style, ArgumentError, name,
-             ": expected C-contiguous arrays");
-    FC_CHECK(v.size() == size_of(i), ShapeError, name, ": expected ", size_of(i),
-             " elements in array ", i, ", got ", v.size());
-    data.push_back(v.data);
+    FC_CHECK(!written || arrays[i].writeable(), ArgumentError, name,
+             ": expected writable arrays, got a read-only one");
+    FC_CHECK(arrays[i].nbytes() == bytes_of(i), ShapeError, name, ": expected ", bytes_of(i),
+             " bytes in array ", i, ", got ", arrays[i].nbytes());
+    data.push_back(static_cast<float*>(row_major_data(name, arrays[i])));
   }
   return data;
+}
+
+// A Python function as a step: it is called with the operands as arrays, the result's last.
+void add_call(Program& program, const std::vector<PlanArray>& operands, const py::function& function) {
+  struct Array {
+    py::dtype dtype;
+    Dims shape, strides;  // in bytes
+  };
+  std::vector<RawOperand> raw;
+  std::vector<Array> arrays;
+  for (const auto& [slot, offset, shape, strides, dtype] : operands) {
+    const dim_t item = dtype.itemsize();
+    FC_CHECK(shape.size() == strides.size(), ShapeError, "operand: expected as many strides as ",
+             shape.size(), " sizes, got ", strides.size());
+    Array array{dtype, shape, strides};
+    RawOperand operand{slot, offset * item, offset * item, offset * item + item};
+    for (size_t i = 0; i < shape.size(); ++i) {
+      FC_CHECK(shape[i] >= 0, ShapeError, "operand: expected sizes of at least 0, got ", shape[i]);
+      array.strides[i] *= item;
+      (strides[i] < 0 ? operand.low : operand.high) += (shape[i] - 1) * array.strides[i];
+    }
+    for (const dim_t n : shape)
+      if (n == 0) operand.offset = operand.low = operand.high = 0;  // nothing is touched
+    raw.push_back(operand);
+    arrays.push_back(std::move(array));
+  }
+  program.call(raw, [arrays, function](void* const* addresses) {
+    const py::gil_scoped_acquire locked;
+    py::tuple arguments(arrays.size());
+    for (size_t i = 0; i < arrays.size(); ++i)  // with a base (any): it is then a view, not a copy
+      arguments[i] =
+          py::array(arrays[i].dtype, arrays[i].shape, arrays[i].strides, addresses[i], function);
+    function(*arguments);
+  });
 }
 
 // Runs a Program or BatchProgram.
@@ -111,11 +151,10 @@ template <class AnyProgram>
 void run(const AnyProgram& program, const std::vector<py::array>& inputs,
          const std::vector<py::array>& outputs, double* seconds) {
   const auto in = pointers(
-      "inputs", inputs, program.inputs(), [&](size_t i) { return program.input_size(i); },
-      input_view);
+      "inputs", inputs, program.inputs(), [&](size_t i) { return program.input_bytes(i); }, false);
   const auto out = pointers(
-      "outputs", outputs, program.outputs(), [&](size_t i) { return program.output_size(i); },
-      output_view);
+      "outputs", outputs, program.outputs(), [&](size_t i) { return program.output_bytes(i); },
+      true);
   const GilRelease unlocked;
   program.run(in.data(), out.data(), seconds);
 }
@@ -210,7 +249,8 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
                            resize_params_named(mode, coordinates, rounding, scale_h, scale_w));
            })
       .def("copy", [](Program& self, const P& x, const P& y) { self.copy(operand(x), operand(y)); })
-      .def("fill", [](Program& self, const P& y, float value) { self.fill(operand(y), value); });
+      .def("fill", [](Program& self, const P& y, float value) { self.fill(operand(y), value); })
+      .def("call", &add_call, py::arg("operands"), py::arg("function"));
 }
 
 }  // namespace

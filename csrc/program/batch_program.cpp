@@ -14,6 +14,7 @@ namespace fastconv {
 namespace {
 
 constexpr dim_t kLineFloats = 16;  // a carried tensor starts a cache line, as graph/memory.py's do
+constexpr dim_t kFloat = sizeof(float);
 
 }  // namespace
 
@@ -38,13 +39,13 @@ void BatchProgram::add_part(std::shared_ptr<const Program> program, dim_t images
   const auto check = [&](dim_t part, dim_t whole) {
     FC_CHECK(part == 0 || (part % images == 0 && part / images * images_ == whole), ShapeError,
              "program: expected none, or ", images, " of ", images_, " images of an array of ",
-             whole, " elements, got ", part);
+             whole, " bytes, got ", part);
   };
-  for (size_t i = 0; i < p.inputs(); ++i) check(p.input_size(i), rest_->input_size(i));
+  for (size_t i = 0; i < p.inputs(); ++i) check(p.input_bytes(i), rest_->input_bytes(i));
   for (size_t i = 0; i < p.outputs(); ++i)
-    check(p.output_size(i), i < rest_->outputs()
-                                ? rest_->output_size(i)
-                                : rest_->input_size(p.inputs() + i - rest_->outputs()));
+    check(p.output_bytes(i), i < rest_->outputs()
+                                ? rest_->output_bytes(i)
+                                : rest_->input_bytes(p.inputs() + i - rest_->outputs()));
   carried_ = carried;
   size_t steps_before = 0;
   auto known = programs_.begin();
@@ -67,7 +68,7 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
   dim_t carried_floats = 0, lane_floats = 0;
   size_t slots = 0;
   for (size_t i = 0; i < carried_; ++i)
-    carried_floats += round_up(rest_->input_size(in + i), kLineFloats);
+    carried_floats += round_up(rest_->input_bytes(in + i) / kFloat, kLineFloats);
   for (const auto& program : programs_) {
     lane_floats = std::max(lane_floats, round_up(program->arena(), kLineFloats));
     slots = std::max(slots, program->slots());
@@ -84,7 +85,7 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
   for (size_t i = 0; i < in; ++i) whole_inputs[i] = const_cast<float*>(inputs[i]);
   for (size_t i = in; i < in + carried_; ++i) {
     whole_inputs[i] = memory;
-    memory += round_up(rest_->input_size(i), kLineFloats);
+    memory += round_up(rest_->input_bytes(i) / kFloat, kLineFloats);
   }
   std::copy_n(outputs, out, whole_outputs);
 
@@ -100,14 +101,14 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
     for (size_t i = next++; i < parts_.size() && !failed; i = next++) {
       const Part& part = parts_[i];
       const Program& program = *part.program;
-      const auto at = [&](float* whole, dim_t size) {
-        return whole + size / part.images * part.first;
+      const auto at = [&](float* whole, dim_t bytes) {
+        return whole + bytes / kFloat / part.images * part.first;
       };
-      for (size_t j = 0; j < in; ++j) part_inputs[j] = at(whole_inputs[j], program.input_size(j));
+      for (size_t j = 0; j < in; ++j) part_inputs[j] = at(whole_inputs[j], program.input_bytes(j));
       for (size_t j = 0; j < out; ++j)
-        part_outputs[j] = at(whole_outputs[j], program.output_size(j));
+        part_outputs[j] = at(whole_outputs[j], program.output_bytes(j));
       for (size_t j = out; j < out + carried_; ++j)
-        part_outputs[j] = at(whole_inputs[in + j - out], program.output_size(j));
+        part_outputs[j] = at(whole_inputs[in + j - out], program.output_bytes(j));
       double* const times = seconds ? &step_seconds[lane * timed] : nullptr;
       program.run_in(memory + lane * lane_floats, slot, part_inputs, part_outputs, times);
       if (seconds)

@@ -27,8 +27,8 @@ class BatchProgram {
   // part, summed over its parts and divided by the lanes; then those of the rest.
   void run(const float* const* inputs, float* const* outputs, double* seconds = nullptr) const;
 
-  dim_t input_size(size_t i) const { return rest_->input_size(i); }
-  dim_t output_size(size_t i) const { return rest_->output_size(i); }
+  dim_t input_bytes(size_t i) const { return rest_->input_bytes(i); }
+  dim_t output_bytes(size_t i) const { return rest_->output_bytes(i); }
   size_t inputs() const noexcept { return rest_->inputs() - carried_; }
   size_t outputs() const noexcept { return rest_->outputs(); }
   size_t steps() const noexcept { return part_steps() + rest_->steps(); }

@@ -14,6 +14,11 @@
 #include "nn/softmax.h"
 
 namespace fastconv {
+namespace {
+
+constexpr dim_t kFloat = sizeof(float);
+
+}  // namespace
 
 std::unique_ptr<Arena> ArenaPool::take() {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -41,31 +46,35 @@ dim_t ArenaPool::bytes() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   dim_t floats = 0;
   for (const auto& arena : idle_) floats += arena->memory.size();
-  return floats * static_cast<dim_t>(sizeof(float));
+  return floats * kFloat;
 }
 
 Program::Program(std::shared_ptr<ArenaPool> pool, dim_t arena, const std::vector<dim_t>& inputs,
                  const std::vector<dim_t>& outputs)
     : pool_(std::move(pool)), inputs_(inputs.size()), outputs_(outputs.size()) {
-  sizes_.push_back(arena);
+  sizes_.push_back(arena * kFloat);
   sizes_.insert(sizes_.end(), inputs.begin(), inputs.end());
   sizes_.insert(sizes_.end(), outputs.begin(), outputs.end());
 }
 
-int Program::add_constant(const float* data, dim_t floats) {
-  sizes_.push_back(floats);
+int Program::add_constant(const void* data, dim_t bytes) {
+  sizes_.push_back(bytes);
   constants_.push_back(data);
   return static_cast<int>(sizes_.size()) - 1;
 }
 
+void Program::check_slot(int slot) const {
+  FC_CHECK(slot >= 0 && slot < static_cast<int>(sizes_.size()), ArgumentError,
+           "slot: expected 0 to ", sizes_.size() - 1, ", got ", slot);
+}
+
 void Program::check(const Operand& operand) const {
   const View& v = operand.view;
-  FC_CHECK(operand.slot >= 0 && operand.slot < static_cast<int>(sizes_.size()), ArgumentError,
-           "slot: expected 0 to ", sizes_.size() - 1, ", got ", operand.slot);
+  check_slot(operand.slot);
   if (v.size() == 0) return;
   dim_t low = operand.offset, high = operand.offset;
   for (int i = 0; i < v.rank; ++i) (v.stride[i] < 0 ? low : high) += (v.shape[i] - 1) * v.stride[i];
-  const dim_t size = sizes_[static_cast<size_t>(operand.slot)];
+  const dim_t size = sizes_[static_cast<size_t>(operand.slot)] / kFloat;
   FC_CHECK(low >= 0 && high < size, ShapeError, "operand ", shape_string(v),
            ": expected elements 0 to ", size - 1, " of slot ", operand.slot, ", got ", low, " to ",
            high);
@@ -161,6 +170,23 @@ void Program::fill(const Operand& y, float value) {
   add({&y}, [=](float* const* slots) { fastconv::fill(y.at(slots), value); });
 }
 
+void Program::call(const std::vector<RawOperand>& operands,
+                   std::function<void(void* const*)> function) {
+  for (const RawOperand& operand : operands) {
+    check_slot(operand.slot);
+    const dim_t size = sizes_[static_cast<size_t>(operand.slot)];
+    FC_CHECK(0 <= operand.low && operand.low <= operand.high && operand.high <= size, ShapeError,
+             "operand: expected bytes 0 to ", size, " of slot ", operand.slot, ", got ",
+             operand.low, " to ", operand.high);
+  }
+  steps_.push_back([operands, function = std::move(function)](float* const* slots) {
+    std::vector<void*> addresses;
+    addresses.reserve(operands.size());
+    for (const RawOperand& operand : operands) addresses.push_back(operand.at(slots));
+    function(addresses.data());
+  });
+}
+
 void Program::run(const float* const* inputs, float* const* outputs, double* seconds) const {
   ArenaPool::Lease arena(*pool_, this->arena(), slots());
   run_in(arena.memory(), arena.slots(), inputs, outputs, seconds);
@@ -172,7 +198,8 @@ void Program::run_in(float* memory, float** slots, const float* const* inputs,
   *slot++ = memory;
   for (size_t i = 0; i < inputs_; ++i) *slot++ = const_cast<float*>(inputs[i]);
   slot = std::copy_n(outputs, outputs_, slot);
-  for (const float* constant : constants_) *slot++ = const_cast<float*>(constant);
+  for (const void* constant : constants_)
+    *slot++ = static_cast<float*>(const_cast<void*>(constant));
 
   auto start = std::chrono::steady_clock::now();
   for (size_t i = 0; i < steps_.size(); ++i) {

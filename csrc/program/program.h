@@ -67,12 +67,25 @@ struct Operand {
   }
 };
 
+// Elements of any type, whose memory is known only at run time; sizes and strides in bytes.
+struct RawOperand {
+  int slot = 0;
+  dim_t offset = 0;        // of the element with indices 0
+  dim_t low = 0, high = 0;  // the first byte and the one after the last
+
+  void* at(float* const* slots) const noexcept {
+    return reinterpret_cast<char*>(slots[slot]) + offset;
+  }
+};
+
 class Program {
  public:
+  // The arena in floats, inputs and outputs in bytes: they may have any element type, which is known
+  // to those who read and write them.
   Program(std::shared_ptr<ArenaPool> pool, dim_t arena, const std::vector<dim_t>& inputs,
-          const std::vector<dim_t>& outputs);  // sizes in floats
+          const std::vector<dim_t>& outputs);
   // The array must outlive the program. Returns the slot.
-  int add_constant(const float* data, dim_t floats);
+  int add_constant(const void* data, dim_t bytes);
 
   // Steps, in the order of their calls; they mean what nn/*.h and conv/conv2d.h say. An operand
   // that is not inside its slot is a ShapeError.
@@ -95,6 +108,10 @@ class Program {
   void copy(const Operand& x, const Operand& y);
   void fill(const Operand& y, float value);
 
+  // A function of the caller's, for what has no kernel: it gets the address of each operand's first
+  // element, on the thread that called run. What it throws ends the run.
+  void call(const std::vector<RawOperand>& operands, std::function<void(void* const*)> function);
+
   // inputs[i] and outputs[i] are row-major arrays of the sizes given at construction. seconds, when
   // not null, receives the time of each step.
   void run(const float* const* inputs, float* const* outputs, double* seconds = nullptr) const;
@@ -102,11 +119,11 @@ class Program {
   // The same, in memory of arena() floats, with room for slots() pointers.
   void run_in(float* memory, float** slots, const float* const* inputs, float* const* outputs,
               double* seconds = nullptr) const;
-  dim_t arena() const noexcept { return sizes_[0]; }
+  dim_t arena() const noexcept { return sizes_[0] / static_cast<dim_t>(sizeof(float)); }
   size_t slots() const noexcept { return sizes_.size(); }
 
-  dim_t input_size(size_t i) const { return sizes_.at(1 + i); }
-  dim_t output_size(size_t i) const { return sizes_.at(1 + inputs_ + i); }
+  dim_t input_bytes(size_t i) const { return sizes_.at(1 + i); }
+  dim_t output_bytes(size_t i) const { return sizes_.at(1 + inputs_ + i); }
   size_t inputs() const noexcept { return inputs_; }
   size_t outputs() const noexcept { return outputs_; }
   size_t steps() const noexcept { return steps_.size(); }
@@ -115,12 +132,13 @@ class Program {
   using Step = std::function<void(float* const* slots)>;
 
   void check(const Operand& operand) const;
+  void check_slot(int slot) const;
   void add(std::initializer_list<const Operand*> operands, Step step);
 
   std::shared_ptr<ArenaPool> pool_;
   size_t inputs_, outputs_;
-  std::vector<dim_t> sizes_;             // of each slot
-  std::vector<const float*> constants_;  // the last slots
+  std::vector<dim_t> sizes_;            // bytes of each slot
+  std::vector<const void*> constants_;  // the last slots
   std::vector<Step> steps_;
 };
 

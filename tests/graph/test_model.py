@@ -92,7 +92,7 @@ def test_empty_batch(model: Model) -> None:
     scores, features = model(np.empty((0, 3, 17, 17), np.float32))
     assert scores.shape == (0, 5)
     assert features.shape == (0, 16, 9, 9)
-    with pytest.raises(ShapeError, match="input 'x': expected sizes of at least 1 but for the batch"):
+    with pytest.raises(ShapeError, match=r"'stem' .Conv.: x: expected at least 1 pixel"):
         model(np.empty((1, 3, 0, 17), np.float32))
 
 
@@ -294,7 +294,7 @@ def one_node(
         (one_node("Transpose", "x", perm=[0, 1, 2, 2]), ShapeError, "perm: expected each axis once"),
         (one_node("Concat", "x", axis=4), ShapeError, "axis: expected -4 to 3, got 4"),
         (one_node("Reshape", "x", "s", constants={"s": np.array([5, -1])}), ShapeError, "the 48 elements of"),
-        (one_node("Reshape", "x", "x"), UnsupportedOpError, "shape: expected a constant"),
+        (one_node("Reshape", "x", "x"), ShapeError, "shape: expected a vector of integers"),
         (one_node("DepthToSpace", "x", blocksize=0), ShapeError, "blocksize"),
         (one_node("Expand", "x", "s", constants={"s": np.array([2**40, 1, 1, 1])}), ShapeError, "at most"),
         (
@@ -302,9 +302,9 @@ def one_node(
             ShapeError,
             "that broadcast, got",
         ),
-        (one_node("Add", "x", "s", constants={"s": np.ones(4)}), UnsupportedOpError, "constant of float64"),
+        (one_node("Add", "x", "s", constants={"s": np.ones(4)}), DTypeError, "float32 and float64"),
         (one_node("Softmax", "x", axis=9), ShapeError, "axis"),
-        (one_node("Cast", "x", to=7), UnsupportedOpError, "expected a constant"),
+        (one_node("Cast", "x", to=8), UnsupportedOpError, "to: expected an element type among"),
         (one_node("Gelu", "x", approximate="tanh"), UnsupportedOpError, "approximate: expected 'none'"),
     ],
     ids=lambda v: v.nodes[0].op if isinstance(v, Graph) else "",
@@ -349,9 +349,3 @@ def test_batch_that_the_graph_fixes() -> None:
     assert model(np.zeros((1, 3, 4), np.float32)).shape == (1, 12)
     with pytest.raises(ShapeError, match=r"input 'x': expected a batch of 1, .* would have shape \(1, 24\)"):
         model(np.zeros((2, 3, 4), np.float32))
-
-
-def test_integer_inputs_are_refused() -> None:
-    graph = Graph("ints", (), (TensorInfo("x", (1,), np.dtype(np.int64)),), (), {})
-    with pytest.raises(ModelError, match="input 'x': expected float32, got int64"):
-        Model(graph)

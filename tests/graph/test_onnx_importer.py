@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv.errors import DTypeError, FastconvError, ModelError, UnsupportedOpError
+from fastconv.errors import DTypeError, FastconvError, ModelError
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ MALFORMED: dict[str, tuple[Callable[[Any, Any], None], str]] = {
         "expected data inside the file, got external data",
     ),
     "domain": (lambda _, p: setattr(p.graph.node[1], "domain", "x.y"), "expected a domain among"),
-    "subgraph": (subgraph, "attribute body: expected numbers, strings or a tensor, got GRAPH"),
+    "subgraph": (subgraph, "expected attributes among .*, got 'body'"),
     "no shape": (lambda _, p: p.graph.input[0].type.tensor_type.ClearField("shape"), "expected a shape"),
     "no type": (lambda _, p: p.graph.input[0].ClearField("type"), "input 'x': expected a tensor"),
     "negative size": (
@@ -160,7 +160,7 @@ MALFORMED: dict[str, tuple[Callable[[Any, Any], None], str]] = {
     ),
     "integer input": (
         lambda _, p: setattr(p.graph.input[0].type.tensor_type, "elem_type", 7),
-        "input 'x': expected float32, got int64",
+        "expected float32 values, got int64",
     ),
 }
 
@@ -173,10 +173,35 @@ def test_malformed(case: str, onnx: Any, proto: Any) -> None:
         fastconv.load(proto)
 
 
-def test_local_functions_are_unsupported(onnx: Any, proto: Any) -> None:
-    proto.functions.append(onnx.FunctionProto(name="Block"))
-    with pytest.raises(UnsupportedOpError, match="local function 'Block'"):
-        fastconv.load(proto)
+FUNCTIONS = """
+<ir_version: 8, opset_import: ["": 17, "local": 1]>
+net (float[N, 3] x) => (float[N, 3] y) { y = local.Outer(x) }
+<domain: "local", opset_import: ["": 17, "local": 1]>
+Outer (x) => (y) { t = local.Inner(x) y = local.Inner(t) }
+<domain: "local", opset_import: ["": 17, "local": 1]> Inner (x) => (y) { t = Relu(x) y = %s(t) }
+"""
+
+
+def test_local_functions(onnx: Any) -> None:
+    model = fastconv.load(onnx.parser.parse_model(FUNCTIONS % "Neg"))
+    np.testing.assert_array_equal(model(np.array([[-1, 2, 3]], np.float32)), [[0, 0, 0]])
+
+
+def test_functions_that_do_not_end(onnx: Any) -> None:
+    with pytest.raises(
+        ModelError, match=r"expected functions that end, got '(Outer|Inner)', which calls itself"
+    ):
+        fastconv.load(onnx.parser.parse_model(FUNCTIONS % "local.Outer"))
+
+
+def test_functions_that_explode(onnx: Any) -> None:
+    levels = "\n".join(
+        f'<domain: "local", opset_import: ["": 17, "local": 1]> F{i} (x) => (y) {{ t = {op}(x) y = {op}(t) }}'
+        for i, op in enumerate(["Neg", *(f"local.F{i}" for i in range(40))])
+    )
+    text = FUNCTIONS.split("<domain")[0].replace("Outer", "F40") + levels
+    with pytest.raises(ModelError, match="expected local functions of at most 1000000 nodes"):
+        fastconv.load(onnx.parser.parse_model(text))
 
 
 def test_onnx_is_imported_only_when_needed() -> None:

@@ -224,6 +224,37 @@ def test_hard_functions_are_recognised(form: str, net: Net, rng: np.random.Gener
     check_agrees(graph, rng)
 
 
+@pytest.mark.parametrize("form", ["x * (erf + 1) * 0.5", "(erf + 1) * 0.5 * x", "0.5 x * (1 + erf)"])
+@pytest.mark.parametrize("scaled", ["Div", "Mul"])
+def test_gelu_is_recognised(form: str, scaled: str, net: Net, rng: np.random.Generator) -> None:
+    b, c = net.b, net.conv(net.x)
+    root = net.number(2**0.5 if scaled == "Div" else 0.5**0.5)
+    erf = b.add("Erf", b.add(scaled, c, root))
+    one, half = net.number(1), net.number(0.5)
+    if form == "x * (erf + 1) * 0.5":
+        y = b.add("Mul", b.add("Mul", c, b.add("Add", erf, one)), half)
+    elif form == "(erf + 1) * 0.5 * x":
+        y = b.add("Mul", b.add("Mul", b.add("Add", erf, one), half), c)
+    else:
+        y = b.add("Mul", b.add("Mul", c, half), b.add("Add", one, erf))
+    graph = net.graph(y)
+    assert [n.activation.kind for n in run_passes(graph).nodes] == ["gelu"]
+    check_agrees(graph, rng)
+
+
+@pytest.mark.parametrize("wrong", ["scale", "one", "half", "x", "read twice"])
+def test_what_is_no_gelu(wrong: str, net: Net, rng: np.random.Generator) -> None:
+    b, c = net.b, net.conv(net.x)
+    other = net.conv(net.x)
+    erf = b.add("Erf", b.add("Div", c, net.number(1.4 if wrong == "scale" else 2**0.5)))
+    sum_ = b.add("Add", erf, net.number(2 if wrong == "one" else 1))
+    product = b.add("Mul", other if wrong == "x" else c, sum_)
+    y = b.add("Mul", product, net.number(0.25 if wrong == "half" else 0.5))
+    graph = net.graph(y, *([sum_] if wrong == "read twice" else []))
+    assert "Erf" in ops(run_passes(graph))
+    check_agrees(graph, rng)
+
+
 def test_sigmoid_of_another_value_is_no_swish(net: Net, rng: np.random.Generator) -> None:
     graph = net.graph(net.b.add("Mul", net.b.add("Sigmoid", net.x), net.b.add("Relu", net.x)))
     assert ops(run_passes(graph)) == ["Sigmoid", "Relu", "Mul"]

@@ -15,7 +15,7 @@ INPUT, OUTPUT = 1, 2  # slots of a program with one of each; 0 is the arena
 
 @pytest.fixture
 def program() -> _core.Program:
-    return _core.Program(_core.ArenaPool(), 16, [12], [12])
+    return _core.Program(_core.ArenaPool(), 16, [48], [48])
 
 
 def view(slot: int, *shape: int, offset: int = 0, strides: tuple[int, ...] | None = None) -> Any:
@@ -106,7 +106,7 @@ def test_workspace_must_be_large_enough(program: _core.Program) -> None:
         ([np.zeros(12, np.float32)], [], ArgumentError),
         ([np.zeros(11, np.float32)], [np.empty(12, np.float32)], ShapeError),
         ([np.zeros(24, np.float32)[::2]], [np.empty(12, np.float32)], ArgumentError),
-        ([np.zeros(12, np.float64)], [np.empty(12, np.float32)], TypeError),
+        ([np.zeros(12, np.float64)], [np.empty(12, np.float32)], ShapeError),
         ([np.zeros(12, np.float32)], [np.broadcast_to(np.float32(0), 12)], ArgumentError),
     ],
 )
@@ -116,3 +116,48 @@ def test_arrays_that_do_not_fit(
     program.copy(view(INPUT, 12), view(OUTPUT, 12))
     with pytest.raises(error):
         program.run(inputs, outputs)
+
+
+def raw(slot: int, *shape: int, dtype: str = "f4", **more: Any) -> Any:
+    return (*view(slot, *shape, **more), np.dtype(dtype))
+
+
+def test_calls_see_arrays_of_their_operands() -> None:
+    program = _core.Program(_core.ArenaPool(), 16, [24], [12])
+    seen = []
+
+    def double(x: Any, y: Any) -> None:
+        seen.append((x.dtype, x.shape, x.strides, x.tolist()))
+        y[...] = 2 * x
+
+    program.call([raw(INPUT, 2, 3, dtype="i4", strides=(1, 2)), raw(0, 2, 3, dtype="i4")], double)
+    program.call([raw(0, 2, 3, dtype="i4", offset=3, strides=(-3, 1)), raw(OUTPUT, 2, 3, dtype="i2")], double)
+    y = np.zeros((2, 3), np.int16)
+    program.run([np.arange(6, dtype=np.int32)], [y])
+    assert seen[0] == (np.dtype("i4"), (2, 3), (4, 8), [[0, 2, 4], [1, 3, 5]])
+    np.testing.assert_array_equal(y, [[4, 12, 20], [0, 8, 16]])
+
+
+def test_an_error_in_a_call_ends_the_run(program: _core.Program) -> None:
+    def fail(_x: Any, _y: Any) -> None:
+        raise ShapeError("no")
+
+    program.call([raw(INPUT, 12), raw(OUTPUT, 12)], fail)
+    for _ in range(2):  # nothing is left behind
+        with pytest.raises(ShapeError, match="no"):
+            program.run([np.zeros(12, np.float32)], [np.zeros(12, np.float32)])
+
+
+@pytest.mark.parametrize(
+    "operand",
+    [
+        raw(INPUT, 7, dtype="f8"),
+        raw(INPUT, 6, dtype="f8", offset=1),
+        raw(INPUT, 4, offset=1, strides=(-1,)),
+        raw(9, 1),
+        raw(INPUT, -1),
+    ],
+)
+def test_calls_outside_of_their_slots(operand: Any, program: _core.Program) -> None:
+    with pytest.raises(FastconvError):
+        program.call([operand], print)

@@ -140,10 +140,45 @@ def test_attributes_of_every_kind(
                 np.testing.assert_array_equal(value, b.attrs[key])
 
 
+def test_graphs_within_the_graph(tmp_path: Path) -> None:
+    parser = pytest.importorskip("onnx.parser")
+    text = """<ir_version: 8, opset_import: ["": 13]> net (float[N, 3] x) => (float[N, 3] y)
+    <float zero = {0}, float[3] w = {1, 2, 3}> {
+        sum = ReduceSum <keepdims = 0> (x)
+        positive = Greater (sum, zero)
+        y = If (positive) <
+            then_branch = many () => (float[N, 3] a) { a = Mul (x, w) },
+            else_branch = few () => (float[N, 3] b) { two = Constant <value = float[3] {2, 2, 2}> ()
+                                                      b = Add (x, two) }
+        >
+    }"""
+    model = fastconv.load(parser.parse_model(text))
+    same = saved(model, tmp_path / "net.fcm")
+    for x in (np.ones((2, 3), np.float32), -np.ones((2, 3), np.float32)):
+        np.testing.assert_array_equal(same(x), model(x), strict=True)
+    np.testing.assert_array_equal(same(x), 2 + x)
+
+
+@pytest.mark.parametrize("name", ["int8", "bool", "float64", "bfloat16", "int4"])
+def test_values_of_any_element_type(name: str, tmp_path: Path) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    values = np.array([[1, 0, 1]]).astype(dtype)
+    b = GraphBuilder("typed", {"c": values})
+    b.output(b.add("Cast", b.add("Concat", "c", "c", axis=0), to=1), "y", (2, 3))
+    x = b.input("x", (1,))
+    b.output(b.add("Relu", x), "z", (1,))
+    model = Model(b.build(), passes="none")
+    same = saved(model, tmp_path / "net.fcm")
+    assert same._constants["c"].dtype == model._constants["c"].dtype
+    for got, expected in zip(same(np.ones(1, np.float32)), model(np.ones(1, np.float32)), strict=True):
+        np.testing.assert_array_equal(got, expected, strict=True)
+
+
 def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
     b = GraphBuilder("odd", {"c": np.ones(3, np.complex64)})
     b.output(b.add("Relu", b.input("x", (3,))))
-    with pytest.raises(ModelError, match=r"constant 'c': expected a dtype among float16.*, got complex64"):
+    with pytest.raises(ModelError, match=r"constant 'c': expected a dtype among float16.*, got 'complex64'"):
         Model(b.build(), passes="none").save(tmp_path / "net.fcm")
     assert list(tmp_path.iterdir()) == []
 

@@ -247,23 +247,23 @@ def test_several_threads_take_what_fits() -> None:
 
 def test_parts_that_do_not_fit_a_batch() -> None:
     pool = _core.ArenaPool()
-    rest = _core.Program(pool, 0, [12, 6], [12])  # an input, what is carried, an output
+    rest = _core.Program(pool, 0, [48, 24], [48])  # an input, what is carried, an output
     batch = _core.BatchProgram(pool, rest, 3, 1)
-    good = _core.Program(pool, 0, [4], [4, 2])
-    for inputs, outputs in (([5], [4, 2]), ([4], [8, 2]), ([4], [4, 3])):
+    good = _core.Program(pool, 0, [16], [16, 8])
+    for inputs, outputs in (([20], [16, 8]), ([16], [32, 8]), ([16], [16, 12])):
         with pytest.raises(ShapeError, match="program: expected none, or 1 of 3 images of an array of"):
             batch.add_part(_core.Program(pool, 0, inputs, outputs), 1)
     with pytest.raises(ArgumentError, match="program: expected 2 outputs, got 1"):
-        batch.add_part(_core.Program(pool, 0, [4], [4]), 1)
+        batch.add_part(_core.Program(pool, 0, [16], [16]), 1)
     with pytest.raises(ArgumentError, match="program: expected at most 2 inputs, got 3"):
-        batch.add_part(_core.Program(pool, 0, [4, 4, 4], [4]), 1)
+        batch.add_part(_core.Program(pool, 0, [16, 16, 16], [16]), 1)
     with pytest.raises(ArgumentError, match="images: expected 1 to 3, got 4"):
         batch.add_part(good, 4)
     batch.add_part(good, 1)
     with pytest.raises(ArgumentError, match="parts: expected 3 images, got 1"):
         batch.run([np.zeros(12, np.float32)], [np.zeros(12, np.float32)])
     with pytest.raises(ArgumentError, match="program: expected 1 inputs, as in the parts before, got 2"):
-        batch.add_part(_core.Program(pool, 0, [4, 2], [4]), 1)
+        batch.add_part(_core.Program(pool, 0, [16, 8], [16]), 1)
     with pytest.raises(ArgumentError, match="lanes: expected at least 1, got 0"):
         _core.BatchProgram(pool, rest, 3, 0)
     with pytest.raises(ArgumentError, match="images: expected at least 1, got 0"):

@@ -30,6 +30,8 @@ from fastconv.roofline import peak_fma
 from fastconv.sweep import picks
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
 
+pytestmark = pytest.mark.peers
+
 ROOT = Path(__file__).parents[2]
 GEMM = Case.of(GemmShape(5, 7, 9))
 CONV = Case.of(ConvLayer("tiny", 3, 4, (6, 5), (3, 3), stride=2, padding=(0, 1, 1, 1)))

@@ -13,6 +13,8 @@ import pytest
 
 from fastconv.cli import main
 
+pytestmark = pytest.mark.peers
+
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parents[2]
 

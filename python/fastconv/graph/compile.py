@@ -11,21 +11,36 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 import fastconv.graph.ops  # noqa: F401  (fills the table of operators)
 from fastconv import _core
 from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
-from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step
+from fastconv.graph.branch import branch_of, is_branch
+from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, ValueNeeded
 from fastconv.graph.in_place import write_in_place
-from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
-from fastconv.graph.memory import Lifetime, MemoryPlan, lifetimes_of, plan_memory
+from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
+from fastconv.graph.memory import FLOAT, Lifetime, MemoryPlan, lifetimes_of, plan_memory
 from fastconv.graph.registry import attributes, check_node, describe, lookup
 from fastconv.graph.split import Split, choose_split, part_of, touched
-from fastconv.graph.value import Array, Constant, Tensor, Value, channels_last_order
+from fastconv.graph.value import F32, Array, Constant, Tensor, Value, channels_last_order, is_storage
 
 Shape = tuple[int, ...]
+
+
+class Cut(Exception):
+    """The second of two lists of nodes begins with one that needs the value of a name, which a run computes.
+
+    ``constants`` are those of branches that have been taken.
+    """
+
+    def __init__(
+        self, name: str, before: Sequence[Node], after: Sequence[Node], constants: Mapping[str, Constant]
+    ) -> None:
+        super().__init__(f"node {after[0].name!r} needs {name!r}")
+        self.name, self.before, self.after, self.constants = name, tuple(before), tuple(after), constants
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Stage:
             return "carried"
         if buffer.kind != "arena":
             return buffer.kind
-        return f"{4 * self.memory.offsets.get(tensor.buffer, 0)}+{4 * buffer.size}"
+        return f"{FLOAT * self.memory.offsets.get(tensor.buffer, 0)}+{buffer.nbytes}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class Executable:
     stages: tuple[Stage, ...]  # those of the parts of a batch, a stage for each size; the last is the rest
     memory: MemoryPlan
     output_shapes: tuple[Shape, ...]
+    output_dtypes: tuple[np.dtype[Any], ...]
     constant_outputs: Mapping[int, Array]  # outputs that are known without running
     threads: int
     split: Split | None = None
@@ -68,7 +84,7 @@ class Executable:
         return tuple(step for stage in self.stages for step in stage.steps)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Run on C-contiguous f32 arrays of the planned shapes."""
+        """Run on C-contiguous arrays of the planned shapes and the graph's dtypes."""
         outputs, computed = self._allocate()
         self.program.run(inputs, computed)
         return outputs
@@ -81,8 +97,8 @@ class Executable:
 
     def _allocate(self) -> tuple[list[Array], list[Array]]:
         outputs = [
-            self.constant_outputs[i].copy() if i in self.constant_outputs else np.empty(shape, np.float32)
-            for i, shape in enumerate(self.output_shapes)
+            self.constant_outputs[i].copy() if i in self.constant_outputs else np.empty(shape, dtype)
+            for i, (shape, dtype) in enumerate(zip(self.output_shapes, self.output_dtypes, strict=True))
         ]
         return outputs, [array for i, array in enumerate(outputs) if i not in self.constant_outputs]
 
@@ -96,7 +112,8 @@ def compile_graph(
 ) -> Executable:
     """Compile a graph for input shapes; ``plans`` and ``pool`` are shared by all programs of a model.
 
-    The graph's nodes have passed ``check_node``, once for all shapes.
+    The graph's nodes have passed ``check_node``, once for all shapes. Raises :class:`Cut` where a node needs
+    a value that only a run can tell.
     """
     ctx = Context(plans)
     values = _lower(ctx, graph, constants, shapes)
@@ -109,7 +126,8 @@ def compile_graph(
         _check_computed(values, info.name, f"output {info.name!r}")
     batches = {shape[0] if shape else 1 for shape in shapes}
     batch = batches.pop() if len(batches) == 1 else 1
-    return _finish(ctx, [values[info.name] for info in graph.outputs], pool, batch)
+    results = [_declared(ctx, values[info.name], info) for info in graph.outputs]
+    return _finish(ctx, results, pool, batch)
 
 
 def evaluate(node: Node, constants: Mapping[str, Array]) -> list[Array] | None:
@@ -121,7 +139,7 @@ def evaluate(node: Node, constants: Mapping[str, Array]) -> list[Array] | None:
         _lower_node(ctx, node, values)
         results = [values[name] for name in node.outputs if name in values]
         executable = _finish(ctx, results, _core.ArenaPool()) if ctx.steps else None
-    except FastconvError:  # if it is an error, it comes again when the graph is compiled
+    except (FastconvError, ValueNeeded):  # if it is an error, it comes again when the graph is compiled
         return None
     return executable.run([]) if executable else [v.array for v in results if isinstance(v, Constant)]
 
@@ -134,10 +152,47 @@ def _lower(
 ) -> dict[str, Value]:
     values: dict[str, Value] = dict(constants)
     for i, (info, shape) in enumerate(zip(graph.inputs, shapes, strict=True)):
-        values[info.name] = ctx.external("input", i, shape)
-    for node in graph.nodes:
-        _lower_node(ctx, node, values)
+        values[info.name] = ctx.external("input", i, shape, info.dtype)
+    waiting = list(reversed(graph.nodes))
+    lowered: list[Node] = []
+    of_branches: dict[str, Constant] = {}
+    while waiting:
+        node = waiting.pop()
+        condition = values.get(node.inputs[0]) if is_branch(node) else None
+        if isinstance(condition, Constant):
+            inner, known = branch_of(node, condition.array)
+            waiting += reversed(inner)
+            of_branches |= {name: Constant(array) for name, array in known.items()}
+            values |= of_branches
+            continue
+        if not _fold(node, values):
+            try:
+                _lower_node(ctx, node, values)
+            except ValueNeeded as needed:
+                names = [n for n in node.inputs if n and ctx.wide(values[n]) == needed.value]
+                if not names:  # an intermediate result of the node's own
+                    raise UnsupportedOpError(f"{describe(node)}: expected a constant, got {needed}") from None
+                raise Cut(names[0], lowered, [node, *reversed(waiting)], of_branches) from None
+        lowered.append(node)
     return values
+
+
+def _fold(node: Node, values: dict[str, Value]) -> bool:
+    """Compute a node whose inputs are all known by now: shape arithmetic."""
+    inputs = {name: values.get(name) for name in node.inputs if name}
+    if not all(isinstance(value, Constant) for value in inputs.values()):
+        return False
+    constants = {name: value.array for name, value in inputs.items() if isinstance(value, Constant)}
+    results = evaluate(node, constants)
+    if results is None or len(results) != sum(map(bool, node.outputs)):
+        return False
+    values.update(zip(filter(None, node.outputs), map(Constant, results), strict=True))
+    return True
+
+
+def _declared(ctx: Context, value: Value, info: TensorInfo) -> Value:
+    """Return an output as the graph declares it where that is a type of storage; it was computed in f32."""
+    return ctx.cast(value, info.dtype) if is_storage(info.dtype) and value.dtype == F32 else value
 
 
 def _lower_node(ctx: Context, node: Node, values: dict[str, Value]) -> None:
@@ -148,6 +203,8 @@ def _lower_node(ctx: Context, node: Node, values: dict[str, Value]) -> None:
     for name in filter(None, node.inputs):
         _check_computed(values, name, describe(node))
     inputs = [values[name] if name else None for name in node.inputs]
+    if not spec.any_dtype:
+        inputs = [None if value is None else ctx.wide(value) for value in inputs]
     try:
         with np.errstate(all="ignore"):  # constants may overflow, as they would at run time
             result = spec.lower(ctx, *inputs, **attributes(node, spec), **fused)
@@ -179,7 +236,7 @@ def _place(ctx: Context, concatenations: Sequence[Concatenation]) -> None:
     for c in reversed(concatenations):
         whole = ctx.placements.get(c.output) or _side_by_side(ctx.placements, c)
         if whole is None:
-            whole = ctx.empty(c.shape, channels_last_order(len(c.shape)))
+            whole = ctx.empty(c.shape, channels_last_order(len(c.shape)), c.dtype)
         ctx.placements[c.output] = whole
         for name, start, channels in c.parts:
             ctx.placements.setdefault(name, whole.slice(1, start, 1, channels))
@@ -223,6 +280,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
         stages,
         memory,
         tuple(value.shape for value in outputs),
+        tuple(value.dtype for value in outputs),
         {i: value.array for i, value in enumerate(outputs) if isinstance(value, Constant)},
         threads,
         split,
@@ -294,10 +352,10 @@ def _as_output(ctx: Context, value: Tensor, index: int) -> Tensor:
     """Return a result in row-major memory of the caller's: copied, unless it is a buffer of its own."""
     buffer = ctx.buffers[value.buffer]
     if buffer.kind == "arena" and value.is_row_major() and value.offset == 0 and value.size == buffer.size:
-        ctx.buffers[value.buffer] = Buffer("output", buffer.size, index)
+        ctx.buffers[value.buffer] = Buffer("output", buffer.size, index, dtype=buffer.dtype)
         return value
     ctx.node = Node("Output", f"output {index}", (), ())
-    return ctx.copy(value, ctx.external("output", index, value.shape))
+    return ctx.copy(value, ctx.external("output", index, value.shape, value.dtype))
 
 
 def _bind(ctx: Context, step: Step, threads: int) -> Step:
@@ -313,7 +371,7 @@ def _bind(ctx: Context, step: Step, threads: int) -> Step:
 
 def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.ArenaPool) -> _core.Program:
     by_index = sorted(ctx.buffers, key=lambda b: b.index)
-    sizes = {kind: [b.size for b in by_index if b.kind == kind] for kind in ("input", "output")}
+    sizes = {kind: [b.nbytes for b in by_index if b.kind == kind] for kind in ("input", "output")}
     program = _core.Program(pool, memory.arena, sizes["input"], sizes["output"])
     first = {"input": 1, "output": 1 + len(sizes["input"])}  # slots: the arena, inputs, outputs, constants
     slots: dict[int, int] = {}
@@ -321,7 +379,8 @@ def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.A
     def operand(tensor: Tensor) -> tuple[int, int, Shape, Shape]:
         buffer = ctx.buffers[tensor.buffer]
         if buffer.kind == "arena":
-            return 0, memory.offsets.get(tensor.buffer, 0) + tensor.offset, tensor.shape, tensor.strides
+            start = memory.offsets.get(tensor.buffer, 0) * FLOAT // tensor.dtype.itemsize
+            return 0, start + tensor.offset, tensor.shape, tensor.strides
         if tensor.buffer not in slots:
             if buffer.array is not None:
                 slots[tensor.buffer] = program.add_constant(buffer.array)
@@ -330,6 +389,10 @@ def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.A
         return slots[tensor.buffer], tensor.offset, tensor.shape, tensor.strides
 
     for step in steps:
+        if step.kind == "call":
+            tensors = (*step.inputs, step.output)
+            program.call([(*operand(t), t.dtype) for t in tensors if t is not None], *step.params)
+            continue
         arguments = (
             operand(a) if isinstance(a, Tensor) else a for a in (*step.inputs, step.output, *step.params)
         )

@@ -8,6 +8,7 @@ outlives a lowering: the packed convolutions, shared by the programs of all inpu
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv.errors import ShapeError, UnsupportedOpError
+from fastconv.errors import DTypeError, FastconvError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node, PackedWeights
 from fastconv.graph.value import (
     F32,
@@ -25,29 +26,70 @@ from fastconv.graph.value import (
     Value,
     channels_last_order,
     dense_strides,
+    is_storage,
     reshape_strides,
 )
+
+Shape = tuple[int, ...]
 
 MAX_RANK = 6  # csrc/core/types.h
 MAX_ELEMENTS = 1 << 31  # of one tensor: 8 GiB; a shape beyond it is a broken file, not a network
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
 
-# Activations of constants that are not f32 (shape arithmetic).
-_CONSTANT_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "abs": np.abs,
-    "neg": np.negative,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
+# What kernels compute for f32 alone, for other element types: of x, alpha and beta.
+_ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
+    "abs": lambda x, _a, _b: np.abs(x),
+    "neg": lambda x, _a, _b: np.negative(x),
+    "leaky_relu": lambda x, a, _: np.where(x < 0, a * x, x),
+    "sigmoid": lambda x, _a, _b: 1 / (1 + np.exp(-x)),
+    "silu": lambda x, _a, _b: x / (1 + np.exp(-x)),
+    "hardsigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "hardswish": lambda x, _a, _b: x * np.clip(x / 6 + 0.5, 0, 1),
+    "tanh": lambda x, _a, _b: np.tanh(x),
+    "elu": lambda x, a, _: np.where(x < 0, a * np.expm1(x), x),
+    "exp": lambda x, _a, _b: np.exp(x),
+    "sqrt": lambda x, _a, _b: np.sqrt(x),
 }
-_CONSTANT_BINARY: dict[str, Callable[[Array, Array], Array]] = {
+_BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
-    "div": lambda a, b: np.trunc(a / b).astype(a.dtype) if a.dtype.kind in "iu" else a / b,
+    "div": lambda a, b: truncated_quotient(a, b) if a.dtype.kind in "iu" else a / b,
     "min": np.minimum,
     "max": np.maximum,
     "pow": lambda a, b: np.power(a, b).astype(a.dtype),
 }
+
+
+def _activation_of(activation: Activation, dtype: np.dtype[Any]) -> Callable[[Array], Array]:
+    """Return an activation as a function of arrays of a dtype other than f32."""
+    kind, alpha, beta = activation
+    if kind == "clamp":
+        least: float = -math.inf
+        most: float = math.inf
+        if dtype.kind in "iu":
+            least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        low, high = (np.asarray(min(max(n, least), most), dtype) for n in (alpha, beta))
+        return lambda x: np.clip(x, low, high)
+    function = _ACTIVATIONS.get(kind)
+    if function is None or (dtype.kind != "f" and kind not in ("abs", "neg")):
+        raise UnsupportedOpError(f"expected float32 values, got {dtype}")
+    return lambda x: np.asarray(function(x, alpha, beta), x.dtype)
+
+
+def truncated_quotient(a: Array, b: Array) -> Array:
+    """Divide integers as C does, towards zero; 0 where the divisor is 0."""
+    quotient: Array = np.floor_divide(a, b)
+    quotient += ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
+    return quotient
+
+
+class ValueNeeded(Exception):
+    """A plan depends on a value that is computed at run time; caught by what makes programs."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__("a value computed at run time")
+        self.value = value
 
 
 @dataclass
@@ -55,9 +97,15 @@ class Buffer:
     """Memory that tensors are views of; ``kind`` says whose it is and ``index`` which of that kind."""
 
     kind: str  # arena, input, output or constant
-    size: int
+    size: int  # elements
     index: int = 0
     array: Array | None = None
+    dtype: np.dtype[Any] = F32
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self.size * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -90,8 +138,10 @@ class Plans:
     packed: dict[tuple[str, Hashable], _core.Conv] = field(default_factory=dict)
     # By the id of a weight's Constant: the first outputs of the nodes that packed it.
     users: dict[int, set[str]] = field(default_factory=dict)
-    # By the same: how many nodes read it.
+    # By the same, for the model's own constants: how many nodes read it.
     reads: Mapping[int, int] = field(default_factory=dict)
+    # Held while something is planned.
+    lock: threading.RLock = field(default_factory=threading.RLock)
     # Plain weights stay, as constants that cost nothing: plans refer to them, and to stored weights.
     keep: bool = False
     # By the first output of the node: its weights as an earlier plan packed them.
@@ -114,6 +164,7 @@ class Concatenation:
     output: str
     shape: tuple[int, ...]
     parts: tuple[tuple[str, int, int], ...]  # value name, first channel, channels
+    dtype: np.dtype[Any]
 
 
 class Context:
@@ -131,6 +182,7 @@ class Context:
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
         self._constants: dict[int, tuple[Constant, Tensor]] = {}
+        self._wide: dict[Tensor, Tensor] = {}
 
     def fork(self, steps: Sequence[Step], buffers: Sequence[Buffer]) -> Context:
         """Return a context that holds these steps, on buffers of its own."""
@@ -145,60 +197,85 @@ class Context:
 
     # -- values ----------------------------------------------------------------------------------------------
 
-    def empty(self, shape: Sequence[int], order: Sequence[int] | None = None) -> Tensor:
+    def empty(
+        self, shape: Sequence[int], order: Sequence[int] | None = None, dtype: np.dtype[Any] = F32
+    ) -> Tensor:
         """Return a dense tensor in a new buffer, its axes in memory in the given order (row-major)."""
         shape = tuple(int(n) for n in shape)
         size = math.prod(shape)
         if size > MAX_ELEMENTS or any(n < 0 for n in shape):
             raise ShapeError(f"result: expected at most {MAX_ELEMENTS} elements, got shape {shape}")
-        self.buffers.append(Buffer("arena", size))
+        self.buffers.append(Buffer("arena", size, dtype=dtype))
         order = range(len(shape)) if order is None else order
-        return Tensor(len(self.buffers) - 1, shape, dense_strides(shape, order))
+        return Tensor(len(self.buffers) - 1, shape, dense_strides(shape, order), dtype=dtype)
 
-    def result(self, shape: Sequence[int], order: Sequence[int] | None = None) -> Tensor:
+    def result(
+        self, shape: Sequence[int], order: Sequence[int] | None = None, dtype: np.dtype[Any] = F32
+    ) -> Tensor:
         """Return where to write the current node's result: like :meth:`empty` unless it is placed."""
         placed = self.placements.get(self.node.outputs[0])
-        if placed is not None and placed.shape == tuple(shape):
+        if placed is not None and placed.shape == tuple(shape) and placed.dtype == dtype:
             return self.placements.pop(self.node.outputs[0])
-        return self.empty(shape, order)
+        return self.empty(shape, order, dtype)
 
     def image(self, shape: Sequence[int]) -> Tensor:
         """Return where to write a result that should be channels-last."""
         return self.result(shape, channels_last_order(len(shape)))
 
-    def external(self, kind: str, index: int, shape: Sequence[int]) -> Tensor:
+    def external(self, kind: str, index: int, shape: Sequence[int], dtype: np.dtype[Any] = F32) -> Tensor:
         """Return a graph's input or output: row-major memory of the caller's."""
-        tensor = self.empty(shape)
-        self.buffers[tensor.buffer] = Buffer(kind, tensor.size, index)
+        tensor = self.empty(shape, dtype=dtype)
+        self.buffers[tensor.buffer] = Buffer(kind, tensor.size, index, dtype=dtype)
         return tensor
 
     def tensor(self, value: Value) -> Tensor:
-        """Return a value as something that a step can read: a constant gets a buffer."""
+        """Return an f32 value as something that a kernel can read: a constant gets a buffer."""
+        if value.dtype != F32:
+            raise UnsupportedOpError(f"expected float32 values, got {value.dtype}")
+        return self.typed(value)
+
+    def typed(self, value: Value) -> Tensor:
+        """Return a value of any dtype as something that a step can read."""
         if isinstance(value, Tensor):
             return value
-        if value.dtype != F32:
-            raise UnsupportedOpError(f"expected float32 values, got a constant of {value.dtype}")
         if id(value) not in self._constants:
-            tensor = self.empty(value.shape)
-            array = np.ascontiguousarray(value.array)
-            self.buffers[tensor.buffer] = Buffer("constant", tensor.size, array=array)
+            tensor = self.empty(value.shape, dtype=value.dtype)
+            array = np.ascontiguousarray(value.array).reshape(value.shape)
+            self.buffers[tensor.buffer] = Buffer("constant", tensor.size, array=array, dtype=value.dtype)
             self._constants[id(value)] = value, tensor
         return self._constants[id(value)][1]
 
-    def array(self, name: str, value: Value) -> Array:
-        """Return the array of a value that must be a constant; ``name`` starts the message."""
+    def wide(self, value: Value) -> Value:
+        """Return a value to compute with: float16 and bfloat16 ones become f32, once."""
+        if not is_storage(value.dtype):
+            return value
+        if isinstance(value, Constant):
+            return self.cast(value, F32)
+        if value not in self._wide:
+            wide = self.cast(value, F32)
+            assert isinstance(wide, Tensor)
+            self._wide[value] = wide
+        return self._wide[value]
+
+    def cast(self, value: Value, dtype: np.dtype[Any]) -> Value:
+        """Return a value in another dtype, as numpy converts it."""
+        if value.dtype == dtype:
+            return value
+        return self.call(lambda x: x.astype(dtype), [value], value.shape, dtype, "cast")
+
+    def array(self, name: str, value: Value) -> Array:  # noqa: ARG002
+        """Return the array of a value that the plan depends on; ``name`` says which it is."""
         if isinstance(value, Tensor):
-            raise UnsupportedOpError(f"{name}: expected a constant, got a value computed at run time")
+            raise ValueNeeded(value)
         return value.array
 
     def ints(self, name: str, value: Value) -> list[int]:
-        """Return a constant vector (or scalar) of integers."""
-        array = self.array(name, value)
-        if array.ndim > 1 or array.dtype.kind not in "iu":
+        """Return a vector (or scalar) of integers that the plan depends on."""
+        if len(value.shape) > 1 or value.dtype.kind not in "iu":
             raise ShapeError(
-                f"{name}: expected a vector of integers, got shape {array.shape} of {array.dtype}"
+                f"{name}: expected a vector of integers, got shape {value.shape} of {value.dtype}"
             )
-        return [int(n) for n in array.reshape(-1)]
+        return [int(n) for n in self.array(name, value).reshape(-1)]
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -208,29 +285,70 @@ class Context:
         """Append a step and return its output; a step that would write nothing is left out."""
         step = Step(kind, tuple(inputs), output, params, self.node, algorithm)
         for tensor in step.tensors():
+            if tensor.dtype != F32:
+                raise UnsupportedOpError(f"expected float32 values, got {tensor.dtype}")
             if len(tensor.shape) > MAX_RANK:
                 raise UnsupportedOpError(f"expected at most {MAX_RANK} dimensions, got shape {tensor.shape}")
         if output.size:
             self.steps.append(step)
         return output
 
+    def call(
+        self,
+        function: Callable[..., Any],
+        inputs: Sequence[Value],
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        name: str = "",
+    ) -> Value:
+        """Compute with numpy what has no kernel: ``function`` of arrays, at once where all are constants.
+
+        The result has this shape and dtype. Errors that the function raises at run time name the node.
+        """
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise ShapeError(f"result: expected at most {MAX_ELEMENTS} elements, got shape {tuple(shape)}")
+        name = name or self.node.op.lower()
+        arrays = [value.array for value in inputs if isinstance(value, Constant)]
+        if len(arrays) == len(inputs):
+            return Constant(_checked_result(function(*arrays), tuple(shape), dtype))
+        result = self.empty(shape, dtype=dtype)
+        tensors = tuple(self.typed(value) for value in inputs)
+        if result.size:
+            call = Call(function, self.node, name)
+            self.steps.append(Step("call", tensors, result, (call,), self.node, name))
+        return result
+
     def copy(self, x: Tensor, y: Tensor) -> Tensor:
-        """Copy between views of equal shapes."""
-        return self.emit("copy", (x,), y)
+        """Copy between views of equal shapes and dtypes."""
+        if x.dtype == F32 and len(x.shape) <= MAX_RANK:
+            return self.emit("copy", (x,), y)
+        if y.size:
+            call = Call(lambda a: a, self.node, "copy")
+            self.steps.append(Step("call", (x,), y, (call,), self.node, "copy"))
+        return y
+
+    def fill(self, y: Tensor, number: float) -> Tensor:
+        """Write one number to every element."""
+        if y.dtype == F32 and len(y.shape) <= MAX_RANK:
+            return self.emit("fill", (), y, number)
+        if y.size:
+            call = Call(lambda: y.dtype.type(number), self.node, "fill")
+            self.steps.append(Step("call", (), y, (call,), self.node, "fill"))
+        return y
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """Reshape: a view where the strides allow it, else one copy step."""
         view = x.reshape(shape)
         if view is not None:
             return view
-        x = self.tensor(x)
+        x = self.typed(x)
         # A channels-last result keeps an image an image where the old shape can be written through it (a
         # channel shuffle is then one strided copy); through a row-major result every shape can.
         orders = [tuple(range(len(shape)))]
         if len(shape) in (4, 5) and x.strides[-1] != 1:
             orders.insert(0, channels_last_order(len(shape)))
         order = next(o for o in orders if reshape_strides(shape, dense_strides(shape, o), x.shape))
-        result = self.empty(shape, order)
+        result = self.empty(shape, order, x.dtype)
         target = result.reshape(x.shape)
         assert target is not None
         self.copy(x, target)
@@ -240,19 +358,19 @@ class Context:
         """Elementwise function of one value."""
         if activation == NO_ACTIVATION:
             return x
-        if isinstance(x, Constant) and x.dtype != F32:
-            function = _CONSTANT_FUNCTIONS.get(activation.kind)
-            if function is None:
-                raise UnsupportedOpError(f"expected float32 values, got a constant of {x.dtype}")
-            return Constant(function(x.array))
+        if x.dtype != F32:
+            return self.call(_activation_of(activation, x.dtype), [x], x.shape, x.dtype, activation.kind)
         x = self.tensor(x)
         return self.emit("activate", (x,), self.result(x.shape, x.order()), *activation)
 
     def binary(self, op: str, a: Value, b: Value, activation: Activation = NO_ACTIVATION) -> Value:
-        """Elementwise function of two values, broadcast as numpy does."""
-        if isinstance(a, Constant) and isinstance(b, Constant):
-            return self.activate(Constant(np.asarray(_CONSTANT_BINARY[op](a.array, b.array))), activation)
+        """Elementwise function of two values of one dtype, broadcast as numpy does."""
         shape = broadcast_shapes(a.shape, b.shape)
+        if a.dtype != b.dtype:
+            raise DTypeError(f"expected two values of one element type, got {a.dtype} and {b.dtype}")
+        constant = isinstance(a, Constant) and isinstance(b, Constant)
+        if constant or a.dtype != F32 or len(shape) > MAX_RANK:
+            return self.activate(self.call(_BINARY[op], [a, b], shape, a.dtype, op), activation)
         a, b = self.tensor(a), self.tensor(b)
         like = a if a.shape == shape else b
         order = like.order() if like.shape == shape else None
@@ -268,13 +386,23 @@ class Context:
         """Run a packed convolution (or fully connected layer)."""
         return self.emit("conv", (x, residual), y, conv, algorithm=conv.algorithm(x.shape))
 
-    def pack(self, weight: Value, key: Hashable, build: Callable[..., _core.Conv]) -> _core.Conv:
+    def pack(
+        self, constants: Sequence[Value | None], key: Hashable, build: Callable[..., _core.Conv]
+    ) -> _core.Conv:
         """Return the packed convolution of the current node and ``key``, built on first use.
 
-        ``build`` gets the array of the weight and, by algorithm, the same as packed before.
+        The weight is the first of the constants that it is built from. Where they are the model's own it
+        serves all programs; what was computed or given at run time may have another value next time.
+        ``build`` gets the weight's array and, by algorithm, the same as packed before.
         """
-        if isinstance(weight, Tensor):
-            raise UnsupportedOpError("w: expected a constant, got a value computed at run time")
+        weight, *_ = constants
+        assert weight is not None
+        for value in constants:
+            if isinstance(value, Tensor):
+                raise ValueNeeded(value)
+        assert isinstance(weight, Constant)
+        if any(value is not None and id(value) not in self.plans.reads for value in constants):
+            return build(weight.array, stored={})
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
             stored = self.plans.stored.get(name, ())
@@ -293,6 +421,35 @@ class Context:
             if packed and len(packed) == self.plans.reads.get(id(value)) and not kept:
                 assert isinstance(value, Constant)
                 value.release()
+
+
+class Call:
+    """A step's function of arrays, the last of which takes the result."""
+
+    def __init__(self, function: Callable[..., Any], node: Node, name: str) -> None:
+        self.function, self.node, self.name = function, node, name
+
+    def __call__(self, *arrays: Array) -> None:
+        """Run it; an error starts with the node's name."""
+        *inputs, result = arrays
+        try:
+            with np.errstate(all="ignore"):  # as the kernels: infinities and NaN are values
+                value = self.function(*inputs)
+            np.copyto(result, _checked_result(value, None, result.dtype))
+        except FastconvError as error:
+            raise type(error)(f"node {self.node.name!r} ({self.node.op}): {error}") from error
+        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+            raise ModelError(f"node {self.node.name!r} ({self.node.op}): {error}") from error
+
+
+def _checked_result(value: Any, shape: Shape | None, dtype: np.dtype[Any]) -> Array:
+    """Return what a function computed, after it is known to be what was planned."""
+    array = np.asarray(value)
+    if array.dtype != dtype or (shape is not None and array.shape != shape):
+        raise ModelError(
+            f"expected a result of shape {shape} and type {dtype}, got {array.shape}, {array.dtype}"
+        )
+    return array
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:

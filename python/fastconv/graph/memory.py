@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from fastconv.graph.context import Buffer, Step
 
+FLOAT = 4  # bytes
 ALIGNMENT = 16  # floats: one cache line
 
 
@@ -75,7 +76,7 @@ def lifetimes_of(steps: Sequence[Step], buffers: Sequence[Buffer]) -> dict[int, 
             buffer = buffers[tensor.buffer]
             if buffer.kind == "arena" and buffer.size:
                 first = lives[tensor.buffer].first if tensor.buffer in lives else i
-                lives[tensor.buffer] = Lifetime(buffer.size, first, i)
+                lives[tensor.buffer] = Lifetime(-(-buffer.nbytes // FLOAT), first, i)
     return lives
 
 

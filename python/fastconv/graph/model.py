@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,15 +15,16 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._text import counted
-from fastconv.errors import ArgumentError, ModelError, ShapeError
-from fastconv.graph.compile import Executable, Shape, Stage, compile_graph
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import CompiledGraph, Graph, Node, PackedWeights, TensorInfo
 from fastconv.graph.parameters import parameters_of
 from fastconv.graph.passes import run_passes
 from fastconv.graph.registry import check_node
 from fastconv.graph.save import save_model
-from fastconv.graph.value import F32, Array, Constant
+from fastconv.graph.staged import Plan, Staged, plan
+from fastconv.graph.value import F32, Array, Constant, is_storage
 from fastconv.ops._arguments import as_array, check_precision
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
@@ -135,11 +135,8 @@ class Model:
             stored=stored,
         )
         self._pool = _core.ArenaPool()
-        self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Executable] = OrderedDict()
-        self._lock = threading.Lock()
-        for info in self._inputs:
-            if info.dtype != F32:
-                raise ModelError(f"input {info.name!r}: expected float32, got {info.dtype}")
+        self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
+        self._lock = self._plans.lock
         del graph
         shapes = self._declared_shapes()
         if (
@@ -207,8 +204,6 @@ class Model:
     def _run(self, inputs: Sequence[Any]) -> list[Array]:
         arrays = [_checked(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
         shapes = tuple(a.shape for a in arrays)
-        if any(0 in shape for shape in shapes):
-            return self._run_empty(shapes)
         executable = self._executable(shapes)
         arrays = [np.ascontiguousarray(a) for a in arrays]
         if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
@@ -217,35 +212,26 @@ class Model:
         sys.stderr.write(self._table(executable, seconds) + "\n")
         return outputs
 
-    def _run_empty(self, shapes: tuple[Shape, ...]) -> list[Array]:
-        """Return the outputs of a batch of 0: those of a batch of 1, without it."""
-        for info, shape in zip(self._inputs, shapes, strict=True):
-            if 0 in shape[1:]:
-                raise ShapeError(
-                    f"input {info.name!r}: expected sizes of at least 1 but for the batch, got {shape}"
-                )
-        one = tuple((shape[0] or 1, *shape[1:]) for shape in shapes)
-        return [np.empty((0, *shape[1:]), np.float32) for shape in self._executable(one).output_shapes]
-
-    def _executable(self, shapes: tuple[Shape, ...]) -> Executable:
+    def _executable(self, shapes: tuple[Shape, ...]) -> Plan:
         key = (_core.get_num_threads(), shapes)  # workspaces are sized for the threads at planning
         with self._lock:
             if key not in self._programs:
-                executable = compile_graph(self._graph, self._constants, shapes, self._plans, self._pool)
-                self._check_outputs(shapes, executable)
+                executable = plan(self._graph, self._constants, shapes, self._plans, self._pool)
+                if not isinstance(executable, Staged):  # whose outputs depend on more than shapes
+                    self._check_outputs(shapes, executable.output_shapes)
                 self._programs[key] = executable
             self._programs.move_to_end(key)
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
             return self._programs[key]
 
-    def _check_outputs(self, shapes: tuple[Shape, ...], executable: Executable) -> None:
+    def _check_outputs(self, shapes: tuple[Shape, ...], output_shapes: Sequence[Shape]) -> None:
         """Refuse a batch that the graph is not written for, where a Reshape would scramble it."""
         declared = [info.shape[0] for info in self._inputs if info.shape]
         batch = [shape[0] for shape in shapes if shape]
         if not declared or not isinstance(declared[0], int) or declared[0] == batch[0]:
             return
-        for info, shape in zip(self._outputs, executable.output_shapes, strict=True):
+        for info, shape in zip(self._outputs, output_shapes, strict=True):
             if not info.shape or not isinstance(info.shape[0], int) or len(info.shape) != len(shape):
                 continue
             expected = (info.shape[0] * batch[0] // declared[0], *info.shape[1:])
@@ -308,13 +294,15 @@ class Model:
 
     # -- looking inside --------------------------------------------------------------------------------------
 
-    def _planned(self, shapes: Sequence[Sequence[int]]) -> Executable:
+    def _planned(self, shapes: Sequence[Sequence[int]]) -> Plan:
         """Return the program for given input shapes, or the one used last."""
         if shapes:
             if len(shapes) != len(self._inputs):
                 raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
-            arrays = (np.broadcast_to(np.float32(0), tuple(shape)) for shape in shapes)
-            checked = [_checked(info, a).shape for info, a in zip(self._inputs, arrays, strict=True)]
+            checked = [
+                _checked(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
+                for info, shape in zip(self._inputs, shapes, strict=True)
+            ]
             return self._executable(tuple(checked))
         return self._executable(self.planned_shapes)
 
@@ -390,7 +378,7 @@ class Model:
         """
         return self._table(self._planned(shapes))
 
-    def _table(self, executable: Executable, seconds: Sequence[float] | None = None) -> str:
+    def _table(self, executable: Plan, seconds: Sequence[float] | None = None) -> str:
         """Return the table of a program, with the time of each step where there is one."""
         head = ("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
         rows: list[tuple[str, ...]] = [head]
@@ -420,23 +408,35 @@ class Model:
 
 def _read(source: Graph | Callable[[], Graph], passes: str | Sequence[str]) -> CompiledGraph:
     """Return a checked graph after its passes, which may have run before."""
-    graph = source() if callable(source) else source
-    for node in graph.nodes:
-        check_node(node)
+    graph = _widened(source() if callable(source) else source)
+    _check(graph)
     if isinstance(graph, CompiledGraph):
         return graph
     parameters = parameters_of(graph)
     graph = run_passes(graph, passes)
-    for node in graph.nodes:  # those that passes wrote
-        check_node(node)
+    _check(graph)  # and what the passes wrote
     return CompiledGraph(
         graph.name, graph.nodes, graph.inputs, graph.outputs, graph.constants, parameters=parameters
     )
 
 
+def _check(graph: Graph) -> None:
+    for node in graph.nodes:
+        check_node(node)
+
+
+def _widened(graph: Graph) -> Graph:
+    """Return the graph with its float16 and bfloat16 constants as f32, in which they are computed with."""
+    stored = {name: array for name, array in graph.constants.items() if is_storage(array.dtype)}
+    if not stored:
+        return graph
+    wide = {name: array.astype(np.float32) for name, array in stored.items()}
+    return replace(graph, constants={**graph.constants, **wide})
+
+
 def _checked(info: TensorInfo, x: Any) -> Array:
-    """Return an input as an f32 array of the declared shape; the batch may have any size."""
-    array = as_array(f"input {info.name!r}", x, rank=len(info.shape))
+    """Return an input as an array of the declared dtype and shape; the batch may have any size."""
+    array = as_array(f"input {info.name!r}", x, rank=len(info.shape), dtype=info.dtype)
     for axis, (expected, got) in enumerate(zip(info.shape, array.shape, strict=True)):
         if axis > 0 and isinstance(expected, int) and expected != got:
             raise ShapeError(f"input {info.name!r}: expected {expected} at axis {axis}, got {got}")
@@ -459,7 +459,7 @@ def _row(stage: Stage, step: Step) -> tuple[str, ...]:
     )
 
 
-def _parts(executable: Executable) -> list[str]:
+def _parts(executable: Plan) -> list[str]:
     """Return a line for each size of the parts that a batch runs in."""
     lines, first = [], 0
     for stage in executable.stages[:-1]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
-from fastconv.graph.ir import Activation, Node
+from fastconv.graph.ir import Activation, Graph, Node
 from fastconv.graph.value import Constant, Value
 
 FASTCONV_DOMAIN = "fastconv"  # of the operators that passes write; "" is ONNX's own
@@ -38,6 +38,7 @@ class OpSpec:
     attributes: Mapping[str, inspect.Parameter]
     ignored: frozenset[str]  # attributes that may be present and change nothing
     activation: ActivationFunction | None = None  # of an activation_op
+    any_dtype: bool = False  # takes float16 and bfloat16 as they are; to others they come as f32
 
     @property
     def fusable(self) -> bool:
@@ -49,12 +50,17 @@ _TABLE: dict[tuple[str, str], OpSpec] = {}
 
 
 def op(
-    name: str, domain: str = "", *, ignore: Sequence[str] = (), inputs: int | None = None
+    name: str,
+    domain: str = "",
+    *,
+    ignore: Sequence[str] = (),
+    inputs: int | None = None,
+    any_dtype: bool = False,
 ) -> Callable[[OpFunction], OpFunction]:
     """Enter a lowering function.
 
     Attributes named in ``ignore`` may be present and change nothing; ``inputs`` limits the inputs under
-    this name.
+    this name; float16 and bfloat16 inputs come as f32 unless it takes ``any_dtype``.
     """
     limit = inputs
 
@@ -63,7 +69,8 @@ def op(
         inputs = inputs[1:][:limit]  # without ctx
         required = sum(p.default is p.empty for p in inputs)
         optional = None if variadic else len(inputs) - required
-        _enter(name, domain, OpSpec(function, required, optional, attributes, frozenset(ignore)))
+        spec = OpSpec(function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype)
+        _enter(name, domain, spec)
         return function
 
     return register
@@ -74,6 +81,9 @@ def activation_op(name: str, domain: str = "") -> Callable[[ActivationFunction],
 
     def register(function: ActivationFunction) -> ActivationFunction:
         def lower(ctx: Any, x: Value, *constants: Value | None, **attrs: Any) -> Value:
+            for constant in constants:
+                if constant is not None:
+                    ctx.array("input", constant)  # a fused function's parameters are numbers of the plan
             value: Value = ctx.activate(x, function(*constants, **attrs))
             return value
 
@@ -142,6 +152,10 @@ def check_node(node: Node) -> OpSpec:
     for name, parameter in spec.attributes.items():
         if parameter.default is parameter.empty and name not in node.attrs:
             raise ModelError(f"{describe(node)}: attribute {name}: expected {parameter.annotation}, got none")
+    for value in node.attrs.values():
+        if isinstance(value, Graph):
+            for inner in value.nodes:
+                check_node(inner)
     return spec
 
 
@@ -187,7 +201,9 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "str": lambda v: isinstance(v, str),
     "Ints": lambda v: _is_sequence(v, int),
     "Floats": lambda v: _is_sequence(v, (int, float)),
+    "Strings": lambda v: _is_sequence(v, str),
     "Array": lambda v: isinstance(v, np.ndarray),
+    "Graph": lambda v: isinstance(v, Graph),
 }
 
 

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from fastconv import _core
-from fastconv.errors import ModelError
-from fastconv.graph.ir import CompiledGraph, Node, TensorInfo
+from fastconv.errors import MissingPackageError, ModelError
+from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo
 from fastconv.graph.value import Array
 
 if TYPE_CHECKING:
@@ -43,13 +43,30 @@ MAX_HEADER = 32 << 20  # bytes
 ALIGNMENT = 64  # of arrays: a cache line
 PAGE = 4096  # where packed weights start
 
-DTYPES = {
-    name: np.dtype(name).newbyteorder("<")
-    for name in (
-        *("float16", "float32", "float64", "bool"),
-        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    )
-}
+_DTYPES = (
+    *("float16", "float32", "float64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+_ML_DTYPES = (  # of the package of that name
+    *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn"),
+    *("int2", "int4", "uint2", "uint4"),
+)
+
+
+def dtype_named(where: str, name: str) -> np.dtype[Any]:
+    """Return the dtype that files have under a name; ``where`` starts the message."""
+    if name in _DTYPES:
+        return np.dtype(name).newbyteorder("<")
+    if name not in _ML_DTYPES:
+        raise ModelError(
+            f"{where}: expected a dtype among {', '.join(_DTYPES + _ML_DTYPES)}, got {name!r:.80}"
+        )
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise MissingPackageError(f"{where}: {name} needs a package: pip install ml_dtypes") from error
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
 
 
 def prefix_of(header: bytes, file_bytes: int) -> bytes:
@@ -139,9 +156,7 @@ class _Arrays:
 
     def add(self, where: str, array: Array) -> int:
         """Enter an array and return its index."""
-        dtype = DTYPES.get(array.dtype.name)
-        if dtype is None:
-            raise ModelError(f"{where}: expected a dtype among {', '.join(DTYPES)}, got {array.dtype}")
+        dtype = dtype_named(where, array.dtype.name)
         return self._enter(array.dtype.name, array.shape, [np.ascontiguousarray(array, dtype)])
 
     def add_packed(self, arrays: Sequence[Array]) -> int:
@@ -161,7 +176,7 @@ class _Arrays:
         digest = content_hash(*map(_bytes, parts)).hex()
         self.entries.append({"dtype": dtype, "shape": list(shape), "offset": offset, "hash": digest})
         self._parts.append((offset, parts))
-        self.end = offset + math.prod(shape) * DTYPES[dtype].itemsize
+        self.end = offset + sum(part.nbytes for part in parts)
         return len(self.entries) - 1
 
     def write(self, file: BinaryIO, start: int) -> None:
@@ -177,24 +192,30 @@ def _bytes(array: Array) -> memoryview:
 
 
 def _header(graph: CompiledGraph, arrays: _Arrays) -> dict[str, Any]:
-    nodes = [_node(node, arrays) for node in graph.nodes]
-    # The small ones, which are read when the file is opened, side by side: each read maps pages around it.
-    by_size = sorted(graph.constants.items(), key=lambda item: item[1].nbytes)
-    constants = [[name, arrays.add(f"constant {name!r}", array)] for name, array in by_size]
+    body = _graph(graph, arrays)
     arrays.new_page()
     return {
         "fastconv": _core.__version__,
-        "name": graph.name,
+        **body,
         "precision": graph.precision,
-        "inputs": [_info(info) for info in graph.inputs],
-        "outputs": [_info(info) for info in graph.outputs],
-        "nodes": nodes,
-        "constants": constants,
         "parameters": graph.parameters,
         "packed": [
             [p.output, p.algorithm, p.packing, arrays.add_packed(p.arrays)] for p in graph.packed if p.arrays
         ],
         "arrays": arrays.entries,
+    }
+
+
+def _graph(graph: Graph, arrays: _Arrays) -> dict[str, Any]:
+    nodes = [_node(node, arrays) for node in graph.nodes]
+    # The small ones, which are read when the file is opened, side by side: each read maps pages around it.
+    by_size = sorted(graph.constants.items(), key=lambda item: item[1].nbytes)
+    return {
+        "name": graph.name,
+        "inputs": [_info(info) for info in graph.inputs],
+        "outputs": [_info(info) for info in graph.outputs],
+        "nodes": nodes,
+        "constants": [[name, arrays.add(f"constant {name!r}", array)] for name, array in by_size],
     }
 
 
@@ -225,6 +246,8 @@ def _attributes(attrs: Mapping[str, Any], where: str, arrays: _Arrays) -> Iterat
         many = "s" if items is value else ""
         if isinstance(value, np.ndarray):
             yield name, ["array", arrays.add(f"{where}: attribute {name}", value)]
+        elif isinstance(value, Graph):
+            yield name, ["graph", _graph(value, arrays)]
         elif all(isinstance(item, str) for item in items):
             yield name, ["str" + many, value]
         elif all(isinstance(item, int | np.integer) for item in items):
@@ -233,7 +256,7 @@ def _attributes(attrs: Mapping[str, Any], where: str, arrays: _Arrays) -> Iterat
             yield name, ["float" + many, [_real(item) for item in items] if many else _real(value)]
         elif value is not None:
             raise ModelError(
-                f"{where}: attribute {name}: expected numbers, strings or an array, got {value!r:.80}"
+                f"{where}: attribute {name}: expected numbers, strings, array or graph, got {value!r:.80}"
             )
 
 

@@ -85,7 +85,7 @@ def choose_split(
     independent = independent_steps(steps, buffers, batch)
     spills = [0] * (len(steps) + 1)  # bytes of step i and those after it
     for i in reversed(range(len(steps))):
-        traffic = FLOAT * sum(t.size for t in (*steps[i].inputs, steps[i].output) if t is not None)
+        traffic = sum(t.nbytes for t in (*steps[i].inputs, steps[i].output) if t is not None)
         spills[i] = spills[i + 1] + (traffic if traffic > cache else 0)
     held = alive(lifetimes, len(steps))
     best, least, weights, peak = None, spills[0], 0, 1

@@ -19,10 +19,17 @@ from fastconv.errors import ModelError, ShapeError
 
 F32 = np.dtype(np.float32)
 
+
+def is_storage(dtype: np.dtype[Any]) -> bool:
+    """Whether values are kept in a dtype, but computed in f32: float16 and bfloat16 (of ml_dtypes)."""
+    return dtype.name in ("float16", "bfloat16")
+
+
 # Names for the annotations of operators' functions; registry.py checks attributes by them.
 Array = npt.NDArray[Any]
 Ints = Sequence[int]
 Floats = Sequence[float]
+Strings = Sequence[str]
 
 
 class Constant:
@@ -75,19 +82,23 @@ class Constant:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A run-time f32 value: ``shape`` and ``strides`` (in elements, logical NCHW order) over a buffer."""
+    """A run-time value: ``shape`` and ``strides`` (in elements, logical NCHW order) over a buffer."""
 
     buffer: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int = 0
-
-    dtype = F32
+    dtype: np.dtype[Any] = F32
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self.size * self.dtype.itemsize
 
     def is_row_major(self) -> bool:
         """Whether the elements are dense and in row-major order."""

@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastconv.errors import ModelError
-from fastconv.graph.ir import Activation, CompiledGraph, Dim, Node, PackedWeights, TensorInfo
+from fastconv.graph.ir import Activation, CompiledGraph, Dim, Graph, Node, PackedWeights, TensorInfo
 from fastconv.graph.save import (
     ALIGNMENT,
-    DTYPES,
     MAGIC,
     MAX_HEADER,
     PAGE,
@@ -30,16 +29,19 @@ from fastconv.graph.save import (
     START,
     VERSION,
     content_hash,
+    dtype_named,
     prefix_of,
     round_up,
 )
 from fastconv.graph.value import Array
-from fastconv.importers.onnx import check_names, reason
+from fastconv.importers.onnx import captured_names, check_names, reason
 from fastconv.importers.tensors import FileData, map_file, view
 
 SMALL = 4096  # bytes of an array up to which its hash is checked at once
 MAX_RANK = 32  # of numpy 1
 MAX_SIZE = 1 << 31  # of a dimension
+MAX_DEPTH = 16  # of graphs within graphs
+_ENDS = ("inputs", "outputs")
 
 T = TypeVar("T")
 
@@ -90,17 +92,15 @@ class _Reader:
         self._start = round_up(START + header_bytes, PAGE)
         self._fields = _mapping(_parsed(header), "header")
         self._arrays = self._read_arrays(verify)
+        self._defined: set[str] = set()
 
     def _read_arrays(self, verify: bool) -> list[Array]:
         """Return views of the file, each after the one before."""
         arrays, end = [], self._start
-        for i, entry in enumerate(self._list("arrays")):
+        for i, entry in enumerate(_items(self._fields, "arrays")):
             where = f"array {i}"
             fields = _mapping(entry, where)
-            name = _text(fields.get("dtype"), where)
-            if name not in DTYPES:
-                raise ModelError(f"{where}: expected a dtype among {', '.join(DTYPES)}, got {name!r:.80}")
-            dtype = DTYPES[name]
+            dtype = dtype_named(where, _text(fields.get("dtype"), where))
             shape = _each(fields.get("shape"), where, lambda n, w: _whole(n, w, MAX_SIZE))
             if len(shape) > MAX_RANK:
                 raise ModelError(f"{where}: expected at most {MAX_RANK} dimensions, got {len(shape)}")
@@ -123,39 +123,48 @@ class _Reader:
 
     def graph(self) -> CompiledGraph:
         """Return all that the file holds."""
-        constants: dict[str, Array] = {}
-        for entry in self._list("constants"):
-            name, index = _fields(entry, "constant", 2)
-            name = _text(name, "constant")
-            if name in constants:
-                raise ModelError(f"constant {name!r}: expected one definition, got several")
-            constants[name] = self._array(index, f"constant {name!r}")
-        inputs = tuple(_info(entry, "input") for entry in self._list("inputs"))
-        outputs = tuple(_info(entry, "output") for entry in self._list("outputs"))
-        nodes = tuple(self._node(entry, f"node {i}") for i, entry in enumerate(self._list("nodes")))
-        if not outputs:
-            raise ModelError("outputs: expected at least one, got none")
-        check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
+        graph = self._graph(self._fields, 0)
+        names = [info.name for info in graph.inputs], [info.name for info in graph.outputs]
+        check_names(graph.nodes, graph.constants, *names)
         precision = _text(self._fields.get("precision"), "precision")
         if precision not in ("fast", "exact"):
             raise ModelError(f"precision: expected 'fast' or 'exact', got {precision!r:.80}")
         return CompiledGraph(
-            _text(self._fields.get("name"), "name"),
-            nodes,
-            inputs,
-            outputs,
-            constants,
+            graph.name,
+            graph.nodes,
+            graph.inputs,
+            graph.outputs,
+            graph.constants,
             precision,
             True,
             {
                 node: {name: _whole(n, "parameters", 1 << 53) for name, n in _mapping(read, node).items()}
                 for node, read in _mapping(self._fields.get("parameters"), "parameters").items()
             },
-            tuple(self._packed(entry) for entry in self._list("packed")),
+            tuple(self._packed(entry) for entry in _items(self._fields, "packed")),
         )
 
-    def _list(self, name: str) -> list[Any]:
-        return _typed(self._fields.get(name), list, name)
+    def _graph(self, fields: Mapping[str, Any], depth: int) -> Graph:
+        """Return the file's graph, or one that is an attribute; no name is defined twice in all of them."""
+        if depth > MAX_DEPTH:
+            raise ModelError(f"graph: expected at most {MAX_DEPTH} within each other, got more")
+        inputs, outputs = (tuple(_info(entry, kind) for entry in _items(fields, kind)) for kind in _ENDS)
+        if not outputs:
+            raise ModelError("outputs: expected at least one, got none")
+        constants = {}
+        for entry in _items(fields, "constants"):
+            name, index = _fields(entry, "constant", 2)
+            where = f"constant {_text(name, 'constant')!r}"
+            constants[name] = self._array(index, where)
+            self._define(name, where)
+        entries = enumerate(_items(fields, "nodes"))
+        nodes = tuple(self._node(entry, f"node {i}", depth) for i, entry in entries)
+        return Graph(_text(fields.get("name"), "name"), nodes, inputs, outputs, constants)
+
+    def _define(self, name: str, where: str) -> None:
+        if name in self._defined:
+            raise ModelError(f"{where}: expected one definition of {name!r}, got several")
+        self._defined.add(name)
 
     def _array(self, index: Any, where: str) -> Array:
         return self._arrays[_whole(index, where, len(self._arrays))]
@@ -170,33 +179,47 @@ class _Reader:
             )
         return PackedWeights(_text(output, where), _text(algorithm, where), _text(packing, where), (array,))
 
-    def _node(self, entry: Any, where: str) -> Node:
+    def _node(self, entry: Any, where: str, depth: int) -> Node:
         fields = _mapping(entry, where)
         name, op = _text(fields.get("name"), where), _text(fields.get("op"), where)
         where = f"node {name!r} ({op})"
         outputs = _each(fields.get("outputs"), where, _text)
         if not outputs or not outputs[0]:
             raise ModelError(f"{where}: expected an output, got none")
+        for output in filter(None, outputs):
+            self._define(output, where)
         kind, alpha, beta = _fields(fields.get("activation"), f"{where}: activation", 3)
+        inputs = _each(fields.get("inputs"), where, _text)
+        attrs = {
+            key: self._attribute(value, f"{where}: attribute {key}", depth)
+            for key, value in _mapping(fields.get("attrs"), where).items()
+        }
+        for graph in attrs.values():
+            if isinstance(graph, Graph):
+                captured = captured_names(graph.nodes, graph.constants, graph.outputs)
+                check_names(graph.nodes, graph.constants, captured, [info.name for info in graph.outputs])
+                if not {*captured} <= {*inputs}:
+                    raise ModelError(
+                        f"{where}: expected inputs {captured}, which its graphs read, got {inputs}"
+                    )
         return Node(
             op,
             name,
-            _each(fields.get("inputs"), where, _text),
+            inputs,
             outputs,
-            {
-                key: self._attribute(value, f"{where}: attribute {key}")
-                for key, value in _mapping(fields.get("attrs"), where).items()
-            },
+            attrs,
             _whole(fields.get("opset"), where, MAX_SIZE),
             _text(fields.get("domain"), where),
             Activation(_text(kind, where), _real(alpha, where), _real(beta, where)),
             _each(fields.get("absorbed"), where, _text),
         )
 
-    def _attribute(self, entry: Any, where: str) -> Any:
+    def _attribute(self, entry: Any, where: str, depth: int) -> Any:
         kind, value = _fields(entry, where, 2)
         if kind == "array":
             return self._array(value, where)
+        if kind == "graph":
+            return self._graph(_mapping(value, where), depth + 1)
         read: Callable[[Any, str], Any] | None = {"int": _int64, "float": _real, "str": _text}.get(
             str(kind).removesuffix("s")
         )
@@ -229,6 +252,10 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     for name in found:
         _text(name, where)
     return found
+
+
+def _items(fields: Mapping[str, Any], name: str) -> list[Any]:
+    return _typed(fields.get(name), list, name)
 
 
 def _fields(value: Any, where: str, count: int) -> list[Any]:
@@ -270,10 +297,9 @@ def _real(value: Any, where: str) -> float:
 
 def _info(entry: Any, kind: str) -> TensorInfo:
     name, dims, dtype = _fields(entry, kind, 3)
-    where = f"{kind} {name!r:.80}"
-    if _text(dtype, where) not in DTYPES:
-        raise ModelError(f"{where}: expected a dtype among {', '.join(DTYPES)}, got {dtype!r:.80}")
-    return TensorInfo(_text(name, where), _each(dims, where, _dim), np.dtype(dtype))
+    where = f"{kind[:-1]} {name!r:.80}"
+    known = dtype_named(where, _text(dtype, where)).newbyteorder("=")
+    return TensorInfo(_text(name, where), _each(dims, where, _dim), known)
 
 
 def _dim(value: Any, where: str) -> Dim:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
+from fastconv.importers.functions import inlined
 from fastconv.importers.raw_data import detach
 from fastconv.importers.tensors import FileData, map_file, map_parts
 
@@ -26,6 +27,7 @@ Array = npt.NDArray[Any]
 
 MAX_ELEMENTS = 1 << 33  # of one tensor
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
+NO_SCOPE: Mapping[str, str] = MappingProxyType({})
 
 
 def from_file(path: Path) -> Graph:
@@ -79,24 +81,57 @@ def from_proto(proto: Any, source: str = "model", detached: Mapping[int, memoryv
         raise ModelError(
             f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
         )
-    if proto.functions:
-        raise UnsupportedOpError(
-            f"{source}: expected operators, got the local function {_text(proto.functions[0].name)!r}"
-        )
+    proto = inlined(proto, source)
     graph = proto.graph
+    constants = _initializers(onnx, graph, detached)
+    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
+    outputs = tuple(_info(onnx, v, "output") for v in graph.output)
+    nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
+    check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
+    return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
+
+
+def _initializers(onnx: ModuleType, graph: Any, detached: Mapping[int, memoryview]) -> dict[str, Array]:
     if graph.sparse_initializer:
-        raise ModelError(f"{source}: expected dense initializers, got a sparse one")
+        raise ModelError(f"graph {_text(graph.name)!r}: expected dense initializers, got a sparse one")
     constants: dict[str, Array] = {}
     for i, t in enumerate(graph.initializer):
         name = _text(t.name)
         if name in constants:
             raise ModelError(f"initializer {name!r}: expected one definition, got several")
         constants[name] = _array(onnx, t, f"initializer {name!r}", detached.get(i))
-    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
-    outputs = tuple(_info(onnx, v, "output") for v in graph.output)
-    nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
-    check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
-    return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
+    return constants
+
+
+def _subgraph(
+    onnx: ModuleType, proto: Any, prefix: str, opsets: Mapping[str, int], scope: Mapping[str, str]
+) -> Graph:
+    """Return the graph that is an attribute of a node.
+
+    It may read what the graphs around it have, by the names in ``scope``. What it defines is named anew, so
+    that nothing of the same name is anywhere else.
+    """
+    if proto.input:
+        raise UnsupportedOpError(f"{prefix}: expected a graph without inputs, got {len(proto.input)}")
+    constants = _initializers(onnx, proto, EMPTY)
+    defined = [*constants, *(_text(name) for node in proto.node for name in node.output if name)]
+    scope = {**scope, **{name: f"{prefix}/{name}" for name in defined}}
+    constants = {scope[name]: array for name, array in constants.items()}
+    nodes = tuple(_node(onnx, n, i, opsets, scope) for i, n in enumerate(proto.node))
+    names = [_text(v.name) for v in proto.output]
+    outputs = tuple(TensorInfo(scope.get(n, n), (), np.dtype(np.float32)) for n in names)
+    check_names(nodes, constants, captured_names(nodes, constants, outputs), [o.name for o in outputs])
+    return Graph(_text(proto.name), nodes, (), outputs, constants)
+
+
+def captured_names(
+    nodes: Iterable[Node], constants: Iterable[str], outputs: Iterable[TensorInfo]
+) -> list[str]:
+    """Return the names that a graph reads and does not define."""
+    nodes = tuple(nodes)
+    defined = {*constants, *(name for node in nodes for name in node.outputs)}
+    read = [name for node in nodes for name in node.inputs] + [info.name for info in outputs]
+    return list(dict.fromkeys(name for name in read if name and name not in defined))
 
 
 def _import_onnx() -> ModuleType:
@@ -144,18 +179,30 @@ def check_names(
             )
 
 
-def _node(onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int]) -> Node:
+def _node(
+    onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int], scope: Mapping[str, str] = NO_SCOPE
+) -> Node:
+    """Return a node; ``scope`` holds the names of values that are known under others here."""
     op, domain = _text(proto.op_type), _domain(_text(proto.domain))
     name = _text(proto.name) or f"{op}_{index}"
-    inputs, outputs = tuple(map(_text, proto.input)), tuple(map(_text, proto.output))
-    if not outputs or not outputs[0]:
+    inputs, outputs = (tuple(scope.get(n, n) for n in map(_text, v)) for v in (proto.input, proto.output))
+    if not any(outputs):
         raise ModelError(f"node {name!r} ({op}): expected an output, got none")
+    if not outputs[0]:  # an LSTM of which the last state alone is read
+        outputs = (f"{next(filter(None, outputs))}/0", *outputs[1:])
     if domain not in opsets:
         raise ModelError(f"node {name!r} ({op}): expected a domain among {sorted(opsets)}, got {domain!r}")
     attrs = {}
     for a in proto.attribute:
         key = _text(a.name)
-        attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}")
+        if a.type == onnx.AttributeProto.GRAPH:
+            attrs[key] = _subgraph(onnx, a.g, f"{outputs[0]}/{key}", opsets, scope)
+        else:
+            attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}")
+    for graph in attrs.values():
+        if isinstance(graph, Graph):
+            captured = captured_names(graph.nodes, graph.constants, graph.outputs)
+            inputs += tuple(n for n in captured if n not in inputs)
     return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 
 
@@ -196,9 +243,9 @@ def _info(onnx: ModuleType, proto: Any, kind: str) -> TensorInfo:
 def _dim(proto: Any, where: str) -> Dim:
     if not proto.HasField("dim_value"):
         return _text(proto.dim_param) or None
-    if not 0 <= proto.dim_value < 1 << 31:
+    if not -1 <= proto.dim_value < 1 << 31:
         raise ModelError(f"{where}: expected dimensions from 0 to 2**31 - 1, got {proto.dim_value}")
-    return int(proto.dim_value) or None  # exporters write 0 for "any"
+    return int(proto.dim_value) if proto.dim_value > 0 else None  # exporters write 0 or -1 for "any"
 
 
 def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
@@ -207,6 +254,11 @@ def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
     except KeyError:
         raise ModelError(f"{where}: expected a known element type, got {number}") from None
     return dtype
+
+
+def _is_packed(dtype: np.dtype[Any]) -> bool:
+    """Whether a file holds several elements of a dtype in a byte."""
+    return dtype.name in ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
 
 
 def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = None) -> Array:
@@ -223,7 +275,7 @@ def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = No
     if proto.data_type == onnx.TensorProto.STRING:
         raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)
-    if proto.HasField("raw_data"):
+    if proto.HasField("raw_data") and not _is_packed(dtype):
         data = proto.raw_data if raw is None else raw  # from the message it is a copy
         if len(data) != size * dtype.itemsize:
             raise ModelError(
@@ -232,6 +284,8 @@ def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = No
             )
         array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(dims)
         return array if sys.byteorder == "little" else array.astype(dtype)
+    if raw is not None:
+        proto = onnx.TensorProto(data_type=proto.data_type, dims=dims, raw_data=bytes(raw))
     try:
         return np.asarray(onnx.numpy_helper.to_array(proto))
     except (ValueError, TypeError, KeyError) as error:

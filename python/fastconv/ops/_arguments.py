@@ -47,8 +47,8 @@ _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 
 
-def as_array(name: str, x: Any, rank: int | None = None) -> FloatArray:
-    """Return `x` as a float32 ndarray of the given rank (of at most `MAX_RANK` where it is None).
+def as_array(name: str, x: Any, rank: int | None = None, dtype: np.dtype[Any] = _FLOAT32) -> NDArray[Any]:
+    """Return `x` as an ndarray of the given dtype and rank (of at most `MAX_RANK` where it is None).
 
     Takes ndarrays and whatever exports ``__dlpack__`` or ``__array__``. Shares memory, unless the data is not
     aligned to 4 bytes. Lists and numbers are not arrays here, and other dtypes are not converted: both would
@@ -56,13 +56,15 @@ def as_array(name: str, x: Any, rank: int | None = None) -> FloatArray:
     """
     if not isinstance(x, np.ndarray):
         x = _imported(name, x)
-    if x.dtype is not _FLOAT32 and x.dtype != _FLOAT32:
-        raise DTypeError(f"{name}: expected dtype float32 in native byte order, got {_dtype_name(x.dtype)}")
+    if x.dtype is not dtype and x.dtype != dtype:
+        raise DTypeError(
+            f"{name}: expected dtype {dtype.name} in native byte order, got {_dtype_name(x.dtype)}"
+        )
     if rank is None and x.ndim > MAX_RANK:
         raise ShapeError(f"{name}: expected at most {MAX_RANK} dimensions, got {x.ndim} (shape {x.shape})")
     if rank is not None and x.ndim != rank:
         raise ShapeError(f"{name}: expected {rank} dimensions, got {x.ndim} (shape {x.shape})")
-    array: FloatArray = x if type(x) is np.ndarray else np.asarray(x)
+    array: NDArray[Any] = x if type(x) is np.ndarray else np.asarray(x)
     return array if array.flags.aligned else array.copy()
 
 

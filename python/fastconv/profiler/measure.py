@@ -13,9 +13,10 @@ import numpy.typing as npt
 from fastconv import _core
 from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError
-from fastconv.graph.compile import Executable, Stage
+from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.model import Model, described
+from fastconv.graph.staged import Plan
 from fastconv.profiler.counting import work_of
 from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
 from fastconv.roofline import Roofline, measure_roofline
@@ -160,7 +161,7 @@ def _measured_again(roof: Roofline, fastest: float) -> Roofline:
 
 
 def _times(
-    executable: Executable, arrays: list[Any], seconds: float
+    executable: Plan, arrays: list[Any], seconds: float
 ) -> tuple[list[list[float]], list[float], list[float]]:
     """Run in turns: the seconds of each step of the profiled runs, of all plain and of all profiled runs."""
     executable.run(arrays)
@@ -192,7 +193,7 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]
     ]
 
 
-def _counted(model: Model, executable: Executable) -> tuple[LayerCount, ...]:
+def _counted(model: Model, executable: Plan) -> tuple[LayerCount, ...]:
     weights = {name: constant.shape for name, constant in model._constants.items()}
     lanes = _core.cpu_info()["tiers"]["lanes"][_core.active_tier()]
     seen: set[str] = set()  # parameters of layers before

@@ -1,5 +1,39 @@
 """The operators, by family. Importing this package fills the table of :mod:`fastconv.graph.registry`."""
 
-from fastconv.graph.ops import activation, conv, elementwise, linear, norm, pool, reduce, resize, tensor
+from fastconv.graph.ops import (
+    activation,
+    cast,
+    control,
+    conv,
+    detection,
+    elementwise,
+    index,
+    linear,
+    norm,
+    pool,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    sampling,
+    tensor,
+)
 
-__all__ = ["activation", "conv", "elementwise", "linear", "norm", "pool", "reduce", "resize", "tensor"]
+__all__ = [
+    "activation",
+    "cast",
+    "control",
+    "conv",
+    "detection",
+    "elementwise",
+    "index",
+    "linear",
+    "norm",
+    "pool",
+    "quantize",
+    "recurrent",
+    "reduce",
+    "resize",
+    "sampling",
+    "tensor",
+]

@@ -115,8 +115,6 @@ def negative() -> Activation:
 def _scalar(name: str, value: Constant | None, default: float) -> float:
     if value is None:
         return default
-    if not isinstance(value, Constant):
-        raise UnsupportedOpError(f"{name}: expected a constant, got a value computed at run time")
     if value.array.size != 1:
         raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
     return float(np.reshape(value.array, ()))

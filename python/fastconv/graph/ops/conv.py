@@ -1,16 +1,21 @@
-"""Convolutions: Conv, ConvTranspose and the FusedConv that passes write (Conv with a residual)."""
+"""Convolutions: Conv, ConvTranspose, Col2Im and the FusedConv that passes write (Conv with a residual).
+
+Kernels are for f32; float64 is convolved by numpy, in float64.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fastconv import _core
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
+from fastconv.graph.ops.windows import SlidingWindows, convolve, convolve_transposed
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import Array, Ints, Value
 from fastconv.tuning import best_algorithm
@@ -38,6 +43,11 @@ def spatial_ints(name: str, value: Ints | None, length: int, default: int) -> li
     return ints
 
 
+def pads_of(auto_pad: str, pads: Ints | None, spatial: int) -> list[int]:
+    """Return the padding that is given, all before and then all after; zeros where ``auto_pad`` decides."""
+    return spatial_ints("pads", None if auto_pad != "NOTSET" else pads, 2 * spatial, 0)
+
+
 def _pack(
     ctx: Context,
     x: Value,
@@ -45,15 +55,16 @@ def _pack(
     b: Value | None,
     padding: list[int],
     activation: Activation,
-    **parameters: Any,
+    given: dict[str, Any],
 ) -> _core.Conv:
     bias = None if b is None else np.ascontiguousarray(ctx.array("b", b))
     spatial = len(w.shape) - 2
 
-    parameters |= {
+    parameters = {
+        "exact": ctx.plans.exact,
         "padding_lo": padding[:spatial],
         "padding_hi": padding[spatial:],
-        "exact": ctx.plans.exact,
+        **given,
     }
 
     def build(weight: Array, algorithm: str = "auto", *, stored: Mapping[str, Array]) -> _core.Conv:
@@ -77,11 +88,11 @@ def _pack(
 
     key = (*padding, *parameters["output_padding"], activation)
     if ctx.plans.tune:
-        return ctx.pack(w, (*key, x.shape, _core.get_num_threads()), build_tuned)
-    return ctx.pack(w, key, build)
+        return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned)
+    return ctx.pack((w, b), key, build)
 
 
-def _common_parameters(
+def conv_parameters(
     w: Value,
     auto_pad: str,
     dilations: Ints | None,
@@ -89,6 +100,7 @@ def _common_parameters(
     kernel_shape: Ints | None,
     strides: Ints | None,
 ) -> dict[str, Any]:
+    """Return what the attributes and the weights' shape say, under the names of ``_core.Conv``."""
     spatial = len(w.shape) - 2
     if not 1 <= spatial <= 3:
         raise ShapeError(f"w: expected 3 to 5 dimensions, got shape {w.shape}")
@@ -102,7 +114,101 @@ def _common_parameters(
         "dilation": spatial_ints("dilations", dilations, spatial, 1),
         "groups": group,
         "auto_pad": auto_padding(auto_pad),
+        "transposed": False,
+        "output_padding": [0] * spatial,
     }
+
+
+def _out_shape(
+    parameters: dict[str, Any], x_shape: Ints, w_shape: Ints, padding: list[int]
+) -> tuple[int, ...]:
+    """Return the shape of a convolution's result; errors say what does not fit together."""
+    spatial = parameters["spatial"]
+    ic, oc = (0, 1) if parameters["transposed"] else (1, 0)
+    groups = parameters["groups"]
+    channels = [w_shape[0], w_shape[1]]
+    channels[1] *= max(1, groups)
+    if len(x_shape) == spatial + 2 and x_shape[1] != channels[ic]:
+        raise ShapeError(f"x: expected {channels[ic]} channels, got {x_shape[1]}")
+    if groups < 1 or w_shape[0] % groups or 0 in w_shape:
+        raise ShapeError(f"group: expected a divisor of {w_shape[0]} channels of the weights, got {groups}")
+    # Sizes do not depend on the channels; with one there is next to nothing to pack.
+    plan = _core.Conv(
+        np.zeros((1, 1, *w_shape[2:]), np.float32),
+        None,
+        act="none",
+        alpha=0.0,
+        beta=0.0,
+        exact=True,
+        algorithm="auto",
+        padding_lo=padding[:spatial],
+        padding_hi=padding[spatial:],
+        **(parameters | {"groups": 1}),
+    )
+    size = plan.out_shape((1, 1, *x_shape[2:]))[2:]
+    return (x_shape[0], channels[oc], *size)
+
+
+def conv_windows(
+    parameters: dict[str, Any], x_shape: Ints, w_shape: Ints, padding: list[int]
+) -> SlidingWindows:
+    """Return the windows of a convolution over its input, or over its result if it is transposed."""
+    spatial = parameters["spatial"]
+    y_shape = _out_shape(parameters, x_shape, w_shape, padding)
+    inner, outer = tuple(x_shape[2:]), tuple(y_shape[2:])
+    size, out = (outer, inner) if parameters["transposed"] else (inner, outer)
+    stride, dilation = parameters["stride"], parameters["dilation"]
+    lo = padding[:spatial]
+    if parameters["auto_pad"] != "explicit":
+        lo = []
+        for n, o, k, s, d, extra in zip(
+            size, out, w_shape[2:], stride, dilation, parameters["output_padding"], strict=True
+        ):
+            total = max(0, (o - 1) * s + (k - 1) * d + 1 + extra - n)
+            lo.append(total // 2 if parameters["auto_pad"] == "same_upper" else total - total // 2)
+    return SlidingWindows(size, tuple(w_shape[2:]), tuple(stride), tuple(dilation), tuple(lo), out)
+
+
+def _convolution_in_f64(
+    ctx: Context,
+    x: Value,
+    w: Value,
+    b: Value | None,
+    parameters: dict[str, Any],
+    padding: list[int],
+    activation: Activation,
+) -> Value:
+    """Convolve in float64, with numpy."""
+    values = [x, w, *([] if b is None else [b])]
+    if any(value.dtype != np.float64 for value in values):
+        got = ", ".join(str(value.dtype) for value in values)
+        raise DTypeError(f"x, w, b: expected float32 or float64 values, all alike, got {got}")
+    windows, groups = conv_windows(parameters, x.shape, w.shape, padding), parameters["groups"]
+    shape = _out_shape(parameters, x.shape, w.shape, padding)
+    if b is not None and b.shape != shape[1:2]:
+        raise ShapeError(f"b: expected {shape[1]} values, got shape {b.shape}")
+    product = convolve_transposed if parameters["transposed"] else convolve
+
+    def function(x: Array, w: Array, *bias: Array) -> Array:
+        y = product(x, w, windows, groups)
+        return y + bias[0].reshape(-1, *[1] * parameters["spatial"]) if bias else y
+
+    return ctx.activate(ctx.call(function, values, shape, np.dtype(np.float64)), activation)
+
+
+def convolution(
+    ctx: Context,
+    x: Value,
+    w: Value,
+    b: Value | None,
+    parameters: dict[str, Any],
+    padding: list[int],
+    activation: Activation = NO_ACTIVATION,
+) -> Value:
+    """Convolve f32 values by a kernel."""
+    x = ctx.tensor(x)
+    plan = _pack(ctx, x, w, b, padding, activation, parameters)
+    return ctx.convolve(plan, x, None, ctx.image(plan.out_shape(x.shape)))
 
 
 @op("Conv", inputs=3)
@@ -123,17 +229,19 @@ def conv(
     activation: Activation = NO_ACTIVATION,
 ) -> Value:
     """Convolution of (n, ic, spatial...) with (oc, ic / group, spatial...), plus a residual."""
-    parameters = _common_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
-    parameters |= {"transposed": False, "output_padding": [0] * parameters["spatial"]}
-    padding = spatial_ints("pads", None if auto_pad != "NOTSET" else pads, 2 * parameters["spatial"], 0)
-    x = ctx.tensor(x)
-    plan = _pack(ctx, x, w, b, padding, activation, **parameters)
-    shape = plan.out_shape(x.shape)
+    parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
+    padding = pads_of(auto_pad, pads, parameters["spatial"])
+    if x.dtype == np.float64:
+        y = _convolution_in_f64(ctx, x, w, b, parameters, padding, NO_ACTIVATION)
+        return ctx.activate(y, activation) if residual is None else ctx.binary("add", y, residual, activation)
     if residual is None:
-        return ctx.convolve(plan, x, None, ctx.image(shape))
+        return convolution(ctx, x, w, b, parameters, padding, activation)
+    x = ctx.tensor(x)
+    plan = _pack(ctx, x, w, b, padding, activation, parameters)
+    shape = plan.out_shape(x.shape)
     if broadcast_shapes(residual.shape, shape) == shape:
         return ctx.convolve(plan, x, ctx.tensor(residual).broadcast_to(shape), ctx.image(shape))
-    plain = _pack(ctx, x, w, b, padding, NO_ACTIVATION, **parameters)  # the result broadcasts to the residual
+    plain = _pack(ctx, x, w, b, padding, NO_ACTIVATION, parameters)  # the result broadcasts to the residual
     return ctx.binary("add", ctx.convolve(plain, x, None, ctx.image(shape)), residual, activation)
 
 
@@ -155,17 +263,18 @@ def conv_transpose(
     activation: Activation = NO_ACTIVATION,
 ) -> Value:
     """Transposed convolution of (n, ic, spatial...) with (ic, oc / group, spatial...)."""
-    parameters = _common_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
+    parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
     spatial = parameters["spatial"]
     extra = spatial_ints("output_padding", output_padding, spatial, 0)
-    padding = spatial_ints("pads", None if auto_pad != "NOTSET" else pads, 2 * spatial, 0)
+    padding = pads_of(auto_pad, pads, spatial)
     if output_shape is not None:
         target = spatial_ints("output_shape", output_shape, spatial, 0)
         padding, extra = _padding_for(parameters, x.shape[2:], w.shape[2:], extra, target, auto_pad)
         parameters["auto_pad"] = "explicit"
-    plan = _pack(ctx, x, w, b, padding, activation, transposed=True, output_padding=extra, **parameters)
-    x = ctx.tensor(x)
-    return ctx.convolve(plan, x, None, ctx.image(plan.out_shape(x.shape)))
+    parameters |= {"transposed": True, "output_padding": extra}
+    if x.dtype == np.float64:
+        return _convolution_in_f64(ctx, x, w, b, parameters, padding, activation)
+    return convolution(ctx, x, w, b, parameters, padding, activation)
 
 
 def _padding_for(
@@ -189,3 +298,53 @@ def _padding_for(
         lo.append(half if auto_pad == "SAME_UPPER" else rest)
         hi.append(rest if auto_pad == "SAME_UPPER" else half)
     return lo + hi, more
+
+
+@op("Col2Im")
+def col2im(
+    ctx: Context,
+    x: Value,
+    image_shape: Value,
+    block_shape: Value,
+    *,
+    dilations: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Value:
+    """Sum of blocks laid out over an image; x holds (n, channels * elements of a block, blocks)."""
+    size, block = ctx.ints("image_shape", image_shape), ctx.ints("block_shape", block_shape)
+    spatial = len(size)
+    if len(x.shape) != 3 or not size or min(size) < 1 or len(block) != spatial or min(block) < 1:
+        raise ShapeError(
+            "x, image_shape, block_shape: expected 3 dimensions and as many positive integers each,"
+            f" got shape {x.shape}, {size} and {block}"
+        )
+    stride = spatial_ints("strides", strides, spatial, 1)
+    dilation = spatial_ints("dilations", dilations, spatial, 1)
+    padding = spatial_ints("pads", pads, 2 * spatial, 0)
+    if min(*stride, *dilation) < 1 or min(padding) < 0:
+        raise ShapeError(
+            "strides, dilations, pads: expected positive integers, and 0 or more,"
+            f" got {stride}, {dilation} and {padding}"
+        )
+    room = [
+        n + lo + hi - (k - 1) * d - 1
+        for n, lo, hi, k, d in zip(size, padding[:spatial], padding[spatial:], block, dilation, strict=True)
+    ]
+    out = tuple(r // s + 1 for r, s in zip(room, stride, strict=True))
+    taps, blocks = math.prod(block), math.prod(out)
+    if min(room) < 0 or x.shape[1] % taps or x.shape[2] != blocks:
+        raise ShapeError(f"x: expected a multiple of {taps} rows and {blocks} blocks, got shape {x.shape}")
+    windows = SlidingWindows(
+        tuple(size), tuple(block), tuple(stride), tuple(dilation), tuple(padding[:spatial]), out
+    )
+    n, channels = x.shape[0], x.shape[1] // taps
+
+    def function(x: Array) -> Array:
+        columns = x.reshape(n, channels, taps, *out)
+        padded = np.zeros((n, channels, *windows.extent), x.dtype)
+        for tap, view in enumerate(windows.taps(padded)):
+            view += columns[:, :, tap]
+        return windows.inner(padded)
+
+    return ctx.call(function, [x], (n, channels, *size), x.dtype)

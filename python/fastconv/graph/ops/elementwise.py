@@ -1,17 +1,21 @@
-"""Elementwise arithmetic, broadcast as in numpy; comparisons and selection of constants."""
+"""Elementwise functions, broadcast as in numpy: arithmetic, comparisons, logic, selection.
+
+Arithmetic of f32 values has kernels, which the next node's activation fuses into; the rest is numpy's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastconv.errors import ModelError, ShapeError, UnsupportedOpError
-from fastconv.graph.context import Context
+from fastconv.errors import DTypeError, ModelError, ShapeError
+from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Constant, Value
+from fastconv.graph.value import F32, Array, Constant, Value
 
 
 def _register_binary(name: str, kind: str) -> None:
@@ -47,9 +51,11 @@ for _name in ("Add", "Sub", "Mul", "Div"):
 @op("Pow")
 def power(ctx: Context, a: Value, b: Value, *, activation: Activation = NO_ACTIVATION) -> Value:
     """Raise to a power; the exponent may be of another type, the result has that of the base."""
-    if isinstance(b, Constant) and b.dtype != a.dtype and a.dtype == F32:
-        b = Constant(b.array.astype(np.float32))
-    return ctx.binary("pow", a, b, activation)
+    if b.dtype != a.dtype and (a.dtype != F32 or not isinstance(b, Constant)):
+        shape, dtype = broadcast_shapes(a.shape, b.shape), a.dtype
+        power = ctx.call(lambda x, y: np.asarray(np.power(x, y), dtype), [a, b], shape, dtype)
+        return ctx.activate(power, activation)
+    return ctx.binary("pow", a, ctx.cast(b, a.dtype), activation)
 
 
 def _register_variadic(name: str, kind: str) -> None:
@@ -69,6 +75,17 @@ for _name, _kind in (("Sum", "add"), ("Min", "min"), ("Max", "max")):
     _register_variadic(_name, _kind)
 
 
+@op("Mean", ignore=("consumed_inputs",))
+def mean(ctx: Context, *values: Value) -> Value:
+    """Mean of the values at each place."""
+    if not values:
+        raise ModelError("expected at least 1 input, got 0")
+    total = values[0]
+    for value in values[1:]:
+        total = ctx.binary("add", total, value)
+    return ctx.binary("div", total, Constant(np.asarray(len(values), total.dtype)))
+
+
 @op("PRelu", ignore=("consumed_inputs",))
 def prelu(ctx: Context, x: Value, slope: Value) -> Value:
     """X where x >= 0, else slope * x; before opset 7 a vector of slopes is one a channel."""
@@ -77,36 +94,194 @@ def prelu(ctx: Context, x: Value, slope: Value) -> Value:
         slope = ctx.reshape(slope, (*slope.shape, *[1] * (rank - 2)))
     if np.broadcast_shapes(x.shape, slope.shape) != x.shape:
         raise ShapeError(f"slope: expected a shape that broadcasts to {x.shape}, got {slope.shape}")
+    if x.dtype != F32:
+        return _call(ctx, lambda a, s: np.where(a < 0, a * s, a), (x, slope), x.dtype, "iuf")
     x, slope = ctx.tensor(x), ctx.tensor(slope).broadcast_to(x.shape)
     return ctx.emit("prelu", (x, slope), ctx.result(x.shape, x.order()))
 
 
-def _register_constant(name: str, function: Callable[..., Any], inputs: int) -> None:
-    """Enter an operator that computes with shapes: all of its inputs must be constants."""
+def _register_function(
+    name: str, function: Callable[..., Any], inputs: int, dtype: str = "", kinds: str = "?iuf"
+) -> None:
+    """Enter an elementwise function that numpy computes; the result has the first input's dtype, or this.
+
+    ``kinds`` are those of the dtypes that ONNX has it for.
+    """
 
     @op(name, inputs=inputs)
-    def lower(ctx: Context, a: Value, b: Value | None = None, c: Value | None = None) -> Value:
-        arrays = [ctx.array(f"input {i}", v) for i, v in enumerate((a, b, c)[:inputs]) if v is not None]
-        if len(arrays) != inputs:
-            raise ModelError(f"expected {inputs} inputs, got {len(arrays)}")
-        return Constant(np.asarray(function(*arrays)))
+    def lower(ctx: Context, a: Value, *others: Value, axis: int | None = None, broadcast: int = 0) -> Value:
+        if ctx.opset < 7 and broadcast and axis is not None:
+            others = tuple(_legacy_broadcast(ctx, a, b, axis) for b in others)
+        values = (a, *others)
+        if len(values) != inputs:
+            raise ModelError(f"expected {inputs} inputs, got {len(values)}")
+        return _call(ctx, function, values, np.dtype(dtype) if dtype else a.dtype, kinds)
 
 
-_register_constant("Equal", np.equal, 2)
-_register_constant("Less", np.less, 2)
-_register_constant("Greater", np.greater, 2)
-_register_constant("And", np.logical_and, 2)
-_register_constant("Or", np.logical_or, 2)
-_register_constant("Not", np.logical_not, 1)
-_register_constant("Floor", np.floor, 1)
-_register_constant("Ceil", np.ceil, 1)
-_register_constant("Where", np.where, 3)
+def _call(
+    ctx: Context, function: Callable[..., Any], values: Sequence[Value], dtype: np.dtype[Any], kinds: str
+) -> Value:
+    first = values[0].dtype
+    if first.kind.replace("b", "?") not in kinds or any(v.dtype != first for v in values):
+        got = " and ".join(str(v.dtype) for v in values)
+        raise DTypeError(f"expected one element type of kind {', '.join(kinds)}, got {got}")
+    return ctx.call(function, values, broadcast_shapes(*(v.shape for v in values)), dtype)
+
+
+_COMPARISONS: dict[str, Callable[..., Any]] = {
+    "Equal": np.equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+}
+_LOGIC: dict[str, Callable[..., Any]] = {"And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}
+_BITWISE: dict[str, Callable[..., Any]] = {
+    "BitwiseAnd": np.bitwise_and,
+    "BitwiseOr": np.bitwise_or,
+    "BitwiseXor": np.bitwise_xor,
+}
+for _name in _COMPARISONS:
+    _register_function(_name, _COMPARISONS[_name], 2, "?")
+for _name in _LOGIC:
+    _register_function(_name, _LOGIC[_name], 2, kinds="?")
+for _name in _BITWISE:
+    _register_function(_name, _BITWISE[_name], 2, kinds="iu")
+_register_function("Not", np.logical_not, 1, kinds="?")
+_register_function("BitwiseNot", np.bitwise_not, 1, kinds="iu")
+
+
+@op("BitShift")
+def bit_shift(ctx: Context, a: Value, b: Value, *, direction: str) -> Value:
+    """Shift a by b bits, LEFT or RIGHT; a shift that is no number of a bit drops them all."""
+    if direction not in ("LEFT", "RIGHT"):
+        raise ModelError(f"direction: expected LEFT or RIGHT, got {direction!r}")
+    bits = 8 * a.dtype.itemsize
+
+    def function(x: Array, by: Array) -> Array:
+        within = (by >= 0) & (by < bits)
+        shift = np.where(within, by, 0).astype(x.dtype)
+        if direction == "LEFT":
+            return np.where(within, x << shift, 0).astype(x.dtype)
+        return np.where(within, x >> shift, np.where(x < 0, -1, 0)).astype(x.dtype)
+
+    return _call(ctx, function, (a, b), a.dtype, "iu")
 
 
 @op("Mod")
 def mod(ctx: Context, a: Value, b: Value, *, fmod: int = 0) -> Value:
-    """Remainder of constants, with the sign of the divisor (of the dividend for fmod)."""
-    x, y = ctx.array("a", a), ctx.array("b", b)
-    if not fmod and x.dtype.kind == "f":
-        raise UnsupportedOpError("fmod: expected 1 for floating-point values, got 0")
-    return Constant(np.asarray(np.fmod(x, y) if fmod else np.mod(x, y)))
+    """Remainder with the sign of the divisor (of the dividend for fmod); 0 where an integer divisor is 0."""
+    return _call(ctx, np.fmod if fmod else np.mod, (a, b), a.dtype, "iuf")
+
+
+@op("Where")
+def where(ctx: Context, condition: Value, a: Value, b: Value) -> Value:
+    """Take a where the condition holds, else b."""
+    if condition.dtype.kind != "b" or a.dtype != b.dtype:
+        raise DTypeError(
+            "condition, a, b: expected bool and two values of one element type,"
+            f" got {condition.dtype}, {a.dtype} and {b.dtype}"
+        )
+    shape = broadcast_shapes(condition.shape, a.shape, b.shape)
+    return ctx.call(np.where, [condition, a, b], shape, a.dtype)
+
+
+# -- functions of one value ----------------------------------------------------------------------------------
+
+
+def _erf(x: Array) -> Array:
+    """Error function, from the C library."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x) if x.size else x
+
+
+_UNARY: dict[str, Callable[[Array], Array]] = {
+    "Acos": np.arccos,
+    "Acosh": np.arccosh,
+    "Asin": np.arcsin,
+    "Asinh": np.arcsinh,
+    "Atan": np.arctan,
+    "Atanh": np.arctanh,
+    "Ceil": np.ceil,
+    "Cos": np.cos,
+    "Cosh": np.cosh,
+    "Erf": _erf,
+    "Floor": np.floor,
+    "Log": np.log,
+    "Mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
+    "Reciprocal": lambda x: 1 / x,
+    "Round": np.rint,
+    "Sin": np.sin,
+    "Sinh": np.sinh,
+    "Softplus": lambda x: np.logaddexp(x, 0),
+    "Softsign": lambda x: x / (1 + np.abs(x)),
+    "Tan": np.tan,
+}
+
+
+def _unary(ctx: Context, function: Callable[[Array], Array], x: Value, kinds: str = "f") -> Value:
+    """Call a function of one value, in the value's own dtype."""
+    return _call(ctx, lambda a: np.asarray(function(a), a.dtype), (x,), x.dtype, kinds)
+
+
+def _register_unary(name: str, function: Callable[[Array], Array]) -> None:
+    @op(name, ignore=("consumed_inputs",))
+    def lower(ctx: Context, x: Value) -> Value:
+        return _unary(ctx, function, x)
+
+
+for _name in _UNARY:
+    _register_unary(_name, _UNARY[_name])
+
+_register_function("IsNaN", np.isnan, 1, "?", "f")
+
+
+@op("Sign")
+def sign(ctx: Context, x: Value) -> Value:
+    """-1, 0 or 1."""
+    return _unary(ctx, np.sign, x, "iuf")
+
+
+@op("IsInf")
+def is_inf(ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive: int = 1) -> Value:
+    """Whether a value is infinite, with one of the signs asked for."""
+
+    def function(a: Array) -> Array:
+        return (detect_negative != 0) & np.isneginf(a) | (detect_positive != 0) & np.isposinf(a)
+
+    return _call(ctx, function, (x,), np.dtype(bool), "f")
+
+
+@op("Selu", ignore=("consumed_inputs",))
+def selu(
+    ctx: Context,
+    x: Value,
+    *,
+    alpha: float = 1.67326319217681884765625,
+    gamma: float = 1.05070102214813232421875,
+) -> Value:
+    """Gamma * x where x > 0, else gamma * alpha * (exp(x) - 1)."""
+    return _unary(ctx, lambda a: gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))), x)
+
+
+@op("Celu")
+def celu(ctx: Context, x: Value, *, alpha: float = 1.0) -> Value:
+    """max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)."""
+    return _unary(ctx, lambda a: np.maximum(a, 0) + alpha * np.expm1(np.minimum(a, 0) / alpha), x)
+
+
+@op("ThresholdedRelu")
+def thresholded_relu(ctx: Context, x: Value, *, alpha: float = 1.0) -> Value:
+    """X where x > alpha, else 0."""
+    return _unary(ctx, lambda a: np.where(a > alpha, a, 0), x)
+
+
+@op("Shrink")
+def shrink(ctx: Context, x: Value, *, bias: float = 0.0, lambd: float = 0.5) -> Value:
+    """X + bias below -lambd, x - bias above lambd, else 0."""
+    return _unary(ctx, lambda a: np.where(a < -lambd, a + bias, np.where(a > lambd, a - bias, 0)), x, "iuf")
+
+
+@op("SwiGLU")
+def swiglu(ctx: Context, gate: Value, x: Value) -> Value:
+    """Gate * sigmoid(gate) * x."""
+    return ctx.binary("mul", ctx.activate(gate, Activation("silu")), x)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fastconv import _core
-from fastconv.errors import ShapeError, UnsupportedOpError
+from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
-from fastconv.graph.value import Array, Constant, Tensor, Value
+from fastconv.graph.value import F32, Array, Constant, Tensor, Value
 
 MAX_PRODUCTS = 4096  # steps that one batched MatMul may become
 
@@ -33,12 +33,18 @@ def gemm(
     """Alpha * a @ b + beta * c of 2-D values, either transposed first."""
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise ShapeError(f"a, b: expected 2 dimensions each, got shapes {a.shape} and {b.shape}")
+    if a.dtype != b.dtype:
+        raise DTypeError(f"a, b: expected one element type, got {a.dtype} and {b.dtype}")
     a = a.transpose((1, 0)) if transA else a
     m, n = a.shape[0], b.shape[0 if transB else 1]
     if a.shape[1] != b.shape[1 if transB else 0]:
         raise ShapeError(
             f"a, b: expected equal inner sizes, got {a.shape[1]} and {b.shape[1 if transB else 0]}"
         )
+    if a.dtype != F32:
+        b = b.transpose((1, 0)) if transB else b
+        product = _scaled(ctx, ctx.call(np.matmul, [a, b], (m, n), a.dtype), alpha)
+        return product if c is None else ctx.binary("add", product, _scaled(ctx, c, beta), activation)
     bias = None if c is None else _bias_of(c, n, beta)
     if isinstance(b, Constant) and (c is None or bias is not None):
 
@@ -46,7 +52,7 @@ def gemm(
             rows = w if transB else w.T
             return rows if alpha == 1 else np.float32(alpha) * rows
 
-        return _fully_connected(ctx, a, b, n, weight, bias, activation)
+        return _fully_connected(ctx, a, b, n, weight, c, bias, activation)
     b = b.transpose((1, 0)) if transB else b
     addend = None if c is None else ctx.tensor(c).broadcast_to((m, n))
     inputs = (ctx.tensor(a), ctx.tensor(b), addend)
@@ -61,16 +67,20 @@ def matmul(
     """numpy.matmul, plus a bias along the last dimension when b is a constant matrix."""
     if not a.shape or not b.shape:
         raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
-    if isinstance(a, Constant) and isinstance(b, Constant) and bias is None:
-        return ctx.activate(Constant(np.matmul(a.array, b.array)), activation)
+    if a.dtype != b.dtype:
+        raise DTypeError(f"a, b: expected one element type, got {a.dtype} and {b.dtype}")
     left = a if len(a.shape) > 1 else ctx.reshape(a, (1, *a.shape))
     k, n = b.shape[-2:] if len(b.shape) > 1 else (*b.shape, 1)
     if left.shape[-1] != k:
         raise ShapeError(f"a, b: expected equal inner sizes, got shapes {a.shape} and {b.shape}")
-    if isinstance(b, Constant) and len(b.shape) <= 2:
+    if a.dtype != F32:
+        batch = broadcast_shapes(left.shape[:-2], b.shape[:-2])
+        right = b if len(b.shape) > 1 else ctx.reshape(b, (k, 1))
+        result = ctx.call(np.matmul, [left, right], (*batch, left.shape[-2], n), a.dtype)
+    elif isinstance(b, Constant) and len(b.shape) <= 2:
         rows = ctx.reshape(left, (math.prod(left.shape[:-1]), k))
         offset = None if bias is None else ctx.array("bias", bias).reshape(-1)
-        y = _fully_connected(ctx, rows, b, n, lambda w: w.reshape(k, n).T, offset, activation)
+        y = _fully_connected(ctx, rows, b, n, lambda w: w.reshape(k, n).T, bias, offset, activation)
         result = ctx.reshape(y, (*left.shape[:-1], n))
     elif bias is None:
         result = _batched(ctx, left, b if len(b.shape) > 1 else ctx.reshape(b, (k, 1)), activation)
@@ -82,6 +92,42 @@ def matmul(
     if len(a.shape) == 1:
         shape.pop(-2 if len(b.shape) > 1 else -1)
     return ctx.reshape(result, shape)
+
+
+@op("Einsum")
+def einsum(ctx: Context, *values: Value, equation: str) -> Value:
+    """Sum of products by Einstein's notation, as numpy reads it."""
+    tiny = [np.broadcast_to(np.zeros((), v.dtype), v.shape) for v in values]  # for the result's shape
+    path = np.einsum_path(equation, *tiny, optimize="greedy")[0]
+    shape = _einsum_shape(equation, [v.shape for v in values])
+    dtype = values[0].dtype
+    return ctx.call(lambda *arrays: np.einsum(equation, *arrays, optimize=path), values, shape, dtype)
+
+
+def _einsum_shape(equation: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape of a result; np.einsum_path has checked the equation."""
+    terms, arrow, result = equation.replace(" ", "").partition("->")
+    sizes: dict[str, int] = {}
+    ellipsis: tuple[int, ...] = ()
+    for term, shape in zip(terms.split(","), shapes, strict=True):
+        head, dots, tail = term.partition("...")
+        if dots:
+            inner = shape[len(head) : len(shape) - len(tail)]
+            ellipsis = broadcast_shapes(ellipsis, inner)
+            shape = shape[: len(head)] + shape[len(shape) - len(tail) :]
+        for letter, n in zip(head + tail, shape, strict=True):
+            sizes[letter] = max(n, sizes.get(letter, 1)) if n else 0
+    if not arrow:  # implicit: what occurs once, in alphabetical order
+        once = sorted(letter for letter in sizes if terms.count(letter) == 1)
+        result = ("..." if "..." in terms else "") + "".join(once)
+    head, dots, tail = result.partition("...")
+    middle = ellipsis if dots else ()
+    return (*(sizes[a] for a in head), *middle, *(sizes[a] for a in tail))
+
+
+def _scaled(ctx: Context, x: Value, factor: float) -> Value:
+    """Multiply by a number, in the value's own type."""
+    return x if factor == 1 else ctx.binary("mul", x, Constant(np.asarray(factor, x.dtype)))
 
 
 def _bias_of(c: Value, n: int, beta: float) -> Array | None:
@@ -97,10 +143,11 @@ def _fully_connected(
     w: Constant,
     n: int,
     weight: Callable[[Array], Array],
+    b: Value | None,
     bias: Array | None,
     activation: Activation,
 ) -> Tensor:
-    """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k)."""
+    """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k), and ``bias`` is b's."""
 
     def build(array: Array, *, stored: Mapping[str, Array]) -> _core.Conv:
         rows = weight(array)  # not read, and so not copied, where the packed ones are stored
@@ -124,7 +171,7 @@ def _fully_connected(
             stored=stored,
         )
 
-    return ctx.convolve(ctx.pack(w, activation, build), ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
+    return ctx.convolve(ctx.pack((w, b), activation, build), ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
 
 
 def _batched(ctx: Context, a: Value, b: Value, activation: Activation) -> Value:

@@ -1,19 +1,26 @@
 """Pooling.
 
-The kernels pool images: a row is an image of height 1, and a volume is pooled by planes, then by depth.
+The kernels pool f32 images: a row is an image of height 1, and a volume is pooled by planes, then by depth.
+Other element types, and the places of maxima, are numpy's.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from fastconv import _core
-from fastconv.errors import ShapeError
+from fastconv.errors import DTypeError, ShapeError
 from fastconv.graph.context import Context
-from fastconv.graph.ops.conv import auto_padding, spatial_ints
+from fastconv.graph.ir import Activation
+from fastconv.graph.ops.conv import auto_padding, pads_of, spatial_ints
+from fastconv.graph.ops.windows import SlidingWindows, pool_windows
 from fastconv.graph.registry import op
-from fastconv.graph.value import Ints, Tensor, Value
+from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,19 @@ class Windows:
             self.auto_pad,
         )
 
+    def over(self, x: Value) -> SlidingWindows:
+        """Return the windows over a value."""
+        return pool_windows(
+            x.shape[2:],
+            self.kernel,
+            self.stride,
+            self.dilation,
+            self.pad_lo,
+            self.pad_hi,
+            self.ceil_mode,
+            self.auto_pad,
+        )
+
 
 def _windows(
     x: Value,
@@ -57,7 +77,7 @@ def _windows(
     spatial = len(x.shape) - 2
     if not 1 <= spatial <= 3:
         raise ShapeError(f"x: expected 3 to 5 dimensions, got shape {x.shape}")
-    padding = spatial_ints("pads", None if auto_pad != "NOTSET" else pads, 2 * spatial, 0)
+    padding = pads_of(auto_pad, pads, spatial)
     return Windows(
         spatial_ints("kernel_shape", kernel_shape, spatial, 1),
         spatial_ints("strides", strides, spatial, 1),
@@ -96,7 +116,7 @@ def _pool(ctx: Context, kind: str, x: Value, w: Windows, *flags: bool) -> Value:
     return ctx.reshape(y, (n, c, y.shape[2], oh, ow))
 
 
-@op("MaxPool", ignore=("storage_order",))
+@op("MaxPool")
 def max_pool(
     ctx: Context,
     x: Value,
@@ -106,12 +126,54 @@ def max_pool(
     dilations: Ints | None = None,
     kernel_shape: Ints,
     pads: Ints | None = None,
+    storage_order: int = 0,
     strides: Ints | None = None,
-) -> Value:
-    """Maximum of each window; the second output (the indices) is not computed."""
-    return _pool(
-        ctx, "max_pool2d", x, _windows(x, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides)
-    )
+) -> Value | tuple[Value, ...]:
+    """Maximum of each window, and its place in x as if that were one vector."""
+    windows = _windows(x, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides)
+    y = _pool(ctx, "max_pool2d", x, windows) if x.dtype == F32 else _max_pool_any(ctx, x, windows)
+    if len(ctx.node.outputs) < 2 or not ctx.node.outputs[1]:
+        return y
+    return y, _max_places(ctx, x, windows.over(x), storage_order)
+
+
+def _lowest(dtype: np.dtype[Any]) -> float:
+    """Return what every number of a dtype is at least."""
+    if dtype.kind not in "iuf":
+        raise DTypeError(f"x: expected numbers, got {dtype}")
+    return -math.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def _max_pool_any(ctx: Context, x: Value, w: Windows) -> Value:
+    windows, lowest = w.over(x), _lowest(x.dtype)
+
+    def function(x: Array) -> Array:
+        views = windows.taps(windows.pad(x, lowest))
+        y = next(views).copy()
+        for view in views:
+            np.maximum(y, view, out=y)
+        return y
+
+    return ctx.call(function, [x], (*x.shape[:2], *windows.out), x.dtype)
+
+
+def _max_places(ctx: Context, x: Value, windows: SlidingWindows, storage_order: int) -> Value:
+    """Index of the first maximum of each window; in ``storage_order`` 1 rows count first."""
+    lowest, size = _lowest(x.dtype), windows.size
+    places = np.arange(math.prod(size)).reshape(size, order="F" if storage_order else "C")
+    planes = (np.arange(math.prod(x.shape[:2])) * places.size).reshape(*x.shape[:2], *[1] * len(size))
+
+    def function(x: Array) -> Array:
+        best = np.full((*x.shape[:2], *windows.out), lowest, x.dtype)
+        found = np.full(best.shape, -1)
+        padded = windows.pad(x, lowest), windows.pad(places, -1)
+        for view, place in zip(windows.taps(padded[0]), windows.taps(padded[1]), strict=True):
+            better = ((view > best) | (found < 0)) & (place >= 0)
+            np.copyto(best, view, where=better)
+            np.copyto(found, place, where=better)
+        return found + planes
+
+    return ctx.call(function, [x], (*x.shape[:2], *windows.out), np.dtype(np.int64), "indices")
 
 
 @op("AveragePool")
@@ -129,23 +191,159 @@ def average_pool(
 ) -> Value:
     """Average of each window."""
     windows = _windows(x, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides)
-    return _pool(ctx, "avg_pool2d", x, windows, bool(count_include_pad))
+    if x.dtype == F32:
+        return _pool(ctx, "avg_pool2d", x, windows, bool(count_include_pad))
+    sliding = windows.over(x)
+    # What the divisor counts: taps in x, or in x and its padding (a last window may reach beyond that).
+    counted = sliding
+    if count_include_pad:
+        hi = windows.pad_hi if windows.auto_pad == "explicit" else [1 << 24] * len(sliding.size)
+        padded = (n + a + b for n, a, b in zip(sliding.size, sliding.pad_lo, hi, strict=True))
+        ends = zip(padded, sliding.extent, strict=True)
+        counted = replace(sliding, size=tuple(min(p) for p in ends), pad_lo=(0,) * len(sliding.size))
+    counts = np.maximum(counted.counts(), 1)
+    return _sum_of_taps(ctx, x, sliding, lambda a: a, lambda total: total / counts)
+
+
+def _sum_of_taps(
+    ctx: Context,
+    x: Value,
+    windows: SlidingWindows,
+    before: Callable[[Array], Array],
+    after: Callable[[Array], Array],
+) -> Value:
+    if x.dtype.kind != "f":
+        raise DTypeError(f"x: expected floating-point values, got {x.dtype}")
+
+    def function(x: Array) -> Array:
+        total = np.zeros((*x.shape[:2], *windows.out), x.dtype)
+        for view in windows.taps(windows.pad(before(x), 0)):
+            total += view
+        return np.asarray(after(total))
+
+    return ctx.call(function, [x], (*x.shape[:2], *windows.out), x.dtype)
+
+
+@op("LpPool")
+def lp_pool(
+    ctx: Context,
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints | None = None,
+    kernel_shape: Ints,
+    p: int | float = 2,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Value:
+    """P-norm of each window: (sum of abs(x) ** p) ** (1 / p)."""
+    windows = _windows(x, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides)
+    sliding = windows.over(x)
+    _check_p(p)
+    if x.dtype != F32:
+        return _sum_of_taps(ctx, x, sliding, lambda a: np.abs(a) ** p, lambda total: total ** (1 / p))
+    # A sum is an average times a count, that of the kernel if all that the last window sees is padding.
+    hi = [e - lo - n for e, lo, n in zip(sliding.extent, sliding.pad_lo, sliding.size, strict=True)]
+    full = replace(windows, pad_lo=list(sliding.pad_lo), pad_hi=hi, ceil_mode=False, auto_pad="explicit")
+    average = _pool(ctx, "avg_pool2d", _power(ctx, x, p), full, True)
+    count = Constant(np.asarray(math.prod(windows.kernel), np.float32))
+    return _root(ctx, ctx.binary("mul", average, count), p)
+
+
+def _check_p(p: float) -> None:
+    if not 0 < p < math.inf:
+        raise ShapeError(f"p: expected a positive number, got {p}")
+
+
+def _power(ctx: Context, x: Value, p: float) -> Value:
+    """abs(x) ** p, of f32 values."""
+    if p == 2:
+        return ctx.binary("mul", x, x)
+    magnitude = ctx.activate(x, Activation("abs"))
+    return magnitude if p == 1 else ctx.binary("pow", magnitude, Constant(np.asarray(p, np.float32)))
+
+
+def _root(ctx: Context, x: Value, p: float) -> Value:
+    if p == 2:
+        return ctx.activate(x, Activation("sqrt"))
+    return x if p == 1 else ctx.binary("pow", x, Constant(np.asarray(1 / p, np.float32)))
 
 
 @op("GlobalAveragePool")
 def global_average_pool(ctx: Context, x: Value) -> Value:
     """Average over the spatial dimensions."""
-    return _global(ctx, "mean", x)
+    return _global(ctx, "mean", np.mean, x)
 
 
 @op("GlobalMaxPool")
 def global_max_pool(ctx: Context, x: Value) -> Value:
     """Maximum over the spatial dimensions."""
-    return _global(ctx, "max", x)
+    return _global(ctx, "max", np.max, x)
 
 
-def _global(ctx: Context, kind: str, x: Value) -> Value:
+@op("GlobalLpPool")
+def global_lp_pool(ctx: Context, x: Value, *, p: int | float = 2) -> Value:
+    """P-norm over the spatial dimensions."""
+    _check_p(p)
+    if x.dtype == F32:
+        return _root(ctx, _global(ctx, "sum", np.sum, _power(ctx, x, p)), p)
+    powers = ctx.call(lambda a: np.abs(a) ** p, [x], x.shape, x.dtype)
+    total = _global(ctx, "sum", np.sum, powers)
+    return ctx.call(lambda a: a ** (1 / p), [total], total.shape, x.dtype)
+
+
+def _global(ctx: Context, kind: str, function: Callable[..., Array], x: Value) -> Value:
     if len(x.shape) < 3 or math.prod(x.shape[2:]) == 0:
         raise ShapeError(f"x: expected at least 3 dimensions and 1 pixel, got shape {x.shape}")
     shape = (*x.shape[:2], *[1] * (len(x.shape) - 2))
-    return ctx.emit("reduce", (ctx.tensor(x),), ctx.image(shape), kind)
+    if x.dtype == F32:
+        return ctx.emit("reduce", (ctx.tensor(x),), ctx.image(shape), kind)
+    if x.dtype.kind != "f":
+        raise DTypeError(f"x: expected floating-point values, got {x.dtype}")
+    axes = tuple(range(2, len(x.shape)))
+    return ctx.call(lambda a: function(a, axis=axes, keepdims=True), [x], shape, x.dtype)
+
+
+@op("MaxUnpool")
+def max_unpool(
+    ctx: Context,
+    x: Value,
+    indices: Value,
+    output_shape: Value | None = None,
+    *,
+    kernel_shape: Ints,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Value:
+    """Zeros, but for the maxima that a MaxPool took, back in their places."""
+    spatial = len(x.shape) - 2
+    if not 1 <= spatial <= 3 or indices.shape != x.shape or indices.dtype != np.int64:
+        raise ShapeError(
+            "x, indices: expected 3 to 5 dimensions and as many int64 indices,"
+            f" got shape {x.shape} and {indices.dtype} of shape {indices.shape}"
+        )
+    padding = spatial_ints("pads", pads, 2 * spatial, 0)
+    pooled = zip(
+        x.shape[2:],
+        spatial_ints("kernel_shape", kernel_shape, spatial, 1),
+        spatial_ints("strides", strides, spatial, 1),
+        padding[:spatial],
+        padding[spatial:],
+        strict=True,
+    )
+    inner = (*x.shape[:2], *((n - 1) * s + k - lo - hi for n, k, s, lo, hi in pooled))
+    shape = inner if output_shape is None else tuple(ctx.ints("output_shape", output_shape))
+    if len(shape) != len(inner) or min(inner) < 0 or any(a < b for a, b in zip(shape, inner, strict=False)):
+        raise ShapeError(f"output_shape: expected at least {inner}, got {shape}")
+
+    def function(x: Array, indices: Array) -> Array:
+        y = np.zeros(math.prod(inner), x.dtype)
+        if indices.size and not 0 <= indices.min() <= indices.max() < y.size:
+            raise ShapeError(f"indices: expected 0 to {y.size - 1}, got {indices.min()} to {indices.max()}")
+        y[indices.reshape(-1)] = x.reshape(-1)
+        whole = np.zeros(shape, x.dtype)
+        whole[tuple(map(slice, inner))] = y.reshape(inner)
+        return whole
+
+    return ctx.call(function, [x, indices], shape, x.dtype)

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastconv.graph.context import Context
+from fastconv.graph.context import MAX_RANK, Context
+from fastconv.graph.ir import Activation
 from fastconv.graph.registry import op
-from fastconv.graph.value import Array, Constant, Ints, Value, normalized_axes
+from fastconv.graph.value import F32, Array, Ints, Value, normalized_axes
+
+Reduce = Callable[[Context, Value, tuple[int, ...]], Value]  # over some axes, which stay with size 1
 
 
-def _reduce(
-    ctx: Context,
-    kind: str,
-    function: Callable[..., Array],
-    data: Value,
-    axes: Value | None,
-    axes_attribute: Ints | None,
-    keepdims: int,
-    noop_with_empty_axes: int,
-) -> Value:
-    rank = len(data.shape)
-    given = list(axes_attribute or ()) if axes is None else ctx.ints("axes", axes)
-    if not given and noop_with_empty_axes:
-        return data
-    reduced = normalized_axes("axes", given, rank) if given else tuple(range(rank))
-    if isinstance(data, Constant):
-        return Constant(np.asarray(function(data.array, axis=reduced, keepdims=bool(keepdims)), data.dtype))
-    kept = tuple(1 if axis in reduced else n for axis, n in enumerate(data.shape))
-    y = ctx.emit("reduce", (data,), ctx.empty(kept, data.order()), kind)
-    return y if keepdims else ctx.reshape(y, [n for axis, n in enumerate(kept) if axis not in reduced])
+def reduce(ctx: Context, kind: str, x: Value, axes: Sequence[int]) -> Value:
+    """Reduce over axes, which stay with size 1: mean, sum, max or min."""
+    kept = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
+    empty = math.prod(x.shape) == 0 or not axes
+    if x.dtype == F32 and len(x.shape) <= MAX_RANK and not empty:
+        x = ctx.tensor(x)
+        return ctx.emit("reduce", (x,), ctx.empty(kept, x.order()), kind)
+    return ctx.call(lambda a: _FUNCTIONS[kind](a, tuple(axes)), [x], kept, x.dtype)
 
 
-def _register(name: str, kind: str, function: Callable[..., Array]) -> None:
+def _extreme(a: Array, axes: tuple[int, ...], function: Callable[..., Array], least: bool) -> Array:
+    """Maximum or minimum; of nothing it is the least or the greatest number of the type."""
+    if a.dtype.kind == "f":
+        initial: float | bool = -math.inf if least else math.inf
+    elif a.dtype.kind == "b":
+        initial = not least
+    else:
+        initial = np.iinfo(a.dtype).min if least else np.iinfo(a.dtype).max
+    return np.asarray(function(a, axis=axes, keepdims=True, initial=initial), a.dtype)
+
+
+def _mean(a: Array, axes: tuple[int, ...]) -> Array:
+    mean = np.mean(a, axis=axes, keepdims=True)
+    return np.asarray(mean if a.dtype.kind == "f" else np.trunc(mean), a.dtype)
+
+
+_FUNCTIONS: dict[str, Callable[[Array, tuple[int, ...]], Array]] = {
+    "mean": _mean,
+    "sum": lambda a, axes: np.sum(a, axis=axes, keepdims=True, dtype=a.dtype),
+    "max": lambda a, axes: _extreme(a, axes, np.max, True),
+    "min": lambda a, axes: _extreme(a, axes, np.min, False),
+}
+
+
+def _register(name: str, function: Reduce) -> None:
     @op(name)
     def lower(
         ctx: Context,
@@ -44,18 +60,74 @@ def _register(name: str, kind: str, function: Callable[..., Array]) -> None:
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
     ) -> Value:
-        return _reduce(ctx, kind, function, data, axes_input, axes, keepdims, noop_with_empty_axes)
+        rank = len(data.shape)
+        given = list(axes or ()) if axes_input is None else ctx.ints("axes", axes_input)
+        if given or noop_with_empty_axes:
+            reduced = normalized_axes("axes", given, rank)
+        else:
+            reduced = tuple(range(rank))
+        y = function(ctx, data, reduced)
+        return y if keepdims else ctx.reshape(y, [n for i, n in enumerate(y.shape) if i not in reduced])
 
 
-_register("ReduceMean", "mean", np.mean)
-_register("ReduceSum", "sum", np.sum)
-_register("ReduceMax", "max", np.max)
-_register("ReduceMin", "min", np.min)
+def _register_kind(name: str, kind: str) -> None:
+    _register(name, lambda ctx, x, axes: reduce(ctx, kind, x, axes) if axes else x)
 
 
-@op("ReduceProd")
-def reduce_prod(ctx: Context, data: Value, axes: Value | None = None, *, keepdims: int = 1) -> Value:
-    """Product over dimensions of a constant (the size of a shape)."""
-    array = ctx.array("data", data)
-    chosen = None if axes is None else normalized_axes("axes", ctx.ints("axes", axes), array.ndim)
-    return Constant(np.asarray(np.prod(array, axis=chosen, keepdims=bool(keepdims)), data.dtype))
+for _name, _kind in (
+    ("ReduceMean", "mean"),
+    ("ReduceSum", "sum"),
+    ("ReduceMax", "max"),
+    ("ReduceMin", "min"),
+):
+    _register_kind(_name, _kind)
+
+
+def _elementwise(ctx: Context, kind: str, x: Value) -> Value:
+    return ctx.activate(x, Activation(kind))
+
+
+def _log(ctx: Context, x: Value) -> Value:
+    return ctx.call(np.log, [x], x.shape, x.dtype)
+
+
+def _reduce_prod(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
+    kept = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
+    return ctx.call(lambda a: np.prod(a, axis=axes, keepdims=True, dtype=a.dtype), [x], kept, x.dtype)
+
+
+def _reduce_l1(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
+    return reduce(ctx, "sum", _elementwise(ctx, "abs", x), axes)
+
+
+def _reduce_sum_square(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
+    return reduce(ctx, "sum", ctx.binary("mul", x, x), axes)
+
+
+def _reduce_l2(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
+    if x.dtype.kind != "f":
+        wide = _reduce_l2(ctx, ctx.cast(x, np.dtype(np.float64)), axes)
+        return ctx.cast(wide, x.dtype)
+    return _elementwise(ctx, "sqrt", _reduce_sum_square(ctx, x, axes))
+
+
+def _reduce_log_sum(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
+    return _log(ctx, reduce(ctx, "sum", x, axes))
+
+
+def _reduce_log_sum_exp(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:
+    """log(sum(exp(x))), of what is left when the largest is taken out: exp does not overflow."""
+    largest = reduce(ctx, "max", x, axes)
+    finite = ctx.call(
+        lambda a: np.where(np.isfinite(a), a, a.dtype.type(0)), [largest], largest.shape, x.dtype
+    )
+    rest = _elementwise(ctx, "exp", ctx.binary("sub", x, finite))
+    return ctx.binary("add", _log(ctx, reduce(ctx, "sum", rest, axes)), finite)
+
+
+_register("ReduceProd", _reduce_prod)
+_register("ReduceL1", _reduce_l1)
+_register("ReduceL2", _reduce_l2)
+_register("ReduceSumSquare", _reduce_sum_square)
+_register("ReduceLogSum", _reduce_log_sum)
+_register("ReduceLogSumExp", _reduce_log_sum_exp)

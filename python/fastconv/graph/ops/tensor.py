@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.errors import ModelError, ShapeError, UnsupportedOpError
+from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import MAX_CONSTANT, Concatenation, Context, broadcast_shapes
+from fastconv.graph.ops.cast import element_type
 from fastconv.graph.registry import op
 from fastconv.graph.value import (
-    F32,
     Array,
     Constant,
     Floats,
@@ -24,25 +24,8 @@ from fastconv.graph.value import (
     normalized_axis,
 )
 
-# The element types that constants may have, by ONNX's numbers; before opset 6, Cast has their names.
-_DTYPES: dict[int | str, np.dtype[Any]] = {
-    key: np.dtype(dtype)
-    for number, name, dtype in (
-        (1, "FLOAT", "f4"),
-        (2, "UINT8", "u1"),
-        (3, "INT8", "i1"),
-        (5, "INT16", "i2"),
-        (6, "INT32", "i4"),
-        (7, "INT64", "i8"),
-        (9, "BOOL", "?"),
-        (10, "FLOAT16", "f2"),
-        (11, "DOUBLE", "f8"),
-    )
-    for key in (number, name)
-}
 
-
-@op("Identity")
+@op("Identity", any_dtype=True)
 def identity(ctx: Context, x: Value) -> Value:  # noqa: ARG001
     """X itself."""
     return x
@@ -52,13 +35,15 @@ def identity(ctx: Context, x: Value) -> Value:  # noqa: ARG001
 def dropout(
     ctx: Context,
     x: Value,
-    ratio: Value | None = None,  # noqa: ARG001
+    ratio: Value | None = None,
     training_mode: Value | None = None,
-) -> Value:
-    """X itself: dropout does nothing at inference. The mask is not computed."""
-    if training_mode is not None and ctx.array("training_mode", training_mode).any():
+) -> tuple[Value, Value]:
+    """X itself, and a mask of ones: dropout does nothing at inference, nor with a ratio of 0."""
+    training = training_mode is not None and ctx.array("training_mode", training_mode).any()
+    if training and (ratio is None or ctx.array("ratio", ratio).any()):
         raise UnsupportedOpError("training_mode: expected false, got true")
-    return x
+    mask = np.ones((), bool if ctx.opset >= 10 else np.float32)
+    return x, Constant(np.broadcast_to(mask, x.shape))
 
 
 # -- constants -----------------------------------------------------------------------------------------------
@@ -99,13 +84,13 @@ def constant_of_shape(ctx: Context, shape: Value, *, value: Array | None = None)
     return Constant(np.broadcast_to(scalar.reshape(()), _checked_size(ctx.ints("shape", shape))))
 
 
-@op("Shape")
+@op("Shape", any_dtype=True)
 def shape_of(ctx: Context, x: Value, *, start: int = 0, end: int | None = None) -> Value:  # noqa: ARG001
     """Shape of a value, known when its program is made."""
     return Constant(np.array(x.shape[start:end], np.int64))
 
 
-@op("Size")
+@op("Size", any_dtype=True)
 def size_of(ctx: Context, x: Value) -> Value:  # noqa: ARG001
     """Return the number of elements of a value."""
     return Constant(np.array(math.prod(x.shape), np.int64))
@@ -115,22 +100,31 @@ def size_of(ctx: Context, x: Value) -> Value:  # noqa: ARG001
 def arange(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
     """Start, start + delta, ... below the limit."""
     values = {"start": start, "limit": limit, "delta": delta}
-    first, last, step = (ctx.array(name, value).reshape(-1)[0] for name, value in values.items())
-    if step == 0:
-        raise ShapeError("delta: expected a number other than 0, got 0")
-    _checked_size([max(0, math.ceil((float(last) - float(first)) / float(step)))])
-    return Constant(np.arange(first, last, step, dtype=start.dtype))
+    for name, value in values.items():
+        if math.prod(value.shape) != 1:
+            raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
+    first, last, step = (ctx.array(name, value).reshape(())[()] for name, value in values.items())
+    if not (np.isfinite([first, last, step]).all() and step != 0):
+        raise ShapeError(f"start, limit, delta: expected numbers, delta not 0, got {first}, {last}, {step}")
+    count = max(0, math.ceil((_number(last) - _number(first)) / _number(step)))
+    _checked_size([count])
+    return Constant((first + np.arange(count).astype(start.dtype) * step).astype(start.dtype))
 
 
-@op("Cast", ignore=("saturate",))
-def cast(ctx: Context, x: Value, *, to: int | str) -> Value:
-    """Another element type; run-time values are f32 and stay so."""
-    dtype = _DTYPES.get(to)
-    if dtype is None:
-        raise UnsupportedOpError(f"to: expected an element type among {[*_DTYPES]}, got {to!r}")
-    if isinstance(x, Tensor) and dtype == F32:
-        return x
-    return Constant(ctx.array("x", x).astype(dtype))
+def _number(value: Any) -> float | int:
+    """Return a numpy number as Python's; those do not wrap around."""
+    number: float | int = value.item()
+    return number
+
+
+@op("EyeLike")
+def eye_like(ctx: Context, x: Value, *, dtype: int | None = None, k: int = 0) -> Value:  # noqa: ARG001
+    """Ones on a diagonal of a matrix of x's shape."""
+    if len(x.shape) != 2:
+        raise ShapeError(f"x: expected 2 dimensions, got shape {x.shape}")
+    kind = x.dtype if dtype is None else element_type("dtype", dtype)
+    _checked_size(x.shape)
+    return Constant(np.eye(*x.shape, k=max(-x.shape[0], min(k, x.shape[1])), dtype=kind))
 
 
 # -- views ---------------------------------------------------------------------------------------------------
@@ -266,8 +260,9 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
     if not values:
         raise ModelError("expected at least 1 input, got 0")
     axis = normalized_axis("axis", axis, len(values[0].shape))
-    if all(isinstance(v, Constant) for v in values):
-        return Constant(np.concatenate([ctx.array("input", v) for v in values], axis))
+    dtype = values[0].dtype
+    if any(v.dtype != dtype for v in values):
+        raise DTypeError(f"expected one element type, got {', '.join(str(v.dtype) for v in values)}")
     rest = {tuple(-1 if i == axis else n for i, n in enumerate(v.shape)) for v in values}
     if len(rest) != 1:
         raise ShapeError(
@@ -275,38 +270,20 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
         )
     rank = len(values[0].shape)
     shape = [n if i != axis else sum(v.shape[axis] for v in values) for i, n in enumerate(values[0].shape)]
+    if all(isinstance(v, Constant) for v in values):
+        return ctx.call(lambda *arrays: np.concatenate(arrays, axis), values, shape, dtype)
     channels_last = axis == 1 and rank >= 3
-    result = ctx.result(shape, channels_last_order(rank) if channels_last else None)
+    result = ctx.result(shape, channels_last_order(rank) if channels_last else None, dtype)
     start, parts = 0, []
     for name, value in zip(ctx.node.inputs, values, strict=True):
         part = result.slice(axis, start, 1, value.shape[axis])
         if value != part:
-            ctx.copy(ctx.tensor(value), part)
+            ctx.copy(ctx.typed(value), part)
         parts.append((name, start, value.shape[axis]))
         start += value.shape[axis]
     if channels_last:
-        ctx.concatenations.append(Concatenation(ctx.node.outputs[0], tuple(shape), tuple(parts)))
+        ctx.concatenations.append(Concatenation(ctx.node.outputs[0], tuple(shape), tuple(parts), dtype))
     return result
-
-
-@op("Gather")
-def gather(ctx: Context, x: Value, indices: Value, *, axis: int = 0) -> Value:
-    """Slices of x by constant indices: a view where they are evenly spaced, else a copy each."""
-    axis = normalized_axis("axis", axis, len(x.shape))
-    index, size = ctx.array("indices", indices), x.shape[axis]
-    if index.dtype.kind not in "iu" or (index.size and not -size <= index.min() <= index.max() < size):
-        raise ShapeError(f"indices: expected integers from -{size} to {size - 1}, got {index}")
-    if isinstance(x, Constant):
-        return Constant(np.take(x.array, index, axis))
-    flat = [int(i) % size for i in index.reshape(-1)]
-    shape = [*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]]
-    step = flat[1] - flat[0] if len(flat) > 1 else 1
-    if flat and step and flat == list(range(flat[0], flat[0] + step * len(flat), step)):
-        return ctx.reshape(x.slice(axis, flat[0], step, len(flat)), shape)
-    result = ctx.empty([*x.shape[:axis], len(flat), *x.shape[axis + 1 :]], x.order())
-    for i, source in enumerate(flat):
-        ctx.copy(x.slice(axis, source, 1, 1), result.slice(axis, i, 1, 1))
-    return ctx.reshape(result, shape)
 
 
 _PAD_MODES = ("constant", "edge", "reflect", "wrap")
@@ -330,7 +307,11 @@ def pad(
         raise UnsupportedOpError(f"mode: expected one of {', '.join(_PAD_MODES)}, got {mode!r}")
     rank = len(x.shape)
     given = list(pads or paddings or ()) if pads_input is None else ctx.ints("pads", pads_input)
-    fill = value if value_input is None else float(ctx.array("constant_value", value_input).reshape(-1)[0])
+    fill: Any = value
+    if value_input is not None and value_input.shape != (0,):
+        if math.prod(value_input.shape) != 1:
+            raise ShapeError(f"constant_value: expected one number, got shape {value_input.shape}")
+        fill = ctx.array("constant_value", value_input).reshape(())[()]
     axes = normalized_axes("axes", range(rank) if axes_input is None else ctx.ints("axes", axes_input), rank)
     if len(given) != 2 * len(axes):
         raise ShapeError(f"pads: expected {2 * len(axes)} integers, got {given}")
@@ -343,16 +324,17 @@ def pad(
             )
         x = x.slice(axis, max(-lo, 0), 1, kept)
         borders[axis] = max(lo, 0), max(hi, 0)
+    if not any(map(any, borders)):
+        return x
+    padded = [n + lo + hi for n, (lo, hi) in zip(x.shape, borders, strict=True)]
     if isinstance(x, Constant):
         how: dict[str, Any] = {"mode": mode}
         if mode == "constant":
             how["constant_values"] = fill
-        return Constant(np.pad(x.array, borders, **how))
-    if not any(map(any, borders)):
-        return x
-    result = ctx.empty([n + lo + hi for n, (lo, hi) in zip(x.shape, borders, strict=True)], x.order())
+        return ctx.call(lambda array: np.pad(array, borders, **how), [x], padded, x.dtype)
+    result = ctx.empty(padded, x.order(), x.dtype)
     if mode == "constant":
-        ctx.emit("fill", (), result, fill)
+        ctx.fill(result, fill)
     inner = result
     for axis, (lo, _) in enumerate(borders):
         inner = inner.slice(axis, lo, 1, x.shape[axis])
@@ -400,13 +382,16 @@ def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
 
 
 @op("SpaceToDepth")
-def space_to_depth(ctx: Context, x: Value, *, blocksize: int) -> Value:
+def space_to_depth(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     """Blocks of pixels moved into channels."""
+    if mode not in ("DCR", "CRD"):
+        raise ModelError(f"mode: expected DCR or CRD, got {mode!r}")
     n, c, h, w = _image_shape(x)
     b = blocksize
     if b < 1 or h % b or w % b:
         raise ShapeError(f"blocksize: expected a divisor of {h} and {w}, got {b}")
-    blocks = ctx.reshape(x, (n, c, h // b, b, w // b, b)).transpose((0, 3, 5, 1, 2, 4))
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    blocks = ctx.reshape(x, (n, c, h // b, b, w // b, b)).transpose(order)
     return ctx.reshape(blocks, (n, c * b * b, h // b, w // b))
 
 
@@ -415,3 +400,57 @@ def _image_shape(x: Value) -> tuple[int, int, int, int]:
         raise ShapeError(f"x: expected 4 dimensions, got shape {x.shape}")
     n, c, h, w = x.shape
     return n, c, h, w
+
+
+@op("Tile")
+def tile(ctx: Context, x: Value, repeats: Value, axis: Value | None = None) -> Value:
+    """X repeated along each dimension; before opset 6, along one axis."""
+    rank = len(x.shape)
+    times = ctx.ints("repeats", repeats)
+    if axis is not None:
+        (along,) = normalized_axes("axis", ctx.ints("axis", axis), rank)
+        times = [times[0] if i == along else 1 for i in range(rank)]
+    if len(times) != rank or any(n < 0 for n in times):
+        raise ShapeError(f"repeats: expected {rank} integers of at least 0, got {times}")
+    shape = _checked_size([n * t for n, t in zip(x.shape, times, strict=True)])
+    # A dimension of n repeated t times is one of (t, n), the first broadcast.
+    spread = ctx.reshape(x, [k for n in x.shape for k in (1, n)])
+    return ctx.reshape(
+        spread.broadcast_to([k for n, t in zip(x.shape, times, strict=True) for k in (t, n)]), shape
+    )
+
+
+@op("Trilu")
+def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    """Upper or lower triangles of matrices, from the k-th diagonal on."""
+    if len(x.shape) < 2:
+        raise ShapeError(f"x: expected at least 2 dimensions, got shape {x.shape}")
+    (first,) = (0,) if k is None else ctx.ints("k", k)
+    first = max(-x.shape[-2] - 1, min(first, x.shape[-1] + 1))
+    function = np.triu if upper else np.tril
+    return ctx.call(lambda a: function(a, first), [x], x.shape, x.dtype)
+
+
+@op("CenterCropPad")
+def center_crop_pad(ctx: Context, x: Value, shape: Value, *, axes: Ints | None = None) -> Value:
+    """Take the middle of x, cut or surrounded with zeros, at sizes given for some axes."""
+    rank = len(x.shape)
+    sizes = ctx.ints("shape", shape)
+    along = tuple(range(rank)) if axes is None else normalized_axes("axes", axes, rank)
+    if len(sizes) != len(along) or any(n < 0 for n in sizes):
+        raise ShapeError(f"shape: expected {len(along)} sizes of at least 0, got {sizes}")
+    target = list(x.shape)
+    for axis, size in zip(along, sizes, strict=True):
+        n, target[axis] = x.shape[axis], size
+        if size < n:
+            x = x.slice(axis, (n - size) // 2, 1, size)
+    if x.shape == tuple(target):
+        return x
+    _checked_size(target)
+    result = ctx.empty(target, dtype=x.dtype)
+    ctx.fill(result, 0)
+    inner = result
+    for axis, (n, size) in enumerate(zip(x.shape, target, strict=True)):
+        inner = inner.slice(axis, (size - n) // 2, 1, n)
+    ctx.copy(ctx.typed(x), inner)
+    return result

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from fastconv.errors import ArgumentError
+from fastconv.graph.branch import take_branches
 from fastconv.graph.ir import Graph
 from fastconv.graph.passes.fold import fold_affine, fold_pad
-from fastconv.graph.passes.fuse import fuse_activation, fuse_residual, fuse_swish
+from fastconv.graph.passes.fuse import fuse_activation, fuse_gelu, fuse_residual, fuse_swish
 from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
 
 GraphPass = Callable[[Graph], Graph]
@@ -21,8 +22,10 @@ GraphPass = Callable[[Graph], Graph]
 PASSES: Mapping[str, GraphPass] = {
     "eliminate_identity": eliminate_identity,
     "fold_constants": fold_constants,
+    "take_branches": take_branches,
     "fold_pad": fold_pad,
     "fuse_swish": fuse_swish,
+    "fuse_gelu": fuse_gelu,
     "fold_affine": fold_affine,
     "fuse_residual": fuse_residual,
     "fuse_activation": fuse_activation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,86 @@ def _relu6_of_x_plus_3(edit: Editor, name: str) -> tuple[str, list[Node]] | None
         if edit.scalar(other) == 3:
             return x, [clip, shifted]
     return None
+
+
+def fuse_gelu(graph: Graph) -> Graph:
+    """Recognise gelu, x * (1 + erf(x / sqrt(2))) / 2, in whatever order its factors are multiplied."""
+    edit = Editor(graph)
+    for i, node in enumerate(graph.nodes):
+        found = None if (node.domain, node.op) != ("", "Erf") else _gelu(edit, i)
+        if found is None:
+            continue
+        x, last, parts = found
+        for part in parts:
+            edit.remove(edit.writer[part.outputs[0]])
+        end = edit.nodes[last]
+        assert end is not None
+        edit.put(last, absorbing(replace(end, op="Gelu", attrs={}, inputs=(x,)), *parts))
+    return edit.build()
+
+
+def _gelu(edit: Editor, erf: int) -> tuple[str, int, list[Node]] | None:
+    """Return the input of the gelu that an Erf node is part of, the index of its last node, and the rest."""
+    node = edit.nodes[erf]
+    scaled = None if node is None else edit.private_producer(node.inputs[0])
+    if node is None or scaled is None:
+        return None
+    x = _times(edit, scaled, 1 / math.sqrt(2))
+    plus_one = _only_reader(edit, node)
+    if x is None or plus_one is None or not _adds_one(edit, plus_one[1], node):
+        return None
+    first = _only_reader(edit, plus_one[1])
+    if first is None or first[1].op != "Mul":
+        return None
+    parts = [scaled, node, plus_one[1]]
+    factor = next(name for name in first[1].inputs if name != plus_one[1].outputs[0])
+    half = edit.private_producer(factor)
+    if half is not None and half.op == "Mul" and _times(edit, half, 0.5) == x:
+        return x, first[0], [*parts, half]
+    second = _only_reader(edit, first[1])
+    if second is None or second[1].op != "Mul":
+        return None
+    rest = next(name for name in second[1].inputs if name != first[1].outputs[0])
+    if (factor == x and edit.scalar(rest) == 0.5) or (rest == x and edit.scalar(factor) == 0.5):
+        return x, second[0], [*parts, first[1]]
+    return None
+
+
+def _times(edit: Editor, node: Node, number: float) -> str | None:
+    """Return what a node multiplies by a number, or divides by its inverse."""
+    if node.domain or node.op not in ("Mul", "Div") or len(node.inputs) != 2:
+        return None
+    for value, other in (node.inputs, node.inputs[::-1]):
+        scalar = edit.scalar(other)
+        if scalar and node.op == "Mul" and math.isclose(scalar, number, rel_tol=1e-5):
+            return value
+        if scalar and node.op == "Div" and other == node.inputs[1]:
+            return value if math.isclose(1 / scalar, number, rel_tol=1e-5) else None
+    return None
+
+
+def _adds_one(edit: Editor, node: Node, known: Node) -> bool:
+    """Whether a node adds 1 to the result of another."""
+    return node.op == "Add" and any(
+        edit.scalar(name) == 1 for name in node.inputs if name != known.outputs[0]
+    )
+
+
+def _only_reader(edit: Editor, node: Node) -> tuple[int, Node] | None:
+    """Return index and node of what alone reads a node's result, once."""
+    name = node.outputs[0]
+    readers = edit.readers.get(name, set())
+    if name in edit.outputs or len(readers) != 1:
+        return None
+    (index,) = readers
+    reader = edit.nodes[index]
+    alone = (
+        reader is not None
+        and not reader.domain
+        and len(reader.inputs) == 2
+        and reader.inputs.count(name) == 1
+    )
+    return (index, reader) if reader is not None and alone else None
 
 
 def fuse_residual(graph: Graph) -> Graph:

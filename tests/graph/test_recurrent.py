@@ -1,0 +1,129 @@
+"""Recurrent layers beside ONNX Runtime, in every form that ONNX gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv.errors import ShapeError, UnsupportedOpError
+
+onnx = pytest.importorskip("onnx")
+pytestmark = pytest.mark.ort
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+T, N, F, H = 5, 3, 4, 6
+
+
+def layer(op: str, rng: np.random.Generator, optional: str = "", **attrs: Any) -> tuple[Any, dict[str, Any]]:
+    """A model of one layer, and its feeds; ``optional`` names the inputs beyond x, w and r."""
+    d = 2 if attrs.get("direction") == "bidirectional" else 1
+    gates = GATES[op]
+    shapes = {"x": (T, N, F), "w": (d, gates * H, F), "r": (d, gates * H, H), "b": (d, 2 * gates * H)}
+    shapes |= {"h": (d, N, H), "c": (d, N, H), "p": (d, 3 * H)}
+    feeds = {name: rng.standard_normal(shape, np.float32) / 2 for name, shape in shapes.items()}
+    feeds["s"] = np.array([T, 2, 4], np.int32)
+    order = [*"xwrbsh", *("cp" if op == "LSTM" else "")]
+    names = [name if name in "xwr" + optional else "" for name in order]
+    while not names[-1]:
+        names.pop()
+    outputs = ["y", "y_h", *(["y_c"] if op == "LSTM" else [])]
+    node = onnx.helper.make_node(op, names, outputs, hidden_size=H, **attrs)
+    info = onnx.helper.make_tensor_value_info
+    kind = {name: 6 if name == "s" else 1 for name in names}
+    graph = onnx.helper.make_graph(
+        [node],
+        "layer",
+        [info(name, kind[name], feeds[name].shape) for name in names if name],
+        [info(name, 1, None) for name in outputs],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    return model, {name: feeds[name] for name in names if name}
+
+
+def agree(model: Any, feeds: dict[str, Any]) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, feeds)
+    for got, wanted in zip(fastconv.load(model).run(None, feeds), expected, strict=True):
+        assert got.shape == wanted.shape
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("optional", ["", "b", "bs", "bshc", "bhc"])
+@pytest.mark.parametrize("op", GATES)
+def test_layers(op: str, optional: str, direction: str, rng: np.random.Generator) -> None:
+    agree(*layer(op, rng, optional, direction=direction))
+
+
+@pytest.mark.parametrize("reset", [0, 1])
+def test_gru_resets_before_or_after_the_product(reset: int, rng: np.random.Generator) -> None:
+    agree(*layer("GRU", rng, "b", linear_before_reset=reset))
+
+
+def test_lstm_with_peepholes_and_clip(rng: np.random.Generator) -> None:
+    agree(*layer("LSTM", rng, "bhcp", clip=0.5))
+
+
+def test_functions_by_name(rng: np.random.Generator) -> None:
+    agree(*layer("LSTM", rng, "b", activations=["HardSigmoid", "Tanh", "LeakyRelu"],
+                 activation_alpha=[0.3, 0.1], activation_beta=[0.4]))  # fmt: skip
+    agree(*layer("RNN", rng, "b", activations=["Relu"]))
+    model, _ = layer("RNN", rng, activations=["Sine"])
+    with pytest.raises(UnsupportedOpError, match="activations: expected names among"):
+        fastconv.load(model)
+
+
+def test_an_unread_first_output(rng: np.random.Generator) -> None:
+    model, feeds = layer("LSTM", rng, "b")
+    model.graph.node[0].output[0] = ""
+    del model.graph.output[0]
+    agree(model, feeds)
+
+
+def test_batch_first(rng: np.random.Generator) -> None:
+    """layout=1, which ONNX Runtime has not: the same as transposing around layout=0."""
+    model, feeds = layer("GRU", rng, "bh")
+    expected = fastconv.load(model).run(None, feeds)
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("layout", 1))
+    for info in model.graph.input:
+        if info.name in "xh":
+            shape = info.type.tensor_type.shape
+            shape.dim[0].dim_value, shape.dim[1].dim_value = shape.dim[1].dim_value, shape.dim[0].dim_value
+    swapped = {name: a.swapaxes(0, 1) if name in "xh" else a for name, a in feeds.items()}
+    y, h = fastconv.load(model).run(None, swapped)
+    np.testing.assert_array_equal(y, expected[0].transpose(2, 0, 1, 3))
+    np.testing.assert_array_equal(h, expected[1].transpose(1, 0, 2))
+
+
+def test_shapes_that_do_not_fit(rng: np.random.Generator) -> None:
+    model, _ = layer("GRU", rng, "b")
+    model.graph.input[3].type.tensor_type.shape.dim[1].dim_value = 7
+    with pytest.raises(ShapeError, match=r"node 'GRU_0' .GRU.: b: expected shape \(1, 36\), got \(1, 7\)"):
+        fastconv.load(model)
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["ij,jk->ik", "bij,bjk", "...ij->...ji", "ii->i", "i,i", "bchw,oc->bohw", "...c,cd->...d", "ij->"],
+)
+def test_einsum(equation: str, rng: np.random.Generator) -> None:
+    sizes = dict(zip("bcdhijkow", (2, 3, 4, 5, 4, 4, 6, 7, 2), strict=True))
+    terms = equation.split("->")[0].split(",")
+    arrays = [
+        rng.standard_normal([n for part in t.replace("...", "bh") for n in [sizes[part]]], np.float32)
+        for t in terms
+    ]
+    names = [f"x{i}" for i in range(len(arrays))]
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Einsum", names, ["y"], equation=equation)],
+        "einsum",
+        [info(name, 1, a.shape) for name, a in zip(names, arrays, strict=True)],
+        [info("y", 1, None)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    agree(model, dict(zip(names, arrays, strict=True)))
