@@ -1,4 +1,4 @@
-"""Developers' sessions: ``nox`` runs the first three, ``nox -s sanitize`` (or ``emulate_avx512``) another."""
+"""Developers' sessions: ``nox`` runs the first three, ``nox -s sanitize`` (say) another."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ nox.options.sessions = ["tests", "lint", "types"]
 nox.options.default_venv_backend = "venv"
 
 KERNEL_TESTS = ("tests/kernels", "tests/conv", "tests/gemm")
+# Under a sanitizer a test takes ten times as long: each kernel and algorithm, not each of their shapes.
+SANITIZED_TESTS = (
+    *(
+        "tests/kernels",
+        "tests/gemm",
+        "tests/graph",
+        "tests/conv/test_memory.py",
+        "tests/conv/test_geometry.py",
+    ),
+    *("tests/conv/test_geometry.py", "tests/conv/test_special_values.py", "tests/conv/test_plan.py"),
+)
+THREADED_TESTS = (
+    *("tests/house/test_threads.py", "tests/conv/test_plan.py", "tests/conv/test_determinism.py"),
+    *("tests/graph/test_split.py", "tests/graph/test_model.py"),
+)
 
 
 def install(session: nox.Session, **defines: str) -> None:
@@ -45,17 +60,46 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **options: str) -> None:
+    """Run tests on an extension built with sanitizers, whose runtime Python itself is not built with."""
+    install(session, FASTCONV_SANITIZE=sanitizers, CMAKE_BUILD_TYPE="RelWithDebInfo")
+    library = {"address": "libasan.so", "thread": "libtsan.so"}[sanitizers.split(",")[0]]
+    runtime = subprocess.run(
+        ["g++", f"-print-file-name={library}"], capture_output=True, text=True, check=True
+    )
+    session.env["LD_PRELOAD"] = runtime.stdout.strip()
+    session.env["OPENBLAS_NUM_THREADS"] = "1"  # the other threads are ours
+    session.env.update(options)
+    session.run("pytest", *(session.posargs or tests))
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """ONNX's own backend tests; writes the counts into the pages, or compares with them: ``-- --check``."""
+    install(session)
+    session.run(
+        "python", "-m", "fastconv.testing.conformance", "docs/conformance.md", "README.md", *session.posargs
+    )
+
+
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """Kernel tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    install(session, FASTCONV_SANITIZE="address,undefined", CMAKE_BUILD_TYPE="RelWithDebInfo")
-    runtime = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    """Kernels, layers and graphs under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    sanitized(
+        session,
+        "address,undefined",
+        SANITIZED_TESTS,
+        # Leaks: Python's own at exit. An allocation that cannot be had is MemoryError, not the end.
+        ASAN_OPTIONS="detect_leaks=0,allocator_may_return_null=1",
+        UBSAN_OPTIONS="halt_on_error=1,print_stacktrace=1",
     )
-    session.env["LD_PRELOAD"] = runtime.stdout.strip()  # Python itself is not built with it
-    session.env["ASAN_OPTIONS"] = "detect_leaks=0"  # Python's own allocations at exit
-    session.env["UBSAN_OPTIONS"] = "halt_on_error=1,print_stacktrace=1"
-    session.run("pytest", *(session.posargs or KERNEL_TESTS))
+
+
+@nox.session
+def sanitize_threads(session: nox.Session) -> None:
+    """The pool, its callers and models run from several threads, under ThreadSanitizer."""
+    # A forked child starts a pool of its own, which ThreadSanitizer allows where it is told to.
+    sanitized(session, "thread", THREADED_TESTS, TSAN_OPTIONS="halt_on_error=1,die_after_fork=0")
 
 
 @nox.session

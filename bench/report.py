@@ -1,11 +1,11 @@
 """Write the tables of README.md and docs/bench.md and the figure docs/bench.svg from bench/results/*.json.
 
-    fastconv bench conv resnet50 --threads 1,2 --json bench/results/conv-resnet50.json
+    fastconv bench conv vgg16 --threads 1,2 --json bench/results/conv-vgg16.json
     python bench/report.py
 
 Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md has
-a row for each table and the networks, docs/bench.md every case too. ``--check`` writes nothing and exits with
-1 when a page does not say what the results say.
+the networks, docs/bench.md a row for each table of layers and every case too. ``--check`` writes nothing and
+exits with 1 when a page does not say what the results say.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastconv._text import counted
+from fastconv._text import counted, markdown, replace_between
 from fastconv.bench.engines import CONTESTS
 from fastconv.bench.record import geometric_mean, summarize
 from fastconv.pictures import axes, save
@@ -25,10 +25,9 @@ from fastconv.pictures import axes, save
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
 PAGES = {
-    ROOT / "README.md": ("summary", "networks"),
+    ROOT / "README.md": ("networks",),
     ROOT / "docs" / "bench.md": ("summary", "networks", "cases"),
 }
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 KINDS = {"model": "Whole networks", "conv": "Convolutions", "gemm": "Matrix products"}
 
 Record = dict[str, Any]
@@ -41,12 +40,6 @@ def read_records(folder: Path = RESULTS) -> list[Record]:
         content = json.loads(path.read_text())
         records += content if isinstance(content, list) else [content]
     return sorted(records, key=lambda record: list(KINDS).index(record["kind"]))
-
-
-def _markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A table whose first row is its head; all but the first columns are numbers."""
-    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
 
 
 def summary(records: Iterable[Record]) -> str:
@@ -68,7 +61,7 @@ def summary(records: Iterable[Record]) -> str:
                 f"**{row['geomean']:.2f}**", f"{row['worst']:.2f} ({row['worst_case']})"
             ]  # fmt: skip
         table.append(cells)
-    return _markdown(table, left=3)
+    return markdown(table, left=3)
 
 
 def _case_cells(case: Record | None, contest: str) -> list[str]:
@@ -101,7 +94,7 @@ def cases(record: Record) -> str:
         known = [ratio for ratio in ratios if ratio is not None]
         means += ["", "", "", f"**{geometric_mean(known):.2f}**" if known else ""]
     table.append(means)
-    return _markdown(table) + "\n\n" + provenance(record)
+    return markdown(table) + "\n\n" + provenance(record)
 
 
 def provenance(record: Record) -> str:
@@ -160,15 +153,11 @@ def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
 
 def updated(page: str, records: Sequence[Record], wanted: Iterable[str]) -> str:
     """The text of a page with the tables of the records between its markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"expected the lines {BEGIN} and {END} in the page")
     what = (
         "Ratio: the best peer's time over fastconv's, from interleaved rounds: above 1, fastconv wins. "
         "The share of the peak is that of the work executed."
     )
-    return "\n\n".join([before + begin + "\n" + what, *sections(records, wanted)]) + "\n" + end + after
+    return replace_between(page, "bench", "\n\n".join([what, *sections(records, wanted)]))
 
 
 def draw(records: Sequence[Record], path: Path) -> None:

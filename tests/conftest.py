@@ -45,6 +45,20 @@ def tier(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_active_tier(before)
 
 
+@pytest.fixture
+def tiers() -> Iterator[Iterator[str]]:
+    """Go through the ISA tiers within a test, for which the problem is dearer to prepare than to run."""
+
+    def each() -> Iterator[str]:
+        for name in TIERS:
+            _core.set_active_tier(name)
+            yield name
+
+    before = _core.active_tier()
+    yield each()
+    _core.set_active_tier(before)
+
+
 @pytest.fixture(params=[1, 2])
 def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """Run the test with one thread and with two."""

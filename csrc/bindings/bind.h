@@ -8,6 +8,8 @@
 #include <string>
 
 #include "core/epilogue.h"
+#include "core/float_mode.h"
+#include "core/interrupt.h"
 #include "core/ops.h"
 #include "core/shape.h"
 #include "core/view.h"
@@ -31,8 +33,8 @@ View output_view(const char* name, const pybind11::array& array);
 // Whether the byte ranges of two arrays overlap; where they do not, no element is shared.
 bool bounds_overlap(const pybind11::array& a, const pybind11::array& b) noexcept;
 
-// The GIL released for the work of a call, in place of pybind11::gil_scoped_release: gil.cpp has
-// why.
+// The GIL released for the work of a call, in place of pybind11::gil_scoped_release (gil.cpp has
+// why), and the kernels' floating-point mode.
 class GilRelease {
  public:
   GilRelease() : state_(PyEval_SaveThread()) {}
@@ -42,7 +44,21 @@ class GilRelease {
 
  private:
   PyThreadState* state_;
+  FloatMode mode_;
 };
+
+// Runs f so, and answers to signals meanwhile: where a handler raises (Ctrl-C), f is asked to end
+// early and the exception is thrown here. For what can take a second.
+bool run_signal_handlers();  // as Interruptible::Ask
+template <class F>
+void interruptible(F&& f) {
+  const Interruptible call(run_signal_handlers);
+  {
+    const GilRelease unlocked;
+    f();
+  }
+  call.rethrow();
+}
 
 // Enumerations by their Python names; ArgumentError lists the names there are.
 Activation activation_named(const std::string& act, float alpha, float beta);

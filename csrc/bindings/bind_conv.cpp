@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include "conv/conv2d.h"
 #include "core/buffer.h"
 #include "core/check.h"
+#include "core/fork_mutex.h"
 #include "core/parallel.h"
 #include "kernels/dispatch.h"
 
@@ -35,19 +37,19 @@ class BoundCache {
  public:
   template <class... Args>
   explicit BoundCache(const Args&... args) : conv_(args...) {}
+  ~BoundCache() { delete workspace_.load(); }
   const Conv& conv() const { return conv_; }
   // Keeps an array alive that the plan may read its weights from.
   void keep(py::object array) { kept_.push_back(std::move(array)); }
 
   void run(const View& x, const View* residual, const View& y) {
+    // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
     const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
-    const float* r = residual ? residual->data : nullptr;
-    // A second caller at the same time gets a workspace of its own.
-    std::unique_lock<std::mutex> lock(workspace_mutex_, std::try_to_lock);
-    Buffer own;
-    Buffer& workspace = lock.owns_lock() ? workspace_ : own;
-    workspace.reserve(bound->workspace());
-    bound->run(x.data, r, y.data, workspace.data());
+    std::unique_ptr<Buffer> workspace(workspace_.exchange(nullptr));
+    if (!workspace) workspace = std::make_unique<Buffer>();
+    workspace->reserve(bound->workspace());
+    bound->run(x.data, residual ? residual->data : nullptr, y.data, workspace->data());
+    delete workspace_.exchange(workspace.release());
   }
 
  private:
@@ -66,7 +68,7 @@ class BoundCache {
   }
   std::shared_ptr<const BoundConv> find(const View& x, const View* residual, const View& y) {
     const Key key = key_of(x, residual, y);
-    const std::lock_guard<std::mutex> lock(bound_mutex_);
+    const std::lock_guard<ForkMutex> lock(mutex_);
     if (!bound_ || key != key_) {
       bound_ = conv_.bind(x, y, residual);
       key_ = key;
@@ -76,10 +78,10 @@ class BoundCache {
 
   std::vector<py::object> kept_;  // empty without the GIL: the constructor runs so
   Conv conv_;
-  std::mutex bound_mutex_, workspace_mutex_;
+  ForkMutex mutex_;
   std::shared_ptr<const BoundConv> bound_;
   Key key_{};
-  Buffer workspace_;
+  std::atomic<Buffer*> workspace_{nullptr};
 };
 
 std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {
@@ -195,8 +197,7 @@ void bind_conv(py::module_& m) {
               check("residual", added);
             }
             if (out.size() == 0) return;
-            const GilRelease unlocked;
-            self.run(in, residual ? &added : nullptr, out);
+            interruptible([&] { self.run(in, residual ? &added : nullptr, out); });
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
       .def(

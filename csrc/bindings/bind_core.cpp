@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings/bind.h"
+#include "core/allocation.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
 #include "kernels/dispatch.h"
@@ -48,6 +49,11 @@ py::dict cpu_info() {
   for (const std::string& name : runnable_tiers())
     lanes[py::str(name)] = kernels(tier_named("tier", name)).lanes;
   tiers["lanes"] = lanes;
+  std::vector<std::string> extensions;
+  for (int i = 0; i < kExtensionCount; ++i)
+    if (extension_supported(static_cast<Extension>(i)))
+      extensions.emplace_back(extension_name(static_cast<Extension>(i)));
+  tiers["extensions"] = extensions;
   py::dict build;
   build["compiler"] = kCompiler;
 #if defined(FASTCONV_EMULATE_AVX512)
@@ -67,8 +73,9 @@ py::dict cpu_info() {
 // Reads FASTCONV_NUM_THREADS and FASTCONV_ISA. A function of its own, not part of the module's
 // start, because an exception there would reach the user as an ImportError without its class.
 void initialize() {
-  set_num_threads(default_num_threads());
+  set_default_num_threads();
   active_tier();
+  caches();  // found now: a child that is forked while another thread looks would wait for it
 }
 
 }  // namespace
@@ -79,6 +86,12 @@ void bind_core(py::module_& m) {
   m.def("get_num_threads", &get_num_threads, "Threads that a call may use.");
   m.def("set_num_threads", &set_num_threads, py::arg("n"),
         "Set the threads of the whole process, n >= 1.");
+  m.def(
+      "cgroup_threads", &cgroup_threads, py::arg("root") = "",
+      "Processors that the control groups leave, read from /proc and /sys under root; for tests.");
+  m.def("fail_allocation", &fail_allocation, py::arg("n"),
+        "Make the n-th allocation of this module from now on fail (0: none), and return what was "
+        "left of the count before; for tests.");
   m.def("cpu_info", &cpu_info,
         "Model, tiers, caches (bytes), default threads and build, as nested dicts.");
   m.def("tiers", &runnable_tiers,

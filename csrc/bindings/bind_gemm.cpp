@@ -39,8 +39,9 @@ void bind_gemm(py::module_& m) {
                    ",), got ", shape_string(biasv));
         }
         const Activation activation = activation_named(act, act_alpha, act_beta);
-        const GilRelease unlocked;
-        gemm(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.data : nullptr, activation);
+        interruptible([&] {
+          gemm(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.data : nullptr, activation);
+        });
       },
       py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"),
       py::arg("bias"), py::arg("act"), py::arg("act_alpha"), py::arg("act_beta"));

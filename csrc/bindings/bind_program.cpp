@@ -155,8 +155,7 @@ void run(const AnyProgram& program, const std::vector<py::array>& inputs,
   const auto out = pointers(
       "outputs", outputs, program.outputs(), [&](size_t i) { return program.output_bytes(i); },
       true);
-  const GilRelease unlocked;
-  program.run(in.data(), out.data(), seconds);
+  interruptible([&] { program.run(in.data(), out.data(), seconds); });
 }
 
 template <class AnyProgram>

@@ -1,4 +1,4 @@
-// L6 bindings: _core.peak_fma and _core.bandwidth, the measured limits of a tier;
+// L6 bindings: _core.peak and _core.bandwidth, the measured limits of a tier;
 // python/fastconv/roofline is the caller. A sample is a few milliseconds long, so that on a shared
 // machine some samples run undisturbed: the best one is the peak, and the spread tells how
 // disturbed the others were.
@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/bind.h"
@@ -57,17 +58,39 @@ std::vector<double> rates(const std::vector<double>& times, double work) {
   return result;
 }
 
-std::vector<double> peak_fma(const std::string& tier, int threads, double seconds) {
+// By the names of dtypes; those that a tier has no instruction for are null.
+std::vector<std::pair<const char*, PeakLoop>> peak_loops(const std::string& tier) {
+  const PeakKernels& peak = kernels(tier_named("tier", tier)).peak;
+  return {{"f32", peak.f32}, {"bf16", peak.bf16}, {"int8", peak.int8}};
+}
+
+py::dict peak_instructions(const std::string& tier) {
+  py::dict found;
+  for (const auto& [dtype, loop] : peak_loops(tier))
+    if (loop.run) found[py::str(dtype)] = loop.instruction;
+  return found;
+}
+
+std::vector<double> peak(const std::string& tier, const std::string& dtype, int threads,
+                         double seconds) {
   constexpr dim_t kSteps = 1000;
   check(threads, seconds);
-  const PeakKernels& peak = kernels(tier_named("tier", tier)).peak;
+  PeakLoop found;
+  std::string names;
+  for (const auto& [name, loop] : peak_loops(tier)) {
+    if (!loop.run) continue;
+    if (dtype == name) found = loop;
+    names += message(names.empty() ? "" : ", ", name);
+  }
+  FC_CHECK(found.run, ArgumentError, "dtype: expected one that tier ", tier,
+           " has an instruction for here, ", names, ", got '", dtype, "'");
   float unused;
-  const double flops = peak.fma(kSteps, &unused);
+  const double operations = found.run(kSteps, &unused);
   const auto times = samples(threads, seconds, [&](int, dim_t rounds) {
     float sink;
-    peak.fma(kSteps * rounds, &sink);
+    found.run(kSteps * rounds, &sink);
   });
-  return rates(times, flops * threads);
+  return rates(times, operations * threads);
 }
 
 std::vector<double> bandwidth(const std::string& tier, const std::string& op, dim_t bytes,
@@ -111,10 +134,12 @@ std::vector<double> bandwidth(const std::string& tier, const std::string& op, di
 }  // namespace
 
 void bind_roofline(py::module_& m) {
-  m.def("peak_fma", &peak_fma, py::arg("tier"), py::arg("threads"), py::arg("seconds"),
+  m.def("peak_instructions", &peak_instructions, py::arg("tier"),
+        "The instruction that peak() measures, for each dtype that a tier has one for here.");
+  m.def("peak", &peak, py::arg("tier"), py::arg("dtype"), py::arg("threads"), py::arg("seconds"),
         py::call_guard<GilRelease>(),
-        "GFLOP/s samples of a register-only FMA loop of a tier on `threads` threads, for about "
-        "`seconds` seconds.");
+        "Samples, in 1e9 operations a second, of a register-only loop of multiply-adds of a tier "
+        "on `threads` threads, for about `seconds` seconds; a multiply-add counts as two.");
   m.def(
       "bandwidth", &bandwidth, py::arg("tier"), py::arg("op"), py::arg("bytes"), py::arg("threads"),
       py::arg("seconds"), py::call_guard<GilRelease>(),

@@ -2,11 +2,15 @@
 // caller's; python/fastconv/sweep is the caller.
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "bindings/bind.h"
+#include "conv/conv2d.h"
+#include "core/buffer.h"
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
@@ -19,6 +23,9 @@
 namespace py = pybind11;
 
 namespace fastconv {
+
+const Conv& conv_of(const py::object& conv);  // bind_conv.cpp
+
 namespace {
 
 using Sizes = std::tuple<dim_t, dim_t, dim_t>;  // MC, KC, NC
@@ -150,6 +157,57 @@ class PackedMatrix {
   PackedB packed_;
 };
 
+// A planned convolution of two arrays, in blocks of the caller's sizes or of the plan's own.
+class BlockedConv {
+ public:
+  using Block = std::tuple<std::string, dim_t, dim_t, dim_t>;
+
+  BlockedConv(const py::object& conv, const py::array& x, const py::array& y,
+              const std::vector<dim_t>& sizes)
+      : conv_(conv),
+        arrays_(py::make_tuple(x, y)),
+        x_(input_view("x", x)),
+        y_(output_view("y", y)) {
+    const Conv& plan = conv_of(conv);
+    const ConvShape s = plan.shape(x_.rank, x_.shape);
+    bool fits = y_.rank == x_.rank && y_.size() > 0 && y_.shape[0] == s.n && y_.shape[1] == s.oc;
+    for (int i = 2; fits && i < x_.rank; ++i)
+      fits = y_.shape[i] == s.out[kMaxSpatial - x_.rank + i];
+    FC_CHECK(fits, ShapeError, "y: expected the shape of a result that is not empty, got ",
+             shape_string(y_));
+    bound_ = plan.bind(x_, y_, nullptr);
+    if (!sizes.empty()) {
+      const std::vector<BlockSize> own = bound_->blocks();
+      FC_CHECK(sizes.size() == own.size(), ArgumentError, "sizes: expected ", own.size(), ", got ",
+               sizes.size());
+      for (size_t i = 0; i < own.size(); ++i)
+        FC_CHECK(sizes[i] == own[i].most ||
+                     (sizes[i] > 0 && sizes[i] < own[i].most && sizes[i] % own[i].step == 0),
+                 ArgumentError, "sizes: expected ", own[i].most, " or a smaller multiple of ",
+                 own[i].step, " ", own[i].name, ", got ", sizes[i]);
+      bound_ = plan.bind(x_, y_, nullptr, sizes);
+    }
+    workspace_ = Buffer(bound_->workspace());
+  }
+
+  std::vector<Block> blocks() const {
+    std::vector<Block> found;
+    for (const BlockSize& b : bound_->blocks()) found.emplace_back(b.name, b.size, b.step, b.most);
+    return found;
+  }
+  void run() {
+    const GilRelease unlocked;
+    bound_->run(x_.data, nullptr, y_.data, workspace_.data());
+  }
+
+ private:
+  py::object conv_;  // its packed weights, and the arrays, live as long
+  py::tuple arrays_;
+  View x_, y_;
+  std::unique_ptr<const BoundConv> bound_;
+  Buffer workspace_;
+};
+
 }  // namespace
 
 void bind_sweep(py::module_& m) {
@@ -168,6 +226,13 @@ void bind_sweep(py::module_& m) {
   py::class_<PackedMatrix>(m, "PackedMatrix", "A matrix B packed for products A B.")
       .def(py::init<const py::array&>(), py::arg("b"))
       .def("multiply", &PackedMatrix::multiply, py::arg("a"), py::arg("out"), "out = a @ b.");
+  py::class_<BlockedConv>(m, "BlockedConv", "A convolution of x into y in blocks of given sizes.")
+      .def(py::init<const py::object&, const py::array&, const py::array&,
+                    const std::vector<dim_t>&>(),
+           py::arg("conv"), py::arg("x"), py::arg("y"), py::arg("sizes") = std::vector<dim_t>())
+      .def_property_readonly("blocks", &BlockedConv::blocks,
+                             "(name, size, step, most) of what is done together.")
+      .def("run", &BlockedConv::run, "Compute y.");
 }
 
 }  // namespace fastconv

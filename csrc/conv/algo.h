@@ -16,8 +16,10 @@ namespace fastconv {
 class PackedConv : public std::enable_shared_from_this<PackedConv> {
  public:
   virtual ~PackedConv() = default;
+  // blocks: empty, or a size for each of BoundConv::blocks(), within its limits.
   virtual std::unique_ptr<const BoundConv> bind(const ConvShape& shape, const View& x,
-                                                const View& y, const View* residual) const = 0;
+                                                const View& y, const View* residual,
+                                                const std::vector<dim_t>& blocks) const = 0;
   virtual dim_t bytes() const noexcept = 0;
   // What BufferSource would have to give, in this order, for an equal one; the rest (bias, tables)
   // is made anew.

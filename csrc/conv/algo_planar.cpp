@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "gemm/gemm.h"
@@ -35,7 +36,8 @@ class PlanarPacked final : public PackedConv {
     if (spec.bias) bias_ = Buffer::copy_of(spec.bias, spec.params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
-                                        const View* residual) const override;
+                                        const View* residual,
+                                        const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override {
     return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float));
   }
@@ -56,7 +58,8 @@ class PlanarPacked final : public PackedConv {
 class PlanarBound final : public BoundConv {
  public:
   PlanarBound(std::shared_ptr<const PackedConv> owner, const PlanarPacked& packed,
-              const ConvShape& s, const View& x, const View& y, const View* residual)
+              const ConvShape& s, const View& x, const View& y, const View* residual,
+              const std::vector<dim_t>& blocks)
       : owner_(std::move(owner)),
         packed_(packed),
         shape_(s),
@@ -65,7 +68,9 @@ class PlanarBound final : public BoundConv {
     const dim_t K = s.group_ic(), pixels = s.out_pixels();
     const dim_t fit = caches().l2 / 2 / static_cast<dim_t>(sizeof(float)) / K / g.nr;
     panels_together_ = std::clamp<dim_t>(fit, 1, panel_count(g, pixels));
-    rows_together_ = std::max<dim_t>(1, fit * g.nr / 2 / g.mr) * g.mr;
+    rows_together_ =
+        std::clamp<dim_t>(fit * g.nr / 2 / g.mr, 1, ceil_div(s.group_oc(), g.mr)) * g.mr;
+    if (!blocks.empty()) panels_together_ = blocks[0] / g.nr, rows_together_ = blocks[1];
     block_floats_ = round_up(K * (panels_together_ * g.nr + g.nr / 2), 16);
     const dim_t row_tiles = ceil_div(s.group_oc(), g.mr), images = s.n * s.groups;
     const dim_t worth = 1 + images * s.group_oc() * pixels * K / 20000;
@@ -75,6 +80,11 @@ class PlanarBound final : public BoundConv {
 
   dim_t workspace() const noexcept override {
     return staging_.workspace() + threads_ * block_floats_;
+  }
+  std::vector<BlockSize> blocks() const override {
+    const GemmKernels& g = packed_.kernels();
+    return {{"pixels", panels_together_ * g.nr, g.nr, panel_count(g, shape_.out_pixels()) * g.nr},
+            {"channels", rows_together_, g.mr, round_up(shape_.group_oc(), g.mr)}};
   }
   void run(const float* x, const float* residual, float* y,
            float* workspace) const noexcept override;
@@ -104,6 +114,7 @@ void PlanarBound::run(const float* x, const float* residual, float* y,
   parallel_run(threads, [&](int tid) {
     const Range mine = partition(images * parts, threads, tid);
     for (dim_t task = mine.begin; task < mine.end; ++task) {
+      if (task > mine.begin && interrupted()) return;
       const Range tiles = partition(row_tiles, static_cast<int>(cut_.rows),
                                     static_cast<int>(task / cut_.cols % cut_.rows));
       multiply(at, task / parts,
@@ -156,8 +167,9 @@ void PlanarBound::multiply(const Staging::Pointers& at, dim_t image, Range rows,
 }
 
 std::unique_ptr<const BoundConv> PlanarPacked::bind(const ConvShape& s, const View& x,
-                                                    const View& y, const View* residual) const {
-  return std::make_unique<PlanarBound>(shared_from_this(), *this, s, x, y, residual);
+                                                    const View& y, const View* residual,
+                                                    const std::vector<dim_t>& blocks) const {
+  return std::make_unique<PlanarBound>(shared_from_this(), *this, s, x, y, residual, blocks);
 }
 
 std::string reject(const ConvParams& p, const KernelTable&) {

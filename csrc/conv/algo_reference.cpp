@@ -4,6 +4,7 @@
 
 #include "conv/algo.h"
 #include "conv/stage.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 
 namespace fastconv {
@@ -19,7 +20,8 @@ class ReferencePacked final : public PackedConv {
     if (spec.bias) bias = Buffer::copy_of(spec.bias, params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
-                                        const View* residual) const override;
+                                        const View* residual,
+                                        const std::vector<dim_t>&) const override;
   dim_t bytes() const noexcept override {
     return static_cast<dim_t>((w.size() + bias.size()) * sizeof(float));
   }
@@ -48,6 +50,7 @@ class ReferenceBound final : public BoundConv {
     const dim_t pixels = s_.out_pixels();
     parallel_for(s_.n * s_.oc * pixels, 256, [&](dim_t begin, dim_t end) {
       for (dim_t i = begin; i < end; ++i) {
+        if ((i - begin) % 64 == 63 && interrupted()) return;
         const dim_t n = i / (s_.oc * pixels), o = i / pixels % s_.oc, at = i % pixels;
         const dim_t pos[kMaxSpatial] = {at / (s_.out[1] * s_.out[2]), at / s_.out[2] % s_.out[1],
                                         at % s_.out[2]};
@@ -107,7 +110,8 @@ class ReferenceBound final : public BoundConv {
 };
 
 std::unique_ptr<const BoundConv> ReferencePacked::bind(const ConvShape& s, const View& x,
-                                                       const View& y, const View* residual) const {
+                                                       const View& y, const View* residual,
+                                                       const std::vector<dim_t>&) const {
   return std::make_unique<ReferenceBound>(shared_from_this(), *this, s, x, y, residual);
 }
 

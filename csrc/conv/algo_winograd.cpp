@@ -19,6 +19,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/gemm.h"
 
@@ -40,7 +41,8 @@ class WinogradPacked final : public PackedConv {
  public:
   WinogradPacked(const ConvSpec& spec, const WinogradForm& form);
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
-                                        const View* residual) const override;
+                                        const View* residual,
+                                        const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override {
     dim_t total = bias_.size() * static_cast<dim_t>(sizeof(float));
     for (const PackedB& u : groups_) total += u.bytes();
@@ -124,10 +126,22 @@ std::vector<AxisTile> axis_tiles(const ConvShape& s, int axis, const WinogradFor
   return tiles;
 }
 
+// How many axis_tiles returns: an image may be larger than any list of its tiles should be.
+double count_axis_tiles(const ConvShape& s, int axis, const WinogradForm& form) {
+  const dim_t step = s.dilation[axis], outputs = s.out[axis] / step, longer = s.out[axis] % step;
+  return static_cast<double>(longer) * static_cast<double>(ceil_div(outputs + 1, form.m)) +
+         static_cast<double>(step - longer) * static_cast<double>(ceil_div(outputs, form.m));
+}
+
 class WinogradBound final : public BoundConv {
  public:
   WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
-                const ConvShape& s, const View& x, const View& y, const View* residual);
+                const ConvShape& s, const View& x, const View& y, const View* residual,
+                const std::vector<dim_t>& blocks);
+  std::vector<BlockSize> blocks() const override {
+    const dim_t mr = packed_.group(0).kernels().mr, most = round_up(tiles_, mr);
+    return {{"tiles", std::min(rows_, most), mr, most}};
+  }
   dim_t workspace() const noexcept override {
     return staging_.workspace() +
            (by_tiles_ ? threads_ * (v_floats_ + m_floats_) : v_floats_ + threads_ * m_floats_);
@@ -145,7 +159,7 @@ class WinogradBound final : public BoundConv {
   ConvShape shape_;
   Staging staging_;
   std::vector<AxisTile> tile_rows_, tile_columns_;
-  dim_t tiles_, blocks_;
+  dim_t tiles_, rows_, blocks_;  // rows_: tiles of a block, at most
   int threads_;
   bool by_tiles_;  // threads share blocks of tiles, else the panels of each block
   dim_t v_row_, m_row_, v_step_, m_step_, v_floats_, m_floats_;
@@ -156,7 +170,8 @@ class WinogradBound final : public BoundConv {
 dim_t matrix_step(dim_t floats) { return round_up(floats, 16) | 16; }
 
 WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
-                             const ConvShape& s, const View& x, const View& y, const View* residual)
+                             const ConvShape& s, const View& x, const View& y, const View* residual,
+                             const std::vector<dim_t>& blocks)
     : owner_(std::move(owner)),
       packed_(packed),
       shape_(s),
@@ -175,9 +190,9 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
   // channels at 28 px: 6.5 ms with 14 rows, 5.1 with 28, 4.7 with 56).
   const dim_t per_tile = n2 * (v_row_ + m_row_) * static_cast<dim_t>(sizeof(float));
   const dim_t fit = caches().l2 / 2 / per_tile / g.mr * g.mr;
-  const dim_t rows = std::max<dim_t>(2 * g.mr, fit);
+  rows_ = blocks.empty() ? std::max<dim_t>(2 * g.mr, fit) : blocks[0];
   by_tiles_ = threads_ == 1 || tiles_ * s.groups >= 2 * g.mr * threads_;
-  blocks_ = ceil_div(tiles_, rows);
+  blocks_ = ceil_div(tiles_, rows_);
   if (by_tiles_) blocks_ = std::min(tiles_, round_up(blocks_, threads_));
   const dim_t block = ceil_div(tiles_, std::max<dim_t>(1, blocks_));
   v_step_ = matrix_step(block * v_row_);
@@ -197,6 +212,7 @@ void WinogradBound::run(const float* x, const float* residual, float* y,
       float* v = scratch + tid * (v_floats_ + m_floats_);
       const Range mine = partition(shape_.groups * blocks_, threads, tid);
       for (dim_t task = mine.begin; task < mine.end; ++task) {
+        if (task > mine.begin && interrupted()) return;
         const dim_t group = task / blocks_;
         const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
         transform(group, tiles, tiles.begin, at.x, v);
@@ -205,6 +221,7 @@ void WinogradBound::run(const float* x, const float* residual, float* y,
     });
   } else {
     for (dim_t task = 0; task < shape_.groups * blocks_; ++task) {
+      if (task > 0 && interrupted()) return;
       const dim_t group = task / blocks_;
       const Range tiles = partition(tiles_, blocks, static_cast<int>(task % blocks_));
       parallel_run(threads, [&](int tid) {
@@ -296,8 +313,9 @@ void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float
 }
 
 std::unique_ptr<const BoundConv> WinogradPacked::bind(const ConvShape& s, const View& x,
-                                                      const View& y, const View* residual) const {
-  return std::make_unique<WinogradBound>(shared_from_this(), *this, s, x, y, residual);
+                                                      const View& y, const View* residual,
+                                                      const std::vector<dim_t>& blocks) const {
+  return std::make_unique<WinogradBound>(shared_from_this(), *this, s, x, y, residual, blocks);
 }
 
 // Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2): the
@@ -324,9 +342,8 @@ double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes) {
   const double n2 = f.n * f.n, ic = static_cast<double>(s.group_ic());
   const double in_vectors = static_cast<double>(ceil_div(s.group_ic(), lanes)),
                out_vectors = static_cast<double>(ceil_div(s.group_oc(), lanes));
-  const double tiles = static_cast<double>(s.out[0]) *
-                       static_cast<double>(axis_tiles(s, 1, f).size()) *
-                       static_cast<double>(axis_tiles(s, 2, f).size());
+  const double tiles =
+      static_cast<double>(s.out[0]) * count_axis_tiles(s, 1, f) * count_axis_tiles(s, 2, f);
   return static_cast<double>(s.groups) *
          (product_cycles(tiles * n2 * ic * out_vectors, 0.85,
                          n2 * ic * static_cast<double>(s.group_oc())) +

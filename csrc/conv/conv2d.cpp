@@ -1,8 +1,11 @@
 // L4 conv: Conv chooses the algorithm and packs the weights; see conv2d.h.
 #include "conv/conv2d.h"
 
+#include <mutex>
+
 #include "conv/algo.h"
 #include "core/check.h"
+#include "core/float_mode.h"
 #include "kernels/dispatch.h"
 
 namespace fastconv {
@@ -63,6 +66,7 @@ const Algo* Conv::choose(const ConvShape& s) const noexcept {
 
 std::shared_ptr<const PackedConv> Conv::prepack(const Algo* algo, const float* w,
                                                 const float* bias) const {
+  const FloatMode mode;  // Winograd's weights are computed
   BufferSource source;
   for (const StoredWeights& stored : stored_)
     if (stored.algorithm == algo->name) source = BufferSource(stored.data, stored.floats);
@@ -75,7 +79,7 @@ std::shared_ptr<const PackedConv> Conv::prepack(const Algo* algo, const float* w
 }
 
 std::shared_ptr<const PackedConv> Conv::packed_for(const Algo* algo) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkMutex> lock(mutex_);
   for (Candidate& c : candidates_) {
     if (c.algo != algo) continue;
     if (!c.packed) c.packed = prepack(algo, w_.data(), bias_.size() ? bias_.data() : nullptr);
@@ -84,10 +88,10 @@ std::shared_ptr<const PackedConv> Conv::packed_for(const Algo* algo) const {
   return nullptr;  // not reached: algo is a candidate's
 }
 
-std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y,
-                                            const View* residual) const {
+std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y, const View* residual,
+                                            const std::vector<dim_t>& blocks) const {
   const ConvShape s = shape(x.rank, x.shape);
-  return packed_for(choose(s))->bind(s, x, y, residual);
+  return packed_for(choose(s))->bind(s, x, y, residual, blocks);
 }
 
 const char* Conv::algorithm(const ConvShape* s) const noexcept {
@@ -98,7 +102,7 @@ const char* Conv::algorithm(const ConvShape* s) const noexcept {
 std::string Conv::tile(const ConvShape& s) const { return packed_for(choose(s))->tile(); }
 
 dim_t Conv::packed_bytes() const noexcept {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkMutex> lock(mutex_);
   dim_t total = 0;
   for (const Candidate& c : candidates_)
     if (c.packed) total += c.packed->bytes();

@@ -4,13 +4,13 @@
 // bindings/bind_conv.cpp and program/. Start reading at Conv::Conv in conv2d.cpp.
 #pragma once
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/buffer.h"
 #include "core/cpu.h"
 #include "core/epilogue.h"
+#include "core/fork_mutex.h"
 #include "core/shape.h"
 #include "core/view.h"
 
@@ -20,11 +20,21 @@ struct Algo;
 struct KernelTable;
 class PackedConv;
 
+// How much of a convolution is done together, for the caches' sake: what a plan decides besides the
+// algorithm, and no bit of the result depends on. A size is `most`, or a smaller multiple of
+// `step`.
+struct BlockSize {
+  const char* name;
+  dim_t size, step, most;
+};
+
 // A plan for given shapes and strides of x, y and residual.
 class BoundConv {
  public:
   virtual ~BoundConv() = default;
-  virtual dim_t workspace() const noexcept = 0;  // floats
+  virtual std::vector<BlockSize> blocks() const { return {}; }  // empty: nothing to decide
+  virtual dim_t workspace() const noexcept = 0;                 // floats
+  // Returns early where core/interrupt.h says so.
   virtual void run(const float* x, const float* residual, float* y,
                    float* workspace) const noexcept = 0;
 };
@@ -70,8 +80,10 @@ class Conv {
     return conv_shape(params_, rank, x_shape);
   }
   // Views in logical NC<spatial> order, any strides; their data pointers are ignored. residual may
-  // be null. The plan is for get_num_threads() threads at most.
-  std::unique_ptr<const BoundConv> bind(const View& x, const View& y, const View* residual) const;
+  // be null. The plan is for get_num_threads() threads at most. blocks: for experiments, a size for
+  // each of BoundConv::blocks() in place of the plan's own.
+  std::unique_ptr<const BoundConv> bind(const View& x, const View& y, const View* residual,
+                                        const std::vector<dim_t>& blocks = {}) const;
 
   // What serves an input of that shape; without one, what serves all, or "auto" where that differs.
   const char* algorithm(const ConvShape* s) const noexcept;
@@ -100,7 +112,7 @@ class Conv {
   const KernelTable* kernels_;
   Tier tier_;
   Buffer w_, bias_;  // empty once there is but one candidate
-  mutable std::mutex mutex_;
+  mutable ForkMutex mutex_;
   mutable std::vector<Candidate> candidates_;  // at least one; the last takes every shape
 };
 

@@ -35,7 +35,8 @@ class DensePacked final : public PackedConv {
  public:
   DensePacked(const ConvSpec& spec, bool materialise);
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
-                                        const View* residual) const override;
+                                        const View* residual,
+                                        const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override;
   std::vector<const Buffer*> arrays() const override;
   std::string tile() const override { return phases_.front().groups.front().tile(); }
@@ -217,12 +218,13 @@ struct Grid {
 class DenseBound final : public BoundConv {
  public:
   DenseBound(std::shared_ptr<const PackedConv> owner, const DensePacked& packed, Staging staging,
-             std::vector<BoundPhase> phases)
+             std::vector<BoundPhase> phases, const std::vector<dim_t>& blocks)
       : owner_(std::move(owner)),
         activation_(packed.activation()),
         materialise_(packed.materialise()),
         staging_(std::move(staging)),
-        phases_(std::move(phases)) {
+        phases_(std::move(phases)),
+        block_rows_(blocks.empty() ? 0 : blocks[0]) {
     if (materialise_)
       for (const BoundPhase& p : phases_)
         patch_floats_ =
@@ -237,29 +239,15 @@ class DenseBound final : public BoundConv {
     const Staging::Pointers at = staging_.before(x, residual, y, workspace);
     float* patches = workspace + staging_.workspace();
     for (const BoundPhase& phase : phases_) {
-      Product product;
-      product.M = phase.M;
-      product.c_row = phase.c_row.empty() ? nullptr : phase.c_row.data();
-      product.ldc = phase.ldc;
-      product.activation = activation_;
+      Product product = product_of(phase);
       if (!materialise_) {
-        product.a_row = phase.a_row.empty() ? nullptr : phase.a_row.data();
-        product.lda = phase.lda;
-        product.tap_offset = phase.tap_offset.data();
-        product.taps = static_cast<dim_t>(phase.tap_offset.size());
-        product.k_run = phase.k_run;
-        product.groups = phase.groups.data();
-        product.group_count = static_cast<dim_t>(phase.groups.size());
         multiply(product, at.x, at.residual, at.y);
         continue;
       }
-      static constexpr dim_t kStart = 0;
       for (const ProductGroup& group : phase.groups) {
         ProductGroup in_patches = group;
         in_patches.a_offset = 0;
-        product.lda = product.k_run = write_patches(phase, at.x + group.a_offset, patches);
-        product.tap_offset = &kStart;
-        product.taps = 1;
+        write_patches(phase, at.x + group.a_offset, patches);
         product.groups = &in_patches;
         product.group_count = 1;
         multiply(product, patches, at.residual, at.y);
@@ -268,9 +256,42 @@ class DenseBound final : public BoundConv {
     staging_.after(at, y);
   }
 
+  // Of the first phase; what is asked for is for all of them.
+  std::vector<BlockSize> blocks() const override {
+    if (phases_.empty()) return {};
+    const Product product = product_of(phases_.front());
+    const dim_t mr = product.groups[0].b->kernels().mr, most = round_up(product.M, mr);
+    const dim_t rows = product.block_rows ? product.block_rows : block_rows_of(product);
+    return {{"pixels", std::min(rows, most), mr, most}};
+  }
+
  private:
-  // patches[m][tap][k_run]; returns the row length.
-  dim_t write_patches(const BoundPhase& phase, const float* x, float* patches) const noexcept {
+  Product product_of(const BoundPhase& phase) const noexcept {
+    static constexpr dim_t kStart = 0;
+    Product p;
+    p.M = phase.M;
+    p.c_row = phase.c_row.empty() ? nullptr : phase.c_row.data();
+    p.ldc = phase.ldc;
+    p.groups = phase.groups.data();
+    p.group_count = static_cast<dim_t>(phase.groups.size());
+    p.activation = activation_;
+    p.block_rows = block_rows_;
+    const dim_t taps = static_cast<dim_t>(phase.tap_offset.size());
+    if (materialise_) {
+      p.lda = p.k_run = taps * phase.k_run;
+      p.tap_offset = &kStart;
+      p.taps = 1;
+    } else {
+      p.a_row = phase.a_row.empty() ? nullptr : phase.a_row.data();
+      p.lda = phase.lda;
+      p.tap_offset = phase.tap_offset.data();
+      p.taps = taps;
+      p.k_run = phase.k_run;
+    }
+    return p;
+  }
+  // patches[m][tap][k_run]
+  void write_patches(const BoundPhase& phase, const float* x, float* patches) const noexcept {
     const dim_t taps = static_cast<dim_t>(phase.tap_offset.size()), run = phase.k_run,
                 row = taps * run;
     parallel_for(phase.M, 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
@@ -282,7 +303,6 @@ class DenseBound final : public BoundConv {
                       static_cast<size_t>(run) * sizeof(float));
       }
     });
-    return row;
   }
 
   std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
@@ -290,7 +310,7 @@ class DenseBound final : public BoundConv {
   bool materialise_;
   Staging staging_;
   std::vector<BoundPhase> phases_;
-  dim_t patch_floats_ = 0;
+  dim_t block_rows_, patch_floats_ = 0;
 };
 
 PhaseAxis phase_axis(const ConvShape& s, const ConvParams& p, int i, dim_t residue) {
@@ -341,7 +361,8 @@ void drop_skipped_rows(const ConvParams& p, ConvShape& s, View& x) {
 }
 
 std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const View& input,
-                                                   const View& y, const View* residual) const {
+                                                   const View& y, const View* residual,
+                                                   const std::vector<dim_t>& blocks) const {
   ConvShape s = shape;
   View x = input;
   drop_skipped_rows(params_, s, x);
@@ -414,7 +435,7 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const
     if (b.M) bound.push_back(std::move(b));
   }
   return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging),
-                                      std::move(bound));
+                                      std::move(bound), blocks);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 
 namespace fastconv {
 namespace {
@@ -19,7 +20,8 @@ class GroupedPacked final : public PackedConv {
  public:
   explicit GroupedPacked(const ConvSpec& spec);
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
-                                        const View* residual) const override;
+                                        const View* residual,
+                                        const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override {
     return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float)) +
            static_cast<dim_t>(index_.size() * sizeof(int32_t));
@@ -88,12 +90,13 @@ GroupedPacked::GroupedPacked(const ConvSpec& spec)
 class BandBound final : public BoundConv {
  public:
   BandBound(std::shared_ptr<const PackedConv> owner, const GroupedPacked& packed,
-            const ConvShape& s, Staging staging)
+            const ConvShape& s, Staging staging, const std::vector<dim_t>& blocks)
       : owner_(std::move(owner)), packed_(packed), shape_(s), staging_(std::move(staging)) {
     // The ring of input rows in two thirds of L1, where they are not too wide for that.
     const dim_t column = ring_rows() * packed.lanes() * static_cast<dim_t>(sizeof(float));
     const dim_t columns = caches().l1d * 2 / 3 / column - s.kernel[2];
     segment_ = std::clamp<dim_t>(columns / s.stride[2] / 8 * 8, 8, std::max<dim_t>(8, s.out[2]));
+    if (!blocks.empty()) segment_ = blocks[0];
     // Two to four pairs of blocks together: the cache lines of a pixel that lie side by side are
     // read together, which is worth more than that the rings stay in L1 (64 channels at 112 px and
     // stride 2: 22 cycles an output vector with one pair, its ring in L1, or two in L2).
@@ -105,6 +108,12 @@ class BandBound final : public BoundConv {
     in_place_ = reads_in_place();
     ring_pairs_ =
         std::min(pairs_, std::clamp<dim_t>(in_l1 / ring_floats(), std::min<dim_t>(2, most), most));
+    if (!blocks.empty()) ring_pairs_ = ceil_div(blocks[1], 2 * packed_.lanes());
+  }
+  std::vector<BlockSize> blocks() const override {
+    const dim_t pair = 2 * packed_.lanes();
+    return {{"columns", segment_, 8, std::max<dim_t>(8, shape_.out[2])},
+            {"channels", ring_pairs_ * pair, pair, pairs_ * pair}};
   }
   dim_t workspace() const noexcept override {
     return staging_.workspace() + threads_ * ring_pairs_ * ring_floats();
@@ -162,11 +171,13 @@ void BandBound::run(const float* x, const float* residual, float* y,
   float* rings = workspace + staging_.workspace();
   parallel_run(workers, [&](int tid) {
     const Range mine = partition(tasks, workers, tid);
-    for (dim_t task = mine.begin; task < mine.end; ++task)
+    for (dim_t task = mine.begin; task < mine.end; ++task) {
+      if (task > mine.begin && interrupted()) return;
       run_band(at, task / parts / bands,
                partition(s.out[1], bands, static_cast<int>(task / parts % bands)),
                partition(pairs_, parts, static_cast<int>(task % parts)),
                rings + tid * ring_pairs_ * ring_floats());
+    }
   });
   staging_.after(at, y);
 }
@@ -256,10 +267,11 @@ class RowsBound final : public BoundConv {
 };
 
 std::unique_ptr<const BoundConv> GroupedPacked::bind(const ConvShape& s, const View& x,
-                                                     const View& y, const View* residual) const {
+                                                     const View& y, const View* residual,
+                                                     const std::vector<dim_t>& blocks) const {
   Staging staging(x, y, residual, kNone, kNone);
   if (has_bands(s, kernels()))
-    return std::make_unique<BandBound>(shared_from_this(), *this, s, std::move(staging));
+    return std::make_unique<BandBound>(shared_from_this(), *this, s, std::move(staging), blocks);
   return std::make_unique<RowsBound>(shared_from_this(), *this, s, std::move(staging));
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "conv/stage.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/shape.h"
 
@@ -43,6 +44,7 @@ class RowRuns {
     const dim_t rows = s.out[0] * s.out[1];
     parallel_for(s.n * rows, grain, [&](dim_t begin, dim_t end) {
       for (dim_t r = begin; r < end; ++r) {
+        if ((r - begin) % 64 == 63 && interrupted()) return;  // a row can take but 100 ns
         const dim_t n = r / rows, od = r % rows / s.out[1], oh = r % s.out[1];
         const dim_t x = n * x_.n_stride + (od * s.stride[0] - s.pad_lo[0]) * x_.stride[0] +
                         (oh * s.stride[1] - s.pad_lo[1]) * x_.stride[1];

@@ -14,6 +14,9 @@
 #include <mutex>
 #include <new>
 
+#include "core/allocation.h"
+#include "core/fork_mutex.h"
+
 namespace fastconv {
 namespace {
 
@@ -21,12 +24,12 @@ constexpr size_t kMiB = size_t{1} << 20, kHugePage = 2 * kMiB;
 constexpr size_t kKept = kMiB / 4, kKeepAtMost = 64 * kMiB;
 
 // Freed blocks, the oldest first. A thread that finds the list in use goes without it: nobody
-// waits, and a child that was forked meanwhile does not either.
+// waits.
 class FreeBlocks {
  public:
   // The smallest one that is large enough and at most twice as large, or {}.
   Block take(size_t bytes) noexcept {
-    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    const std::unique_lock<ForkMutex> lock(mutex_, std::try_to_lock);
     if (!lock) return {};
     int best = -1;
     for (int i = 0; i < count_; ++i)
@@ -37,7 +40,7 @@ class FreeBlocks {
   }
   // Keeps a block in place of older ones, or frees it.
   void give(Block block) noexcept {
-    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    const std::unique_lock<ForkMutex> lock(mutex_, std::try_to_lock);
     if (!lock || block.bytes > kKeepAtMost) return free(block.data);
     while (count_ == kBlocks || bytes_ + block.bytes > kKeepAtMost) free(remove(0).data);
     blocks_[count_++] = block;
@@ -53,7 +56,7 @@ class FreeBlocks {
   }
 
   static constexpr int kBlocks = 16;
-  std::mutex mutex_;
+  ForkMutex mutex_;
   Block blocks_[kBlocks];
   int count_ = 0;
   size_t bytes_ = 0;
@@ -68,6 +71,7 @@ FreeBlocks& free_blocks() {
 }  // namespace
 
 Block allocate_block(size_t bytes) {
+  if (allocation_fails()) throw std::bad_alloc();
   if (bytes >= kKept)
     if (const Block kept = free_blocks().take(bytes); kept.data) return kept;
   const bool huge = bytes >= 2 * kHugePage;

@@ -44,6 +44,30 @@ constexpr TierInfo kTiers[kTierCount] = {
 #endif
 };
 
+struct ExtensionInfo {
+  const char* name;
+  Tier tier;  // which it extends
+  bool built;
+};
+// Indexed by Extension.
+constexpr ExtensionInfo kExtensions[kExtensionCount] = {
+#if defined(FASTCONV_HAVE_AVX_VNNI)
+    {"avx_vnni", Tier::avx2, true},
+#else
+    {"avx_vnni", Tier::avx2, false},
+#endif
+#if defined(FASTCONV_HAVE_AVX512_VNNI)
+    {"avx512_vnni", Tier::avx512, true},
+#else
+    {"avx512_vnni", Tier::avx512, false},
+#endif
+#if defined(FASTCONV_HAVE_AVX512_BF16)
+    {"avx512_bf16", Tier::avx512, true},
+#else
+    {"avx512_bf16", Tier::avx512, false},
+#endif
+};
+
 #if defined(FASTCONV_EMULATE_AVX512)
 constexpr bool kEmulateAvx512 =
     true;  // the avx512 tier is AVX2 code here: it runs, slowly, wherever avx2 does
@@ -84,6 +108,19 @@ bool cpu_has(Tier tier) {
          bit(seven.ebx, 30) && bit(seven.ebx, 31);  // BW VL
 }
 
+bool cpu_has(Extension extension) {
+  const Regs seven = cpuid(7), more = seven.eax >= 1 ? cpuid(7, 1) : Regs();
+  switch (extension) {
+    case Extension::avx_vnni:
+      return bit(more.eax, 4);
+    case Extension::avx512_vnni:
+      return bit(seven.ecx, 11);
+    case Extension::avx512_bf16:
+      return bit(more.eax, 5);
+  }
+  return false;
+}
+
 std::string read_model() {
   char brand[49] = {};
   for (uint32_t i = 0; i < 3; ++i) {
@@ -116,6 +153,7 @@ void read_caches(Caches& found) {
 #else
 
 bool cpu_has(Tier) { return false; }
+bool cpu_has(Extension) { return false; }
 
 std::string read_model() {
   std::ifstream info("/proc/cpuinfo");
@@ -175,36 +213,6 @@ int quota_threads(dim_t quota_us, dim_t period_us) {
   return static_cast<int>(std::clamp<dim_t>(quota_us / period_us, 1, kNoLimit));
 }
 
-// The quota of a control group and of every group above it; the smallest holds. In a container the
-// path that /proc/self/cgroup names is often not mounted, and the limits are at the mount's root:
-// the last step of the walk.
-int cgroup_limit() {
-  int limit = kNoLimit;
-  std::ifstream groups("/proc/self/cgroup");  // lines of "id:controllers:path"; id 0 is version 2
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    std::string controllers = ",";
-    controllers.append(line, first + 1, second - first - 1).append(",");
-    const bool version2 = controllers == ",,";
-    if (!version2 && controllers.find(",cpu,") == std::string::npos) continue;
-    for (std::string path = line.substr(second + 1);; path.erase(path.rfind('/'))) {
-      if (path == "/") path.clear();
-      dim_t quota = 0, period = 0;
-      if (version2) {
-        std::ifstream("/sys/fs/cgroup" + path + "/cpu.max") >> quota >>
-            period;  // "max 100000": no quota, fails to 0
-      } else {
-        std::ifstream("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us") >> quota;
-        std::ifstream("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us") >> period;
-      }
-      limit = std::min(limit, quota_threads(quota, period));
-      if (path.find('/') == std::string::npos) break;
-    }
-  }
-  return limit;
-}
-
 int omp_limit() {
   const char* const text = std::getenv("OMP_NUM_THREADS");
   if (text == nullptr) return kNoLimit;
@@ -232,6 +240,15 @@ bool tier_built(Tier tier) noexcept { return kTiers[static_cast<int>(tier)].buil
 bool tier_supported(Tier tier) noexcept {
   if (tier == Tier::ref) return true;
   return cpu_has(tier == Tier::avx512 && kEmulateAvx512 ? Tier::avx2 : tier);
+}
+
+const char* extension_name(Extension extension) noexcept {
+  return kExtensions[static_cast<int>(extension)].name;
+}
+
+bool extension_supported(Extension extension) noexcept {
+  const ExtensionInfo& info = kExtensions[static_cast<int>(extension)];
+  return info.built && tier_supported(info.tier) && cpu_has(extension);
 }
 
 Tier tier_named(const char* argument, const std::string& name) {
@@ -270,8 +287,39 @@ std::string cpu_model() {
   return model.empty() ? "unknown" : model;
 }
 
+// The quota of a control group and of every group above it; the smallest holds. In a container the
+// path that /proc/self/cgroup names is often not mounted, and the limits are at the mount's root:
+// the last step of the walk.
+int cgroup_threads(const std::string& root) {
+  int limit = kNoLimit;
+  std::ifstream groups(root +
+                       "/proc/self/cgroup");  // lines of "id:controllers:path"; id 0 is version 2
+  for (std::string line; std::getline(groups, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    std::string controllers = ",";
+    controllers.append(line, first + 1, second - first - 1).append(",");
+    const bool version2 = controllers == ",,";
+    if (!version2 && controllers.find(",cpu,") == std::string::npos) continue;
+    for (std::string path = line.substr(second + 1);; path.erase(path.rfind('/'))) {
+      if (path == "/") path.clear();
+      dim_t quota = 0, period = 0;
+      if (version2) {
+        std::ifstream(root + "/sys/fs/cgroup" + path + "/cpu.max") >> quota >>
+            period;  // "max 100000": no quota, fails to 0
+      } else {
+        std::ifstream(root + "/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us") >> quota;
+        std::ifstream(root + "/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us") >> period;
+      }
+      limit = std::min(limit, quota_threads(quota, period));
+      if (path.find('/') == std::string::npos) break;
+    }
+  }
+  return limit;
+}
+
 int default_num_threads() {
-  return std::min({affinity_limit(), cgroup_limit(), omp_limit(), own_limit()});
+  return std::min({affinity_limit(), cgroup_threads(), omp_limit(), own_limit()});
 }
 
 }  // namespace fastconv

@@ -5,7 +5,8 @@
 // (std::atomic::wait): layers follow each other within microseconds, and an idle process burns
 // nothing. Workers are detached and the pool is never destroyed: at exit there is nothing to join,
 // so nothing to hang on. A forked child has no workers; it forgets the pool and makes another when
-// it needs one.
+// it needs one. Workers compute in the mode of float_mode.h and are told whose call they work for
+// (interrupt.h).
 #include "core/parallel.h"
 
 #include <pthread.h>
@@ -20,6 +21,9 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/cpu.h"
+#include "core/float_mode.h"
+#include "core/interrupt.h"
 
 namespace fastconv {
 namespace {
@@ -77,6 +81,7 @@ struct Worker {
   alignas(kLine) std::atomic<uint32_t> go{0};
   ParallelFn fn = nullptr;  // on the line of `go`: the worker gets all of it with one miss
   void* context = nullptr;
+  Interruptible* call = nullptr;
   int threads = 0, caller_cpu = 0;
   int tid = 0;
   alignas(kLine) std::atomic<uint32_t> done{0};
@@ -84,6 +89,7 @@ struct Worker {
   void start(ParallelFn f, void* c, int of_threads, int cpu) noexcept {
     fn = f;
     context = c;
+    call = Interruptible::current();
     threads = of_threads;
     caller_cpu = cpu;
     post(go, go.load(std::memory_order_relaxed) + 1);
@@ -92,9 +98,11 @@ struct Worker {
   void finish() const noexcept { wait_while(done, go.load(std::memory_order_relaxed) - 1); }
 
   void loop() noexcept {
+    FloatMode::set_default();
     for (uint32_t round = 1;; ++round) {
       wait_while(go, round - 1);
       if (sched_getcpu() == caller_cpu) step_aside(caller_cpu, threads);
+      Interruptible::work_for(call);
       fn(context, tid);
       post(done, round);
     }
@@ -125,15 +133,21 @@ struct Pool {
   }
 };
 
-std::atomic<int> num_threads{1};
+constexpr int kAsk = 0;  // in place of a number: ask the machine
+std::atomic<int> num_threads{kAsk};
+std::atomic<bool> is_default{true};
 thread_local int thread_limit = kMaxThreads;
 std::atomic<Pool*> the_pool{nullptr};
 
-// Null when there is no memory for one. The fork handler only clears a pointer: what the parent's
-// threads held when it forked (`busy`, a half-written mailbox) stays behind in the old pool.
+// In a child it only forgets: what the parent's threads held when it forked (`busy`, a half-written
+// mailbox) stays behind in the old pool.
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] {
+  the_pool.store(nullptr);
+  if (is_default.load()) num_threads.store(kAsk);
+});
+
+// Null when there is no memory for one.
 Pool* pool() noexcept {
-  static const int fork_handler = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
-  static_cast<void>(fork_handler);
   Pool* current = the_pool.load(std::memory_order_acquire);
   if (current != nullptr) return current;
   std::unique_ptr<Pool> made(new (std::nothrow) Pool);
@@ -144,13 +158,28 @@ Pool* pool() noexcept {
 }  // namespace
 
 int get_num_threads() noexcept {
-  return std::min(num_threads.load(std::memory_order_relaxed), thread_limit);
+  int n = num_threads.load(std::memory_order_relaxed);
+  if (n == kAsk) {
+    int asked = 1;
+    try {
+      asked = std::min(default_num_threads(), kMaxThreads);
+    } catch (const std::exception&) {  // no memory, or the child has set a variable to nonsense
+    }
+    n = num_threads.compare_exchange_strong(n, asked) ? asked : n;
+  }
+  return std::min(n, thread_limit);
 }
 
 void set_num_threads(int n) {
   FC_CHECK(n >= 1 && n <= kMaxThreads, ArgumentError, "n: expected 1 to ", kMaxThreads,
            " threads, got ", n);
+  is_default.store(false);
   num_threads.store(n, std::memory_order_relaxed);
+}
+
+void set_default_num_threads() {
+  num_threads.store(std::min(default_num_threads(), kMaxThreads));
+  is_default.store(true);
 }
 
 ThreadLimit::ThreadLimit(int n) noexcept : before_(thread_limit) { thread_limit = n; }

@@ -1,18 +1,25 @@
 // L0 core: one pool of threads, static partition. parallel_run(t, f) calls f(tid) for tid = 0..t-1
-// and returns when all are done. f must not throw and must not wait for another tid: when the pool
-// is busy with a call from another thread, or the caller is a worker, the tids run one after
-// another on the calling thread; results are the same.
+// and returns when all are done; the first exception that one of them threw, on whatever thread,
+// is then thrown to the caller. f must not wait for another tid: when the pool is busy with a call
+// from another thread, or the caller is a worker, the tids run one after another on the calling
+// thread; results are the same.
 #pragma once
 #include <algorithm>
+#include <atomic>
+#include <exception>
 #include <type_traits>
 
 #include "core/types.h"
 
 namespace fastconv {
 
-// A setting of the whole process, 1 until set. Workers start when a call first needs them.
+// A setting of the whole process. Workers start when a call first needs them.
 int get_num_threads() noexcept;
 void set_num_threads(int n);  // 1 to 4096, else ArgumentError
+// Sets what cpu.h's default_num_threads() says, or throws what it throws. Until a number is set by
+// set_num_threads, a forked child asks again when it first wants to know: it may have been given
+// other processors, another control group or environment.
+void set_default_num_threads();
 
 // While it lives, get_num_threads() is at most n on the thread that made it.
 class ThreadLimit {
@@ -26,15 +33,28 @@ class ThreadLimit {
   int before_;
 };
 
-using ParallelFn = void (*)(void* context, int tid);
+using ParallelFn = void (*)(void* context, int tid) noexcept;
 void parallel_run(int threads, ParallelFn fn, void* context) noexcept;
 
 template <class F>
-void parallel_run(int threads, F&& f) noexcept {
-  using Body = std::remove_reference_t<F>;
+void parallel_run(int threads, F&& f) {
+  struct Call {
+    std::remove_reference_t<F>& f;
+    std::atomic_flag failed;
+    std::exception_ptr error;
+  } call{f, {}, {}};
   parallel_run(
-      threads, [](void* context, int tid) { (*static_cast<Body*>(context))(tid); },
-      const_cast<std::remove_const_t<Body>*>(&f));
+      threads,
+      [](void* context, int tid) noexcept {
+        Call& c = *static_cast<Call*>(context);
+        try {
+          c.f(tid);
+        } catch (...) {
+          if (!c.failed.test_and_set()) c.error = std::current_exception();
+        }
+      },
+      &call);
+  if (call.error) std::rethrow_exception(call.error);
 }
 
 // The tid-th of `parts` nearly equal contiguous ranges of [0, n).
@@ -50,7 +70,7 @@ inline Range partition(dim_t n, int parts, int tid) noexcept {
 // parallel_for(n, grain, f): f(begin, end) over [0, n), at most one range a thread, none smaller
 // than grain (but one).
 template <class F>
-void parallel_for(dim_t n, dim_t grain, F&& f) noexcept {
+void parallel_for(dim_t n, dim_t grain, F&& f) {
   if (n <= 0) return;
   const int threads = static_cast<int>(
       std::max<dim_t>(1, std::min<dim_t>(get_num_threads(), n / std::max<dim_t>(1, grain))));

@@ -27,7 +27,7 @@ dim_t checked_product(std::initializer_list<dim_t> sizes) {
   dim_t product = 1;
   for (dim_t size : sizes) {
     FC_CHECK(size == 0 || product <= kMost / size, ShapeError,
-             "padding: expected a padded image of at most 2^48 elements, got more");
+             "padding: expected images of at most 2^48 elements with their padding, got more");
     product *= size;
   }
   return product;
@@ -106,6 +106,7 @@ ConvShape conv_shape(const ConvParams& p, int rank, const dim_t* x_shape) {
       s.out[i] = (padded - reach) / p.stride[i] + 1;
     }
   }
+  checked_product({s.n, s.oc, s.out[0], s.out[1], s.out[2]});
   return s;
 }
 

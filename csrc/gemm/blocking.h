@@ -34,10 +34,10 @@ inline Blocking gemm_blocking(const GemmKernels& g, dim_t K) noexcept {
   return b;
 }
 
-// How C is cut for the threads: rows x cols parts. The cut with the least work in its largest part
-// wins; on a tie rows when B is the smaller operand (each thread then streams all of it, but only
-// its own rows of A), else columns (few pixels, many weights: each thread streams its own share of
-// the weights).
+// How C is cut for the threads: rows x cols parts, at most as many as asked for. The cut with the
+// least work in its largest part wins; on a tie rows when B is the smaller operand (each thread
+// then streams all of it, but only its own rows of A), else columns (few pixels, many weights: each
+// thread streams its own share of the weights).
 struct Cut {
   dim_t rows, cols;
 };
@@ -47,7 +47,7 @@ inline Cut choose_cut(dim_t row_tiles, dim_t panels, dim_t parts, bool prefer_co
   for (dim_t i = 1; i <= parts; ++i) {
     const dim_t cols = prefer_columns ? parts / i : i;
     if (cols < 1 || cols > panels) continue;
-    const dim_t rows = std::min(row_tiles, ceil_div(parts, cols));
+    const dim_t rows = std::min(row_tiles, parts / cols);
     const dim_t cost = ceil_div(row_tiles, rows) * ceil_div(panels, cols);
     if (cost < best_cost) best = {rows, cols}, best_cost = cost;
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "kernels/dispatch.h"
@@ -122,6 +123,7 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
   Tile t(p, k0, depth);
   t.lda = copied ? blocking.KC + 16 : p.a.stride[0];
   for (dim_t ic = rows.begin; ic < rows.end; ic += blocking.MC) {
+    if (ic > rows.begin && interrupted()) return;
     const dim_t ic_end = std::min(rows.end, ic + blocking.MC);
     if (copied) copy_a(p, ic, ic_end - ic, k0, depth, storage.a_copy, t.lda);
     const float* a = copied ? storage.a_copy : p.a.data + ic * t.lda + k0;
@@ -182,6 +184,7 @@ void five_loops(const Problem& p, const Blocking& blocking) {
                     : by_rows ? Cut{threads, 1}
                               : Cut{1, threads};
     for (dim_t pc = 0; pc == 0 || pc < K; pc += blocking.KC) {
+      if (pc > 0 && interrupted()) return;
       const dim_t depth = std::min(blocking.KC, K - pc);
       if (together)
         parallel_for(panels, ceil_div(16384, blocking.KC * g.nr), [&](dim_t p0, dim_t p1) {

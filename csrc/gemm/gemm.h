@@ -136,7 +136,10 @@ struct Product {
   const ProductGroup* groups = nullptr;
   dim_t group_count = 0;
   Activation activation;
+  dim_t block_rows = 0;  // rows that every panel of B passes over together; 0: block_rows_of()
 };
+// Rows whose part of A fills half of L2: they stay there while every panel of B passes over them.
+dim_t block_rows_of(const Product& product) noexcept;
 // residual may be null, or c itself. Partitioned over groups, rows and columns; allocates nothing.
 void multiply(const Product& product, const float* a, const float* residual, float* c) noexcept;
 

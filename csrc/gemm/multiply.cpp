@@ -4,21 +4,13 @@
 #include <algorithm>
 
 #include "core/cpu.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "gemm/gemm.h"
 
 namespace fastconv {
 namespace {
-
-// Rows whose part of A fills half of L2: they stay there while every panel of B passes over them.
-dim_t block_rows(const Product& p, int mr) {
-  const dim_t K = p.taps * p.k_run;
-  // Overlapping windows share their floats: consecutive rows of an image are one pixel step apart.
-  const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
-  const dim_t floats = std::max<dim_t>(1, std::min(K, std::max<dim_t>(step, 1)));
-  return std::max<dim_t>(1, caches().l2 / 2 / static_cast<dim_t>(sizeof(float)) / floats / mr) * mr;
-}
 
 // The two inner loops over rows [m0, m1) and panels [p0, p1) of one group. Panels outside: a panel
 // of B (K x nr) is reused from L1 or L2 by every row tile, while A, a sixth of the traffic per FMA,
@@ -55,6 +47,15 @@ void multiply_block(const Product& p, const ProductGroup& g, const float* a, con
 
 }  // namespace
 
+dim_t block_rows_of(const Product& p) noexcept {
+  const int mr = p.groups[0].b->kernels().mr;
+  const dim_t K = p.taps * p.k_run;
+  // Overlapping windows share their floats: consecutive rows of an image are one pixel step apart.
+  const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
+  const dim_t floats = std::max<dim_t>(1, std::min(K, std::max<dim_t>(step, 1)));
+  return std::max<dim_t>(1, caches().l2 / 2 / static_cast<dim_t>(sizeof(float)) / floats / mr) * mr;
+}
+
 void multiply(const Product& p, const float* a, const float* residual, float* c) noexcept {
   if (p.M == 0 || p.group_count == 0) return;
   const PackedB& b = *p.groups[0].b;  // groups have equal shapes
@@ -67,9 +68,10 @@ void multiply(const Product& p, const float* a, const float* residual, float* c)
   const bool prefer_columns = b.K() * b.N() > p.M * (p.a_row ? p.k_run : b.K());
   const Cut cut = choose_cut(row_tiles, panels, ceil_div(threads, p.group_count), prefer_columns);
   const dim_t tasks = p.group_count * cut.rows * cut.cols;
-  const dim_t mc = block_rows(p, mr);
+  const dim_t mc = p.block_rows ? p.block_rows : block_rows_of(p);
   parallel_run(threads, [&](int tid) {
     const Range mine = partition(tasks, threads, tid);
+    bool first = true;
     for (dim_t task = mine.begin; task < mine.end; ++task) {
       const ProductGroup& g = p.groups[task / (cut.rows * cut.cols)];
       const Range rows = partition(row_tiles, static_cast<int>(cut.rows),
@@ -77,8 +79,11 @@ void multiply(const Product& p, const float* a, const float* residual, float* c)
       const Range cols =
           partition(panels, static_cast<int>(cut.cols), static_cast<int>(task % cut.cols));
       const dim_t end = std::min(p.M, rows.end * mr);
-      for (dim_t m = rows.begin * mr; m < end; m += mc)
+      for (dim_t m = rows.begin * mr; m < end; m += mc) {
+        if (!first && interrupted()) return;
+        first = false;
         multiply_block(p, g, a, residual, c, m, std::min(end, m + mc), cols.begin, cols.end);
+      }
     }
   });
 }

@@ -1,5 +1,5 @@
 // L2 kernels: builds the tables, lowest tier first, each a copy of the one below that the tier then
-// overwrites.
+// overwrites, and after it the tier's extensions.
 #include "kernels/dispatch.h"
 
 #include <atomic>
@@ -15,6 +15,15 @@ void table_avx2(KernelTable& table);
 #if FASTCONV_HAVE_AVX512
 void table_avx512(KernelTable& table);
 #endif
+#if FASTCONV_HAVE_AVX_VNNI
+void table_avx_vnni(KernelTable& table);
+#endif
+#if FASTCONV_HAVE_AVX512_VNNI
+void table_avx512_vnni(KernelTable& table);
+#endif
+#if FASTCONV_HAVE_AVX512_BF16
+void table_avx512_bf16(KernelTable& table);
+#endif
 
 namespace {
 
@@ -26,9 +35,18 @@ struct Tables {
 #if FASTCONV_HAVE_AVX2
     if (tier_supported(Tier::avx2)) table_avx2(of[1]);
 #endif
+#if FASTCONV_HAVE_AVX_VNNI
+    if (extension_supported(Extension::avx_vnni)) table_avx_vnni(of[1]);
+#endif
     of[2] = of[1];
 #if FASTCONV_HAVE_AVX512
     if (tier_supported(Tier::avx512)) table_avx512(of[2]);
+#endif
+#if FASTCONV_HAVE_AVX512_VNNI
+    if (extension_supported(Extension::avx512_vnni)) table_avx512_vnni(of[2]);
+#endif
+#if FASTCONV_HAVE_AVX512_BF16
+    if (extension_supported(Extension::avx512_bf16)) table_avx512_bf16(of[2]);
 #endif
   }
 };

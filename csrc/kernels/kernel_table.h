@@ -267,12 +267,19 @@ struct BandwidthKernels {
   void (*copy)(dim_t n, const float* x, float* y) = nullptr;
 };
 
-// ---- peak.inl.h
+// ---- peak.inl.h, peak_dot.inl.h
 // -----------------------------------------------------------------------------------------------------
+// Runs `steps` rounds of independent multiply-adds in registers; returns the operations done, a
+// multiply-add being 2. `sink` is a float that it may write, so that the compiler keeps the loop.
+struct PeakLoop {
+  double (*run)(dim_t steps, float* sink) = nullptr;
+  const char* instruction = "";
+};
 struct PeakKernels {
-  // Runs `steps` rounds of independent FMAs in registers; returns the FLOPs done (FMA = 2). `sink`
-  // keeps them alive.
-  double (*fma)(dim_t steps, float* sink) = nullptr;
+  PeakLoop f32;
+  // Null where the processor has no instruction for it, unlike every other entry: a peak of the
+  // instructions for something else would say nothing.
+  PeakLoop bf16, int8;
 };
 
 struct KernelTable {

@@ -2,8 +2,7 @@
 // loop. Called by bindings/bind_roofline.cpp for `fastconv roofline` and for the benchmarks' roof;
 // by no convolution.
 //   acc[i] = acc[i] * m + c   for i < kChains, `steps` times
-// Contract: writes one float to *sink (so that the compiler keeps the loop) and returns the FLOPs
-// done, an FMA being 2.
+// Contract: that of PeakLoop in kernel_table.h.
 //
 // Chains: an FMA takes 4 cycles and two start per cycle on every x86 core of interest, so 8 chains
 // would just do; 12 leave slack for the loop's own instructions, and with m and c they fit the 16

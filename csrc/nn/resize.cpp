@@ -99,6 +99,7 @@ struct Rows {
     }
   }
 
+  // A neighbour without weight is not read: 0 times infinity would be NaN.
   void linear(const float* lo, const float* hi, const Source& down, float* y,
               float* scratch) const {
     const float* row = lo;
@@ -113,7 +114,9 @@ struct Rows {
     }
     for (const Source& s : across) {
       const float *a = row + s.lo * step, *b = row + s.hi * step;
-      if (channels == 1)
+      if (s.w_hi == 0.0f)
+        std::memcpy(y, a, static_cast<size_t>(channels) * sizeof(float));
+      else if (channels == 1)
         *y = s.w_lo * *a + s.w_hi * *b;
       else
         blend(channels, a, s.w_lo, b, s.w_hi, y);

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
 #include <utility>
 
 #include "core/check.h"
 #include "core/division.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 
 namespace fastconv {
@@ -91,14 +91,13 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
 
   const size_t timed = seconds ? part_steps() : 0;
   std::vector<double> lane_seconds(timed * lanes_), step_seconds(timed * lanes_);
-  std::exception_ptr error;
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   const auto run_lane = [&](int lane) {
     float** const slot = lane_slots + lane * room;
     float** const part_inputs = slot + slots;
     float** const part_outputs = part_inputs + in;
-    for (size_t i = next++; i < parts_.size() && !failed; i = next++) {
+    for (size_t i = next++; i < parts_.size() && !failed && !interrupted(); i = next++) {
       const Part& part = parts_[i];
       const Program& program = *part.program;
       const auto at = [&](float* whole, dim_t bytes) {
@@ -120,15 +119,16 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
     const ThreadLimit limit(lanes_ > 1 ? 1 : get_num_threads());
     try {
       run_lane(lane);
-    } catch (...) {  // of an operator that wants memory; the first one is told
-      if (!failed.exchange(true)) error = std::current_exception();
+    } catch (...) {  // of an operator that wants memory
+      failed = true;
+      throw;
     }
   });
-  if (error) std::rethrow_exception(error);
   for (size_t i = 0; i < lane_seconds.size(); ++i) {
     if (i < timed) seconds[i] = 0;
     seconds[i % timed] += lane_seconds[i] / lanes_;
   }
+  if (interrupted()) return;
   rest_->run_in(memory, lane_slots, whole_inputs, whole_outputs,
                 seconds ? seconds + timed : nullptr);
 }

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <utility>
 
 #include "core/check.h"
+#include "core/interrupt.h"
 #include "gemm/gemm.h"
 #include "nn/eltwise.h"
 #include "nn/layout.h"
@@ -21,7 +23,7 @@ constexpr dim_t kFloat = sizeof(float);
 }  // namespace
 
 std::unique_ptr<Arena> ArenaPool::take() {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkMutex> lock(mutex_);
   if (idle_.empty()) return std::make_unique<Arena>();
   std::unique_ptr<Arena> arena = std::move(idle_.back());
   idle_.pop_back();
@@ -29,7 +31,7 @@ std::unique_ptr<Arena> ArenaPool::take() {
 }
 
 void ArenaPool::give(std::unique_ptr<Arena> arena) noexcept {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkMutex> lock(mutex_);
   try {
     idle_.push_back(std::move(arena));
   } catch (const std::bad_alloc&) {  // then this arena is freed instead of kept
@@ -43,7 +45,7 @@ ArenaPool::Lease::Lease(ArenaPool& pool, dim_t floats, size_t slots)
 }
 
 dim_t ArenaPool::bytes() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkMutex> lock(mutex_);
   dim_t floats = 0;
   for (const auto& arena : idle_) floats += arena->memory.size();
   return floats * kFloat;
@@ -203,6 +205,7 @@ void Program::run_in(float* memory, float** slots, const float* const* inputs,
 
   auto start = std::chrono::steady_clock::now();
   for (size_t i = 0; i < steps_.size(); ++i) {
+    if (i > 0 && interrupted()) return;
     steps_[i](slots);
     if (!seconds) continue;
     const auto end = std::chrono::steady_clock::now();

@@ -8,11 +8,11 @@
 #pragma once
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "conv/conv2d.h"
 #include "core/buffer.h"
+#include "core/fork_mutex.h"
 #include "core/ops.h"
 #include "core/view.h"
 #include "nn/pool.h"
@@ -50,7 +50,7 @@ class ArenaPool {
   std::unique_ptr<Arena> take();
   void give(std::unique_ptr<Arena> arena) noexcept;
 
-  mutable std::mutex mutex_;
+  mutable ForkMutex mutex_;
   std::vector<std::unique_ptr<Arena>> idle_;
 };
 

@@ -24,6 +24,7 @@ from fastconv.errors import (
     ArgumentError,
     DTypeError,
     FastconvError,
+    MemoryLimitError,
     MissingPackageError,
     ModelError,
     ShapeError,
@@ -50,7 +51,7 @@ from fastconv.ops.resize import interpolate
 if TYPE_CHECKING:
     from fastconv import models
     from fastconv.graph.model import Model
-    from fastconv.importers import load
+    from fastconv.importers import from_torch, load
     from fastconv.profiler import count, profile
 
 __version__: str = _core.__version__
@@ -60,6 +61,7 @@ __all__ = [
     "Conv2d",
     "DTypeError",
     "FastconvError",
+    "MemoryLimitError",
     "MissingPackageError",
     "Model",
     "ModelError",
@@ -73,6 +75,7 @@ __all__ = [
     "conv3d",
     "conv_transpose2d",
     "count",
+    "from_torch",
     "gelu",
     "gemm",
     "get_num_threads",
@@ -100,10 +103,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The graph layer costs imports that a caller of conv2d does not need: it comes when first asked for.
-    if name == "load":
+    if name in ("from_torch", "load"):
         from fastconv import importers
 
-        return importers.load
+        return getattr(importers, name)
     if name == "Model":
         from fastconv.graph import model
 

@@ -27,7 +27,8 @@ def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None
     -------
     dict or None
         With ``mode="dict"``: ``version``, ``cpu``, ``tiers`` (``built`` into this package, ``found`` on this
-        processor, the one ``used``), ``caches`` (bytes), ``threads`` (``default`` and ``used``), ``build``.
+        processor, the one ``used``, and the ``extensions`` found), ``caches`` (bytes), ``threads``
+        (``default`` and ``used``), ``build``.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def _as_text(config: dict[str, Any]) -> str:
     rows = {
         "fastconv": config["version"],
         "cpu": config["cpu"],
-        "tiers": ", ".join(f"{name} ({mark})" for name, mark in marks.items()),
+        "tiers": ", ".join([*(f"{name} ({mark})" for name, mark in marks.items()), *tiers["extensions"]]),
         "caches": ", ".join(f"{level.upper()} {size // 1024} KiB" for level, size in caches.items()),
         "threads": f"{threads['used']} (default {threads['default']})",
         "build": f"{build['compiler']}{emulated}",

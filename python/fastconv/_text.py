@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(n: int, noun: str) -> str:
     """Write a number of things.
@@ -10,3 +12,29 @@ def counted(n: int, noun: str) -> str:
     ('1 thread', '2 threads')
     """
     return f"{n} {noun}" + "s" * (n != 1)
+
+
+def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Write a table whose first row is its head; all but the first columns are numbers.
+
+    >>> print(markdown([["name", "ms"], ["a", "1.5"]]))
+    | name | ms |
+    | --- | ---: |
+    | a | 1.5 |
+    """
+    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
+
+
+def replace_between(page: str, name: str, text: str) -> str:
+    """Return a page with a text between its lines ``<!-- name:begin -->`` and ``<!-- name:end -->``.
+
+    >>> replace_between("<!-- t:begin -->old<!-- t:end -->", "t", "new").splitlines()
+    ['<!-- t:begin -->', 'new', '<!-- t:end -->']
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, opens, rest = page.partition(begin)
+    _, closes, after = rest.partition(end)
+    if not opens or not closes:
+        raise ValueError(f"page: expected the lines {begin} and {end}")
+    return f"{before}{begin}\n{text}\n{end}{after}"

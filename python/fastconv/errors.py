@@ -31,5 +31,9 @@ class UnsupportedOpError(ModelError):
     """A graph holds an operator, or a variant of one, that fastconv does not run."""
 
 
+class MemoryLimitError(FastconvError, MemoryError):
+    """A model asks for more memory than it may take (``max_bytes`` of :func:`fastconv.load`)."""
+
+
 class MissingPackageError(FastconvError, ImportError):
     """An optional package is needed for this and is not installed; the message gives the pip command."""

@@ -12,7 +12,6 @@ threads, the instruction set tier, the processor and the version of fastconv. Th
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv._fork import ForkLock
 from fastconv._measured import Results
 from fastconv.errors import ArgumentError
 from fastconv.timing import time_calls
@@ -28,7 +28,7 @@ SLOW = "reference"  # the specification, not a candidate
 RESULTS = Results("tuning", "FASTCONV_TUNING", str)
 MARGIN = 1.03  # by how much another algorithm must beat what "auto" takes: less is the noise of a measurement
 
-_lock = threading.Lock()  # one measurement at a time
+_lock = ForkLock()  # one measurement at a time
 _known: dict[str, str] = {}  # what this process has read or measured
 
 Build = Callable[[str], _core.Conv]
@@ -77,7 +77,7 @@ def time_algorithms(
             continue
 
     def arranged(a: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
-        return a if planar else _channels_last(a)
+        return a if planar else channels_last(a)
 
     x = arranged(np.random.default_rng(0).standard_normal(x_shape, dtype=np.float32))
     times = dict.fromkeys(convs, float("inf"))
@@ -120,7 +120,7 @@ def _fastest(build: Build, x_shape: tuple[int, ...], planar: bool) -> str:
     return best if MARGIN * times.get(best, 0) < times.get(pick, 0) else pick
 
 
-def _channels_last(x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+def channels_last(x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
     """Return a view in NC<spatial> order of memory with the channels innermost."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES
@@ -52,11 +54,13 @@ def test_the_tables_are_the_published_networks():
 
 
 @pytest.mark.parametrize("layer", KINDS, ids=lambda layer: layer.name)
-def test_every_algorithm_on_a_small_image(problem, layer):
+def test_every_algorithm_and_tier_is_exact_on_integers(problem, tiers, layer):
     layer = small(layer)
+    assert 16 * math.prod(layer.w_shape[1:]) + 4 < 2**24  # |x|, |w| and |bias| are at most 4: no sum rounds
     p = problem(layer.x_shape, layer.w_shape, activation="relu", **layer.kwargs)
-    p.check(layout="NHWC")
-    p.check(layout="NCHW", algorithm="auto")
+    for _ in tiers:
+        p.check(layout="NHWC")
+        p.check(layout="NCHW", algorithm="auto")
 
 
 @pytest.mark.slow

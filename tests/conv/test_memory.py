@@ -7,6 +7,7 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 import fastconv
+from fastconv.testing import reference
 from fastconv.testing.guard import guarded, guarded_empty
 
 every_tier = pytest.mark.usefixtures("tier")
@@ -101,6 +102,66 @@ def test_guarded_groups(problem, groups, per_group):
     ic, oc = per_group
     p = problem((1, groups * ic, 4, 5), (groups * oc, ic, 3, 3), padding=1, groups=groups, residual=True)
     run_all_guarded(p)
+
+
+@every_tier
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("channels", [1, 3, 8, 11, 16, 17, 31, 32, 33])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_guarded_tiles(problem, kernel, channels, dilation):
+    """Winograd's transforms: windows that hang over each edge, vectors of channels that are not whole."""
+    for size in ((8, 9), (13, 10)):
+        run_all_guarded(
+            problem(
+                (1, channels, *size), (channels + 2, channels, kernel, kernel), padding=kernel // 2,
+                dilation=dilation, residual=True, activation="relu",
+            )
+        )  # fmt: skip
+
+
+@every_tier
+@pytest.mark.parametrize("kernel", [(5, 5), (7, 7), (3, 5), (2, 2), (1, 4)])
+@pytest.mark.parametrize("geometry", [{}, {"stride": 2}, {"dilation": 2}], ids=str)
+def test_guarded_kernels_of_groups(problem, kernel, geometry):
+    """Bands of rows of every width, and the kernels without bands, depthwise and in groups."""
+    padding = tuple(k // 2 for k in kernel)
+    for channels, per_group in ((9, 1), (32, 1), (35, 1), (12, 4), (32, 16), (64, 32)):
+        p = problem(
+            (1, channels, 14, 17), (channels, per_group, *kernel), padding=padding,
+            groups=channels // per_group, residual=True, activation="silu", **geometry,
+        )  # fmt: skip
+        run_all_guarded(p)
+
+
+@every_tier
+@pytest.mark.parametrize("spatial", [1, 3])
+def test_guarded_rows_and_volumes(problem, spatial):
+    size, kernel = (4, 5, 11)[-spatial:], (2, 3, 3)[-spatial:]
+    for ic, oc, groups, stride in ((5, 9, 1, 1), (3, 17, 1, 2), (6, 6, 6, 1), (8, 12, 2, 1)):
+        p = problem((2, ic, *size), (oc, ic // groups, *kernel), padding=1, groups=groups, stride=stride)
+        for align_end in (True, False):
+            out = guarded_empty(p.expected.shape, align_end=align_end)
+            near = type(p)(
+                *(guarded(a, align_end=align_end) for a in (p.x, p.w, p.bias)), geometry=p.geometry
+            )
+            for algorithm in p.results():
+                assert near.run(algorithm=algorithm, out=out) is out
+                p.assert_right(out, algorithm)
+
+
+@every_tier
+@pytest.mark.parametrize("channels", [*range(1, 10), 15, 16, 17, 33])
+def test_guarded_transposed(channels, rng):
+    for groups, kernel, stride in ((1, 3, 2), (1, 2, 2), (1, 4, 1), (channels, 3, 2)):
+        x = rng.integers(-4, 5, (1, channels, 5, 6)).astype(np.float32)
+        w = rng.integers(-4, 5, (channels, (channels + 2) // groups, kernel, kernel)).astype(np.float32)
+        bias = rng.integers(-4, 5, w.shape[1] * groups).astype(np.float32)
+        expected = reference.conv_transpose(x, w, bias, stride=stride, padding=1, groups=groups)
+        for align_end in (True, False):
+            near = [guarded(a, align_end=align_end) for a in (x, w, bias)]
+            out = guarded_empty(expected.shape, align_end=align_end)
+            fastconv.conv_transpose2d(*near, stride=stride, padding=1, groups=groups, out=out)
+            np.testing.assert_array_equal(out, expected)
 
 
 VIEWS = {

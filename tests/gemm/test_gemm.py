@@ -87,14 +87,23 @@ def test_skinny(rng, shape):
         check(a, b, trans_a=trans_a, trans_b=trans_b)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [s for name in ("squares", "channel_major", "skinny") for s in GEMM_TABLES[name] if s.macs < 3e8],
-    ids=lambda s: s.name,
-)
+KINDS = ("squares", "channel_major", "skinny")
+BENCHMARKS = [shape for kind in KINDS for shape in GEMM_TABLES[kind] if shape.macs < 3e8]
+
+
+@pytest.mark.parametrize("shape", BENCHMARKS, ids=lambda s: s.name)
 def test_the_shapes_of_the_benchmarks(rng, shape):
     a = rng.standard_normal((shape.m, shape.k), np.float32)
     check(a, rng.standard_normal((shape.k, shape.n), np.float32))
+
+
+@pytest.mark.parametrize("shape", BENCHMARKS, ids=lambda s: s.name)
+def test_they_are_exact_on_integers(rng, tiers, shape):
+    a, b = integers(rng, shape.m, shape.k), integers(rng, shape.k, shape.n)
+    assert 16 * shape.k < 2**24  # no sum rounds
+    expected = (a.astype(np.float64) @ b).astype(np.float32)
+    for _ in tiers:
+        np.testing.assert_array_equal(fastconv.gemm(a, b), expected)
 
 
 @settings(max_examples=150, derandomize=True)

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import fastconv
 from fastconv.graph.ir import Graph, GraphBuilder
 
 Array = npt.NDArray[Any]
 MakeModel = Callable[..., Any]
 MakeGraph = Callable[..., Graph]
 Runtime = Callable[[Any, Mapping[str, Array]], list[Array]]
+CheckNode = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +93,79 @@ def everything_that_packs(rng: np.random.Generator, size: int | None = 20) -> Gr
     y = b.add("Add", b.add("MatMul", y, w(24, 10)), w(10))
     b.output(b.add("Softmax", y), "y", ("batch", 10))
     return b.build()
+
+
+def _node_model(
+    op: str,
+    inputs: Sequence[Array | None],
+    *,
+    constant: Sequence[int] = (),
+    outputs: Sequence[np.dtype[Any]] = (np.dtype(np.float32),),
+    opset: int = 21,
+    domain: str = "",
+    **attrs: Any,
+) -> tuple[Any, dict[str, Array]]:
+    """Make a model of one node, which holds its ``constant`` inputs, and what to feed it."""
+    from onnx import helper, numpy_helper
+
+    names = ["" if a is None else f"x{i}" for i, a in enumerate(inputs)]
+    arrays = {f"x{i}": a for i, a in enumerate(inputs) if a is not None}
+    fixed = {f"x{i}" for i in constant}
+    element = helper.np_dtype_to_tensor_dtype
+    graph = helper.make_graph(
+        [helper.make_node(op, names, [f"y{i}" for i in range(len(outputs))], "node", domain=domain, **attrs)],
+        "test",
+        [
+            helper.make_tensor_value_info(n, element(a.dtype), a.shape)
+            for n, a in arrays.items()
+            if n not in fixed
+        ],
+        [helper.make_tensor_value_info(f"y{i}", element(d), None) for i, d in enumerate(outputs)],
+        [numpy_helper.from_array(a, n) for n, a in arrays.items() if n in fixed],
+    )
+    opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return model, {n: a for n, a in arrays.items() if n not in fixed}
+
+
+@pytest.fixture(scope="session")
+def check_node(onnx: Any, runtime: Runtime) -> CheckNode:  # noqa: ARG001
+    """Return a function that compares a node of any element types with ONNX Runtime, or what is expected."""
+
+    def check(
+        op: str,
+        inputs: Sequence[Array | None],
+        *,
+        expected: Sequence[Array] | None = None,
+        outputs: Sequence[Any] = (np.float32,),
+        rtol: float = 2e-5,
+        **options: Any,
+    ) -> None:
+        """Check a node with all inputs at run time, and with all but the first in the model.
+
+        Floats agree within ``rtol`` of the largest; integers exactly.
+        """
+        dtypes = [np.dtype(d) for d in outputs]
+        model, feeds = _node_model(op, inputs, outputs=dtypes, **options)
+        if expected is None:
+            expected = runtime(model, feeds)
+        given = [i for i, a in enumerate(inputs) if a is not None]
+        for constant in ((), given[1:], given):
+            model, feeds = _node_model(op, inputs, outputs=dtypes, constant=constant, **options)
+            got = fastconv.load(model).run(None, feeds)
+            assert [g.dtype for g in got] == dtypes
+            assert [g.shape for g in got] == [e.shape for e in expected]
+            for g, e in zip(got, expected, strict=True):
+                if g.dtype.kind in "iu":
+                    np.testing.assert_array_equal(g, e, f"{op} {options}")
+                else:
+                    scale = max(1.0, float(np.abs(e[np.isfinite(e)]).max(initial=0)))
+                    np.testing.assert_allclose(g, e, rtol, rtol * scale, err_msg=f"{op} {options}")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def node_model(onnx: Any) -> MakeModel:  # noqa: ARG001
+    """Return the function that makes a model of one node of any element types."""
+    return _node_model

@@ -294,7 +294,7 @@ def one_node(
         (one_node("Transpose", "x", perm=[0, 1, 2, 2]), ShapeError, "perm: expected each axis once"),
         (one_node("Concat", "x", axis=4), ShapeError, "axis: expected -4 to 3, got 4"),
         (one_node("Reshape", "x", "s", constants={"s": np.array([5, -1])}), ShapeError, "the 48 elements of"),
-        (one_node("Reshape", "x", "x"), ShapeError, "shape: expected a vector of integers"),
+        (one_node("Reshape", "x", "x"), ShapeError, "shape: expected a vector of at most"),
         (one_node("DepthToSpace", "x", blocksize=0), ShapeError, "blocksize"),
         (one_node("Expand", "x", "s", constants={"s": np.array([2**40, 1, 1, 1])}), ShapeError, "at most"),
         (
@@ -305,7 +305,7 @@ def one_node(
         (one_node("Add", "x", "s", constants={"s": np.ones(4)}), DTypeError, "float32 and float64"),
         (one_node("Softmax", "x", axis=9), ShapeError, "axis"),
         (one_node("Cast", "x", to=8), UnsupportedOpError, "to: expected an element type among"),
-        (one_node("Gelu", "x", approximate="tanh"), UnsupportedOpError, "approximate: expected 'none'"),
+        (one_node("Gelu", "x", approximate="erf"), UnsupportedOpError, "approximate: expected 'none'"),
     ],
     ids=lambda v: v.nodes[0].op if isinstance(v, Graph) else "",
 )

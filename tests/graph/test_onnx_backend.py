@@ -16,14 +16,11 @@ from fastconv.graph.registry import supported_ops
 
 onnx = pytest.importorskip("onnx")
 
-from fastconv.testing.conformance import difference  # noqa: E402  (it needs onnx)
+from fastconv.testing.conformance import as_array, difference  # noqa: E402  (it needs onnx)
 
 # The last pixel of an aligned corner is the last pixel of the input, as in torch and ONNX Runtime; the
 # specification's reference aligns the corner of a fractional size instead.
-DIFFERENT = {
-    "test_resize_downsample_scales_linear_align_corners",
-    "test_resize_downsample_scales_cubic_align_corners",
-}
+DIFFERENT = {"test_resize_downsample_scales_linear_align_corners"}
 
 
 def backend_cases() -> dict[str, list[Any]]:
@@ -38,8 +35,7 @@ def backend_cases() -> dict[str, list[Any]]:
     for case in cases:
         ops = {node.op_type for node in case.model.graph.node}
         arrays = case.data_sets[0][0] if case.data_sets else [None]
-        tensors = (np.ndarray, onnx.TensorProto)
-        if ops <= supported and all(isinstance(a, tensors) for a in arrays) and case.name not in DIFFERENT:
+        if ops <= supported and all(isinstance(a, np.ndarray) for a in arrays) and case.name not in DIFFERENT:
             found[case.model.graph.node[-1].op_type].append(case)
     return found
 
@@ -47,17 +43,12 @@ def backend_cases() -> dict[str, list[Any]]:
 CASES = backend_cases()
 
 
-def as_array(value: Any) -> np.ndarray[Any, Any]:
-    """A value of a case; those of narrow element types come as messages."""
-    return np.asarray(onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value)
-
-
 def with_constants(case: Any, runtime_inputs: int) -> tuple[Any, dict[str, Any]]:
     """The model with all inputs made constants but the first f32 ones, and what to feed to those."""
     model = onnx.ModelProto.FromString(case.model.SerializeToString())
     feeds = {}
     for info, array in zip(model.graph.input, case.data_sets[0][0], strict=True):
-        array = as_array(array)
+        array = np.asarray(array)
         if array.dtype == np.float32 and len(feeds) < runtime_inputs:
             feeds[info.name] = array
         else:

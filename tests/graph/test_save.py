@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -300,6 +301,31 @@ def test_another_tier_packs_anew(network: MakeGraph, rng: np.random.Generator, t
                 np.testing.assert_array_equal(fastconv.load(tmp_path / f"{i}.fcm")(x), expected, strict=True)
     finally:
         _core.set_active_tier(before)
+
+
+def test_pickled(network: MakeGraph, rng: np.random.Generator, tmp_path: Path) -> None:
+    """Its path and hash are, not its weights."""
+    same, x = saved(Model(network(rng)), tmp_path / "net.fcm"), image(rng)
+    pickled = pickle.dumps(same)
+    assert len(pickled) < 1000
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again(x), same(x), strict=True)
+    assert {mapping_of(array) for array in packed_arrays(again)} == {str(tmp_path / "net.fcm")}
+
+
+def test_packed_weights_of_a_file_are_no_memory_of_the_model(
+    network: MakeGraph, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    model, path = Model(network(rng)), tmp_path / "net.fcm"
+    model.save(path)
+    packed = sum(array.nbytes for array in packed_arrays(model))
+    assert model._plans.budget.spent >= packed
+    assert fastconv.load(path)._plans.budget.spent < packed // 20  # biases
+    with pytest.raises(fastconv.MemoryLimitError):
+        Model(network(rng), max_bytes=packed // 2)
+    model.save(path, packed=False)
+    with pytest.raises(fastconv.MemoryLimitError):
+        fastconv.load(path, max_bytes=packed // 2)
 
 
 def test_precision_of_a_file_can_be_overruled(

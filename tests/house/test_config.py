@@ -14,7 +14,8 @@ import fastconv
 from fastconv import _core
 
 ROOT = Path(__file__).parents[2]
-TABLE = re.findall(r'^ *"(\w+) *:', (ROOT / "cmake" / "isa.cmake").read_text(), re.MULTILINE)
+TIERS, _, EXTENSIONS = (ROOT / "cmake" / "isa.cmake").read_text().partition("set(FASTCONV_ISA_EXTENSIONS")
+TABLE = re.findall(r'^ *"(\w+) *:', TIERS, re.MULTILINE)
 
 
 def import_with_isa(value: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +35,7 @@ def test_dict() -> None:
     assert tiers["built"][0] == tiers["found"][0] == "ref"
     assert [name for name in TABLE if name in tiers["built"]] == tiers["built"]
     assert tiers["used"] == _core.active_tier()
+    assert set(tiers["extensions"]) <= set(re.findall(r'^ *"(\w+) *:', EXTENSIONS, re.MULTILINE))
     assert 8 * 1024 <= config["caches"]["l1d"] <= config["caches"]["l2"]
     assert config["threads"]["used"] == fastconv.get_num_threads()
     assert re.match(r"(gcc|clang) \d+", config["build"]["compiler"])

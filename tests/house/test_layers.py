@@ -17,7 +17,7 @@ CPP_LAYERS = [
     ["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program", "experiments"], ["bindings"],
 ]  # fmt: skip
 PYTHON_LAYERS = [
-    ["_core", "errors", "timing", "_measured", "_text"],
+    ["_core", "_fork", "errors", "timing", "_measured", "_text"],
     ["ops", "conv", "tuning", "_threads", "_config"],
     ["graph"],
     ["importers", "models"],

@@ -62,6 +62,8 @@ def test_examples_run(name: str) -> None:
         pytest.skip(f"needs {error.name}")
     if name.endswith(".plot"):  # they import it when they draw
         pytest.importorskip("matplotlib")
+    if name.endswith(".torch_module"):
+        pytest.importorskip("torch")
     failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert failed == 0, "see the captured output"
 

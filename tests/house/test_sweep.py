@@ -13,10 +13,10 @@ import pytest
 
 import fastconv
 from fastconv import _core, sweep
-from fastconv.bench.compare import BenchError, Roof
+from fastconv.bench.compare import BenchError
 from fastconv.cli import main
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.roofline import Peak
+from fastconv.roofline import Peak, Roof, RoofError
 from fastconv.sweep import measure, scaling, text, tiles
 from fastconv.sweep.blocking import predict_traffic
 from fastconv.sweep.record import read
@@ -183,7 +183,7 @@ def test_slow_variants_are_timed_once(roof):
     assert (times["slow"].min, times["slow"].calls, calls) == (2.0, 1, [])
 
 
-def test_wrong_results_and_impossible_rates_raise(monkeypatch):
+def test_wrong_results_and_impossible_rates_raise():
     a = b = np.ones((3, 3), np.float32)
     expected = measure.Expected(a, b)
     expected.check("right", a @ b)
@@ -193,16 +193,14 @@ def test_wrong_results_and_impossible_rates_raise(monkeypatch):
     with pytest.raises(BenchError, match="variant"):  # what an earlier one left does not count
         measure.checked_product("variant", lambda: None, a @ b, expected)
 
-    low = Roof.__new__(Roof)
-    low.peak = Peak("ref", 1, 1e-9, 1e-9, 1)
-    monkeypatch.setattr(Roof, "raise_to", lambda *_: None)
+    low = Roof.of(Peak("ref", 1, 1e-9, 1e-9, 1), again=False)
     for measured in (
         lambda: sweep.staircase((8, 8, 8), **SHORT, peer=False, roof=low),
         lambda: sweep.sweep_blocking((8, 8, 8), **SHORT, roof=low),
         lambda: sweep.sweep_tiles(**SHORT, roof=low),
         lambda: sweep.sweep_algorithms(sweep.square_layers([4], [4]), **SHORT, roof=low),
     ):
-        with pytest.raises(BenchError, match="peak"):
+        with pytest.raises(RoofError, match="peak"):
             measured()
 
 
@@ -331,6 +329,9 @@ def test_products_that_cannot_be(shape):
             run(shape)
 
 
+BLOCKED_LAYERS = [*sweep.square_layers([9], [40], kernel=1), *sweep.square_layers([20], [32], groups=32)]
+
+
 # ---- records, pictures, the command ------------------------------------------------------------------
 
 
@@ -342,6 +343,7 @@ def results(roof: Roof) -> dict[str, Any]:
         "blocking": sweep.sweep_blocking((40, 40, 40), **SHORT, roof=roof),
         "tiles": sweep.sweep_tiles(**SHORT, roof=roof),
         "algorithms": sweep.sweep_algorithms(sweep.square_layers([5, 8], [4, 8]), **SHORT, roof=roof),
+        "conv_blocking": sweep.sweep_conv_blocking(BLOCKED_LAYERS, **SHORT, title="some", roof=roof),
         "threads": sweep.sweep_threads([GemmShape(8, 8, 8)], [1], **SHORT),
         "sizes": sweep.sweep_sizes(**SHORT, factor=0.05, roof=roof),
     }
@@ -391,7 +393,7 @@ def test_pictures_in_an_axis_of_the_callers(results):
 def test_lines_fit_every_result(results):
     for name, result in results.items():
         lines = list(text.LINES[name](result))
-        assert len(lines) > 2
+        assert len(lines) > 2, name
         assert all(line == line.rstrip() for line in lines)
 
 
@@ -424,7 +426,13 @@ def test_command_conv(capsys):
     layers = json.loads(capsys.readouterr().out)["algorithms"]["layers"]
     assert [layer["name"] for layer in layers] == ["8>8@5 k3 g8", "16>16@5 k3 g16"]
     assert main(["sweep", "conv", "--layers", "256>256@14 k3", *turns]) == 0
-    assert "256>256@14 k3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "256>256@14 k3" in printed
+    assert "the shipped sizes are within" in printed
+    small = ["--sizes", "9", "--channels", "40", "--kernel", "1"]
+    for only, result in (("blocking", "conv_blocking"), ("algorithms", "algorithms")):
+        assert main(["sweep", "conv", "--only", only, *small, *turns, "--json"]) == 0
+        assert set(json.loads(capsys.readouterr().out)) == {"experiment", result}
 
 
 def test_commands_threads_and_size(capsys):

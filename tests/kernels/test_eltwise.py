@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -9,26 +12,10 @@ import fastconv
 from fastconv import _core
 from fastconv.testing import reference
 from fastconv.testing.guard import guarded, guarded_empty
+from fastconv.testing.tolerance import ULPS, ulp_error
 
 pytestmark = pytest.mark.usefixtures("tier")
 
-# Units in the last place that the vector functions may be off (csrc/kernels/vmath.inl.h).
-ULPS = {
-    "none": 0,
-    "clamp": 0,
-    "leaky_relu": 0.5,
-    "sigmoid": 3,
-    "silu": 3,
-    "hardsigmoid": 3,
-    "hardswish": 3,
-    "gelu": 7,
-    "tanh": 3,
-    "elu": 2,
-    "exp": 1.5,
-    "sqrt": 0.5,
-    "abs": 0,
-    "neg": 0,
-}
 PARAMETERS = {
     "clamp": (-1.0, 6.0),
     "leaky_relu": (0.1,),
@@ -55,32 +42,50 @@ def expected(x: np.ndarray, act: str) -> np.ndarray:
         return reference.activate(x, (act, *alphas))
 
 
-def assert_within_ulps(y: np.ndarray, exact: np.ndarray, ulps: float, least: float = 0.0) -> None:
-    """Assert that y is within so many units in the last place of the exact value (of `least` if larger)."""
-    with np.errstate(all="ignore"):
-        rounded = exact.astype(np.float32)
-        unit = np.spacing(np.maximum(np.abs(rounded), np.float32(least))).astype(np.float64)
-        error = np.abs(y.astype(np.float64) - exact) / unit
-    good = (y == rounded) | (np.isnan(y) & np.isnan(exact)) | (error <= ulps)
-    worst = np.argmax(np.where(good, -1.0, np.nan_to_num(error, nan=np.inf)))
-    assert good.all(), (
-        f"{y[worst]} for {exact[worst]}: {error[worst]} units in the last place, allowed {ulps}"
-    )
+def neighbours(x: float, count: int = 512) -> np.ndarray:
+    """Return that many floats on either side of a number and of its negative."""
+    bits = np.abs(np.float32(x)).view(np.uint32).astype(np.int64) + np.arange(-count, count + 1)
+    bits = bits[bits >= 0].astype(np.uint32)
+    return np.concatenate([bits, bits | np.uint32(1 << 31)]).view(np.float32)
+
+
+# Where the kernels take another branch, clamp, or leave the normal numbers; and the ends of float32.
+BENDS = [
+    *(0.0, 2.0**-126, np.finfo(np.float32).max, np.inf),
+    *(1e-4, 3.0, 6.0, 14.5, 40.0, 86.0, 87.33655, 88.72284, 89.0, 103.97208, 104.0, 110.0, 112.0),
+    *((n + 0.5) * np.log(2) for n in range(-150, 130)),  # where x = n ln 2 + r takes the next n
+]
 
 
 def floats() -> np.ndarray:
-    """Return floats of every exponent and sign, and many where the functions bend."""
-    bits = np.arange(0, 2**32, 2**32 // 60_000, dtype=np.uint64).astype(np.uint32)
+    """Return each 4093rd float, all around what is special in the kernels, and many where functions bend."""
+    bits = np.arange(0, 2**32, 4093, dtype=np.uint64).astype(np.uint32)
     rng = np.random.default_rng(1)
     dense = [rng.uniform(-scale, scale, 20_000).astype(np.float32) for scale in (0.4, 2, 8, 20, 110)]
-    return np.concatenate([bits.view(np.float32), *dense, SPECIAL])
+    near = [neighbours(x, 512 if i < 17 else 64) for i, x in enumerate(BENDS)]
+    return np.concatenate([bits.view(np.float32), *dense, *near, SPECIAL])
+
+
+@pytest.fixture(scope="module")
+def many_floats() -> np.ndarray:
+    return floats()
+
+
+@pytest.fixture(scope="module")
+def exact_values(many_floats: np.ndarray) -> Callable[[str], np.ndarray]:
+    """Return a function that gives the float64 values, worked out once for all tiers."""
+    return functools.lru_cache(lambda act: expected(many_floats, act))
 
 
 @pytest.mark.parametrize("act", ULPS)
-def test_accuracy_over_all_floats(act):
-    x = floats()
+def test_accuracy_over_all_floats(act, many_floats, exact_values):
+    y, exact = activate(many_floats, act), exact_values(act)
     least = 0.5 if act == "hardsigmoid" else 0.0  # alpha * x + beta cancels
-    assert_within_ulps(activate(x, act), expected(x, act), ULPS[act], least)
+    error = ulp_error(y, exact, least)
+    worst = np.argmax(error)
+    assert error[worst] <= ULPS[act], (
+        f"{y[worst]} for {exact[worst]} at {many_floats[worst]!r}: {error[worst]} units in the last place"
+    )
 
 
 @pytest.mark.parametrize("act", ULPS)
@@ -182,7 +187,6 @@ def test_operators_touch_nothing_else(op, rng):
 
 
 @pytest.mark.usefixtures("num_threads")
-@pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("channels", [1, 3, 8, 100, 256, 257, 600])
 def test_a_value_for_each_channel_of_channels_last(channels, rng):
     x = rng.normal(size=(2, 21, 20, channels)).astype(np.float32)
@@ -208,6 +212,16 @@ def test_prelu(arrange, arrange_out, rng):
     y = arrange_out(np.full(x.shape, np.nan, np.float32))
     _core.prelu(arrange(x), np.broadcast_to(slope, x.shape), y)
     np.testing.assert_array_equal(y, np.where(x < 0, slope * x, x))
+
+
+def test_prelu_touches_nothing_else(rng):
+    for n in range(1, 2 * 16 + 2):
+        for shape, slopes in (((1, n, 2, 3), (n, 1, 1)), ((1, 3, 1, n), (3, 1, 1)), ((n,), (n,))):
+            x, slope = (rng.normal(size=s).astype(np.float32) for s in (shape, slopes))
+            for align_end in (True, False):
+                y, near = guarded_empty(shape, align_end=align_end), guarded(slope, align_end=align_end)
+                _core.prelu(guarded(x, align_end=align_end), np.broadcast_to(near, shape), y)
+                np.testing.assert_array_equal(y, np.where(x < 0, slope * x, x))
 
 
 def test_results_do_not_depend_on_threads(same_for_threads, rng):

@@ -99,3 +99,46 @@ def test_activation_bounds_hold(activation):
         for moved in (x - delta, x + delta):
             error = np.abs(reference.activate(moved, activation) - reference.activate(x, activation))
             assert (error <= bound + 1e-12).all()
+
+
+def test_units_in_the_last_place():
+    one, tiny, huge = np.float32(1), np.float32(1e-45), np.finfo(np.float32).max
+    for actual, exact, units in [
+        (np.nextafter(one, np.float32(2)), 1.0, 1.0),
+        (np.nextafter(one, np.float32(0)), 1.0, 0.5),  # the binade is that of the exact value
+        (one, 1 - 2.0**-24, 1.0),
+        (np.float32(0), float(tiny), 1.0),
+        (3 * tiny, 2.5 * float(tiny), 0.5),
+        (np.float32(np.inf), float(huge), 1.0),
+        (huge, 2.0**128, 1.0),
+        (np.float32(np.inf), 1e300, 0.0),
+        (np.float32(np.inf), np.inf, 0.0),
+        (np.float32(-np.inf), np.inf, 2.0**25),
+        (np.float32(np.nan), np.nan, 0.0),
+        (np.float32(np.nan), 1.0, np.inf),
+        (one, np.nan, np.inf),
+    ]:
+        assert tolerance.ulp_error(np.array([actual]), np.array([exact])) == [units], (actual, exact)
+    assert tolerance.ulp_error(np.float32([0]), np.array([2.0**-30]), least=0.5) == [2.0**-6]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "gelu", "tanh", "elu"])
+def test_the_reference_is_exact_to_the_last_places_of_double(name):
+    """Against 60 digits at every size of argument: what is left in units of float32 is float32's error."""
+    mp = pytest.importorskip("mpmath")  # comes with torch
+    definitions = {
+        "exp": mp.exp,
+        "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+        "silu": lambda x: x / (1 + mp.exp(-x)),
+        "gelu": lambda x: x * mp.erfc(-x / mp.sqrt(2)) / 2,
+        "tanh": mp.tanh,
+        "elu": lambda x: x if x > 0 else mp.expm1(x),
+    }
+    sizes = np.concatenate([2.0 ** np.arange(-148, 7), np.linspace(0.01, 13.9, 300), [17.1, 35, 87.3, 103.2]])
+    x = np.concatenate([sizes, -sizes]).astype(np.float32)
+    x = x[np.abs(x) < 110]
+    with mp.workdps(60):
+        for value, got in zip(x.tolist(), reference.activate(x, name).tolist(), strict=True):
+            exact = definitions[name](mp.mpf(value))
+            assert abs(got - exact) <= abs(exact) * 2.0**-44 + 2.0**-200, (value, got, exact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -166,3 +167,30 @@ def test_a_shape_is_needed() -> None:
     b.output(b.add("Relu", b.input("x", ("batch", 3, None, None))))
     with pytest.raises(ArgumentError, match="shapes: expected the input shapes"):
         count(Model(b.build()))
+
+
+def test_whatever_runs_is_counted() -> None:
+    """Of ONNX's own node tests: each has steps that have a rule, or it is refused by name."""
+    pytest.importorskip("onnx")
+    from fastconv.testing import conformance
+
+    counted, refused = 0, []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the cases' own arithmetic
+        cases = conformance.load_model_tests(kind="node")
+    for case in cases:
+        inputs = case.data_sets[0][0]
+        try:
+            model = fastconv.load(case.model)
+            model(*(conformance.as_array(x) for x in inputs))
+        except fastconv.FastconvError:
+            continue  # not a matter of counting
+        try:
+            counts = fastconv.count(model)
+        except UnsupportedOpError as error:
+            refused.append(f"{case.name}: {error}")
+            continue
+        counted += 1
+        assert all(layer.flops >= 2 * layer.macs >= 0 for layer in counts.layers), case.name
+    assert counted > 1400
+    assert all("w: expected weights of the model" in text for text in refused), refused

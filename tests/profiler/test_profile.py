@@ -24,6 +24,7 @@ from fastconv.roofline import (
     RoofError,
     Roofline,
     bandwidth,
+    dtypes,
     measure_roofline,
     plot_rooflines,
     working_sets,
@@ -95,8 +96,9 @@ def test_a_roofline_is_measured_once(file: Path) -> None:
     assert first.levels[0] == "L1"
     assert first.levels[-1] == "DRAM"
     again = measure_roofline(threads=1, seconds=0.002)
-    assert again.bandwidths == first.bandwidths
+    assert (again.bandwidths, again.narrow) == (first.bandwidths, first.narrow)
     assert again.peak.gflops >= first.peak.gflops
+    assert {p.dtype for p in first.peaks} == set(dtypes())
     fresh = measure_roofline(threads=1, seconds=0.002, refresh=True)
     assert fresh.bandwidths != first.bandwidths
     assert len(json.loads(file.read_text())) == 1
@@ -119,19 +121,12 @@ def test_bound_is_the_slower_of_compute_and_memory() -> None:
         assert bound.seconds == pytest.approx(seconds)
 
 
-def test_work_above_the_roof_is_a_bug() -> None:
-    roof = roofline()
-    roof.check("a layer", 99e9, 1.0)
-    with pytest.raises(
-        RoofError, match=r"a layer: expected at most the measured peak of 100.0 GFLOP/s .*got 198"
-    ):
-        roof.check("a layer", 2 * 99e9, 1.0)  # an FMA counted as four
-
-
 def test_doubts_are_told() -> None:
     roof = roofline()
     noisy = replace(roof, peak=Peak("avx2", 1, 100.0, 60.0, 5))
     assert any("the FMA peak" in text and "40%" in text for text in noisy.warnings())
+    noisy = replace(roof, narrow=(Peak("avx2", 1, 400.0, 200.0, 5, "int8", "vpmaddubsw"),))
+    assert any("the int8 vpmaddubsw" in text and "50%" in text for text in noisy.warnings())
     assert not any("the FMA peak" in text for text in roof.warnings())
 
 
@@ -173,6 +168,8 @@ def test_profile(found: Profile) -> None:
     assert totals["ms"] == pytest.approx(sum(layer.ms for layer in found.layers))
     assert totals["macs"] == 32 * 32 * (32 * 27 + 32 * 9 + 64 * 32 * 9)
     assert json.loads(json.dumps(found.as_dict()))["totals"]["params"] == found.params
+    assert totals["counted_bytes"] == found.traffic.bytes
+    assert (totals["counted_bytes"] is None) == totals["counted"].startswith("perf_event_open: E")
     assert [layer.lost_ms for layer in found.sorted_by("lost_ms")] == sorted(
         (layer.lost_ms for layer in found.layers), reverse=True
     )
@@ -227,6 +224,8 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = capsys.readouterr().out
     assert "FMA peak" in out
     assert "fastest run" in out
+    assert "MB compulsory" in out
+    assert ("MB counted" in out) != ("not counted: perf_event_open: E" in out)
     assert picture.read_text().startswith("<?xml")
     assert main(["profile", *small, "--json", "--batch", "2"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -258,9 +257,14 @@ def test_roofline_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert main([*command, "--plot", str(picture)]) == 0
     out = capsys.readouterr().out
     assert all(f"{level} copy" in out for level in working_sets(1))
+    for dtype, instruction in _core.peak_instructions(tier).items():
+        assert dtype == "f32" or f"{dtype} {instruction}" in out
+        assert dtype == "f32" or f"{dtype} {instruction}" in picture.read_text()
     assert picture.exists()
     assert main([*command, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert {b["level"] for b in record["bandwidths"]} == set(working_sets(1))
+    assert [(p["tier"], p["dtype"]) for p in record["peaks"]] == [(tier, dtype) for dtype in dtypes(tier)]
+    assert {p["instruction"] for p in record["peaks"]} == set(_core.peak_instructions(tier).values())
     assert main([*command, "--plot", str(tmp_path / "roofs.bmp2")]) == 2
     assert "--plot" in capsys.readouterr().err

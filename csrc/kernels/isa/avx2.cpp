@@ -3,9 +3,14 @@
 #include "simd/vec_avx2.h"
 // The vocabulary first: the kernels below are written in it.
 #include "kernels/isa/table.inl.h"
+#include "kernels/peak_dot.inl.h"
+#include "simd/dot_avx2.h"
 
 namespace fastconv {
 
-void table_avx2(KernelTable& table) { fill_table<8, 6, 4>(table); }
+void table_avx2(KernelTable& table) {
+  fill_table<8, 6, 4>(table);
+  table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
+}
 
 }  // namespace fastconv

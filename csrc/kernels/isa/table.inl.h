@@ -41,7 +41,7 @@ void fill_table(KernelTable& t) {
   t.softmax.columns = softmax_columns;
   t.norm.lrn_run = lrn_run;
   t.resize.blend = blend;
-  t.peak.fma = peak_fma;
+  t.peak.f32 = {peak_fma, "fma"};
   t.bandwidth = {kBandwidthVectors * W, read_memory, write_memory, copy_memory};
 }
 

@@ -6,8 +6,8 @@ programs.
 
 from __future__ import annotations
 
-from fastconv.bench.cases import KINDS, Case, batched, distinct, find_cases, find_tables, tables
-from fastconv.bench.compare import TIMEOUT, BenchError, Result, Roof, Suite
+from fastconv.bench.cases import KINDS, Case, batched, distinct, find_cases, find_tables, given, tables
+from fastconv.bench.compare import TIMEOUT, BenchError, Result, Suite
 from fastconv.bench.engines import capped, installed_peers, missing_peers
 from fastconv.bench.record import as_csv, as_record, header, row, summarize, summary_lines
 
@@ -17,7 +17,6 @@ __all__ = [
     "BenchError",
     "Case",
     "Result",
-    "Roof",
     "Suite",
     "as_csv",
     "as_record",
@@ -26,6 +25,7 @@ __all__ = [
     "distinct",
     "find_cases",
     "find_tables",
+    "given",
     "header",
     "installed_peers",
     "missing_peers",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ class Case:
         Unique within a run.
     parameters : mapping
         The fields of a :class:`~fastconv.testing.shapes.GemmShape` or
-        :class:`~fastconv.testing.shapes.ConvLayer`; for a model its name.
+        :class:`~fastconv.testing.shapes.ConvLayer`; for a model its name, and the shape of its input where
+        the caller gave one.
     """
 
     kind: str
@@ -167,6 +169,18 @@ def batched(case: Case, batch: int) -> Case:
     """Return a network on a batch of images; batches other than 1 are part of its name."""
     name = case.parameters["model"] + (f" x{batch}" if batch > 1 else "")
     return Case("model", name, {**case.parameters, "batch": batch})
+
+
+def given(model: str, shape: Iterable[int]) -> Case:
+    """Return the case of a network of :mod:`fastconv.models`, with random weights, or of an ONNX file.
+
+    >>> given("nets/small.onnx", (2, 3, 32, 32)).name
+    'small x2'
+    """
+    shape = list(shape)
+    name = Path(model).stem if model.endswith(".onnx") else model
+    batch = f" x{shape[0]}" if shape and shape[0] > 1 else ""
+    return Case("model", name + batch, {"model": model, "batch": shape[0] if shape else 1, "shape": shape})
 
 
 def network_flops(name: str) -> int:

@@ -1,8 +1,9 @@
-"""Networks as files that every engine runs: ``python -m fastconv.bench.networks NAME BATCH FOLDER``.
+"""Networks as files that every engine runs: ``python -m fastconv.bench.networks CASE FOLDER``, CASE as JSON.
 
 Writes ``model.onnx``, an input ``x.npy``, the float64 result ``expected.npy`` and ``facts.json``. Weights are
 random and seeded but for open_nsfw, which has its own. Torchvision's networks are exported by torch and
-computed by its float64 module; the others are written from fastconv's graph and walked in float64.
+computed by its float64 module; the others are written from fastconv's graph and walked in float64, or where
+they have other operators than the walk knows, by ONNX's reference implementation.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from fastconv.bench.cases import Case
 from fastconv.bench.network_names import NETWORKS, source_of
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, UnsupportedOpError
 from fastconv.graph.ir import Graph
 
 OPSET = 17
@@ -78,9 +79,8 @@ def written(case: Case, folder: Path) -> Case:
     target = folder / case.name.replace(" ", "_")
     if not (target / "facts.json").exists():
         target.mkdir(parents=True, exist_ok=True)
-        name, batch = case.parameters["model"], str(case.parameters["batch"])
         done = subprocess.run(
-            [sys.executable, "-m", "fastconv.bench.networks", name, batch, str(target)],
+            [sys.executable, "-m", "fastconv.bench.networks", json.dumps(asdict(case)), str(target)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -109,35 +109,62 @@ def torchvision_module(name: str) -> Any:
         return getattr(torchvision.models, name)(weights=None, **options).eval()
 
 
+def is_torchvision(case: Case) -> bool:
+    """Whether a case's network is torchvision's module, and not a graph of fastconv's."""
+    return "shape" not in case.parameters and source_of(case.parameters["model"]) == "torchvision"
+
+
 def own_graph(name: str) -> Graph:
-    """Return the graph of a network of fastconv's or of open_nsfw."""
+    """Return the graph of a network of fastconv's, of open_nsfw or of a file."""
     from fastconv.importers.onnx import from_file
     from fastconv.models import MODELS, opennsfw_model
 
-    if source_of(name) == "open_nsfw":
-        return from_file(opennsfw_model())
-    return MODELS[name].graph(MODELS[name].random_weights())
+    if name in MODELS:
+        return MODELS[name].graph(MODELS[name].random_weights())
+    return from_file(opennsfw_model() if name == "open_nsfw" else Path(name))
 
 
 def write(case: Case, folder: Path) -> None:
     """Fill a folder with a network's files."""
     name, batch = case.parameters["model"], case.parameters["batch"]
-    if source_of(name) == "torchvision":
+    if is_torchvision(case):
         x = case.rng.standard_normal((batch, 3, *[NETWORKS[name].image] * 2), np.float32)
         expected, flops = _write_torchvision(name, x, folder / "model.onnx")
     else:
-        from fastconv.bench.expected import expected_graph
         from fastconv.bench.onnx_writer import to_onnx
 
         graph = own_graph(name)
-        sizes = [n if isinstance(n, int) else NETWORKS[name].image for n in graph.inputs[0].shape[1:]]
-        x = case.rng.standard_normal((batch, *sizes), np.float32)
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise ArgumentError(
+                f"{name}: expected one input and one output, got {len(graph.inputs)} and {len(graph.outputs)}"
+            )
+        shape = case.parameters.get("shape") or [
+            *(batch, *(n if isinstance(n, int) else NETWORKS[name].image for n in graph.inputs[0].shape[1:])),
+        ]
+        x = case.rng.standard_normal(shape, np.float32)
         model = to_onnx(graph, {graph.inputs[0].name: x.shape})
         (folder / "model.onnx").write_bytes(model.SerializeToString())
-        expected, flops = expected_graph(graph, x)
+        expected, flops = _expected_own(graph, model, x)
     np.save(folder / "x.npy", x)
     np.save(folder / "expected.npy", expected)
     (folder / "facts.json").write_text(json.dumps({"flops": flops}))
+
+
+def _expected_own(
+    graph: Graph, model: Any, x: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float64], int]:
+    from fastconv.bench.expected import expected_graph
+
+    try:
+        return expected_graph(graph, x)
+    except UnsupportedOpError:
+        from onnx.reference import ReferenceEvaluator
+
+        from fastconv.graph.model import Model
+        from fastconv.profiler import count
+
+        (y,) = ReferenceEvaluator(model).run(None, {graph.inputs[0].name: x})
+        return np.asarray(y, np.float64), 2 * int(count(Model(graph), x.shape).totals["macs"])
 
 
 def _write_torchvision(
@@ -163,6 +190,4 @@ def _write_torchvision(
 
 
 if __name__ == "__main__":
-    _name, _batch = sys.argv[1], int(sys.argv[2])
-    _suffix = f" x{_batch}" if _batch > 1 else ""
-    write(Case("model", _name + _suffix, {"model": _name, "batch": _batch}), Path(sys.argv[3]))
+    write(Case(**json.loads(sys.argv[1])), Path(sys.argv[2]))

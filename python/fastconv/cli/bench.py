@@ -64,6 +64,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare and print, one line as soon as a case is done; 1 if fastconv failed a case."""
     from fastconv import bench
+    from fastconv.roofline import RoofError
 
     if args.kind == "all" and args.names:
         raise ArgumentError(f"names: expected none with 'all', got {args.names}")
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"cannot be capped, left out: {', '.join(left)}")
     try:
         records = [_measure(args, kind, tables, peers, say) for kind, tables in suites.items()]
-    except bench.BenchError as error:
+    except (bench.BenchError, RoofError) as error:
         return output.complain(error, FAILED)
     for line in bench.summary_lines(records):
         say(line)

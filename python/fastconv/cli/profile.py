@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         f" {totals['coverage']:.1%} of a run, profiling costs {totals['overhead']:+.1%}"
         f" ({totals['runs']} runs)"
     )
+    output.line(f"memory traffic of a run: {found.moved}")
     for warning in roof.warnings():
         output.line(f"doubtful: {warning}")
     return 0

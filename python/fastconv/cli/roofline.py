@@ -1,4 +1,4 @@
-"""``fastconv roofline``: the machine's measured FMA peak and the bandwidth of each level of its memory.
+"""``fastconv roofline``: the machine's measured peaks and the bandwidth of each level of its memory.
 
 All is measured anew, and kept for ``fastconv profile``. Samples are of a few milliseconds; the best is the
 roof, and the spread says how far the median fell below it.
@@ -17,7 +17,7 @@ from fastconv.cli import arguments, output
 def add(commands: Any) -> None:
     """Add the command's arguments."""
     parser = commands.add_parser(
-        "roofline", help="measure the machine's fp32 FMA peak and bandwidths", description=__doc__
+        "roofline", help="measure the machine's peaks (f32, bf16, int8) and bandwidths", description=__doc__
     )
     parser.add_argument(
         "--threads",
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         record = {
             "cpu": roofs[0].cpu,
-            "peaks": [asdict(r.peak) | {"spread": r.peak.spread} for r in roofs],
+            "peaks": [asdict(p) | {"spread": p.spread, "unit": p.unit} for r in roofs for p in r.peaks],
             "bandwidths": [asdict(b) | {"spread": b.spread} for r in roofs for b in r.bandwidths],
             "capacities": dict(roofs[-1].capacities),
             "warnings": warnings,
@@ -71,18 +71,20 @@ def run(args: argparse.Namespace) -> int:
         }
         output.dump(record)
         return 0
-    output.line(f"{roofs[0].cpu}: fp32, FMA peak from registers only, bandwidths of all threads together")
+    output.line(f"{roofs[0].cpu}: peaks from registers only, bandwidths of all threads together")
     output.line(
         f"{'tier':8}{'threads':>8} {'roof':16}{'working set':>14}{'best':>10}{'median':>10}{'spread':>8}"
         "  ridge"
     )
     for roof in roofs:
-        p = roof.peak
-        start = f"{p.tier:8}{p.threads:8} "
-        output.line(f"{start}{'FMA peak':16}{'':>14}{p.gflops:10.1f}{p.median:10.1f}{p.spread:8.1%}  GFLOP/s")
+        start = f"{roof.peak.tier:8}{roof.peak.threads:8} "
+        for p in roof.peaks:
+            output.line(
+                f"{start}{p.name:16}{'':>14}{p.gflops:10.1f}{p.median:10.1f}{p.spread:8.1%}  {p.unit}"
+            )
         for b in roof.bandwidths:
             size = f"{b.bytes / 1024:.0f} KiB"
-            ridge = f"{p.gflops / b.gbs:.2f} FLOP/byte" if b.gbs == roof.gbs(b.level) else ""
+            ridge = f"{roof.ridge(b.level):.2f} FLOP/byte" if b.gbs == roof.gbs(b.level) else ""
             name = f"{b.level} {b.op}"
             output.line(
                 f"{start}{name:16}{size:>14}{b.gbs:10.1f}{b.median:10.1f}{b.spread:8.1%}  {ridge}".rstrip()

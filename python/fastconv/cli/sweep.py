@@ -16,7 +16,8 @@ from fastconv.cli import arguments, output
 from fastconv.cli.output import FAILED
 from fastconv.errors import ArgumentError
 
-PARTS = ("staircase", "blocking", "tiles")
+GEMM_PARTS = ("staircase", "blocking", "tiles")
+CONV_PARTS = ("algorithms", "blocking")
 
 
 def shape(text: str) -> tuple[int, int, int]:
@@ -55,7 +56,7 @@ def add(commands: Any) -> None:
         description="One matrix product from three plain loops to the shipped gemm, an idea a step; its "
         "block sizes; its register tiles. Every result is checked against numpy before it is timed.",
     )
-    gemm.add_argument("--only", choices=PARTS, help="one of the three")
+    gemm.add_argument("--only", choices=GEMM_PARTS, help="one of the three")
     gemm.add_argument(
         "--shape", type=shape, metavar="MxNxK",
         help="the product's size (default: 512x512x512, of the blocking 1008x1008x1008)",
@@ -67,10 +68,12 @@ def add(commands: Any) -> None:
 
     conv = kinds.add_parser(
         "conv",
-        help="which algorithm wins where",
+        help="which algorithm wins where; block sizes",
         description="Every algorithm that accepts a layer, over image sizes and channels (or the layers of a "
-        "table of `fastconv bench conv --list`): which is the fastest, and what the planner's pick loses.",
+        "table of `fastconv bench conv --list`): which is the fastest, and what the planner's pick loses; "
+        "and the pick in blocks of several sizes, and what the plan's own lose.",
     )
+    conv.add_argument("--only", choices=CONV_PARTS, help="one of the two")
     conv.add_argument(
         "--layers", type=arguments.names, metavar="TABLE,TABLE", help="tables or layers instead of the grid"
     )
@@ -150,7 +153,7 @@ def _add_common(parser: argparse.ArgumentParser, *, rounds: int, seconds: float)
 def run_gemm(args: argparse.Namespace) -> int:
     """Run the staircase, the block sizes, the register tiles, or all."""
     from fastconv import sweep
-    from fastconv.bench.compare import Roof
+    from fastconv.roofline import Roof
 
     def measure() -> dict[str, Any]:
         roof = Roof(args.threads)
@@ -170,9 +173,10 @@ def run_gemm(args: argparse.Namespace) -> int:
 
 
 def run_conv(args: argparse.Namespace) -> int:
-    """Run the map of algorithms."""
+    """Run the map of algorithms, the block sizes, or both."""
     from fastconv import sweep
     from fastconv.bench import find_cases
+    from fastconv.roofline import Roof
     from fastconv.sweep.algorithms import CHANNELS, SIZES
 
     if args.layers:
@@ -187,8 +191,15 @@ def run_conv(args: argparse.Namespace) -> int:
         title = " ".join(["convolutions", f"{args.kernel}x{args.kernel}", parts]).strip()
 
     def measure() -> dict[str, Any]:
-        turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds}
-        return {"algorithms": sweep.sweep_algorithms(layers, title=title, threads=args.threads, **turns)}
+        turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds, "roof": Roof(args.threads)}
+        steps: dict[str, Callable[[], Any]] = {
+            "algorithms": lambda: sweep.sweep_algorithms(layers, title=title, threads=args.threads, **turns),
+            "conv_blocking": lambda: sweep.sweep_conv_blocking(
+                layers, title=title, threads=args.threads, **turns
+            ),
+        }
+        wanted = {"algorithms": ["algorithms"], "blocking": ["conv_blocking"]}.get(args.only, list(steps))
+        return {name: steps[name]() for name in output.track(wanted, "sweep conv")}
 
     return _report(args, "conv", measure)
 
@@ -233,13 +244,14 @@ def run_draw(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace, experiment: str, measure: Any) -> int:
     """Measure; print, or write JSON; draw."""
     from fastconv.bench.compare import BenchError
+    from fastconv.roofline import RoofError
     from fastconv.sweep import text
 
     if args.plot:
         import matplotlib  # noqa: F401  # missing: say so now, not after the measurement
     try:
         results = measure()
-    except BenchError as error:
+    except (BenchError, RoofError) as error:
         return output.complain(error, FAILED)
     record = {"experiment": experiment, **{name: asdict(result) for name, result in results.items()}}
     if args.json == "-":

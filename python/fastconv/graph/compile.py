@@ -17,13 +17,14 @@ import numpy as np
 
 import fastconv.graph.ops  # noqa: F401  (fills the table of operators)
 from fastconv import _core
-from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
+from fastconv.errors import FastconvError, MemoryLimitError, UnsupportedOpError
 from fastconv.graph.branch import branch_of, is_branch
+from fastconv.graph.budget import Budget, new_bytes
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, ValueNeeded
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
-from fastconv.graph.memory import FLOAT, Lifetime, MemoryPlan, lifetimes_of, plan_memory
-from fastconv.graph.registry import attributes, check_node, describe, lookup
+from fastconv.graph.memory import FLOAT, Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
+from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
 from fastconv.graph.split import Split, choose_split, part_of, touched
 from fastconv.graph.value import F32, Array, Constant, Tensor, Value, channels_last_order, is_storage
 
@@ -130,18 +131,24 @@ def compile_graph(
     return _finish(ctx, results, pool, batch)
 
 
-def evaluate(node: Node, constants: Mapping[str, Array]) -> list[Array] | None:
-    """Return the outputs of a node whose inputs are all constants, or None where it cannot run on its own."""
-    values: dict[str, Value] = {name: Constant(constants[name]) for name in node.inputs if name}
-    ctx = Context(Plans(exact=True))
+def evaluate(node: Node, constants: Mapping[str, Array], budget: Budget) -> list[Array] | None:
+    """Return the outputs of a node whose inputs are all constants, or None where it cannot run on its own.
+
+    What the outputs take is spent.
+    """
+    inputs = {name: constants[name] for name in node.inputs if name}
+    values: dict[str, Value] = {name: Constant(array) for name, array in inputs.items()}
+    ctx = Context(Plans(exact=True, budget=budget.fork()))
     try:
         check_node(node)
         _lower_node(ctx, node, values)
         results = [values[name] for name in node.outputs if name in values]
         executable = _finish(ctx, results, _core.ArenaPool()) if ctx.steps else None
+        arrays = executable.run([]) if executable else [v.array for v in results if isinstance(v, Constant)]
+        budget.spend(new_bytes(arrays, inputs.values()))
     except (FastconvError, ValueNeeded):  # if it is an error, it comes again when the graph is compiled
         return None
-    return executable.run([]) if executable else [v.array for v in results if isinstance(v, Constant)]
+    return arrays
 
 
 # -- lowering ------------------------------------------------------------------------------------------------
@@ -165,7 +172,7 @@ def _lower(
             of_branches |= {name: Constant(array) for name, array in known.items()}
             values |= of_branches
             continue
-        if not _fold(node, values):
+        if not _fold(node, values, ctx.budget):
             try:
                 _lower_node(ctx, node, values)
             except ValueNeeded as needed:
@@ -177,13 +184,13 @@ def _lower(
     return values
 
 
-def _fold(node: Node, values: dict[str, Value]) -> bool:
+def _fold(node: Node, values: dict[str, Value], budget: Budget) -> bool:
     """Compute a node whose inputs are all known by now: shape arithmetic."""
     inputs = {name: values.get(name) for name in node.inputs if name}
     if not all(isinstance(value, Constant) for value in inputs.values()):
         return False
     constants = {name: value.array for name, value in inputs.items() if isinstance(value, Constant)}
-    results = evaluate(node, constants)
+    results = evaluate(node, constants, budget)
     if results is None or len(results) != sum(map(bool, node.outputs)):
         return False
     values.update(zip(filter(None, node.outputs), map(Constant, results), strict=True))
@@ -205,13 +212,8 @@ def _lower_node(ctx: Context, node: Node, values: dict[str, Value]) -> None:
     inputs = [values[name] if name else None for name in node.inputs]
     if not spec.any_dtype:
         inputs = [None if value is None else ctx.wide(value) for value in inputs]
-    try:
-        with np.errstate(all="ignore"):  # constants may overflow, as they would at run time
-            result = spec.lower(ctx, *inputs, **attributes(node, spec), **fused)
-    except FastconvError as error:
-        raise type(error)(f"{describe(node)}: {error}") from error
-    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
-        raise ModelError(f"{describe(node)}: {error}") from error
+    with naming(node), np.errstate(all="ignore"):  # constants may overflow, as they would at run time
+        result = spec.lower(ctx, *inputs, **attributes(node, spec), **fused)
     ctx.release_packed(inputs)
     outputs = result if isinstance(result, tuple) else (result,)
     for name, value in zip(node.outputs, outputs, strict=False):
@@ -275,6 +277,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
         stages, program, memory = (stage,), stage.program, stage.memory
     else:
         program, stages, memory = _split_stages(ctx, pool, batch, split, threads)
+        _check_memory(ctx, ctx.steps, memory.arena)
     return Executable(
         program,
         stages,
@@ -296,9 +299,25 @@ def _stage(
     times: int = 1,
 ) -> Stage:
     """Bind the steps of a context, plan their memory and emit them."""
+    _check_memory(ctx, ctx.steps)  # before convolutions are bound, which makes tables for large images
     steps = tuple(_bind(ctx, step, threads) for step in ctx.steps)
     memory = plan_memory(lifetimes_of(steps, ctx.buffers))
+    _check_memory(ctx, steps, memory.arena)
     return Stage(_emit(ctx, steps, memory, pool), steps, memory, tuple(ctx.buffers), carried, images, times)
+
+
+def _check_memory(ctx: Context, steps: Sequence[Step], arena: int | None = None) -> None:
+    """Refuse an arena (in floats, or one of what is alive at once) and outputs that are too large.
+
+    The error starts with the node that writes the most.
+    """
+    if arena is None:
+        arena = max(alive(lifetimes_of(steps, ctx.buffers), len(steps)), default=0)
+    try:
+        ctx.budget.check(FLOAT * arena + sum(b.nbytes for b in ctx.buffers if b.kind == "output"))
+    except MemoryLimitError as error:
+        node = max(steps, key=lambda step: step.output.nbytes).node
+        raise MemoryLimitError(f"{describe(node)}: {error}") from error
 
 
 def _split_stages(
@@ -365,7 +384,10 @@ def _bind(ctx: Context, step: Step, threads: int) -> Step:
     (x, residual), y = step.inputs, step.output
     assert x is not None
     added = None if residual is None else (residual.shape, residual.strides)
-    planned = _core.PlannedConv(step.params[0], (x.shape, x.strides), added, (y.shape, y.strides), threads)
+    with naming(step.node):
+        planned = _core.PlannedConv(
+            step.params[0], (x.shape, x.strides), added, (y.shape, y.strides), threads
+        )
     return replace(step, params=(planned, ctx.empty((planned.workspace,))))
 
 
@@ -389,12 +411,13 @@ def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.A
         return slots[tensor.buffer], tensor.offset, tensor.shape, tensor.strides
 
     for step in steps:
-        if step.kind == "call":
-            tensors = (*step.inputs, step.output)
-            program.call([(*operand(t), t.dtype) for t in tensors if t is not None], *step.params)
-            continue
-        arguments = (
-            operand(a) if isinstance(a, Tensor) else a for a in (*step.inputs, step.output, *step.params)
-        )
-        getattr(program, step.kind)(*arguments)
+        with naming(step.node):
+            if step.kind == "call":
+                tensors = (*step.inputs, step.output)
+                program.call([(*operand(t), t.dtype) for t in tensors if t is not None], *step.params)
+                continue
+            arguments = (
+                operand(a) if isinstance(a, Tensor) else a for a in (*step.inputs, step.output, *step.params)
+            )
+            getattr(program, step.kind)(*arguments)
     return program

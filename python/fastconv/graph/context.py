@@ -8,7 +8,6 @@ outlives a lowering: the packed convolutions, shared by the programs of all inpu
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv.errors import DTypeError, FastconvError, ModelError, ShapeError, UnsupportedOpError
+from fastconv._fork import ForkLock
+from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
+from fastconv.graph.budget import Budget
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node, PackedWeights
+from fastconv.graph.registry import naming
 from fastconv.graph.value import (
     F32,
     Array,
@@ -33,8 +35,10 @@ from fastconv.graph.value import (
 Shape = tuple[int, ...]
 
 MAX_RANK = 6  # csrc/core/types.h
+MAX_DIMENSIONS = 32  # of a value without kernels: numpy 1.x
 MAX_ELEMENTS = 1 << 31  # of one tensor: 8 GiB; a shape beyond it is a broken file, not a network
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
+MAX_INTS = 1 << 16  # numbers in an input that is a shape, a list of axes or the like
 
 # What kernels compute for f32 alone, for other element types: of x, alpha and beta.
 _ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
@@ -140,8 +144,10 @@ class Plans:
     users: dict[int, set[str]] = field(default_factory=dict)
     # By the same, for the model's own constants: how many nodes read it.
     reads: Mapping[int, int] = field(default_factory=dict)
+    # What packed weights are taken from, and in a fork what the constants of a program are.
+    budget: Budget = field(default_factory=Budget)
     # Held while something is planned.
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: ForkLock = field(default_factory=ForkLock)
     # Plain weights stay, as constants that cost nothing: plans refer to them, and to stored weights.
     keep: bool = False
     # By the first output of the node: its weights as an earlier plan packed them.
@@ -176,6 +182,7 @@ class Context:
 
     def __init__(self, plans: Plans) -> None:
         self.plans = plans
+        self.budget = plans.budget.fork()
         self.placements: dict[str, Tensor] = {}
         self.concatenations: list[Concatenation] = []
         self.node = Node("", "", (), ())
@@ -187,7 +194,7 @@ class Context:
     def fork(self, steps: Sequence[Step], buffers: Sequence[Buffer]) -> Context:
         """Return a context that holds these steps, on buffers of its own."""
         other = Context(self.plans)
-        other.steps, other.buffers = list(steps), list(buffers)
+        other.steps, other.buffers, other.budget = list(steps), list(buffers), self.budget
         return other
 
     @property
@@ -240,6 +247,8 @@ class Context:
             return value
         if id(value) not in self._constants:
             tensor = self.empty(value.shape, dtype=value.dtype)
+            if not value.array.flags.c_contiguous:
+                self.budget.spend(tensor.nbytes)
             array = np.ascontiguousarray(value.array).reshape(value.shape)
             self.buffers[tensor.buffer] = Buffer("constant", tensor.size, array=array, dtype=value.dtype)
             self._constants[id(value)] = value, tensor
@@ -271,9 +280,10 @@ class Context:
 
     def ints(self, name: str, value: Value) -> list[int]:
         """Return a vector (or scalar) of integers that the plan depends on."""
-        if len(value.shape) > 1 or value.dtype.kind not in "iu":
+        if len(value.shape) > 1 or math.prod(value.shape) > MAX_INTS or value.dtype.kind not in "iu":
             raise ShapeError(
-                f"{name}: expected a vector of integers, got shape {value.shape} of {value.dtype}"
+                f"{name}: expected a vector of at most {MAX_INTS} integers,"
+                f" got shape {value.shape} of {value.dtype}"
             )
         return [int(n) for n in self.array(name, value).reshape(-1)]
 
@@ -310,9 +320,11 @@ class Context:
         name = name or self.node.op.lower()
         arrays = [value.array for value in inputs if isinstance(value, Constant)]
         if len(arrays) == len(inputs):
+            self.budget.spend(math.prod(shape) * dtype.itemsize)
             return Constant(_checked_result(function(*arrays), tuple(shape), dtype))
-        result = self.empty(shape, dtype=dtype)
         tensors = tuple(self.typed(value) for value in inputs)
+        like = next((t for t in tensors if t.shape == tuple(shape)), None)  # an image stays one
+        result = self.empty(shape, None if like is None else like.order(), dtype)
         if result.size:
             call = Call(function, self.node, name)
             self.steps.append(Step("call", tensors, result, (call,), self.node, name))
@@ -338,6 +350,10 @@ class Context:
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """Reshape: a view where the strides allow it, else one copy step."""
+        if len(shape) > MAX_DIMENSIONS:
+            raise ShapeError(f"expected at most {MAX_DIMENSIONS} dimensions, got {len(shape)}")
+        if isinstance(x, Constant) and not x.array.flags.c_contiguous:
+            self.budget.spend(math.prod(shape) * x.dtype.itemsize)  # numpy copies what is not a view
         view = x.reshape(shape)
         if view is not None:
             return view
@@ -401,15 +417,20 @@ class Context:
             if isinstance(value, Tensor):
                 raise ValueNeeded(value)
         assert isinstance(weight, Constant)
+        plain = math.prod(weight.shape) * F32.itemsize  # of packed weights at least
         if any(value is not None and id(value) not in self.plans.reads for value in constants):
+            self.budget.spend(plain)
             return build(weight.array, stored={})
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
-            stored = self.plans.stored.get(name, ())
             here = _core.packing_id()
-            self.plans.packed[name, key] = build(
-                weight.array, stored={p.algorithm: p.arrays[0] for p in stored if p.packing == here}
-            )
+            usable = [p for p in self.plans.stored.get(name, ()) if p.packing == here]
+            stored = {p.algorithm: p.arrays[0] for p in usable}
+            if not stored:
+                self.plans.budget.spend(plain)
+            conv = self.plans.packed[name, key] = build(weight.array, stored=stored)
+            lent = sum(stored[a].nbytes for a in conv.packed() if a in stored) if stored else plain
+            self.plans.budget.spend(max(0, conv.packed_bytes - lent))
             self.plans.users.setdefault(id(weight), set()).add(name)
         return self.plans.packed[name, key]
 
@@ -432,14 +453,8 @@ class Call:
     def __call__(self, *arrays: Array) -> None:
         """Run it; an error starts with the node's name."""
         *inputs, result = arrays
-        try:
-            with np.errstate(all="ignore"):  # as the kernels: infinities and NaN are values
-                value = self.function(*inputs)
-            np.copyto(result, _checked_result(value, None, result.dtype))
-        except FastconvError as error:
-            raise type(error)(f"node {self.node.name!r} ({self.node.op}): {error}") from error
-        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
-            raise ModelError(f"node {self.node.name!r} ({self.node.op}): {error}") from error
+        with naming(self.node), np.errstate(all="ignore"):  # infinities and NaN are values
+            np.copyto(result, _checked_result(self.function(*inputs), None, result.dtype))
 
 
 def _checked_result(value: Any, shape: Shape | None, dtype: np.dtype[Any]) -> Array:
@@ -456,5 +471,5 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """Return numpy's broadcast shape, with the shapes in the error."""
     try:
         return np.broadcast_shapes(*shapes)
-    except ValueError:
+    except (ValueError, RuntimeError):  # RuntimeError: more dimensions than numpy has
         raise ShapeError(f"expected shapes that broadcast, got {' and '.join(map(str, shapes))}") from None

@@ -87,6 +87,13 @@ class CompiledGraph(Graph):
     parameters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     packed: tuple[PackedWeights, ...] = ()
 
+    def packed_by_output(self) -> dict[str, list[PackedWeights]]:
+        """Return the packed weights of each node by its first output."""
+        found: dict[str, list[PackedWeights]] = {}
+        for packed in self.packed:
+            found.setdefault(packed.output, []).append(packed)
+        return found
+
 
 class GraphBuilder:
     """Writes a graph node by node; what the model definitions are written with.

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,15 +16,14 @@ import numpy as np
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
-from fastconv.graph.ir import CompiledGraph, Graph, Node, PackedWeights, TensorInfo
-from fastconv.graph.parameters import parameters_of
-from fastconv.graph.passes import run_passes
-from fastconv.graph.registry import check_node
+from fastconv.graph.ir import Graph, Node, TensorInfo
+from fastconv.graph.prepare import prepare
 from fastconv.graph.save import save_model
 from fastconv.graph.staged import Plan, Staged, plan
-from fastconv.graph.value import F32, Array, Constant, is_storage
+from fastconv.graph.value import F32, Array, Constant
 from fastconv.ops._arguments import as_array, check_precision
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
@@ -66,22 +65,27 @@ class Model:
     ----------
     graph : Graph, or function without arguments that returns one
         What an importer or a model definition built. Nothing else should hold the graph that a function
-        returns: each of its weights is then freed as soon as it is packed. :meth:`save` calls the function
-        again, or needs the graph again, which the model therefore holds.
+        returns: each of its weights is then freed as soon as it is packed. A graph is kept as it is, beside
+        the packed weights, and a function to be called again, by :meth:`save` and to be pickled.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
-    precision : {"fast", "exact"}
-        As for :func:`fastconv.conv2d`.
+    precision : {"fast", "exact"}, optional
+        As for :func:`fastconv.conv2d`; by default what a compiled model was saved with, or "fast".
     tune : bool
         Take the algorithms that are measured to be the fastest here (:mod:`fastconv.tuning`): the first
         program for given input shapes takes seconds, unless they are on disk from an earlier time. Which
         algorithm runs, and so how results are rounded, then depends on the machine and on the threads; and
         the plain weights are kept beside the packed ones.
+    max_bytes : int or None
+        The memory that the model may take beyond the size of its own weights, 2 GiB by default: constants
+        that are computed, packed weights, intermediate tensors and the outputs of a run. None: any.
 
     Raises
     ------
     UnsupportedOpError
         Where the graph holds an operator, or a form of one, that does not run; it names the node.
+    MemoryLimitError
+        Where the graph needs more than ``max_bytes``; nothing of that size has been allocated then.
     ModelError
         Where the graph is malformed.
 
@@ -93,6 +97,10 @@ class Model:
     A program is made for each new set of input shapes and kept (the last eight); weights are packed once
     for all of them; where images may have any size, once for each algorithm that some size wants. Calls from
     several threads are safe.
+
+    A model can be pickled: what it was made of is, a graph or a function, and its options; a model of
+    :func:`fastconv.load` or :mod:`fastconv.models` that came from a file is its path and hash. Copies are the
+    model itself, which nothing changes.
 
     Examples
     --------
@@ -111,28 +119,34 @@ class Model:
         graph: Graph | Callable[[], Graph],
         *,
         passes: str | Sequence[str] = "default",
-        precision: str = "fast",
+        precision: str | None = None,
         tune: bool = False,
+        max_bytes: int | None = MAX_BYTES,
     ) -> None:
-        check_precision(precision)
-        self._read = partial(_read, graph, passes)  # save() does it again, after weights were freed
-        graph = self._read()
+        if precision is not None:
+            check_precision(precision)
+        if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
+            raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
+        passes = passes if isinstance(passes, str) else tuple(passes)
+        self._remake = partial(
+            type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes
+        )
+        self._prepare = partial(prepare, graph, passes, max_bytes)  # save() does so again, for freed weights
+        graph, budget = self._prepare()
         self._parameters = graph.parameters
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
-        stored: dict[str, list[PackedWeights]] = {}
-        for packed in graph.packed:
-            stored.setdefault(packed.output, []).append(packed)
         reads = Counter(name for node in graph.nodes for name in node.inputs)
         sizes = (n for info in self._inputs for n in info.shape[1:])
         self._plans = Plans(
-            exact=precision == "exact",
+            exact=(precision or graph.precision) == "exact",
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
+            budget=budget,
             keep=graph.keep,
-            stored=stored,
+            stored=graph.packed_by_output(),
         )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
@@ -143,6 +157,15 @@ class Model:
             shapes is not None
         ):  # plan now: errors come at load time, and weights are packed before the first call
             self._executable(shapes)
+
+    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
+        return self._remake, ()
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Model:
+        return self
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -316,7 +339,7 @@ class Model:
         weights = {name: c for name, c in named.items() if c.dtype == F32 and c.shape}
         if not weights:
             return None
-        packed = [conv for (output, _), conv in self._plans.packed.items() if output == node.outputs[0]]
+        packed = [conv for (output, _), conv in list(self._plans.packed.items()) if output == node.outputs[0]]
         sizes = [4 * math.prod(c.shape) for c in weights.values()]
         return Layer(
             node.name,
@@ -404,34 +427,6 @@ class Model:
             return ", ".join(f"{info.name}{list(info.shape)}" for info in infos)
 
         return f"<Model {self._graph.name!r}: {described(self._inputs)} -> {described(self._outputs)}>"
-
-
-def _read(source: Graph | Callable[[], Graph], passes: str | Sequence[str]) -> CompiledGraph:
-    """Return a checked graph after its passes, which may have run before."""
-    graph = _widened(source() if callable(source) else source)
-    _check(graph)
-    if isinstance(graph, CompiledGraph):
-        return graph
-    parameters = parameters_of(graph)
-    graph = run_passes(graph, passes)
-    _check(graph)  # and what the passes wrote
-    return CompiledGraph(
-        graph.name, graph.nodes, graph.inputs, graph.outputs, graph.constants, parameters=parameters
-    )
-
-
-def _check(graph: Graph) -> None:
-    for node in graph.nodes:
-        check_node(node)
-
-
-def _widened(graph: Graph) -> Graph:
-    """Return the graph with its float16 and bfloat16 constants as f32, in which they are computed with."""
-    stored = {name: array for name, array in graph.constants.items() if is_storage(array.dtype)}
-    if not stored:
-        return graph
-    wide = {name: array.astype(np.float32) for name, array in stored.items()}
-    return replace(graph, constants={**graph.constants, **wide})
 
 
 def _checked(info: TensorInfo, x: Any) -> Array:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from fastconv.graph.value import Constant, Value
 FASTCONV_DOMAIN = "fastconv"  # of the operators that passes write; "" is ONNX's own
 
 OpFunction = Callable[..., "Value | tuple[Value, ...]"]
-ActivationFunction = Callable[..., Activation]
+ActivationFunction = Callable[..., Activation | None]
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,21 @@ def op(
     return register
 
 
-def activation_op(name: str, domain: str = "") -> Callable[[ActivationFunction], ActivationFunction]:
-    """Enter an elementwise function of one input."""
+def activation_op(
+    name: str, domain: str = "", *, otherwise: OpFunction | None = None
+) -> Callable[[ActivationFunction], ActivationFunction]:
+    """Enter an elementwise function of one input; ``otherwise`` lowers those that no kernel has (None)."""
 
     def register(function: ActivationFunction) -> ActivationFunction:
-        def lower(ctx: Any, x: Value, *constants: Value | None, **attrs: Any) -> Value:
+        def lower(ctx: Any, x: Value, *constants: Value | None, **attrs: Any) -> Value | tuple[Value, ...]:
             for constant in constants:
                 if constant is not None:
                     ctx.array("input", constant)  # a fused function's parameters are numbers of the plan
-            value: Value = ctx.activate(x, function(*constants, **attrs))
+            activation = function(*constants, **attrs)
+            if activation is None:
+                assert otherwise is not None
+                return otherwise(ctx, x, **attrs)
+            value: Value = ctx.activate(x, activation)
             return value
 
         inputs, _, attributes = _read_signature(function)
@@ -126,6 +133,17 @@ def supported_ops() -> list[str]:
 def describe(node: Node) -> str:
     """Name a node at the start of a message."""
     return f"node {node.name!r} ({node.op})"
+
+
+@contextmanager
+def naming(node: Node) -> Iterator[None]:
+    """Make errors start with a node's name, and typed ones of those that malformed values end in."""
+    try:
+        yield
+    except FastconvError as error:
+        raise type(error)(f"{describe(node)}: {error}") from error
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+        raise ModelError(f"{describe(node)}: {error}") from error
 
 
 def check_node(node: Node) -> OpSpec:

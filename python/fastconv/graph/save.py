@@ -108,8 +108,9 @@ def save_model(model: Model, path: str | os.PathLike[str], *, packed: bool) -> N
 
 def _made_again(model: Model) -> Model:
     """Return a model made as another one was, for the same input shapes, that keeps its plain weights."""
-    graph = replace(model._read(), keep=True)
-    again = type(model)(graph, precision="exact" if model._plans.exact else "fast")
+    graph, budget = model._prepare()
+    precision = "exact" if model._plans.exact else "fast"
+    again = type(model)(replace(graph, keep=True), precision=precision, max_bytes=budget.max_bytes)
     with model._lock:
         planned = [shapes for _, shapes in model._programs]
     for shapes in planned:

@@ -46,6 +46,7 @@ class Staged:
         self._carried: list[str] = []
         self._rest = replace(graph, nodes=(*cut.before, *cut.after))
         self._seconds: OrderedDict[bytes, Plan] = OrderedDict()
+        self._bound: dict[str, Constant] = {}
         self.threads = _core.get_num_threads()
         if cut.name in self._inputs:
             return
@@ -87,6 +88,7 @@ class Staged:
             if key not in self._seconds:
                 infos = tuple(TensorInfo(name, values[name].shape, values[name].dtype) for name in names)
                 bound = {name: Constant(values[name].copy()) for name in constant}
+                self._bound = bound
                 self._seconds[key] = plan(
                     replace(self._rest, inputs=infos),
                     {**self._constants, **bound},
@@ -110,6 +112,12 @@ class Staged:
                 f"shapes: expected a run before, as the program depends on the value of {self._needed!r}"
             )
         return (last,) if self._first is None else (self._first, last)
+
+    @property
+    def bound(self) -> dict[str, Constant]:
+        """The values that the second half was compiled for."""
+        last = self.halves[-1]
+        return {**self._bound, **(last.bound if isinstance(last, Staged) else {})}
 
     @property
     def stages(self) -> tuple[Stage, ...]:

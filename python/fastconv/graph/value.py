@@ -68,8 +68,9 @@ class Constant:
 
     def slice(self, axis: int, start: int, step: int, length: int) -> Constant:
         """Take ``length`` elements of ``axis`` from ``start`` on."""
-        index = np.arange(start, start + step * length, step) if length else np.arange(0)
-        return Constant(np.take(self.array, index, axis=axis))
+        stop = start + step * length
+        part = slice(start, stop if stop >= 0 else None, step) if length else slice(0)
+        return Constant(self.array[(*[slice(None)] * axis, part)])
 
     def broadcast_to(self, shape: Sequence[int]) -> Constant:
         """Repeat along new dimensions and those of size 1."""
@@ -133,6 +134,8 @@ class Tensor:
     def broadcast_to(self, shape: Sequence[int]) -> Tensor:
         """Repeat along new dimensions and those of size 1: their stride becomes 0."""
         new = len(shape) - len(self.shape)
+        if new < 0 or any(n not in (1, m) for n, m in zip(self.shape, shape[new:], strict=True)):
+            raise ShapeError(f"expected a shape that broadcasts to {tuple(shape)}, got {self.shape}")
         strides = (0,) * new + tuple(
             s if n == m else 0 for n, m, s in zip(self.shape, shape[new:], self.strides, strict=True)
         )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastconv.errors import ArgumentError, ModelError
-from fastconv.graph.ir import CompiledGraph
+from fastconv.errors import ModelError
+from fastconv.graph.budget import MAX_BYTES
+from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.importers import compiled, onnx
+from fastconv.importers.graph_file import GraphFile
+from fastconv.importers.torch_module import from_torch
 
-__all__ = ["load"]
+__all__ = ["from_torch", "load"]
 
 
 def load(
@@ -22,6 +25,8 @@ def load(
     passes: str | Sequence[str] = "default",
     precision: str | None = None,
     tune: bool = False,
+    max_bytes: int | None = MAX_BYTES,
+    external_data: str | os.PathLike[str] | None = None,
     verify: bool = False,
 ) -> Model:
     """Load a model.
@@ -31,9 +36,11 @@ def load(
     source : path, bytes or onnx.ModelProto
         An ONNX model: a ``.onnx`` file, its contents, or the message itself. Or a compiled model, as
         :meth:`Model.save` wrote it, which is told by its content.
-    passes, precision, tune
-        As for :class:`Model`. A compiled model's passes have run; its precision is what it was saved with,
-        unless another one is given.
+    passes, precision, tune, max_bytes
+        As for :class:`Model`.
+    external_data : path, optional
+        The folder of the files that hold the model's external data; by default the one that the ``.onnx``
+        file is in. Bytes and messages have none by default: tensors outside of them are then an error.
     verify : bool
         Hold all of a compiled model's weights against their hashes, which reads the whole file. The header
         and small arrays are checked always.
@@ -47,6 +54,8 @@ def load(
     ModelError
         Where the file is not a valid model. Files that hold weights alone (``.pth``, ``.safetensors``,
         ``.npz``) are for the functions of :mod:`fastconv.models`.
+    MemoryLimitError
+        Where it asks for more memory than ``max_bytes`` beyond its own size.
     UnsupportedOpError
         Where the model holds an operator that does not run.
     MissingPackageError
@@ -55,9 +64,11 @@ def load(
     Notes
     -----
     The weights of a file are mapped, and read when they are packed: with the first planned shape, which is
-    at once where the model declares its sizes. Until then the file must stay as it is. A compiled model
-    runs from the mapped file, which must stay as it is for as long as the model is in use; saving another
-    one under the same name does no harm, for that puts a new file in its place.
+    at once where the model declares its sizes. Until then the file, and those of its external data, must stay
+    as they are. A compiled model runs from the mapped file, which must stay as it is for as long as the model
+    is in use; saving another one under the same name does no harm, for that puts a new file in its place.
+
+    A model may come from anyone: what it can do is in docs/trust.md.
 
     Examples
     --------
@@ -67,10 +78,13 @@ def load(
     >>> model(np.array([[-1, 0, 2]], np.float32))
     array([[0., 0., 2.]], dtype=float32)
     """
+    folder = None if external_data is None else Path(external_data)
+    read: Callable[[], Graph]
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.suffix.lower() == ".fcm" or compiled.is_compiled(_start_of(path)):
-            return _compiled(compiled.from_file(path, verify=verify), passes, precision, tune)
+            read = GraphFile(partial(compiled.from_file, verify=verify), path)
+            return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)
         if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
             raise ModelError(
                 f"{path}: expected a model with its graph (.onnx), got a file of weights;"
@@ -80,15 +94,16 @@ def load(
             raise ModelError(
                 f"{path}: expected a file ending in .onnx or .fcm, got {path.suffix or 'no suffix'!r}"
             )
-        graph = partial(onnx.from_file, path)
+        read = GraphFile(partial(onnx.from_file, folder=folder), path)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
         if compiled.is_compiled(data):
-            return _compiled(compiled.from_data(data, verify=verify), passes, precision, tune)
-        graph = partial(onnx.from_bytes, data)
+            read = partial(compiled.from_data, data, verify=verify)
+        else:
+            read = partial(onnx.from_bytes, data, folder=folder)
     else:
-        graph = partial(onnx.from_proto, source)
-    return Model(graph, passes=passes, precision=precision or "fast", tune=tune)
+        read = partial(onnx.from_proto, source, folder=folder)
+    return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)
 
 
 def _start_of(path: Path) -> bytes:
@@ -98,11 +113,3 @@ def _start_of(path: Path) -> bytes:
             return file.read(8)
     except OSError:
         return b""
-
-
-def _compiled(graph: CompiledGraph, passes: str | Sequence[str], precision: str | None, tune: bool) -> Model:
-    if passes != "default":
-        raise ArgumentError(
-            f"passes: expected 'default', for those of a compiled model have run, got {passes!r}"
-        )
-    return Model(graph, precision=precision or graph.precision, tune=tune)

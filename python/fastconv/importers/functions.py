@@ -7,7 +7,7 @@ from typing import Any
 
 from fastconv.errors import ModelError
 
-MAX_NODES = 1_000_000  # that calls may expand to
+MAX_NODES = 20_000  # that calls may expand to
 
 
 def inlined(proto: Any, source: str) -> Any:

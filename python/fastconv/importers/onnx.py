@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
+from fastconv.importers.external_data import ExternalData
 from fastconv.importers.functions import inlined
 from fastconv.importers.raw_data import detach
 from fastconv.importers.tensors import FileData, map_file, map_parts
@@ -26,12 +27,16 @@ from fastconv.importers.tensors import FileData, map_file, map_parts
 Array = npt.NDArray[Any]
 
 MAX_ELEMENTS = 1 << 33  # of one tensor
+MAX_RANK = 32  # numpy 1.x
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
 NO_SCOPE: Mapping[str, str] = MappingProxyType({})
 
 
-def from_file(path: Path) -> Graph:
-    """Read a ``.onnx`` file; ModelError where it cannot be read or is not one."""
+def from_file(path: Path, folder: Path | None = None) -> Graph:
+    """Read a ``.onnx`` file; ModelError where it cannot be read or is not one.
+
+    Its external data are below ``folder``; without one, below the folder that it is in.
+    """
     source = str(path)
     try:
         data = map_file(path)
@@ -39,17 +44,18 @@ def from_file(path: Path) -> Graph:
         detached = map_parts(path, spans)
     except (OSError, ValueError) as error:  # ValueError: it is shorter than it was a moment ago
         raise ModelError(f"{path}: expected a readable file, got {reason(error)}") from error
-    return from_proto(_parsed(skeleton, source), source, detached)
+    return from_proto(_parsed(skeleton, source), source, detached, folder or path.parent)
 
 
-def from_bytes(data: bytes, source: str = "model") -> Graph:
+def from_bytes(data: bytes, source: str = "model", folder: Path | None = None) -> Graph:
     """Read the contents of a ``.onnx`` file; ``source`` starts the message where they are not.
 
     Large weights are views of ``data``.
     """
     skeleton, spans = detach(data)
     whole = memoryview(data)
-    return from_proto(_parsed(skeleton, source), source, {i: whole[a:b] for i, (a, b) in spans.items()})
+    detached = {i: whole[a:b] for i, (a, b) in spans.items()}
+    return from_proto(_parsed(skeleton, source), source, detached, folder)
 
 
 def reason(error: Exception) -> str:
@@ -60,7 +66,7 @@ def reason(error: Exception) -> str:
 def _parsed(data: FileData, source: str) -> Any:
     proto = _import_onnx().ModelProto()
     try:
-        proto.ParseFromString(data)
+        proto.ParseFromString(memoryview(data))
     except Exception as error:  # protobuf's DecodeError; protobuf is onnx's dependency, not ours
         raise ModelError(
             f"{source}: expected an ONNX model, got {len(data)} bytes that do not parse"
@@ -68,10 +74,16 @@ def _parsed(data: FileData, source: str) -> Any:
     return proto
 
 
-def from_proto(proto: Any, source: str = "model", detached: Mapping[int, memoryview] = EMPTY) -> Graph:
+def from_proto(
+    proto: Any,
+    source: str = "model",
+    detached: Mapping[int, memoryview] = EMPTY,
+    folder: Path | None = None,
+) -> Graph:
     """Turn a ModelProto into a graph; the message is not kept.
 
-    ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message.
+    ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message; files
+    that the message names are read below ``folder`` alone.
     """
     onnx = _import_onnx()
     if not isinstance(proto, onnx.ModelProto):
@@ -83,15 +95,18 @@ def from_proto(proto: Any, source: str = "model", detached: Mapping[int, memoryv
         )
     proto = inlined(proto, source)
     graph = proto.graph
-    constants = _initializers(onnx, graph, detached)
+    external = ExternalData(folder)
+    constants = _initializers(onnx, graph, external, detached)
     inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
-    nodes = tuple(_node(onnx, n, i, opsets) for i, n in enumerate(graph.node))
+    nodes = tuple(_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node))
     check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
 
 
-def _initializers(onnx: ModuleType, graph: Any, detached: Mapping[int, memoryview]) -> dict[str, Array]:
+def _initializers(
+    onnx: ModuleType, graph: Any, external: ExternalData, detached: Mapping[int, memoryview] = EMPTY
+) -> dict[str, Array]:
     if graph.sparse_initializer:
         raise ModelError(f"graph {_text(graph.name)!r}: expected dense initializers, got a sparse one")
     constants: dict[str, Array] = {}
@@ -99,12 +114,17 @@ def _initializers(onnx: ModuleType, graph: Any, detached: Mapping[int, memoryvie
         name = _text(t.name)
         if name in constants:
             raise ModelError(f"initializer {name!r}: expected one definition, got several")
-        constants[name] = _array(onnx, t, f"initializer {name!r}", detached.get(i))
+        constants[name] = _array(onnx, t, f"initializer {name!r}", external, detached.get(i))
     return constants
 
 
 def _subgraph(
-    onnx: ModuleType, proto: Any, prefix: str, opsets: Mapping[str, int], scope: Mapping[str, str]
+    onnx: ModuleType,
+    proto: Any,
+    prefix: str,
+    opsets: Mapping[str, int],
+    external: ExternalData,
+    scope: Mapping[str, str],
 ) -> Graph:
     """Return the graph that is an attribute of a node.
 
@@ -113,11 +133,11 @@ def _subgraph(
     """
     if proto.input:
         raise UnsupportedOpError(f"{prefix}: expected a graph without inputs, got {len(proto.input)}")
-    constants = _initializers(onnx, proto, EMPTY)
+    constants = _initializers(onnx, proto, external)
     defined = [*constants, *(_text(name) for node in proto.node for name in node.output if name)]
     scope = {**scope, **{name: f"{prefix}/{name}" for name in defined}}
     constants = {scope[name]: array for name, array in constants.items()}
-    nodes = tuple(_node(onnx, n, i, opsets, scope) for i, n in enumerate(proto.node))
+    nodes = tuple(_node(onnx, n, i, opsets, external, scope) for i, n in enumerate(proto.node))
     names = [_text(v.name) for v in proto.output]
     outputs = tuple(TensorInfo(scope.get(n, n), (), np.dtype(np.float32)) for n in names)
     check_names(nodes, constants, captured_names(nodes, constants, outputs), [o.name for o in outputs])
@@ -180,7 +200,12 @@ def check_names(
 
 
 def _node(
-    onnx: ModuleType, proto: Any, index: int, opsets: Mapping[str, int], scope: Mapping[str, str] = NO_SCOPE
+    onnx: ModuleType,
+    proto: Any,
+    index: int,
+    opsets: Mapping[str, int],
+    external: ExternalData,
+    scope: Mapping[str, str] = NO_SCOPE,
 ) -> Node:
     """Return a node; ``scope`` holds the names of values that are known under others here."""
     op, domain = _text(proto.op_type), _domain(_text(proto.domain))
@@ -196,9 +221,9 @@ def _node(
     for a in proto.attribute:
         key = _text(a.name)
         if a.type == onnx.AttributeProto.GRAPH:
-            attrs[key] = _subgraph(onnx, a.g, f"{outputs[0]}/{key}", opsets, scope)
+            attrs[key] = _subgraph(onnx, a.g, f"{outputs[0]}/{key}", opsets, external, scope)
         else:
-            attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}")
+            attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}", external)
     for graph in attrs.values():
         if isinstance(graph, Graph):
             captured = captured_names(graph.nodes, graph.constants, graph.outputs)
@@ -206,7 +231,7 @@ def _node(
     return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 
 
-def _attribute(onnx: ModuleType, proto: Any, where: str) -> Any:
+def _attribute(onnx: ModuleType, proto: Any, where: str, external: ExternalData) -> Any:
     kinds = onnx.AttributeProto
     if proto.type == kinds.INT:
         return proto.i
@@ -221,7 +246,7 @@ def _attribute(onnx: ModuleType, proto: Any, where: str) -> Any:
     if proto.type == kinds.STRINGS:
         return [_text(s) for s in proto.strings]
     if proto.type == kinds.TENSOR:
-        return _array(onnx, proto.t, where)
+        return _array(onnx, proto.t, where, external)
     known = dict((v, k) for k, v in kinds.AttributeType.items())
     raise UnsupportedOpError(
         f"{where}: expected numbers, strings or a tensor, got {known.get(proto.type, proto.type)}"
@@ -261,22 +286,35 @@ def _is_packed(dtype: np.dtype[Any]) -> bool:
     return dtype.name in ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
 
 
-def _array(onnx: ModuleType, proto: Any, where: str, raw: memoryview | None = None) -> Array:
+def _array(
+    onnx: ModuleType, proto: Any, where: str, external: ExternalData, raw: memoryview | None = None
+) -> Array:
     """Return a tensor's data, after its dimensions, element type and length are known to agree.
 
     ``raw`` is its ``raw_data`` where that is not in the message.
     """
-    if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
-        raise ModelError(f"{where}: expected data inside the file, got external data, which is not supported")
     dims = tuple(proto.dims)
     size = math.prod(dims)
-    if any(n < 0 for n in dims) or size > MAX_ELEMENTS:
-        raise ModelError(f"{where}: expected dimensions of at most {MAX_ELEMENTS} elements, got {list(dims)}")
+    if any(n < 0 for n in dims) or size > MAX_ELEMENTS or len(dims) > MAX_RANK:
+        raise ModelError(
+            f"{where}: expected at most {MAX_RANK} dimensions and {MAX_ELEMENTS} elements, got {list(dims)}"
+        )
+    if proto.HasField("segment"):
+        raise ModelError(f"{where}: expected a whole tensor, got a segment of a larger one")
     if proto.data_type == onnx.TensorProto.STRING:
         raise UnsupportedOpError(f"{where}: expected numbers, got strings")
     dtype = _dtype(onnx, proto.data_type, where)
-    if proto.HasField("raw_data") and not _is_packed(dtype):
+    data = None
+    if proto.data_location == onnx.TensorProto.EXTERNAL:
+        if proto.HasField("raw_data"):
+            raise ModelError(f"{where}: expected external data or data inside the file, got both")
+        if _is_packed(dtype):
+            raise UnsupportedOpError(f"{where}: expected external data of whole bytes, got {dtype}")
+        fields = [(_text(e.key), _text(e.value)) for e in proto.external_data]
+        data = external.read(where, fields, size * dtype.itemsize)
+    elif proto.HasField("raw_data") and not _is_packed(dtype):
         data = proto.raw_data if raw is None else raw  # from the message it is a copy
+    if data is not None:
         if len(data) != size * dtype.itemsize:
             raise ModelError(
                 f"{where}: expected {size * dtype.itemsize} bytes for shape {list(dims)} of {dtype},"

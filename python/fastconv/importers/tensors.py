@@ -82,13 +82,15 @@ def map_file(path: Path) -> FileData:
 
 def map_parts(path: Path, spans: Mapping[int, tuple[int, int]]) -> dict[int, memoryview]:
     """Map parts of a file one by one: the memory of each goes back when its view does."""
-    parts = {}
     with path.open("rb") as file:
-        for key, (begin, end) in spans.items():
-            offset = begin - begin % mmap.ALLOCATIONGRANULARITY
-            mapped = mmap.mmap(file.fileno(), end - offset, access=mmap.ACCESS_READ, offset=offset)
-            parts[key] = memoryview(mapped)[begin - offset :]
-    return parts
+        return {key: map_part(file.fileno(), begin, end) for key, (begin, end) in spans.items()}
+
+
+def map_part(file: int, begin: int, end: int) -> memoryview:
+    """Map the bytes of an open file from one place to another; at least one."""
+    offset = begin - begin % mmap.ALLOCATIONGRANULARITY
+    mapped = mmap.mmap(file, end - offset, access=mmap.ACCESS_READ, offset=offset)
+    return memoryview(mapped)[begin - offset :]
 
 
 def view(

@@ -1,12 +1,14 @@
 """Networks whose weights come as a file of arrays: ``fastconv.models.resnet50("resnet50.pth")(x)``.
 
-Each name is an :class:`Architecture`: called with weights it returns a model. ``MODELS`` is the table of
-them. With torchvision's keys, preprocessing is that of torchvision's first weights for ImageNet; later ones
-(``IMAGENET1K_V2``), and timm's, were evaluated with other sizes before the crop.
+Each name is an :class:`Architecture`: called with weights it returns a model. :func:`list` has their names,
+``MODELS`` the table of them. Weights may have torchvision's key names or timm's where both have the network
+(:attr:`Architecture.keys`). With torchvision's keys, preprocessing is that of torchvision's first weights for
+ImageNet; later ones (``IMAGENET1K_V2``), and timm's, were evaluated with other sizes before the crop.
 """
 
 from __future__ import annotations
 
+import builtins
 from functools import partial
 from typing import Any
 
@@ -38,6 +40,7 @@ __all__ = [
     "googlenet",
     "imagenet_classes",
     "inception_v3",
+    "list",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_large",
@@ -63,16 +66,17 @@ __all__ = [
     "vgg19",
 ]
 
+_BOTH = "torchvision or timm"
 _HALF = (127.5, 127.5, 127.5)  # as mean and std: -1 ... 1 of RGB values in 0 ... 255
 
 
 def _resnet(name: str, blocks: tuple[int, ...], **options: Any) -> Architecture:
-    return Architecture(name, partial(resnet.resnet, name=name, blocks=blocks, **options), "torchvision")
+    return Architecture(name, partial(resnet.resnet, name=name, blocks=blocks, **options), _BOTH)
 
 
 def _vgg(name: str, convs: tuple[int, ...], *, batch_norm: bool = False) -> Architecture:
     define = partial(vgg.vgg, name=name, convs=convs, batch_norm=batch_norm)
-    return Architecture(name, define, "torchvision")
+    return Architecture(name, define, _BOTH)
 
 
 def _squeezenet(name: str, stem: tuple[int, int], layout: tuple[int, ...]) -> Architecture:
@@ -82,7 +86,7 @@ def _squeezenet(name: str, stem: tuple[int, int], layout: tuple[int, ...]) -> Ar
 
 def _mobilenet_v3(name: str, blocks: tuple[mobilenet_v3.Block, ...], hidden: int) -> Architecture:
     define = partial(mobilenet_v3.mobilenet_v3, name=name, blocks=blocks, hidden=hidden)
-    return Architecture(name, define, "torchvision")
+    return Architecture(name, define, _BOTH)
 
 
 def _shufflenet_v2(name: str, channels: tuple[int, ...], head: int, crop: float) -> Architecture:
@@ -95,9 +99,7 @@ vgg16 = _vgg("vgg16", (2, 2, 3, 3, 3))
 vgg16_bn = _vgg("vgg16_bn", (2, 2, 3, 3, 3), batch_norm=True)
 vgg19 = _vgg("vgg19", (2, 2, 4, 4, 4))
 googlenet = Architecture("googlenet", inception.googlenet, "torchvision", mean=_HALF, std=_HALF)
-inception_v3 = Architecture(
-    "inception_v3", inception.inception_v3, "torchvision", size=299, mean=_HALF, std=_HALF
-)
+inception_v3 = Architecture("inception_v3", inception.inception_v3, _BOTH, size=299, mean=_HALF, std=_HALF)
 resnet18 = _resnet("resnet18", (2, 2, 2, 2), bottleneck=False)
 resnet34 = _resnet("resnet34", (3, 4, 6, 3), bottleneck=False)
 resnet50 = _resnet("resnet50", (3, 4, 6, 3), bottleneck=True)
@@ -109,7 +111,7 @@ squeezenet1_1 = _squeezenet("squeezenet1_1", (64, 3), squeezenet.LAYOUT_1_1)
 mobilenet_v1 = Architecture(
     "mobilenet_v1", mobilenet.mobilenet_v1, "timm", mean=_HALF, std=_HALF, resample="bicubic"
 )
-mobilenet_v2 = Architecture("mobilenet_v2", mobilenet.mobilenet_v2, "torchvision or timm")
+mobilenet_v2 = Architecture("mobilenet_v2", mobilenet.mobilenet_v2, _BOTH)
 mobilenet_v3_large = _mobilenet_v3("mobilenet_v3_large", mobilenet_v3.LARGE, 1280)
 mobilenet_v3_small = _mobilenet_v3("mobilenet_v3_small", mobilenet_v3.SMALL, 1024)
 shufflenet_v1 = Architecture("shufflenet_v1", shufflenet.shufflenet_v1, "fastconv")
@@ -121,7 +123,7 @@ shufflenet_v2_x2_0 = _shufflenet_v2("shufflenet_v2_x2_0", (244, 488, 976), 2048,
 efficientnet_lite0 = Architecture(
     "efficientnet_lite0",
     efficientnet_lite.efficientnet_lite0,
-    "efficientnet-lite-pytorch",
+    "efficientnet-lite-pytorch or timm",
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),
     resample="bicubic",
@@ -157,3 +159,16 @@ MODELS: dict[str, Architecture] = {
         efficientnet_lite0,
     )
 }
+
+
+def list() -> builtins.list[str]:
+    """Return the names of all architectures, sorted.
+
+    Examples
+    --------
+    >>> from fastconv import models
+    >>> names = models.list()
+    >>> names[0], "resnet50" in names
+    ('alexnet', True)
+    """
+    return sorted(MODELS)

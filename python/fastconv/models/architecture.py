@@ -6,6 +6,7 @@ that the published weights of that architecture were trained with.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
+from fastconv.importers.graph_file import GraphFile
 from fastconv.importers.weights import Source, read_weights
 from fastconv.models.network import Net, Shapes
 from fastconv.models.preprocess import Images, preprocess
@@ -64,7 +66,10 @@ class Architecture:
 
     def __call__(self, weights: Source, *, num_classes: int | None = None) -> Model:
         """Return a runnable model."""
-        return Model(partial(self.graph, weights, num_classes=num_classes))
+        read = partial(self.graph, num_classes=num_classes)
+        if isinstance(weights, str | os.PathLike):
+            return Model(GraphFile(read, weights))
+        return Model(partial(read, weights))
 
     def graph(self, weights: Source, *, num_classes: int | None = None) -> Graph:
         """Return the graph with its weights, before any pass; takes and raises what a call does."""

@@ -38,8 +38,13 @@ class KeyStyle:
     classifier: str
     block: Callable[[int, int, int, bool], Sequence[Keys]]
 
+    def names(self, shapes: Shapes) -> bool:
+        """Tell whether weights of these shapes have this style's names: that of the stem."""
+        return f"{self.stem[0]}.weight" in shapes
 
-def _timm_block(stage: int, index: int, _number: int, expands: bool) -> list[Keys]:
+
+def timm_block(stage: int, index: int, _number: int, expands: bool) -> list[Keys]:
+    """Name the convolutions of a block as timm does."""
     names = ("conv_pw", "conv_dw", "conv_pwl") if expands else ("conv_dw", "conv_pw")
     key = f"blocks.{stage}.{index}"
     return [(f"{key}.{name}", f"{key}.bn{i + 1}") for i, name in enumerate(names)]
@@ -53,7 +58,7 @@ def _torchvision_block(_stage: int, _index: int, number: int, expands: bool) -> 
     ]
 
 
-_TIMM = KeyStyle(("conv_stem", "bn1"), ("conv_head", "bn2"), "classifier", _timm_block)
+TIMM = KeyStyle(("conv_stem", "bn1"), ("conv_head", "bn2"), "classifier", timm_block)
 _TORCHVISION = KeyStyle(
     ("features.0.0", "features.0.1"), ("features.18.0", "features.18.1"), "classifier.1", _torchvision_block
 )
@@ -78,7 +83,7 @@ _V2_STAGES = (
 
 def mobilenet_v1(shapes: Shapes, num_classes: int | None) -> Net:
     """Define MobileNet v1; width and classes are taken from ``shapes``."""
-    style = _TIMM
+    style = TIMM
     width = _infer_width(shapes, style, _V1_STAGES)
     net = Net("mobilenet_v1", in_channels=dim(shapes, "conv_stem.weight", 1, 3))
     x = net.relu6(net.conv_bn(net.input, *style.stem, divisible(32 * width), 3, stride=2))
@@ -93,7 +98,7 @@ def mobilenet_v1(shapes: Shapes, num_classes: int | None) -> Net:
 
 def mobilenet_v2(shapes: Shapes, num_classes: int | None) -> Net:
     """Define MobileNet v2; key style, width and classes are taken from ``shapes``."""
-    style = _TIMM if f"{_TIMM.stem[0]}.weight" in shapes else _TORCHVISION
+    style = TIMM if TIMM.names(shapes) else _TORCHVISION
     width = _infer_width(shapes, style, _V2_STAGES)
     stages = [stage._replace(channels=divisible(stage.channels * width)) for stage in _V2_STAGES]
     net = Net("mobilenet_v2", in_channels=dim(shapes, f"{style.stem[0]}.weight", 1, 3))

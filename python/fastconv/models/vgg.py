@@ -1,4 +1,4 @@
-"""Models: AlexNet, VGG-16 and VGG-19 under torchvision's key names.
+"""Models: AlexNet under torchvision's key names, VGG-16 and VGG-19 under torchvision's or timm's.
 
 Called through the table in ``fastconv.models``. Krizhevsky, "One weird trick for parallelizing convolutional
 neural networks", arXiv:1404.5997: AlexNet in one tower, without local response normalisation. Simonyan and
@@ -6,7 +6,8 @@ Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
 configurations D and E; "_bn" has batch normalisation after each convolution.
 
 Images have 224 x 224 pixels. Torchvision takes others too, by an adaptive pooling before the classifier to
-the size that this expects, which is the identity at 224.
+the size that this expects, which is the identity at 224. Timm's classifier is the same one, whose first two
+layers are convolutions.
 """
 
 from __future__ import annotations
@@ -45,8 +46,13 @@ def vgg(
             index += 3 if batch_norm else 2
         x = net.max_pool(x, 2, 2)
         index += 1
-    x = net.flatten(x, pixels=7 * 7)
-    _classify(net, x, (0, 3, 6), num_classes or dim(shapes, "classifier.6.weight", 0, 1000))
+    if any(key.startswith("pre_logits.") for key in shapes):  # timm's
+        x = net.relu(net.conv(x, "pre_logits.fc1", 4096, 7, pad=0))
+        x = net.relu(net.conv(x, "pre_logits.fc2", 4096))
+        net.classifier(x, "head.fc", num_classes or dim(shapes, "head.fc.weight", 0, 1000))
+    else:
+        x = net.flatten(x, pixels=7 * 7)
+        _classify(net, x, (0, 3, 6), num_classes or dim(shapes, "classifier.6.weight", 0, 1000))
     return net
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv.profiler.counters import CountedTraffic, count_traffic
 from fastconv.profiler.counting import Work, work_of
 from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
 from fastconv.profiler.measure import count, profile
@@ -12,12 +13,14 @@ from fastconv.profiler.zoo import PUBLISHED, Published, zoo
 __all__ = [
     "PUBLISHED",
     "Count",
+    "CountedTraffic",
     "LayerCount",
     "LayerProfile",
     "Profile",
     "Published",
     "Work",
     "count",
+    "count_traffic",
     "plot_losses",
     "plot_profile",
     "profile",

@@ -7,10 +7,11 @@ MACs      multiply-accumulates of convolutions and matrix products: ``n * oc * o
 FLOPs     work, not speed: 2 for each MAC. Bias, residual and activation of a convolution are not counted.
           Other steps: 1 an element for an elementwise function, whichever; 2 for a batch normalisation left
           on its own and for PReLU; the window's size for an output of a pooling; 1 an input of a reduction;
-          5 an element of softmax; the window + 4 for LRN; 9 for a bilinear resize; 0 for copies
+          5 an element of softmax; the window + 4 for LRN; 9 for a bilinear resize; 0 for copies. What numpy
+          computes (other element types, operators without a kernel) counts by the same rules
 executed  FLOPs that the chosen kernel really does: fewer by Winograd, more where channels are filled up to
           whole vectors. The machine's peak is a roof for these alone
-bytes     compulsory memory access: each input, weight and output once, 4 bytes each
+bytes     compulsory memory access: each input, weight and output once, 4 bytes an element of float32
 predicted the same with the weights as they are packed, Winograd's transformed ones being 1.8 to 4 times
           as many, and once for each part that a batch runs in
 intensity FLOPs / bytes
@@ -67,9 +68,15 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     UnsupportedOpError
         Where there is no rule for the step.
     """
-    moved = times * FLOAT * sum(_elements(t) for t in (*step.inputs, step.output) if t is not None)
+    tensors = [t for t in (*step.inputs, step.output) if t is not None]
+    moved = times * sum(_elements(t) * t.dtype.itemsize for t in tensors)
     if step.kind == "conv":
-        weight = weights[step.node.inputs[1]]
+        weight = weights.get(step.node.inputs[1])
+        if weight is None:
+            raise UnsupportedOpError(
+                f"node {step.node.name!r} ({step.node.op}): w: expected weights of the model to count by,"
+                " got some that its shapes give"
+            )
         bias = sum(math.prod(weights.get(name, ())) for name in step.node.inputs[2:3] if name in weights)
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
         least = moved + FLOAT * (math.prod(weight) + bias)
@@ -79,11 +86,14 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         assert a is not None
         macs = times * step.output.size * a.shape[-1]
         return Work(macs, 2 * macs, 2 * macs, moved, moved)
-    rule = _FLOPS.get(step.kind)
+    if step.kind == "call" and step.algorithm in _PRODUCTS:
+        macs = times * _PRODUCTS[step.algorithm](step)
+        return Work(macs, 2 * macs, 2 * macs, moved, moved)
+    rule = _CALLED.get(step.algorithm) if step.kind == "call" else _FLOPS.get(step.kind)
     if rule is None:
         raise UnsupportedOpError(
             f"node {step.node.name!r} ({step.node.op}): expected a kind of step that is counted,"
-            f" got {step.kind!r}"
+            f" got {(step.algorithm if step.kind == 'call' else step.kind)!r}"
         )
     flops = times * rule(step)
     return Work(0, flops, flops, moved, moved)
@@ -146,4 +156,87 @@ _FLOPS: dict[str, Callable[[Step], int]] = {
     "resize2d": lambda step: 0 if step.params[0] == "nearest" else 9 * step.output.size,
     "copy": lambda _: 0,
     "fill": lambda _: 0,
+}
+
+
+# -- steps that numpy computes, by the name of the call: the operator's, unless it has another ---------------
+
+
+def _inner(step: Step) -> int:
+    """Return the multiply-accumulates of a matrix product."""
+    a = step.inputs[0]
+    assert a is not None
+    return step.output.size * a.shape[-1]
+
+
+def _filters(step: Step) -> int:
+    """Return the multiply-accumulates of a convolution whose weights are the input of most dimensions."""
+    x, *others = (t for t in step.inputs if t is not None)
+    w = next(t for t in others if len(t.shape) == len(x.shape))
+    if step.node.op == "ConvTranspose":
+        return x.size * math.prod(w.shape[1:])
+    return step.output.size * math.prod(w.shape[1:])
+
+
+def _einstein(step: Step) -> int:
+    """Return the multiply-accumulates of a sum of products: the sizes of all its letters multiplied."""
+    terms = step.node.attrs["equation"].replace(" ", "").split("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    extra = 1
+    for term, x in zip(terms, step.inputs, strict=True):
+        assert x is not None
+        head, _, tail = term.partition("...")
+        rest = x.shape[len(head) : len(x.shape) - len(tail)]
+        extra = max(extra, math.prod(rest)) if "..." in term else extra
+        ends = x.shape[: len(head)] + x.shape[len(x.shape) - len(tail) :]
+        sizes.update(zip(head + tail, ends, strict=True))
+    return extra * math.prod(sizes.values())
+
+
+def _recurrent(step: Step) -> int:
+    """Return the multiply-accumulates of a recurrent layer: weights of input and state, at each step."""
+    x, w, r = step.inputs[:3]
+    assert x is not None
+    assert w is not None
+    assert r is not None
+    return x.shape[0] * x.shape[1] * (w.size + r.size)
+
+
+_PRODUCTS: dict[str, Callable[[Step], int]] = {
+    **dict.fromkeys(("matmul", "gemm", "matmulinteger", "qlinearmatmul"), _inner),
+    **dict.fromkeys(("conv", "convtranspose", "convinteger", "qlinearconv", "deformconv"), _filters),
+    **dict.fromkeys(("rnn", "gru", "lstm"), _recurrent),
+    "einsum": _einstein,
+}
+
+
+def _taps(step: Step) -> int:
+    """Return an operation for each element of each window."""
+    return step.output.size * math.prod(step.node.attrs.get("kernel_shape") or (1,))
+
+
+_MOVES = (
+    "copy fill bitcast gather gatherelements gathernd scatter scatterelements scatternd onehot where concat "
+    "pad tile trilu compress reversesequence maxunpool col2im hardmax"
+)
+_REDUCTIONS = (
+    "mean sum max min reduceprod argmax argmin topk cumsum cumprod globallppool globalaveragepool "
+    "globalmaxpool dynamicquantizelinear"
+)
+_ELEMENTWISE = (
+    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish tanh elu exp sqrt clamp add sub mul div pow "
+    "mod equal less lessorequal greater greaterorequal and or xor not bitwiseand bitwiseor bitwisexor "
+    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log mish reciprocal round "
+    "sin sinh softplus softsign tan sign isnan isinf selu celu thresholdedrelu shrink prelu quantizelinear "
+    "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
+)
+_WINDOWS = "maxpool indices averagepool lppool maxroipool roialign"
+_INTERPOLATIONS = "resize upsample gridsample"
+
+_CALLED: dict[str, Callable[[Step], int]] = {
+    **dict.fromkeys(_MOVES.split(), lambda _: 0),
+    **dict.fromkeys(_REDUCTIONS.split(), _input),
+    **dict.fromkeys(_ELEMENTWISE.split(), lambda step: step.output.size),
+    **dict.fromkeys(_WINDOWS.split(), _taps),
+    **dict.fromkeys(_INTERPOLATIONS.split(), lambda step: 9 * step.output.size),
 }

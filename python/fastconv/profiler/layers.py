@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastconv.profiler.counters import CountedTraffic
 from fastconv.profiler.counting import FLOAT
 from fastconv.roofline import Roofline
 
@@ -124,7 +125,7 @@ class Profile(Count):
     ``ms`` of the totals is the sum of the layers' fastest times, which no single run may have had; ``run_ms``
     the fastest run of the whole network without the profiler. ``coverage`` is the layers' share of a profiled
     run's time and ``overhead`` how much longer that is than the run before it without the profiler, as
-    fractions, each the median of all runs.
+    fractions, each the median of all runs. ``traffic`` is what the processor counted of its memory traffic.
     """
 
     layers: tuple[LayerProfile, ...]
@@ -133,6 +134,7 @@ class Profile(Count):
     coverage: float
     overhead: float
     runs: int
+    traffic: CountedTraffic
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -149,7 +151,16 @@ class Profile(Count):
             "share": ideal / ms,
             **rates,
             **whole,
+            "counted_bytes": self.traffic.bytes,
+            "counted": self.traffic.reason or self.traffic.event,
         }
+
+    @property
+    def moved(self) -> str:
+        """The bytes of a run in three ways, for people."""
+        t = self.totals
+        ways = f"{t['bytes'] / 1e6:.1f} MB compulsory, {t['predicted_bytes'] / 1e6:.1f} MB predicted"
+        return f"{ways}; {self.traffic}"
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a flat dictionary for each layer, derived figures among them."""

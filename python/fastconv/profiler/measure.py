@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,27 +13,31 @@ import numpy.typing as npt
 
 from fastconv import _core
 from fastconv._threads import threads as with_threads
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, DTypeError
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.model import Model, described
-from fastconv.graph.staged import Plan
+from fastconv.graph.staged import Plan, Staged
+from fastconv.importers import from_torch
+from fastconv.profiler.counters import count_traffic
 from fastconv.profiler.counting import work_of
 from fastconv.profiler.layers import Count, LayerCount, LayerProfile, Profile
-from fastconv.roofline import Roofline, measure_roofline
+from fastconv.roofline import Roof, Roofline, measure_roofline
 
 LEAST_RUNS = 5
 
 
-def count(model: Model, *shapes: Sequence[int]) -> Count:
+def count(model: Model | Any, *shapes: Sequence[int] | Any) -> Count:
     """Count a network's parameters, multiply-accumulates, FLOPs and bytes, layer by layer.
 
     Parameters
     ----------
-    model : Model
-        From :func:`fastconv.load` or :mod:`fastconv.models`.
-    *shapes : sequence of int
-        The shape of each input. None: those that the model declares (a batch of 1), or of its last run.
+    model : Model or torch.nn.Module
+        From :func:`fastconv.load` or :mod:`fastconv.models`; a module goes through
+        :func:`fastconv.from_torch`.
+    *shapes : sequence of int, array or tensor
+        The shape of each input, or an example of it. None: those that the model declares (a batch of 1), or
+        of its last run; a module declares none.
 
     Returns
     -------
@@ -45,6 +50,8 @@ def count(model: Model, *shapes: Sequence[int]) -> Count:
         Where a shape is needed and none is given.
     UnsupportedOpError
         Where a step has no rule; nothing is counted as zero in silence.
+    ModelError, MissingPackageError
+        As for :func:`fastconv.from_torch`.
 
     Notes
     -----
@@ -57,13 +64,14 @@ def count(model: Model, *shapes: Sequence[int]) -> Count:
     >>> found.params, found.totals["macs"]
     (11689512, 1814073344)
     """
-    executable = model._planned(shapes)
+    model = _model(model, shapes)
+    executable = model._planned([_shape(x) for x in shapes])
     return Count(model.name, model.parameters, _counted(model, executable))
 
 
 def profile(
-    model: Model,
-    *inputs: npt.NDArray[np.float32] | Sequence[int],
+    model: Model | Any,
+    *inputs: npt.NDArray[np.float32] | Sequence[int] | Any,
     threads: int | None = None,
     seconds: float = 2.0,
     roofline: Roofline | None = None,
@@ -72,9 +80,9 @@ def profile(
 
     Parameters
     ----------
-    model : Model
-        From :func:`fastconv.load` or :mod:`fastconv.models`.
-    *inputs : array or sequence of int
+    model : Model or torch.nn.Module
+        As for :func:`count`.
+    *inputs : array, tensor or sequence of int
         An array for each input, or its shape, for random numbers. None: as for :func:`count`.
     threads : int, optional
         Threads to run on; ``fastconv.get_num_threads()`` when omitted.
@@ -93,15 +101,16 @@ def profile(
     ------
     RoofError
         Where a layer's executed work is faster than the machine's peak: a bug of the counting, never a win.
-    ArgumentError, UnsupportedOpError
+    ArgumentError, UnsupportedOpError, ModelError, MissingPackageError
         As for :func:`count`.
 
     Notes
     -----
     Runs with and without the profiler take turns. A layer's time is the fastest of all runs; it is held
     against the time that its executed FLOPs need at the FMA peak, or its bytes from the nearest level of the
-    memory that holds all of them, whichever is longer. Where a batch runs in parts beside each other, a
-    layer's time is that of all threads divided by their number.
+    memory that holds all of them, whichever is longer. ``traffic`` of the result has the cache misses that
+    the processor counted, where the kernel allows it, or why not. Where a batch runs in parts beside each
+    other, a layer's time is that of all threads divided by their number.
 
     Examples
     --------
@@ -111,21 +120,26 @@ def profile(
     >>> found.totals["ms"] > found.totals["ideal_ms"] > 0
     True
     """
+    model = _model(model, inputs)
     used = _core.get_num_threads() if threads is None else threads
     with with_threads(used):
         roof = measure_roofline(threads=used) if roofline is None else roofline
         arrays = _arrays(model, inputs)
         executable = model._planned([a.shape for a in arrays])
         times, plain, profiled = _times(executable, arrays, seconds)
+        traffic = count_traffic(lambda: executable.run(arrays))
         counts, of_steps = _counted(model, executable), list(zip(*times, strict=True))
-        if roofline is None:
-            rates = (c.executed_flops / min(t) * 1e-9 for c, t in zip(counts, of_steps, strict=True))
-            roof = _measured_again(roof, max(rates, default=0.0))
+        held = Roof.of(roof.peak, again=roofline is None)
+        held.raise_to(0.05)  # the clock may be higher than before the runs
+        for counted, step_times in zip(counts, of_steps, strict=True):
+            held.hold(f"layer {counted.name!r}", counted.executed_flops / min(step_times) * 1e-9)
+    if held.peak != roof.peak:
+        roof = replace(roof, peak=held.peak)
+        roof.keep()
     layers = []
     for counted, step_times in zip(counts, of_steps, strict=True):
         best = min(step_times)
         bound = roof.bound(counted.executed_flops, counted.bytes)
-        roof.check(f"layer {counted.name!r}", counted.executed_flops, best)
         layers.append(
             LayerProfile(
                 **vars(counted),
@@ -144,20 +158,8 @@ def profile(
         statistics.median(sum(steps) / run for steps, run in zip(times, profiled, strict=True)),
         statistics.median(run / other for run, other in zip(profiled, plain, strict=True)) - 1,
         len(times),
+        traffic,
     )
-
-
-def _measured_again(roof: Roofline, fastest: float) -> Roofline:
-    """Measure the peak after the runs too: the clock may be higher now.
-
-    Longer, and longer again, while the fastest layer's rate in GFLOP/s is above it: then the clock was.
-    """
-    for seconds in (0.05, 0.15, 0.45):
-        again = measure_roofline(roof.peak.tier, roof.peak.threads, seconds=seconds)
-        roof = max(roof, again, key=lambda r: r.peak.gflops)
-        if fastest <= roof.peak.gflops:
-            break
-    return roof
 
 
 def _times(
@@ -179,6 +181,24 @@ def _times(
     return steps, plain, profiled
 
 
+def _model(model: Model | Any, inputs: Sequence[Any]) -> Model:
+    """Return a model as it is, and of a torch module the model for these inputs."""
+    if isinstance(model, Model):
+        return model
+    if not callable(getattr(model, "forward", None)):
+        raise DTypeError(f"model: expected a Model or a torch.nn.Module, got {type(model).__name__}")
+    if not inputs:
+        raise ArgumentError(
+            "shapes: expected the input shapes, which a torch module does not declare, got none"
+        )
+    example = tuple(x if hasattr(x, "shape") else np.zeros(tuple(x), np.float32) for x in inputs)
+    return from_torch(model, example, dynamic_batch=False)
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return tuple(x.shape if hasattr(x, "shape") else x)
+
+
 def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]]:
     """Return the arrays to run on: those given, or random ones of the shapes given or planned."""
     if inputs and len(inputs) != len(model.inputs):
@@ -187,14 +207,15 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]
     given = inputs or model.planned_shapes
     return [
         np.ascontiguousarray(x, np.float32)
-        if isinstance(x, np.ndarray)
+        if hasattr(x, "shape")
         else rng.standard_normal(tuple(x), dtype=np.float32)
         for x in given
     ]
 
 
 def _counted(model: Model, executable: Plan) -> tuple[LayerCount, ...]:
-    weights = {name: constant.shape for name, constant in model._constants.items()}
+    bound = executable.bound if isinstance(executable, Staged) else {}
+    weights = {name: constant.shape for name, constant in (*model._constants.items(), *bound.items())}
     lanes = _core.cpu_info()["tiers"]["lanes"][_core.active_tier()]
     seen: set[str] = set()  # parameters of layers before
     return tuple(

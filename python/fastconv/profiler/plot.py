@@ -46,7 +46,7 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
     'arithmetic intensity, FLOP/byte'
     """
     figure, ax = axes(ax, 9, 5.5)
-    plot_rooflines([profile.roofline], ax, intensities=(LEAST, 512))
+    plot_rooflines([profile.roofline], ax, intensities=(LEAST, 512), narrow=False)
     total = sum(layer.ms for layer in profile.layers)
     for label, colour, _ in FAMILIES:
         layers = [layer for layer in profile.layers if family_of(layer) == label]

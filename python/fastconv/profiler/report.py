@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastconv._text import counted
@@ -29,13 +29,14 @@ _PAGE = """<!DOCTYPE html>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; }}
 body {{ margin: 2em auto; max-width: 1500px; padding: 0 1em; }}
 h1, h2 {{ font-weight: 600; }}
-table {{ border-collapse: collapse; font-size: 12px; display: block; overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: 12px; display: block; overflow-x: auto; margin-bottom: 1em; }}
 th, td {{ padding: 2px 8px; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }}
 th.text, td.text {{ text-align: left; }}
 table.sortable th {{ cursor: pointer; background: #f6f6f6; }}
 th[aria-sort]::after {{ content: " \\2193"; }}
 th[aria-sort=ascending]::after {{ content: " \\2191"; }}
-svg {{ width: 100%; height: auto; }}
+svg {{ width: 100%; max-width: 1100px; height: auto; }}
+pre {{ font-size: 12px; overflow-x: auto; }}
 svg text {{ font-size: 12px; fill: #444; }}
 </style>
 </head>
@@ -62,7 +63,11 @@ for (const head of document.querySelectorAll("table.sortable th")) head.addEvent
 
 
 def report(
-    profile: Profile, *, bench: Mapping[str, Any] | None = None, pictures: Mapping[str, str] | None = None
+    profile: Profile,
+    *,
+    bench: Mapping[str, Any] | None = None,
+    sweeps: Mapping[str, Any] | None = None,
+    pictures: Mapping[str, str] | None = None,
 ) -> str:
     """Write a page about a profile.
 
@@ -72,6 +77,8 @@ def report(
         From :func:`fastconv.profile`.
     bench : mapping, optional
         A record of ``fastconv bench model --json``, for a comparison with other engines.
+    sweeps : mapping of str to result, optional
+        Results of :mod:`fastconv.sweep` by the names that its records have: each is drawn and printed.
     pictures : mapping of str to str, optional
         Further pictures by title, as SVG documents: those of ``fastconv sweep --plot``.
 
@@ -98,9 +105,10 @@ def report(
     ]
     if bench is not None:
         sections += ["<h2>Beside other engines</h2>", _comparison(bench)]
-    for title, svg in (pictures or {}).items():
-        start = svg.find("<svg")
-        sections += [f"<h2>{html.escape(title)}</h2>", svg[max(start, 0) :]]
+    for name, result in (sweeps or {}).items():
+        sections += _sweep(name, result)
+    for title, picture in (pictures or {}).items():
+        sections += [f"<h2>{html.escape(title)}</h2>", _inner(picture)]
     return _PAGE.format(title=html.escape(f"{profile.model}: profile"), body="\n".join(sections))
 
 
@@ -114,6 +122,7 @@ def _summary(profile: Profile) -> str:
         "roofs": f"FMA peak {roof.peak.gflops:.1f} GFLOP/s; GB/s: {levels}",
         "time": f"{totals['run_ms']:.3f} ms, the sum of the layers {totals['ms']:.3f}, at the roofs"
         f" {totals['ideal_ms']:.3f} ({totals['share']:.0%}); best of {totals['runs']} runs",
+        "memory": profile.moved,
     }
     rows = "".join(
         f'<tr><th class="text">{key}</th><td class="text">{html.escape(text)}</td></tr>'
@@ -186,6 +195,27 @@ def _roofline(profile: Profile) -> str:
     return "".join([*parts, "</svg>"])
 
 
+_SWEEPS = {"algorithms": "Algorithms of its layers", "conv_blocking": "Block sizes of its layers"}
+
+
+def _sweep(name: str, result: Any) -> list[str]:
+    """Return the picture and the lines of a sweep."""
+    from fastconv.pictures import svg
+    from fastconv.sweep import plot, text
+
+    lines = "\n".join(text.LINES[name](result))
+    return [
+        f"<h2>{html.escape(_SWEEPS.get(name, name))}</h2>",
+        _inner(svg(plot.PLOTS[name](result))),
+        f"<pre>{html.escape(lines)}</pre>",
+    ]
+
+
+def _inner(svg: str) -> str:
+    """Return an SVG document as an element of a page: without what stands before it."""
+    return svg[max(svg.find("<svg"), 0) :]
+
+
 def _comparison(bench: Mapping[str, Any]) -> str:
     """Return the best peer's time over fastconv's for each network of a bench record."""
     rows: list[Sequence[str]] = []
@@ -193,13 +223,23 @@ def _comparison(bench: Mapping[str, Any]) -> str:
         contest = case["contests"].get("network")
         if contest is None:
             continue
-        ours, peer = (
-            "" if name is None else f"{case['engines'][name]['min_ms']:.2f}"
-            for name in (contest["ours"], contest["best_peer"])
-        )
+        times = {name: f"{engine['min_ms']:.2f}" for name, engine in case["engines"].items()}
+        ours, peer = (times.get(name, "") for name in (contest["ours"], contest["best_peer"]))
         ratio = "" if contest["ratio"] is None else f"{contest['ratio']:.2f}"
         rows.append((case["name"], str(case["threads"]), ours, contest["best_peer"] or "", peer, ratio))
     heads = ("network", "threads", "fastconv ms", "best peer", "its ms", "ratio")
+    parts = [_table(heads, rows)]
+    if len(bench["cases"]) == 1:  # one network: there is room for all of them
+        (case,) = bench["cases"]
+        fastest = sorted(case["engines"].items(), key=lambda item: float(item[1]["min_ms"]))
+        all_of_them = [(name, f"{e['min_ms']:.2f}", f"{e['median_ms']:.2f}") for name, e in fastest]
+        parts.append(_table(("engine", "best ms", "median ms"), all_of_them))
+        for name, why in case["failed"].items():
+            parts.append(f"<p>{html.escape(name)} failed: {html.escape(' '.join(why.split()))}</p>")
+    return "".join(parts)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
     head = "".join(f"<th>{h}</th>" for h in heads)
     return f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

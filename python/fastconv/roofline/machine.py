@@ -1,4 +1,4 @@
-"""The roofline of the machine: its FMA peak and its bandwidths, and what they allow a layer.
+"""The roofline of the machine: its peaks and its bandwidths, and what they allow a layer.
 
 Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009; with
 a roof for each level of the memory, as Ilic, Pratas and Sousa have it ("Cache-aware roofline model", IEEE
@@ -13,17 +13,11 @@ from typing import Any
 
 from fastconv import _core
 from fastconv._measured import Results
-from fastconv.errors import FastconvError
 from fastconv.roofline.bandwidth import OPS, Bandwidth, bandwidth, working_sets
-from fastconv.roofline.peak import Peak, in_use, peak_fma
+from fastconv.roofline.peak import Peak, dtypes, in_use, peak_fma
 
 RESULTS = Results("roofline", "FASTCONV_ROOFLINE", dict)
 NOISY = 0.25  # spread of samples from which a roof is doubtful: a neighbour, or a clock that moves
-ABOVE = 1.05  # times the roof: the clock may have been higher than while the roof was measured, not more
-
-
-class RoofError(FastconvError, ValueError):
-    """A rate above the machine's roof: a unit is wrong, or work is counted that was not done."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +42,20 @@ class Roofline:
         One for each level and operation.
     capacities : mapping of str to int
         Bytes of each level of all threads together; memory holds everything.
+    narrow : tuple of Peak
+        The peaks of narrower dtypes, bf16 and int8, that the processor has instructions for.
     """
 
     cpu: str
     peak: Peak
     bandwidths: tuple[Bandwidth, ...]
     capacities: Mapping[str, int]
+    narrow: tuple[Peak, ...] = ()
+
+    @property
+    def peaks(self) -> tuple[Peak, ...]:
+        """The FMA peak, and those of narrower dtypes."""
+        return (self.peak, *self.narrow)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -82,19 +84,9 @@ class Roofline:
         compute, memory = flops / self.peak.gflops * 1e-9, size / self.gbs(level) * 1e-9
         return Bound("compute", compute) if compute >= memory else Bound(level, memory)
 
-    def check(self, what: str, flops: float, seconds: float) -> None:
-        """Raise RoofError where executed work is faster than the machine can be."""
-        rate = flops / seconds * 1e-9
-        if rate > ABOVE * self.peak.gflops:
-            raise RoofError(
-                f"{what}: expected at most the measured peak of {self.peak.gflops:.1f} GFLOP/s"
-                f" ({self.peak.tier}, {self.peak.threads} threads), got {rate:.1f}: work is counted that was"
-                " not done, or a unit is wrong"
-            )
-
     def warnings(self) -> list[str]:
         """Return what makes the roofs doubtful: samples that differ, as beside a busy neighbour."""
-        measured = [("the FMA peak", self.peak.spread)]
+        measured = [(f"the {p.name}", p.spread) for p in self.peaks]
         measured += [(f"{b.level} {b.op}", b.spread) for b in self.bandwidths]
         return [
             f"{what}: the median sample is {spread:.0%} below the best"
@@ -102,6 +94,15 @@ class Roofline:
             for what, spread in measured
             if spread > NOISY
         ]
+
+    def keep(self) -> None:
+        """Write it to the file that :func:`measure_roofline` reads."""
+        entry = {
+            "peak": asdict(self.peak),
+            "narrow": [asdict(p) for p in self.narrow],
+            "bandwidths": [asdict(b) for b in self.bandwidths],
+        }
+        RESULTS.add({_key(self.cpu, self.peak.tier, self.peak.threads): entry})
 
 
 def measure_roofline(
@@ -118,9 +119,9 @@ def measure_roofline(
     seconds : float, default 0.05
         For how long to take samples of each roof.
     refresh : bool, default False
-        Measure all again. Without it only the FMA peak is, and the bandwidths are those on file, if they are
-        there for this processor, tier and number of threads; of each peak the higher one is taken, for a roof
-        is the best that was ever seen.
+        Measure all again. Without it only the FMA peak is, and the others are those on file, if they are
+        there for this processor, tier and number of threads; of both FMA peaks the higher one is taken, for a
+        roof is the best that was ever seen.
 
     Returns
     -------
@@ -141,21 +142,29 @@ def measure_roofline(
     tier, threads = in_use(tier, threads)
     peak = peak_fma(tier, threads, seconds=2 * seconds)  # before the key: it checks both
     cpu = _core.cpu_info()["model"]
-    key = f"{cpu}, {tier}, {threads} threads, {_core.__version__}"
-    known = None if refresh else _from_file(RESULTS.read().get(key))
+    known = None if refresh else _from_file(RESULTS.read().get(_key(cpu, tier, threads)))
     if known is None:
+        narrow = tuple(
+            peak_fma(tier, threads, dtype=dtype, seconds=2 * seconds)
+            for dtype in dtypes(tier)
+            if dtype != peak.dtype
+        )
         bandwidths = tuple(
             bandwidth(level, op, tier, threads, seconds=seconds)
             for level in working_sets(threads)
             for op in OPS
         )
     else:
-        bandwidths = known.bandwidths
+        narrow, bandwidths = known.narrow, known.bandwidths
         peak = max(peak, known.peak, key=lambda p: p.gflops)
-    roof = Roofline(cpu, peak, bandwidths, _capacities(threads))
+    roof = Roofline(cpu, peak, bandwidths, _capacities(threads), narrow)
     if known is None or peak != known.peak:
-        RESULTS.add({key: {"peak": asdict(peak), "bandwidths": [asdict(b) for b in bandwidths]}})
+        roof.keep()
     return roof
+
+
+def _key(cpu: str, tier: str, threads: int) -> str:
+    return f"{cpu}, {tier}, {threads} threads, {_core.__version__}"
 
 
 def _capacities(threads: int) -> dict[str, int]:
@@ -169,7 +178,7 @@ def _from_file(entry: Mapping[str, Any] | None) -> Roofline | None:
     try:
         if entry is None:
             return None
-        peak = Peak(**entry["peak"])
-        return Roofline("", peak, tuple(Bandwidth(**b) for b in entry["bandwidths"]), {})
+        peak, narrow = Peak(**entry["peak"]), tuple(Peak(**p) for p in entry["narrow"])
+        return Roofline("", peak, tuple(Bandwidth(**b) for b in entry["bandwidths"]), {}, narrow)
     except (TypeError, KeyError):
         return None

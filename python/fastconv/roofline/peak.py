@@ -1,4 +1,4 @@
-"""The fp32 FMA peak: how many GFLOP/s the cores do when multiply-adds in registers are all they do."""
+"""Peaks: how many operations a second the cores do when multiply-adds in registers are all they do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stable(sample: Callable[[float], list[float]], seconds: float) -> list[float
 
 @dataclass(frozen=True)
 class Peak:
-    """A measured FMA peak.
+    """A measured peak of multiply-adds.
 
     Attributes
     ----------
@@ -48,11 +48,16 @@ class Peak:
     threads : int
         How many threads ran at once.
     gflops : float
-        The best sample, in GFLOP/s (a fused multiply-add counts as two): the roof.
+        The best sample, in 1e9 operations a second (a multiply-add counts as two): the roof.
     median : float
         The median sample; far below `gflops` where the machine is shared or its clock moves.
     samples : int
         How many samples of a few milliseconds were taken.
+    dtype : str
+        Of what is multiplied: ``f32``, ``bf16`` (summed in f32), or ``int8`` (unsigned by signed, summed in
+        32 bits).
+    instruction : str
+        That was measured; ``vpmaddubsw``, whose sums saturate, with the two that complete it.
     """
 
     tier: str
@@ -60,6 +65,18 @@ class Peak:
     gflops: float
     median: float
     samples: int
+    dtype: str = "f32"
+    instruction: str = "fma"
+
+    @property
+    def unit(self) -> str:
+        """``GFLOP/s``, or ``GOP/s`` of integers."""
+        return "GOP/s" if self.dtype == "int8" else "GFLOP/s"
+
+    @property
+    def name(self) -> str:
+        """What tables and pictures call it."""
+        return "FMA peak" if self.dtype == "f32" else f"{self.dtype} {self.instruction}"
 
     @property
     def spread(self) -> float:
@@ -67,8 +84,19 @@ class Peak:
         return 1.0 - self.median / self.gflops
 
 
-def peak_fma(tier: str | None = None, threads: int | None = None, *, seconds: float = 0.2) -> Peak:
-    """Measure the fp32 FMA peak of a tier on a number of threads.
+def dtypes(tier: str | None = None) -> tuple[str, ...]:
+    """Return the dtypes whose products this processor has an instruction of a tier's for.
+
+    >>> dtypes("ref")
+    ('f32',)
+    """
+    return tuple(_core.peak_instructions(_core.active_tier() if tier is None else tier))
+
+
+def peak_fma(
+    tier: str | None = None, threads: int | None = None, *, dtype: str = "f32", seconds: float = 0.2
+) -> Peak:
+    """Measure the peak of multiply-adds of a tier on a number of threads.
 
     Parameters
     ----------
@@ -76,6 +104,8 @@ def peak_fma(tier: str | None = None, threads: int | None = None, *, seconds: fl
         Name of an ISA tier that this CPU runs; the one in use when omitted.
     threads : int, optional
         Threads to run at once; ``fastconv.get_num_threads()`` when omitted.
+    dtype : {"f32", "bf16", "int8"}
+        What to multiply; :func:`dtypes` says which there are.
     seconds : float, default 0.2
         For how long to take samples, and up to four times as long while the best one still rises. The best
         one counts, so longer finds a higher or equal peak.
@@ -88,7 +118,8 @@ def peak_fma(tier: str | None = None, threads: int | None = None, *, seconds: fl
     Raises
     ------
     ArgumentError
-        If the tier is unknown or cannot run here, or a number is not positive.
+        If the tier is unknown or cannot run here, it has no instruction for the dtype, or a number is not
+        positive.
 
     Examples
     --------
@@ -98,12 +129,13 @@ def peak_fma(tier: str | None = None, threads: int | None = None, *, seconds: fl
     True
     """
     tier, threads = in_use(tier, threads)
-    samples = stable(partial(_core.peak_fma, tier, threads), seconds)
-    return Peak(tier, threads, max(samples), statistics.median(samples), len(samples))
+    samples = stable(partial(_core.peak, tier, dtype, threads), seconds)
+    instruction = _core.peak_instructions(tier)[dtype]
+    return Peak(tier, threads, max(samples), statistics.median(samples), len(samples), dtype, instruction)
 
 
 def machine_peak(threads: int | None = None, *, seconds: float = 0.2) -> Peak:
-    """Measure every tier that runs here and return the highest peak: the roof of any program.
+    """Measure every tier that runs here and return the highest f32 peak: the roof of any f32 program.
 
     Parameters
     ----------

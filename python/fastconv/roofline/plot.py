@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from fastconv._text import counted
 from fastconv.errors import ArgumentError
-from fastconv.pictures import BLUE, GREEN, ORANGE, RED, axes
+from fastconv.pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, axes
 
 if TYPE_CHECKING:
     from fastconv.roofline.machine import Roofline
 
-LEVEL_COLOURS = {"L1": GREEN, "L2": BLUE, "L3": ORANGE, "DRAM": RED}  # black is for the FMA peak
+LEVEL_COLOURS = {"L1": GREEN, "L2": BLUE, "L3": ORANGE, "DRAM": RED}
+DTYPE_COLOURS = {"f32": "black", "bf16": PURPLE, "int8": GREY}
 STYLES = ("-", "--", "-.", ":")
 
 
 def plot_rooflines(
-    rooflines: Sequence[Roofline], ax: Any = None, *, intensities: tuple[float, float] = (1 / 16, 256)
+    rooflines: Sequence[Roofline],
+    ax: Any = None,
+    *,
+    intensities: tuple[float, float] = (1 / 16, 256),
+    narrow: bool = True,
 ) -> Any:
-    """Draw rooflines, a roof for each level and an FMA peak each, with their ridge points.
+    """Draw rooflines, a roof for each level and the peaks of each, with their ridge points.
 
     Parameters
     ----------
@@ -29,6 +34,8 @@ def plot_rooflines(
         Where to draw; a new figure when omitted.
     intensities : tuple of float
         The range of the horizontal axis, in FLOP/byte.
+    narrow : bool, default True
+        Whether to draw the peaks of bf16 and int8 too.
 
     Returns
     -------
@@ -48,22 +55,27 @@ def plot_rooflines(
     low, high = intensities
     for style, roof in zip(STYLES * len(rooflines), rooflines, strict=False):
         several = f"{roof.peak.tier}, {counted(roof.peak.threads, 'thread')}: " if len(rooflines) > 1 else ""
-        peak = roof.peak.gflops
+        peaks = roof.peaks if narrow else (roof.peak,)
         for level in roof.levels:
-            gbs = roof.gbs(level)
-            ridge = min(max(roof.ridge(level), low), high)
-            colour = LEVEL_COLOURS[level]
+            gbs, colour = roof.gbs(level), LEVEL_COLOURS[level]
+            ridges = [min(max(peak.gflops / gbs, low), high) for peak in peaks]
             label = f"{several}{level} {gbs:.0f} GB/s"
-            ax.plot([low, ridge], [gbs * low, gbs * ridge], style, color=colour, lw=1.5, label=label)
-            ax.plot([ridge], [gbs * ridge], "o", color=colour, ms=4)
-        first = min(roof.ridge(level) for level in roof.levels)
-        label = f"{several}FMA peak {peak:.0f} GFLOP/s"
-        ax.plot([max(first, low), high], [peak, peak], style, color="black", lw=1.5, label=label)
+            ax.plot(
+                [low, max(ridges)], [gbs * low, gbs * max(ridges)], style, color=colour, lw=1.5, label=label
+            )
+            ax.plot(ridges, [gbs * ridge for ridge in ridges], "o", color=colour, ms=4)
+        fastest = max(roof.gbs(level) for level in roof.levels)
+        for peak in sorted(peaks, key=lambda p: p.gflops):
+            ax.plot(
+                [max(peak.gflops / fastest, low), high], [peak.gflops] * 2, style,
+                color=DTYPE_COLOURS[peak.dtype], lw=1.5,
+                label=f"{several}{peak.name} {peak.gflops:.0f} {peak.unit}",
+            )  # fmt: skip
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xlim(low, high)
     ax.set_xlabel("arithmetic intensity, FLOP/byte")
-    ax.set_ylabel("GFLOP/s")
+    ax.set_ylabel("GFLOP/s, of int8 GOP/s" if narrow and any(r.narrow for r in rooflines) else "GFLOP/s")
     ax.grid(True, which="major", color="0.9")
     ax.set_axisbelow(True)
     title = rooflines[0].cpu if len(rooflines) > 1 else _title(rooflines[0])

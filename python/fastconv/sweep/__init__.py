@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from fastconv.sweep.algorithms import AlgorithmMap, LayerTimes, square_layers, sweep_algorithms
 from fastconv.sweep.blocking import BlockingSweep, Candidate, Traffic, predict_traffic, sweep_blocking
+from fastconv.sweep.conv_blocking import Choice, ConvBlocking, LayerBlocks, sweep_conv_blocking
 from fastconv.sweep.measure import Setting, revive
+from fastconv.sweep.network import network_layers
 from fastconv.sweep.scaling import (
     Scaling,
     SizeSweep,
@@ -24,6 +26,9 @@ __all__ = [
     "AlgorithmMap",
     "BlockingSweep",
     "Candidate",
+    "Choice",
+    "ConvBlocking",
+    "LayerBlocks",
     "LayerTimes",
     "Scaling",
     "Setting",
@@ -35,12 +40,14 @@ __all__ = [
     "Tile",
     "TileSweep",
     "Traffic",
+    "network_layers",
     "predict_traffic",
     "revive",
     "square_layers",
     "staircase",
     "sweep_algorithms",
     "sweep_blocking",
+    "sweep_conv_blocking",
     "sweep_sizes",
     "sweep_threads",
     "sweep_tiles",

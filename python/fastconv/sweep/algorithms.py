@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from fastconv._threads import threads as threads_of_process
 from fastconv.bench.cases import Case
-from fastconv.bench.compare import Roof
 from fastconv.errors import ArgumentError
 from fastconv.profiler.executed import executed_macs
+from fastconv.roofline import Roof
 from fastconv.sweep.measure import Setting, setting
 from fastconv.sweep.picks import judge
 from fastconv.testing.shapes import ConvLayer
@@ -158,7 +158,7 @@ def sweep_algorithms(
 
     Raises
     ------
-    BenchError
+    RoofError
         If an algorithm does its products faster than the measured FMA peak.
 
     Examples
@@ -178,7 +178,7 @@ def sweep_algorithms(
             timed = judge(Case.of(layer), TOLERANCE, rounds, seconds)
             executed = {name: 2e-6 * executed_macs(layer, name) / ms for name, ms in timed.times.items()}
             for name, rate in executed.items():
-                roof.hold(layer.name, name, rate)
+                roof.hold(f"{layer.name}: {name}", rate)
             useful = {name: 2e-6 * layer.macs / ms for name, ms in timed.times.items()}
             results.append(
                 LayerTimes(layer.name, layer.size[0], layer.oc, timed.pick, timed.times, useful, executed)

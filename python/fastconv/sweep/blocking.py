@@ -15,7 +15,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._threads import threads as threads_of_process
 from fastconv.bench.cases import Case, gemm_arrays
-from fastconv.bench.compare import Roof
+from fastconv.roofline import Roof
 from fastconv.sweep.measure import Expected, Setting, checked_product, in_turns, setting, timer
 from fastconv.sweep.stairs import gemm_shape
 
@@ -224,7 +224,9 @@ def sweep_blocking(
     ArgumentError
         If a number is not positive.
     BenchError
-        If a result is wrong or faster than the measured FMA peak.
+        If a result is wrong.
+    RoofError
+        If one is faster than the measured FMA peak.
 
     Examples
     --------
@@ -265,7 +267,7 @@ def sweep_blocking(
     candidates = []
     for sizes, t in times.items():
         rate = flops / t.min * 1e-9
-        roof.hold(case.name, f"blocks of {sizes}", rate)
+        roof.hold(f"{case.name}: blocks of {sizes}", rate)
         traffic = predict_traffic(shape, sizes, mr, nr, caches)
         candidates.append(Candidate(*sizes, t.min, t.median, rate, t.min / best - 1, traffic))
     return BlockingSweep(setting(roof), m, n, k, mr, nr, shipped, textbook, tuple(candidates))

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from fastconv import _core
 from fastconv._text import counted
-from fastconv.bench.compare import BenchError, Roof
+from fastconv.bench.compare import BenchError
 from fastconv.bench.record import made_with
+from fastconv.roofline import Roof
 from fastconv.testing.tolerance import sum_bound
 from fastconv.timing import CallTimes, time_calls
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fastconv._text import counted
+from fastconv.errors import ArgumentError
 from fastconv.pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, axes, save
 from fastconv.sweep.algorithms import AlgorithmMap, LayerTimes
 from fastconv.sweep.blocking import BlockingSweep
+from fastconv.sweep.conv_blocking import ConvBlocking, LayerBlocks
 from fastconv.sweep.scaling import SizeSweep, ThreadSweep
 from fastconv.sweep.stairs import NUMPY, Staircase
 from fastconv.sweep.tiles import TileSweep
@@ -30,6 +32,7 @@ ALGORITHM_COLOURS = {
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 RATIOS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)  # ticks
+PANELS = 12  # of one picture
 PALE = 0.55  # of a map's range: above it, text is dark
 
 
@@ -114,20 +117,29 @@ _MARKS = (("shipped", "black", 0.47), ("textbook", RED, 0.41), ("best", BLUE, 0.
 
 def _mark(axis: Any, found: BlockingSweep, nc: int, heights: list[int], depths: list[int]) -> None:
     """Frame the cells of the shipped sizes, the textbook's and the best."""
+    sizes = {"shipped": found.shipped, "textbook": found.textbook, "best": found.best.sizes}
+    for name, (mc, kc, width) in sizes.items():
+        if width == nc:
+            _frame(axis, name, depths.index(kc), heights.index(mc))
+
+
+def _frame(axis: Any, name: str, x: int, y: int) -> None:
+    """Frame a cell of a map."""
     from matplotlib.patches import Rectangle
 
-    sizes = {"shipped": found.shipped, "textbook": found.textbook, "best": found.best.sizes}
-    for name, colour, half in _MARKS:
-        if sizes[name][2] == nc:
-            x, y = depths.index(sizes[name][1]), heights.index(sizes[name][0])
-            corner = (x - half, y - half)
-            axis.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, edgecolor=colour, linewidth=2.2))
+    colour, half = next((colour, half) for mark, colour, half in _MARKS if mark == name)
+    corner = (x - half, y - half)
+    axis.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, edgecolor=colour, linewidth=2.2))
 
 
-def _marks() -> list[Any]:
+def _marks(names: Sequence[str] = ("shipped", "textbook", "best")) -> list[Any]:
     from matplotlib.patches import Patch
 
-    return [Patch(fill=False, edgecolor=colour, linewidth=2.2, label=name) for name, colour, _ in _MARKS]
+    return [
+        Patch(fill=False, edgecolor=colour, linewidth=2.2, label=name)
+        for name, colour, _ in _MARKS
+        if name in names
+    ]
 
 
 def plot_tiles(found: TileSweep, ax: Any = None) -> Any:
@@ -239,6 +251,73 @@ def _plot_layers(found: AlgorithmMap, ax: Any) -> Any:
     return figure
 
 
+def plot_conv_blocking(found: ConvBlocking, ax: Any = None) -> Any:
+    """Draw the loss of each choice of block sizes, a panel a layer, the shipped ones marked.
+
+    The layers whose shipped sizes lose most, twelve at most; with ``ax`` the first of them alone.
+    """
+    from matplotlib.figure import Figure
+
+    layers = sorted(found.layers, key=lambda layer: -layer.loss)[: PANELS if ax is None else 1]
+    if not layers:
+        raise ArgumentError("found: expected a layer that has sizes to choose, got none")
+    if ax is not None:
+        _plot_layer_blocks(layers[0], ax)
+        return ax.figure
+    columns = min(3, len(layers))
+    rows = math.ceil(len(layers) / columns)
+    figure = Figure(figsize=(max(6.5, 3.7 * columns), 2.6 * rows + 0.9), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for layer, axis in zip(layers, panels, strict=False):
+        _plot_layer_blocks(layer, axis)
+    for left_over in panels[len(layers) :]:
+        left_over.set_visible(False)
+    figure.suptitle(
+        f"{found.title}: % slower than the best block sizes\n{_where(found.setting)}", fontsize=10
+    )
+    figure.legend(
+        handles=_marks(("shipped", "best")), loc="outside lower center", ncols=2, fontsize=8, frameon=False
+    )
+    return figure
+
+
+def _plot_layer_blocks(layer: LayerBlocks, axis: Any) -> None:
+    """Draw one size as a line, two as a map."""
+    axes_sizes = [sorted({c.sizes[i] for c in layer.choices}) for i in range(len(layer.names))]
+    marked = {"shipped": layer.shipped, "best": layer.best.sizes}
+    axis.set_title(f"{layer.name}\n{layer.algorithm}, {layer.layout}", fontsize=8)
+    if len(axes_sizes) == 1:
+        sizes = axes_sizes[0]
+        axis.plot(range(len(sizes)), [100 * layer.at((s,)).loss for s in sizes], "o-", color=GREY, ms=4)
+        for name, colour, half in _MARKS:
+            if name in marked:
+                at = sizes.index(marked[name][0])
+                axis.plot(
+                    at, 100 * layer.at(marked[name]).loss, "s", fillstyle="none", color=colour,
+                    ms=30 * half, mew=2,
+                )  # fmt: skip
+        axis.set_xticks(range(len(sizes)), sizes, fontsize=7, rotation=45)
+        axis.set_ylim(bottom=-0.12 * axis.get_ylim()[1])
+        axis.margins(0.12)
+        axis.tick_params(axis="y", labelsize=7)
+        axis.set_xlabel(layer.names[0], fontsize=8)
+        return
+    columns, rows = axes_sizes
+    losses = [[100 * layer.at((c, r)).loss for c in columns] for r in rows]
+    most = max(5.0, *(100 * c.loss for c in layer.choices))
+    axis.imshow(losses, cmap="cividis_r", vmin=0, vmax=most, aspect="auto", origin="lower")
+    for i, row in enumerate(losses):
+        for j, loss in enumerate(row):
+            colour = "black" if loss < PALE * most else "white"
+            axis.text(j, i, f"{loss:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    for name, (column, line) in marked.items():
+        _frame(axis, name, columns.index(column), rows.index(line))
+    axis.set_xticks(range(len(columns)), columns, fontsize=7)
+    axis.set_yticks(range(len(rows)), rows, fontsize=7)
+    axis.set_xlabel(layer.names[0], fontsize=8)
+    axis.set_ylabel(layer.names[1], fontsize=8)
+
+
 def plot_threads(found: ThreadSweep, ax: Any = None) -> Any:
     """Draw the speedup of each product or layer against the threads, with that of the FMA peak."""
     figure, axis = axes(ax, 7, 4.2)
@@ -295,6 +374,7 @@ PLOTS: dict[str, Callable[[Any], Any]] = {
     "blocking": plot_blocking,
     "tiles": plot_tiles,
     "algorithms": plot_algorithms,
+    "conv_blocking": plot_conv_blocking,
     "threads": plot_threads,
     "sizes": plot_sizes,
 }

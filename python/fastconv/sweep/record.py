@@ -9,6 +9,7 @@ from typing import Any
 from fastconv.errors import ArgumentError
 from fastconv.sweep.algorithms import AlgorithmMap
 from fastconv.sweep.blocking import BlockingSweep
+from fastconv.sweep.conv_blocking import ConvBlocking
 from fastconv.sweep.measure import revive
 from fastconv.sweep.scaling import SizeSweep, ThreadSweep
 from fastconv.sweep.stairs import Staircase
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Any]] = {
     "blocking": BlockingSweep,
     "tiles": TileSweep,
     "algorithms": AlgorithmMap,
+    "conv_blocking": ConvBlocking,
     "threads": ThreadSweep,
     "sizes": SizeSweep,
 }

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv._text import counted
 from fastconv._threads import threads as threads_of_process
 from fastconv.bench.cases import Case, conv_arrays, gemm_arrays
-from fastconv.bench.compare import Roof
 from fastconv.conv import Conv2d
 from fastconv.errors import ArgumentError
 from fastconv.profiler.executed import executed_macs
+from fastconv.roofline import Roof
 from fastconv.sweep.algorithms import square_layers
 from fastconv.sweep.measure import Setting, in_turns, setting, timer
 from fastconv.testing.shapes import ConvLayer, GemmShape
@@ -153,7 +154,7 @@ def sweep_threads(
 
     Raises
     ------
-    BenchError
+    RoofError
         If a rate is above the measured FMA peak of its threads.
 
     Examples
@@ -182,7 +183,7 @@ def sweep_threads(
     points = []
     for (name, count), t in times.items():
         rate, gain = flops[name] / t.min * 1e-9, times[name, 1].min / t.min
-        roofs[count].hold(name, f"{count} threads", rate)
+        roofs[count].hold(f"{name}, {counted(count, 'thread')}", rate)
         points.append(Speedup(name, count, t.min, rate, gain, gain / count))
     peaks = {str(count): roof.peak.gflops for count, roof in roofs.items()}
     return ThreadSweep(setting(roofs[wanted[-1]]), peaks, tuple(points))
@@ -267,7 +268,7 @@ def sweep_sizes(
 
     Raises
     ------
-    BenchError
+    RoofError
         If a rate is above the measured FMA peak.
 
     Examples
@@ -286,7 +287,7 @@ def sweep_sizes(
             timers = {size: timer(prepared(*work)) for size, work in works.items()}
             times = in_turns(timers, roof, rounds=rounds, seconds=seconds)
             for size, work in works.items():
-                roof.hold(name, f"{variable} {size}", executed_flops(*work) / times[size].min * 1e-9)
+                roof.hold(f"{name}: {variable} {size}", executed_flops(*work) / times[size].min * 1e-9)
             sizes = list(works)
             sets = [working_set(*work) for work in works.values()]
             taken = [times[size].min for size in sizes]

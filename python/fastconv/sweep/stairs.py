@@ -13,8 +13,9 @@ import numpy as np
 from fastconv import _core
 from fastconv._threads import threads as threads_of_process
 from fastconv.bench.cases import Case, gemm_arrays
-from fastconv.bench.compare import BenchError, Roof, Worker
+from fastconv.bench.compare import BenchError, Worker
 from fastconv.errors import ArgumentError
+from fastconv.roofline import Roof
 from fastconv.sweep.measure import Array, Expected, Setting, Timer, checked_product, in_turns, setting, timer
 from fastconv.testing.shapes import GemmShape
 from fastconv.timing import CallTimes
@@ -101,8 +102,10 @@ def staircase(
     ArgumentError
         If a number is not positive.
     BenchError
-        If a variant is wrong, or faster than the measured FMA peak by more than 2 %, which is what a clock
-        may rise by between two measurements.
+        If a variant is wrong.
+    RoofError
+        If one is faster than the measured FMA peak by more than 2 %, which is what a clock may rise by
+        between two measurements.
 
     Examples
     --------
@@ -130,7 +133,7 @@ def staircase(
     steps = []
     for name, t in times.items():
         rate = flops / t.min * 1e-9
-        roof.hold(case.name, name, rate)
+        roof.hold(f"{case.name}: {name}", rate)
         steps.append(Step(name, ideas[name], t.min, t.median, t.calls, rate))
     return Staircase(setting(roof), *shape, tuple(steps))
 

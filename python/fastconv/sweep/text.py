@@ -7,11 +7,13 @@ from typing import Any
 
 from fastconv.sweep.algorithms import AlgorithmMap, LayerTimes
 from fastconv.sweep.blocking import LINE, BlockingSweep, Candidate
+from fastconv.sweep.conv_blocking import ConvBlocking, LayerBlocks
 from fastconv.sweep.scaling import SizeSweep, ThreadSweep
 from fastconv.sweep.stairs import NUMPY, Staircase
 from fastconv.sweep.tiles import TileSweep
 
 BEST = 5  # so many of the fastest block sizes are listed
+NEAR = 0.03  # of the best time: less is the noise of a measurement
 
 
 def staircase_lines(found: Staircase) -> Iterator[str]:
@@ -91,6 +93,35 @@ def algorithms_lines(found: AlgorithmMap) -> Iterator[str]:
     )
 
 
+def layer_blocks_line(layer: LayerBlocks) -> str:
+    """Give a layer's algorithm, its plan's sizes and what they lose, the best and the slowest ones."""
+    best, worst = layer.best, layer.worst
+    return (
+        f"{layer.name:24} {layer.algorithm:12} {layer.described(layer.shipped):28} {layer.loss:6.1%}  "
+        f"{layer.described(best.sizes):28} {1e3 * best.seconds:9.4f} ms  "
+        f"{layer.described(worst.sizes):28} {worst.loss:6.1%}"
+    )
+
+
+def conv_blocking_lines(found: ConvBlocking) -> Iterator[str]:
+    """Give a line for each layer, and the worst of the plans' own sizes."""
+    yield f"{found.title}, on {found.setting}"
+    yield (
+        f"{'layer':24} {'algorithm':12} {'shipped':28} {'loss':>6}  {'best':28} {'':12}  {'slowest':28} "
+        f"{'loss':>6}"
+    )
+    yield from map(layer_blocks_line, found.layers)
+    if not found.layers:
+        yield "no layer has sizes to choose"
+        return
+    worst = max(found.layers, key=lambda layer: layer.loss)
+    near = sum(layer.loss <= NEAR for layer in found.layers)
+    yield (
+        f"the shipped sizes are within {NEAR:.0%} of the best for {near} of {len(found.layers)}; "
+        f"at worst they lose {worst.loss:.1%} ({worst.name})"
+    )
+
+
 def threads_lines(found: ThreadSweep) -> Iterator[str]:
     """Give a line for each product or layer and number of threads."""
     yield f"on {found.setting}"
@@ -122,6 +153,7 @@ LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "blocking": blocking_lines,
     "tiles": tiles_lines,
     "algorithms": algorithms_lines,
+    "conv_blocking": conv_blocking_lines,
     "threads": threads_lines,
     "sizes": sizes_lines,
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._threads import threads as threads_of_process
-from fastconv.bench.compare import Roof
+from fastconv.roofline import Roof
 from fastconv.sweep.measure import Expected, Setting, checked_product, in_turns, setting, timer
 
 FLOAT = 4  # bytes
@@ -135,7 +135,9 @@ def sweep_tiles(*, rounds: int = 5, seconds: float = 0.01, roof: Roof | None = N
     Raises
     ------
     BenchError
-        If a tile is wrong or faster than the measured FMA peak.
+        If a tile is wrong.
+    RoofError
+        If one is faster than the measured FMA peak.
 
     Examples
     --------
@@ -169,7 +171,7 @@ def sweep_tiles(*, rounds: int = 5, seconds: float = 0.01, roof: Roof | None = N
         for rows, width in shapes
     }
     for (rows, width), rate in rates.items():
-        roof.hold("register tiles", f"{rows}x{width}", rate)
+        roof.hold(f"register tile {rows}x{width}", rate)
     tiles = []
     for rows, width in shapes:
         rate, most = rates[rows, width], most_rows[width]

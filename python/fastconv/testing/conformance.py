@@ -1,8 +1,10 @@
 """ONNX's own backend tests, run and counted: what docs/conformance.md is written by.
 
-    python -m fastconv.testing.conformance docs/conformance.md          # run, count, write the page
-    python -m fastconv.testing.conformance docs/conformance.md --check  # exit with 1 if a count has dropped
-    python -m fastconv.testing.conformance --op Conv                    # an operator's cases, every error
+    python -m fastconv.testing.conformance docs/conformance.md README.md  # run, count, write the pages
+    python -m fastconv.testing.conformance docs/conformance.md --check    # exit with 1 if a count has dropped
+    python -m fastconv.testing.conformance --op Conv                      # an operator's cases, every error
+
+The first page is written whole; in others the table between two marker lines is.
 
 The cases are those of the installed ``onnx`` package (``onnx.backend.test``): the node tests, also stamped or
 converted to every older opset that knows their operators, the whole networks, and the tests that were
@@ -30,6 +32,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
 import fastconv
+from fastconv._text import markdown, replace_between
 from fastconv.errors import FastconvError
 
 OLDEST = 7  # opset
@@ -162,7 +165,7 @@ class Outcome:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run as the module's text says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("page", nargs="?", type=Path, help="a Markdown file")
+    parser.add_argument("pages", nargs="*", type=Path, help="Markdown files")
     parser.add_argument("--check", action="store_true", help="compare with the page instead of writing it")
     parser.add_argument("--op", action="append", help="run the node tests of these operators alone")
     parser.add_argument("--all-opsets", action="store_true", help="with --op: at older opsets too")
@@ -173,12 +176,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _show(cases, set(arguments.op), arguments.all_opsets)
     counts, text = report(cases)
     _say(*(f"{name}: {passed} of {total}" for name, (passed, total) in counts.items()))
-    if arguments.page is None:
+    if not arguments.pages:
         return 0
+    page, *others = arguments.pages
     if not arguments.check:
-        arguments.page.write_text(text)
+        page.write_text(text)
+        for other in others:
+            other.write_text(replace_between(other.read_text(), "conformance", _table(counts)))
         return 0
-    before = read_counts(arguments.page)
+    before = read_counts(page)
     lost = [f"{n}: {counts[n][0]}, the page has {p}" for n, (p, _) in before.items() if counts[n][0] < p]
     _say(*(lost or ["no count has dropped"]))
     return bool(lost)
@@ -258,10 +264,10 @@ def _means_the_same(model: ModelProto, case: Any) -> bool:
     evaluator = ReferenceEvaluator(model)
     names = [info.name for info in model.graph.input]
     return all(
-        not difference(np.asarray(got), _array(wanted), case.rtol, 1e-6)
+        not difference(np.asarray(got), as_array(wanted), case.rtol, 1e-6)
         for inputs, expected in case.data_sets
         for got, wanted in zip(
-            evaluator.run(None, dict(zip(names, map(_array, inputs), strict=True))), expected, strict=True
+            evaluator.run(None, dict(zip(names, map(as_array, inputs), strict=True))), expected, strict=True
         )
     )
 
@@ -272,9 +278,9 @@ def run_case(model: ModelProto, data_sets: Iterable[Any], rtol: float, atol: flo
         loaded = fastconv.load(model)
         for inputs, expected in data_sets:
             names = [info.name for info in _free_inputs(model)]
-            results = loaded.run(None, dict(zip(names, map(_array, inputs), strict=True)))
+            results = loaded.run(None, dict(zip(names, map(as_array, inputs), strict=True)))
             for info, result, wanted in zip(model.graph.output, results, expected, strict=True):
-                problem = difference(result, _array(wanted), rtol, atol, len(model.graph.node))
+                problem = difference(result, as_array(wanted), rtol, atol, len(model.graph.node))
                 if problem:
                     return f"output {info.name!r}: {problem}"
     except FastconvError as error:
@@ -284,7 +290,8 @@ def run_case(model: ModelProto, data_sets: Iterable[Any], rtol: float, atol: flo
     return ""
 
 
-def _array(value: Any) -> Any:
+def as_array(value: Any) -> Any:
+    """Return an input or output of a case as an array."""
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
 
 
@@ -389,6 +396,11 @@ def _ones(model: ModelProto) -> Any:
     return np.ones(shape, np.float32)
 
 
+def _table(counts: dict[str, tuple[int, int]]) -> str:
+    rows = ((title, str(passed), str(total)) for title, (passed, total) in counts.items())
+    return markdown([("tests", "passed", "of"), *rows])
+
+
 def _page(groups: dict[str, list[Outcome]], counts: dict[str, tuple[int, int]]) -> str:
     lines = [
         "# Conformance with ONNX",
@@ -400,9 +412,7 @@ def _page(groups: dict[str, list[Outcome]], counts: dict[str, tuple[int, int]]) 
         "and writes this page; CI runs them too, and fails when a count drops. A node test counts once as it",
         "is, and once for each older opset, down to 7, that knows its operator.",
         "",
-        "| tests | passed | of |",
-        "| --- | ---: | ---: |",
-        *(f"| {title} | {passed} | {total} |" for title, (passed, total) in counts.items()),
+        _table(counts),
         "",
     ]
     for title, outcomes in groups.items():
@@ -420,8 +430,25 @@ def _page(groups: dict[str, list[Outcome]], counts: dict[str, tuple[int, int]]) 
     return "\n".join(lines)
 
 
+# Why some cases do not pass, where the error itself does not say it.
+KNOWN = {
+    r"test_training_dropout": "training: the expected values hang on numpy's random numbers",
+    r"test_resize_downsample_scales_(linear|cubic)_align_corners$": (
+        "the last pixel of an aligned corner is the input's last pixel here, as in torch and ONNX Runtime;"
+        " the specification's reference aligns the corner of a fractional size"
+    ),
+    r"test_(log)?softmax_axis_[01]$": (
+        "before opset 13 softmax is over all dimensions from the axis on, which neither onnx's converter nor"
+        " its reference evaluator knows"
+    ),
+}
+
+
 def _reason(outcome: Outcome) -> str:
     """Return the error without what is of one node alone."""
+    known = next((reason for pattern, reason in KNOWN.items() if re.match(pattern, outcome.name)), None)
+    if known is not None:
+        return known
     text = re.sub(r"node '[^']*' \((\w+)\): ", r"\1: ", outcome.error)
     return re.sub(r"\s+", " ", text)[:150].replace("|", "\\|")
 

@@ -255,10 +255,18 @@ def _hardsigmoid(x: Array, alpha: float = 1 / 6, beta: float = 0.5) -> Array:
     return np.clip(alpha * x + beta, 0.0, 1.0)
 
 
+def _erfc(z: Array) -> Array:
+    """1 - erf(z); numpy has none, and math.erfc is called where it is neither 2, nor 0, nor a line."""
+    z = np.asarray(z)
+    y = np.where(z < -6.0, 2.0, np.where(z > 28.0, 0.0, 1.0 - z * (2.0 / math.sqrt(math.pi))))
+    bent = (np.abs(z) > 2.0**-18) & (z >= -6.0) & (z <= 28.0)
+    y[bent] = np.fromiter(map(math.erfc, z[bent].tolist()), np.float64, int(bent.sum()))
+    return y
+
+
 def _gelu(x: Array) -> Array:
     # erfc keeps its relative accuracy for large negative x, where 1 + erf would cancel
-    erfc: Callable[[Array], Array] = np.vectorize(math.erfc, otypes=[np.float64])
-    return x * erfc(-x / math.sqrt(2.0)) / 2.0
+    return x * _erfc(-x / math.sqrt(2.0)) / 2.0
 
 
 ACTIVATIONS: dict[str, Callable[..., Array]] = {

@@ -10,6 +10,8 @@ Algorithms that do not sum the plain products have another magnitude: Winograd's
 ``winograd.winograd_conv`` of the absolute values, transforms included, with the roundings of
 :func:`winograd_terms`.
 Exactness on small integers, which tests demand besides, catches what such a bound forgives for large n.
+
+The functions of one value (exp, sigmoid, gelu...) have bounds of their own, in units in the last place.
 """
 
 from __future__ import annotations
@@ -45,6 +47,27 @@ _DERIVATIVE = {
 }
 _ROUNDED = frozenset({"leaky_relu", "hardsigmoid", "hardswish", "sigmoid", "silu", "gelu", "tanh", "elu"})
 EVALUATION_ROUNDINGS = 8
+
+
+# Units in the last place that a function of one value may be off, for every float32 and on every tier;
+# bench/ulp.py measures it over all of them. hardsigmoid's, whose sum cancels near -beta / alpha, are units of
+# 1/2 (`least` of ulp_error).
+ULPS = {
+    "none": 0.0,
+    "clamp": 0.0,
+    "leaky_relu": 0.5,
+    "sigmoid": 3.0,
+    "silu": 3.0,
+    "hardsigmoid": 3.0,
+    "hardswish": 3.0,
+    "gelu": 7.0,
+    "tanh": 3.0,
+    "elu": 2.0,
+    "exp": 1.5,
+    "sqrt": 0.5,
+    "abs": 0.0,
+    "neg": 0.0,
+}
 
 
 def gamma(n: int, dtype: str = "f32") -> float:
@@ -127,3 +150,42 @@ def assert_within(
             f"{int(outside.sum())} of {actual.size} elements are out of bounds; at {tuple(map(int, at))} "
             f"expected {expected[at]!r} +- {allowed:.3g}, got {actual[at]!r} {context}"
         )
+
+
+_F64_EXPONENT = np.int64(0x7FF << 52)
+_F32_OVERFLOW = 2.0**128  # what follows the largest float32, and what infinity counts as
+
+
+def ulp_error(actual: npt.NDArray[Any], exact: Array, least: float = 0.0) -> Array:
+    """Return |actual - exact| in units in the last place of float32 at the exact value.
+
+    Parameters
+    ----------
+    actual : ndarray of float32
+        Infinity counts as 2^128, and so does an exact value beyond it. NaN for NaN is no error; for anything
+        else, or anything else for NaN, it is an infinite one.
+    exact : ndarray of float64
+        What it should be.
+    least : float
+        The units are not smaller than those of this number.
+
+    Returns
+    -------
+    ndarray
+        At most 0.5 where `actual` is the correctly rounded value.
+
+    Examples
+    --------
+    >>> ulp_error(np.float32([1.0, 2.0]), np.array([1 + 2.0**-23, 2 - 2.0**-23])).tolist()
+    [1.0, 1.0]
+    """
+    with np.errstate(invalid="ignore"):  # NaN that signals
+        exact = np.clip(exact, -_F32_OVERFLOW, _F32_OVERFLOW)
+        actual = np.clip(actual.astype(np.float64), -_F32_OVERFLOW, _F32_OVERFLOW)
+    # 2^-23 of the binade, from the exponent's bits: of 2^-126 for denormals, of 2^127 at 2^128.
+    at = np.clip(np.abs(exact), max(least, SMALLEST_NORMAL["f32"]), 2.0**127)
+    unit = ((at.view(np.int64) & _F64_EXPONENT) - (23 << 52)).view(np.float64)
+    error = np.abs(actual - exact) / unit
+    undefined = np.isnan(error)
+    error[undefined] = np.where(np.isnan(exact[undefined]) & np.isnan(actual[undefined]), 0.0, math.inf)
+    return np.asarray(error)

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from fastconv.bench.cases import Case, Prepared, conv_arrays, gemm_arrays
-from fastconv.bench.network_names import source_of
-from fastconv.bench.networks import files_of, torchvision_module
+from fastconv.bench.networks import files_of, is_torchvision, torchvision_module
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -72,11 +71,11 @@ def _model(case: Case, mode: str) -> Callable[[], Any]:
     from fastconv.bench.torch_graph import GraphModule
     from fastconv.importers.onnx import from_file
 
-    files, name = files_of(case), case.parameters["model"]
+    files = files_of(case)
     x = torch.from_numpy(files.x)
     module: Any
-    if source_of(name) == "torchvision":
-        module = torchvision_module(name)
+    if is_torchvision(case):
+        module = torchvision_module(case.parameters["model"])
     else:
         module = GraphModule(from_file(files.model)).eval()
     if mode != "nchw":

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from fastconv.errors import ShapeError, UnsupportedOpError
+from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
 from fastconv.graph.registry import FASTCONV_DOMAIN, activation_op
-from fastconv.graph.value import Constant
+from fastconv.graph.value import Constant, Value
 
 
 @activation_op("Relu")
@@ -48,12 +49,15 @@ def silu() -> Activation:
     return Activation("silu")
 
 
-@activation_op("Swish")
-def swish(*, alpha: float = 1.0) -> Activation:
-    """X * sigmoid(alpha * x), for alpha = 1 alone."""
-    if alpha != 1.0:
-        raise UnsupportedOpError(f"alpha: expected 1, got {alpha}")
-    return Activation("silu")
+def _swish(ctx: Context, x: Value, *, alpha: float) -> Value:
+    scaled = ctx.binary("mul", x, Constant(np.asarray(alpha, x.dtype)))
+    return ctx.binary("mul", x, ctx.activate(scaled, Activation("sigmoid")))
+
+
+@activation_op("Swish", otherwise=_swish)
+def swish(*, alpha: float = 1.0) -> Activation | None:
+    """X * sigmoid(alpha * x), which has a kernel for alpha = 1."""
+    return Activation("silu") if alpha == 1 else None
 
 
 @activation_op("HardSigmoid")
@@ -68,12 +72,24 @@ def hard_swish() -> Activation:
     return Activation("hardswish")
 
 
-@activation_op("Gelu")
-def gelu(*, approximate: str = "none") -> Activation:
-    """X * (1 + erf(x / sqrt 2)) / 2, the exact form alone."""
-    if approximate != "none":
-        raise UnsupportedOpError(f"approximate: expected 'none', got {approximate!r}")
-    return Activation("gelu")
+def _gelu_tanh(ctx: Context, x: Value, *, approximate: str) -> Value:  # noqa: ARG001
+    """X * (1 + tanh(u)) / 2 = x * sigmoid(2 u), u = sqrt(2 / pi) * (x + 0.044715 x^3)."""
+
+    def number(value: float) -> Constant:
+        return Constant(np.asarray(value, x.dtype))
+
+    twice = 2 * math.sqrt(2 / math.pi)
+    square = ctx.binary("mul", x, x)
+    factor = ctx.binary("add", ctx.binary("mul", square, number(0.044715 * twice)), number(twice))
+    return ctx.binary("mul", x, ctx.activate(ctx.binary("mul", factor, x), Activation("sigmoid")))
+
+
+@activation_op("Gelu", otherwise=_gelu_tanh)
+def gelu(*, approximate: str = "none") -> Activation | None:
+    """X * (1 + erf(x / sqrt 2)) / 2; the approximation by tanh has no kernel of its own."""
+    if approximate not in ("none", "tanh"):
+        raise UnsupportedOpError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
+    return Activation("gelu") if approximate == "none" else None
 
 
 @activation_op("Tanh")

@@ -166,7 +166,8 @@ def conv_windows(
         ):
             total = max(0, (o - 1) * s + (k - 1) * d + 1 + extra - n)
             lo.append(total // 2 if parameters["auto_pad"] == "same_upper" else total - total // 2)
-    return SlidingWindows(size, tuple(w_shape[2:]), tuple(stride), tuple(dilation), tuple(lo), out)
+    windows = SlidingWindows(size, tuple(w_shape[2:]), tuple(stride), tuple(dilation), tuple(lo), out)
+    return windows.checked(math.prod(y_shape[:2] if parameters["transposed"] else x_shape[:2]))
 
 
 def _convolution_in_f64(
@@ -339,6 +340,7 @@ def col2im(
         tuple(size), tuple(block), tuple(stride), tuple(dilation), tuple(padding[:spatial]), out
     )
     n, channels = x.shape[0], x.shape[1] // taps
+    windows.checked(n * channels)
 
     def function(x: Array) -> Array:
         columns = x.reshape(n, channels, taps, *out)

@@ -92,7 +92,7 @@ def prelu(ctx: Context, x: Value, slope: Value) -> Value:
     rank = len(x.shape)
     if ctx.opset < 7 and len(slope.shape) == 1 and rank > 2:
         slope = ctx.reshape(slope, (*slope.shape, *[1] * (rank - 2)))
-    if np.broadcast_shapes(x.shape, slope.shape) != x.shape:
+    if broadcast_shapes(x.shape, slope.shape) != x.shape:
         raise ShapeError(f"slope: expected a shape that broadcasts to {x.shape}, got {slope.shape}")
     if x.dtype != F32:
         return _call(ctx, lambda a, s: np.where(a < 0, a * s, a), (x, slope), x.dtype, "iuf")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
-from fastconv.graph.context import MAX_CONSTANT, Context
+from fastconv.graph.context import MAX_CONSTANT, MAX_INTS, Context
 from fastconv.graph.registry import op
 from fastconv.graph.value import Array, Constant, Value, normalized_axis
 
@@ -37,7 +37,7 @@ def gather(ctx: Context, x: Value, indices: Value, *, axis: int = 0) -> Value:
     _check_indices(indices)
     size = x.shape[axis]
     shape = [*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]]
-    if isinstance(indices, Constant):
+    if isinstance(indices, Constant) and indices.array.size <= MAX_INTS:
         flat = [int(i) for i in _from_zero(indices.array, size).reshape(-1)]
         step = flat[1] - flat[0] if len(flat) > 1 else 1
         if flat and step and flat == list(range(flat[0], flat[0] + step * len(flat), step)):
@@ -165,9 +165,9 @@ def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: 
     shape = [*indices.shape[:axis], size, *indices.shape[axis:]]
     if not size >= 0 or math.prod(shape) > MAX_CONSTANT:
         raise ShapeError(f"depth: expected a result of at most {MAX_CONSTANT} elements, got shape {shape}")
-    positions = np.arange(size).reshape([size if i == axis else 1 for i in range(len(shape))])
 
     def function(index: Array, two: Array) -> Array:
+        positions = np.arange(size).reshape([size if i == axis else 1 for i in range(len(shape))])
         index = np.where(index < 0, index + size, index)
         return np.asarray(np.where(np.expand_dims(index, axis) == positions, two[1], two[0]))
 
@@ -232,7 +232,9 @@ def top_k(
 @op("NonZero")
 def non_zero(ctx: Context, x: Value) -> Value:
     """Find the indices of what is not 0, a column each; how many there are depends on the value."""
-    return Constant(np.array(np.nonzero(np.atleast_1d(ctx.array("x", x))), np.int64))
+    array = np.atleast_1d(ctx.array("x", x))
+    ctx.budget.check(2 * array.ndim * array.size * INT64.itemsize)
+    return Constant(np.array(np.nonzero(array), np.int64))
 
 
 @op("Compress")
@@ -259,6 +261,7 @@ def unique(
     if axis is not None:
         axis = normalized_axis("axis", axis, len(x.shape))
     array = ctx.array("x", x)
+    ctx.budget.check(4 * array.size * INT64.itemsize)
     values, first, inverse, counts = np.unique(
         array, return_index=True, return_inverse=True, return_counts=True, axis=axis
     )

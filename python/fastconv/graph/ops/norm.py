@@ -241,7 +241,9 @@ def log_softmax(ctx: Context, x: Value, *, axis: int | None = None) -> Value:
     rows, along = _rows(ctx, x, axis)
     rest = ctx.binary("sub", rows, reduce(ctx, "max", rows, [along]))
     total = reduce(ctx, "sum", ctx.activate(rest, Activation("exp")), [along])
-    return ctx.reshape(ctx.binary("sub", rest, ctx.call(np.log, [total], total.shape, x.dtype)), x.shape)
+    return ctx.reshape(
+        ctx.binary("sub", rest, ctx.call(np.log, [total], total.shape, x.dtype, "log")), x.shape
+    )
 
 
 @op("Hardmax")

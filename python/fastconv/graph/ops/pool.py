@@ -62,7 +62,7 @@ class Windows:
             self.pad_hi,
             self.ceil_mode,
             self.auto_pad,
-        )
+        ).checked(math.prod(x.shape[:2]))
 
 
 def _windows(
@@ -288,9 +288,9 @@ def global_lp_pool(ctx: Context, x: Value, *, p: int | float = 2) -> Value:
     _check_p(p)
     if x.dtype == F32:
         return _root(ctx, _global(ctx, "sum", np.sum, _power(ctx, x, p)), p)
-    powers = ctx.call(lambda a: np.abs(a) ** p, [x], x.shape, x.dtype)
+    powers = ctx.call(lambda a: np.abs(a) ** p, [x], x.shape, x.dtype, "pow")
     total = _global(ctx, "sum", np.sum, powers)
-    return ctx.call(lambda a: a ** (1 / p), [total], total.shape, x.dtype)
+    return ctx.call(lambda a: a ** (1 / p), [total], total.shape, x.dtype, "pow")
 
 
 def _global(ctx: Context, kind: str, function: Callable[..., Array], x: Value) -> Value:

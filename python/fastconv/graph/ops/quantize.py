@@ -8,6 +8,7 @@ where 2^53 is out of reach.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -26,6 +27,8 @@ U8 = np.dtype(np.uint8)
 S32 = np.dtype(np.int32)
 F64 = np.dtype(np.float64)
 
+MICROSOFT = "com.microsoft"  # ONNX Runtime's domain, of what its quantiser writes
+
 EXACT = 1 << 24  # f32 holds all integers below
 
 
@@ -37,7 +40,7 @@ class Granularity:
 
     def __init__(self, x: Value, scale: Value, axis: int, block_size: int) -> None:
         self.rank, self.shape, self.block = len(x.shape), x.shape, 0
-        self.scalar = int(np.prod(scale.shape)) == 1 and not block_size
+        self.scalar = math.prod(scale.shape) == 1 and not block_size
         if self.scalar:
             return
         self.axis = normalized_axis("axis", axis, self.rank)
@@ -61,13 +64,9 @@ class Granularity:
         return values.reshape([-1 if i == self.axis else 1 for i in range(self.rank)])
 
 
-def _check_zero_point(zero_point: Value | None, scale: Value, dtype: np.dtype[Any] | None) -> None:
-    if zero_point is None:
-        return
-    if zero_point.shape != scale.shape and np.prod(zero_point.shape) * np.prod(scale.shape) != 1:
+def _check_zero_point(zero_point: Value, scale: Value) -> None:
+    if zero_point.shape != scale.shape and math.prod(zero_point.shape) != 1:
         raise ShapeError(f"zero_point: expected shape {scale.shape}, as the scale, got {zero_point.shape}")
-    if dtype is not None and zero_point.dtype != dtype:
-        raise DTypeError(f"zero_point: expected {dtype} values, got {zero_point.dtype}")
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int] | None:
@@ -90,7 +89,39 @@ def _is_narrow_float(dtype: np.dtype[Any]) -> bool:
     return is_float8(dtype) or dtype.name == "float4_e2m1fn"
 
 
+def quantized(
+    ctx: Context,
+    x: Value,
+    scale: Value,
+    zero_point: Value,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    precision: np.dtype[Any] | None = None,
+    saturate: bool = True,
+) -> Value:
+    """Return x / scale, rounded half to even, plus the zero point, in whose type."""
+    dtype = zero_point.dtype
+    if _limits(dtype) is None and not _is_narrow_float(dtype):
+        raise DTypeError(f"zero_point: expected integers or 8-bit floats, got {dtype}")
+    granularity = Granularity(x, scale, axis, block_size)
+    _check_zero_point(zero_point, scale)
+    compute = precision or scale.dtype
+
+    def function(x: Array, scale: Array, zero_point: Array) -> Array:
+        y = np.asarray(x.astype(compute, copy=False) / granularity.spread(scale).astype(compute))
+        # What is added has at most 16 bits, and no float is narrower than f32.
+        zero = granularity.spread(zero_point.astype(F32))
+        if _is_narrow_float(dtype):
+            return to_float8(y + zero, dtype, saturate and is_float8(dtype))
+        np.rint(y, out=y)
+        return _saturated(np.add(y, zero, out=y if y.dtype == F32 else None), dtype)
+
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype)
+
+
 @op("QuantizeLinear")
+@op("QuantizeLinear", MICROSOFT)
 def quantize_linear(
     ctx: Context,
     x: Value,
@@ -105,27 +136,18 @@ def quantize_linear(
 ) -> Value:
     """Return x / scale, rounded half to even, plus the zero point, saturated."""
     stated = element_type("output_dtype", output_dtype) if output_dtype else None
-    dtype = (stated or U8) if zero_point is None else zero_point.dtype
-    if _limits(dtype) is None and not _is_narrow_float(dtype):
-        raise DTypeError(f"zero_point, output_dtype: expected integers or 8-bit floats, got {dtype}")
-    granularity = Granularity(x, scale, axis, block_size)
-    _check_zero_point(zero_point, scale, stated)
+    if zero_point is None:
+        zero_point = Constant(np.zeros((), stated or U8))
+    elif stated not in (None, zero_point.dtype):
+        raise DTypeError(f"zero_point: expected {stated} values, got {zero_point.dtype}")
     # f16 is computed in f32; a stated precision may be lower, or higher.
-    compute = element_type("precision", precision) if precision else scale.dtype
-    zeros = Constant(np.zeros((), dtype)) if zero_point is None else zero_point
-
-    def function(x: Array, scale: Array, zero_point: Array) -> Array:
-        y = x.astype(compute, copy=False) / granularity.spread(scale).astype(compute)
-        # What is added has at most 16 bits, and no float is narrower than f32.
-        zero = granularity.spread(zero_point.astype(F32))
-        if _is_narrow_float(dtype):
-            return to_float8(y + zero, dtype, saturate != 0 and is_float8(dtype))
-        return _saturated(np.asarray(np.rint(y) + zero), dtype)
-
-    return ctx.call(function, [x, scale, zeros], x.shape, dtype)
+    stated = element_type("precision", precision) if precision else None
+    options = {"axis": axis, "block_size": block_size}
+    return quantized(ctx, x, scale, zero_point, precision=stated, saturate=saturate != 0, **options)
 
 
 @op("DequantizeLinear")
+@op("DequantizeLinear", MICROSOFT)
 def dequantize_linear(
     ctx: Context,
     x: Value,
@@ -137,21 +159,37 @@ def dequantize_linear(
     output_dtype: int = 0,
 ) -> Value:
     """(x - zero point) * scale."""
+    dtype = element_type("output_dtype", output_dtype) if output_dtype else scale.dtype
+    return dequantized(ctx, x, scale, zero_point, dtype, axis=axis, block_size=block_size)
+
+
+def dequantized(
+    ctx: Context,
+    x: Value,
+    scale: Value,
+    zero_point: Value | None,
+    dtype: np.dtype[Any] = F32,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+) -> Value:
+    """Return (x - zero point) * scale in a floating-point type."""
     if _limits(x.dtype) is None and not _is_narrow_float(x.dtype):
         raise DTypeError(f"x: expected integers or 8-bit floats, got {x.dtype}")
+    zero_point = Constant(np.zeros((), x.dtype)) if zero_point is None else zero_point
+    if zero_point.dtype != x.dtype:
+        raise DTypeError(f"zero_point: expected {x.dtype} values, got {zero_point.dtype}")
     granularity = Granularity(x, scale, axis, block_size)
-    _check_zero_point(zero_point, scale, x.dtype)
-    dtype = element_type("output_dtype", output_dtype) if output_dtype else scale.dtype
+    _check_zero_point(zero_point, scale)
     # A difference of 8- or 16-bit integers is exact in f32; one of 32-bit integers only in f64.
     compute = F32 if x.dtype.itemsize < 4 else F64
-    zeros = Constant(np.zeros((), x.dtype)) if zero_point is None else zero_point
 
     def function(x: Array, scale: Array, zero_point: Array) -> Array:
         y = np.subtract(x.astype(compute), granularity.spread(zero_point.astype(compute)))
         scaled = y.astype(scale.dtype, copy=False) * granularity.spread(scale)
         return np.asarray(scaled).astype(dtype, copy=False)
 
-    return ctx.call(function, [x, scale, zeros], x.shape, dtype)
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype)
 
 
 def _dynamic_range(x: Array) -> tuple[Any, Any]:
@@ -178,7 +216,7 @@ def dynamic_quantize_linear(ctx: Context, x: Value) -> tuple[Value, Value, Value
 # -- sums of products ----------------------------------------------------------------------------------------
 
 
-def _zero(zero_point: Value | None, like: Value) -> Value:
+def zero_of(zero_point: Value | None, like: Value) -> Value:
     """Return a zero point, 0 if none is given."""
     if like.dtype.kind not in "iu" or like.dtype.itemsize != 1:
         raise DTypeError(f"expected 8-bit integers, got {like.dtype}")
@@ -199,7 +237,8 @@ def _check_per_channel(name: str, value: Value, channels: int) -> None:
         raise ShapeError(f"{name}: expected one number, or {channels}, got shape {value.shape}")
 
 
-def _check_scalar(name: str, value: Value) -> None:
+def check_scalar(name: str, value: Value) -> None:
+    """Refuse what is not one number."""
     if value.shape not in ((), (1,)):
         raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
 
@@ -221,7 +260,7 @@ def _integer_convolution(
     padding: list[int],
 ) -> Value:
     """Return the sums of (x - its zero point) * (w - its own), plus a bias: whole numbers in f32 or f64."""
-    _check_scalar("x_zero_point", x_zero)
+    check_scalar("x_zero_point", x_zero)
     _check_per_channel("w_zero_point", w_zero, w.shape[0])
     rank, groups = len(w.shape), parameters["groups"]
     if bias is not None and (bias.shape != w.shape[:1] or bias.dtype != S32):
@@ -235,7 +274,7 @@ def _integer_convolution(
         if added is not None:
             sums += np.abs(added.array)
         if sums.max(initial=0) < EXACT:
-            shifted = ctx.call(lambda a: np.subtract(a, zero, dtype=F32), [x], x.shape, F32)
+            shifted = ctx.call(lambda a: np.subtract(a, zero, dtype=F32), [x], x.shape, F32, "sub")
             exact = parameters | {"exact": True}
             return convolution(ctx, shifted, Constant(weight), added, exact, padding)
     windows = conv_windows(parameters, x.shape, w.shape, padding)
@@ -254,10 +293,10 @@ def _integer_convolution(
 
 def _as_int32(ctx: Context, sums: Value) -> Value:
     """Return whole numbers as integers of 32 bits, which wrap around."""
-    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32)
+    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32, "cast")
 
 
-def _requantized(
+def requantized(
     ctx: Context, sums: Value, scales: list[Value], zero: Value, shapes: list[tuple[int, ...]]
 ) -> Value:
     """Return sums * (a's scale * b's / y's), rounded half to even, plus the zero point, saturated.
@@ -274,7 +313,7 @@ def _requantized(
         np.rint(result, out=result)
         return _saturated(np.asarray(result + zero), dtype)
 
-    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype)
+    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype, "quantizelinear")
 
 
 @op("ConvInteger")
@@ -295,7 +334,7 @@ def conv_integer(
     """Convolution of 8-bit integers, whose padding is the zero point; the result has 32 bits."""
     parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
     padding = pads_of(auto_pad, pads, parameters["spatial"])
-    zeros = _zero(x_zero_point, x), _zero(w_zero_point, w)
+    zeros = zero_of(x_zero_point, x), zero_of(w_zero_point, w)
     return _as_int32(ctx, _integer_convolution(ctx, x, zeros[0], w, zeros[1], None, parameters, padding))
 
 
@@ -323,26 +362,26 @@ def qlinear_conv(
     parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
     padding = pads_of(auto_pad, pads, parameters["spatial"])
     for name, value in (("x_scale", x_scale), ("y_scale", y_scale), ("y_zero_point", y_zero_point)):
-        _check_scalar(name, value)
+        check_scalar(name, value)
     _check_per_channel("w_scale", w_scale, w.shape[0])
-    zeros = _zero(x_zero_point, x), _zero(w_zero_point, w)
+    zeros = zero_of(x_zero_point, x), zero_of(w_zero_point, w)
     sums = _integer_convolution(ctx, x, zeros[0], w, zeros[1], b, parameters, padding)
     channels = () if w_scale.shape in ((), (1,)) else (-1, *[1] * parameters["spatial"])
-    return _requantized(ctx, sums, [x_scale, w_scale, y_scale], y_zero_point, [(), channels, (), ()])
+    return requantized(ctx, sums, [x_scale, w_scale, y_scale], y_zero_point, [(), channels, (), ()])
 
 
 def _rows(value: Value, rows: int) -> tuple[int, ...]:
     """Return the shape in which one number, one a row, or the numbers of a batch's rows apply to a matrix."""
-    if int(np.prod(value.shape)) == 1:
+    if math.prod(value.shape) == 1:
         return ()
     return (rows, 1) if len(value.shape) == 1 else value.shape
 
 
 def _columns(value: Value) -> tuple[int, ...]:
-    return () if int(np.prod(value.shape)) == 1 else value.shape
+    return () if math.prod(value.shape) == 1 else value.shape
 
 
-def _integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Value) -> Value:
+def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Value) -> Value:
     """Return the sums of (a - its zero point) * (b - its own): whole numbers in f32 or f64."""
     if not a.shape or not b.shape:
         raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
@@ -355,7 +394,7 @@ def _integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Va
         zero = ctx.array("a_zero_point", a_zero).astype(F32).reshape(())
         sums = np.abs(weight).sum(axis=0, dtype=F64) * _largest(a, zero)
         if sums.max(initial=0) < EXACT:
-            shifted = ctx.call(lambda v: np.subtract(v, zero, dtype=F32), [a], a.shape, F32)
+            shifted = ctx.call(lambda v: np.subtract(v, zero, dtype=F32), [a], a.shape, F32, "sub")
             product = matmul(ctx, shifted, Constant(weight))
             assert not isinstance(product, tuple)
             return product
@@ -384,8 +423,8 @@ def matmul_integer(
     b_zero_point: Value | None = None,
 ) -> Value:
     """numpy.matmul of 8-bit integers less their zero points; the result has 32 bits."""
-    zeros = _zero(a_zero_point, a), _zero(b_zero_point, b)
-    return _as_int32(ctx, _integer_product(ctx, a, zeros[0], b, zeros[1]))
+    zeros = zero_of(a_zero_point, a), zero_of(b_zero_point, b)
+    return _as_int32(ctx, integer_product(ctx, a, zeros[0], b, zeros[1]))
 
 
 @op("QLinearMatMul")
@@ -401,7 +440,7 @@ def qlinear_matmul(
     y_zero_point: Value,
 ) -> Value:
     """numpy.matmul of quantised values, quantised anew."""
-    sums = _integer_product(ctx, a, _zero(a_zero_point, a), b, _zero(b_zero_point, b))
+    sums = integer_product(ctx, a, zero_of(a_zero_point, a), b, zero_of(b_zero_point, b))
     rows = sums.shape[-2] if len(sums.shape) > 1 else 1
     shapes = [_rows(a_scale, rows), _columns(b_scale), _rows(y_scale, rows), _rows(y_zero_point, rows)]
-    return _requantized(ctx, sums, [a_scale, b_scale, y_scale], y_zero_point, shapes)
+    return requantized(ctx, sums, [a_scale, b_scale, y_scale], y_zero_point, shapes)

@@ -55,7 +55,7 @@ def _functions(
 ) -> list[Function]:
     """Return the functions that names stand for, ``each`` a direction; parameters go to those with any."""
     parameters = [list(alpha or ()), list(beta or ())]
-    result = []
+    result: list[Function] = []
     for name in names:
         if name.lower() not in _FUNCTIONS:
             raise UnsupportedOpError(f"activations: expected names among {sorted(_FUNCTIONS)}, got {name!r}")

@@ -22,7 +22,7 @@ def reduce(ctx: Context, kind: str, x: Value, axes: Sequence[int]) -> Value:
     if x.dtype == F32 and len(x.shape) <= MAX_RANK and not empty:
         x = ctx.tensor(x)
         return ctx.emit("reduce", (x,), ctx.empty(kept, x.order()), kind)
-    return ctx.call(lambda a: _FUNCTIONS[kind](a, tuple(axes)), [x], kept, x.dtype)
+    return ctx.call(lambda a: _FUNCTIONS[kind](a, tuple(axes)), [x], kept, x.dtype, kind)
 
 
 def _extreme(a: Array, axes: tuple[int, ...], function: Callable[..., Array], least: bool) -> Array:
@@ -88,7 +88,7 @@ def _elementwise(ctx: Context, kind: str, x: Value) -> Value:
 
 
 def _log(ctx: Context, x: Value) -> Value:
-    return ctx.call(np.log, [x], x.shape, x.dtype)
+    return ctx.call(np.log, [x], x.shape, x.dtype, "log")
 
 
 def _reduce_prod(ctx: Context, x: Value, axes: tuple[int, ...]) -> Value:

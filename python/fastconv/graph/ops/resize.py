@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.context import Context
+from fastconv.graph.context import MAX_ELEMENTS, Context
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Value, normalized_axes
 
 MODES = ("nearest", "linear", "cubic")
 NEAREST_MODES = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 KERNEL_COORDINATES = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")
-COORDINATES = (*KERNEL_COORDINATES, "half_pixel_symmetric", "tf_crop_and_resize")
+COORDINATES = (*KERNEL_COORDINATES, "half_pixel_symmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn")
 POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
@@ -69,7 +69,7 @@ class Axis:
         """Return the coordinate of the input that each pixel of the result is at."""
         size, out, scale = dtype(self.size), dtype(self.out), dtype(self.scale)
         half, o = dtype(0.5), np.arange(self.out).astype(dtype)
-        x: Array = (o + half) / scale - half
+        x: Array = (o + half) / scale
         if coordinates == "align_corners":
             x = o * (size - 1) / (out - 1) if self.out > 1 else o
         elif coordinates == "asymmetric":
@@ -77,13 +77,15 @@ class Axis:
         elif coordinates == "pytorch_half_pixel" and self.out == 1:
             x = o
         elif coordinates == "half_pixel_symmetric":  # a fractional size is centred on the whole one
-            x += half * size * (1 - out / (scale * size))
+            x = x + half * size * (1 - out / (scale * size)) - half
         elif coordinates == "tf_crop_and_resize":
             start, end = dtype(self.roi[0]), dtype(self.roi[1])
             if self.out == 1:
                 x = half * (start + end) * (size - 1) + o
             else:
                 x = start * (size - 1) + o * (end - start) * (size - 1) / (out - 1)
+        elif coordinates != "tf_half_pixel_for_nn":  # of opset 11, where no half pixel is taken off
+            x = x - half
         return x
 
 
@@ -172,6 +174,8 @@ def _resize(ctx: Context, x: Value, axes: Sequence[Axis], form: Form) -> Value:
     shape = [axis.out for axis in axes]
     if 0 in shape:
         return Constant(np.zeros(shape, x.dtype))
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise ShapeError(f"result: expected at most {MAX_ELEMENTS} elements, got shape {tuple(shape)}")
     shrinks = any(axes[i].scale < 1 for i in changed)
     kernel = x.dtype == F32 and len(x.shape) >= 2 and form.mode in ("nearest", "linear")
     if kernel and form.coordinates in KERNEL_COORDINATES and not (form.antialias and shrinks):
@@ -201,6 +205,7 @@ def _resize_any(ctx: Context, x: Value, axes: Sequence[Axis], changed: list[int]
     dtype = x.dtype
     if form.mode != "nearest" and dtype.kind not in "iuf":
         raise DTypeError(f"x: expected numbers, got {dtype}")
+    ctx.budget.check(sum(8 * np.dtype(np.float64).itemsize * axes[i].out for i in changed))
     taps = [(i, Taps.of(axes[i], form)) for i in changed]
     taps.sort(key=lambda pair: axes[pair[0]].out / axes[pair[0]].size)  # what shrinks most goes first
 

@@ -39,12 +39,11 @@ def _reflect(x: Array, low: float, high: float) -> Array:
 def _padded(x: Array, size: int, padding: str, align_corners: bool) -> Array:
     """Return coordinates of an axis, moved to where the padding mode finds its values.
 
-    Zeros are found anywhere outside, and for those that are far outside a coordinate near by does.
+    Four pixels outside all taps are; so for what is further outside, that is far enough. So is NaN.
     """
-    if padding == "zeros":
+    x = np.nan_to_num(x, nan=-4)
+    if padding != "reflection":
         return np.clip(x, -4, size + 3)
-    if padding == "border":
-        return np.clip(x, 0, size - 1)
     low = 0.0 if align_corners else -0.5
     return _reflect(x, low, size - 1 - low)
 

@@ -6,6 +6,7 @@ all of them are loops over the taps, each of whose turns is one operation on who
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv.errors import ShapeError
+from fastconv.graph.context import MAX_ELEMENTS
 from fastconv.graph.value import Array
+
+MAX_TAPS = 1 << 20  # a loop over more is a broken file's
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,15 @@ class SlidingWindows:
         padded = np.full((*x.shape[: x.ndim - len(self.size)], *self.extent), fill, x.dtype)
         self.inner(padded)[...] = x
         return padded
+
+    def checked(self, arrays: int) -> SlidingWindows:
+        """Return itself, after a padded copy of so many arrays is known to be of a size that there is."""
+        if arrays * math.prod(self.extent) > MAX_ELEMENTS or math.prod(self.kernel) > MAX_TAPS:
+            raise ShapeError(
+                f"kernel, padding: expected at most {MAX_TAPS} taps and {MAX_ELEMENTS} padded elements,"
+                f" got kernel {self.kernel} and padded size {self.extent}"
+            )
+        return self
 
     def taps(self, padded: Array) -> Iterator[Array]:
         """Yield views of a padded array: for each tap, what it meets in all windows."""

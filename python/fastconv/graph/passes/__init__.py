@@ -12,12 +12,13 @@ import numpy as np
 
 from fastconv.errors import ArgumentError
 from fastconv.graph.branch import take_branches
+from fastconv.graph.budget import Budget
 from fastconv.graph.ir import Graph
 from fastconv.graph.passes.fold import fold_affine, fold_pad
 from fastconv.graph.passes.fuse import fuse_activation, fuse_gelu, fuse_residual, fuse_swish
 from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
 
-GraphPass = Callable[[Graph], Graph]
+GraphPass = Callable[..., Graph]
 
 PASSES: Mapping[str, GraphPass] = {
     "eliminate_identity": eliminate_identity,
@@ -33,7 +34,11 @@ PASSES: Mapping[str, GraphPass] = {
 }
 
 
-def run_passes(graph: Graph, passes: str | Sequence[str] = "default") -> Graph:
+#: Passes that make constants, and take a budget for them.
+SPENDING = ("fold_constants", "fold_affine")
+
+
+def run_passes(graph: Graph, passes: str | Sequence[str] = "default", budget: Budget | None = None) -> Graph:
     """Run passes in their order: "default" (all), "none", or those that are named."""
     chosen = (
         {"default": tuple(PASSES), "none": ()}.get(passes, (passes,)) if isinstance(passes, str) else passes
@@ -45,5 +50,5 @@ def run_passes(graph: Graph, passes: str | Sequence[str] = "default") -> Graph:
     for name, function in PASSES.items():
         if name in chosen:
             with np.errstate(all="ignore"):  # weights may be infinite
-                graph = function(graph)
+                graph = function(graph, budget) if name in SPENDING else function(graph)
     return graph

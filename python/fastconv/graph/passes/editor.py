@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.graph.budget import Budget
 from fastconv.graph.ir import Graph, Node
 from fastconv.graph.value import Array
 
 
 class Editor:
-    """A graph being rewritten: who writes and who reads each value."""
+    """A graph being rewritten: who writes and who reads each value; new constants are from a budget."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, budget: Budget | None = None) -> None:
         self.graph = graph
+        self.budget = budget or Budget()
         self.nodes: list[Node | None] = list(graph.nodes)
         self.constants = dict(graph.constants)
         self.outputs = {info.name for info in graph.outputs}
@@ -60,6 +62,7 @@ class Editor:
         name = f"{like}:folded"
         while name in self.constants:
             name += "'"
+        self.budget.spend(array.size * 4)
         self.constants[name] = np.ascontiguousarray(array, np.float32)
         return name
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastconv.graph.budget import Budget
+from fastconv.graph.context import MAX_RANK
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
 from fastconv.graph.ops.norm import batch_norm_affine
 from fastconv.graph.passes.editor import Editor, absorbing
@@ -47,7 +49,7 @@ def _zero_border(edit: Editor, node: Node) -> list[int] | None:
     if len(node.inputs) > 1:
         pads = edit.constants.get(node.inputs[1])
         value = edit.scalar(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else 0.0
-        border = None if pads is None else [int(n) for n in pads.reshape(-1)]
+        border = None if pads is None or pads.size > 2 * MAX_RANK else [int(n) for n in pads.reshape(-1)]
     else:
         border = list(node.attrs.get("pads", node.attrs.get("paddings", ())))
         value = node.attrs.get("value", 0.0)
@@ -68,13 +70,13 @@ def _takes_border(edit: Editor, reader: int, pad: Node, border: Sequence[int]) -
     return explicit and w is not None and len(border) == 2 * w.ndim
 
 
-def fold_affine(graph: Graph) -> Graph:
+def fold_affine(graph: Graph, budget: Budget | None = None) -> Graph:
     """Fold what multiplies and shifts channels into the node before.
 
     The first is a batch normalisation or arithmetic with constants, the second a convolution, a matrix
     product or another batch normalisation.
     """
-    edit = Editor(graph)
+    edit = Editor(graph, budget)
     for i in range(len(graph.nodes)):
         node = edit.nodes[i]
         affine = None if node is None or node.activation != NO_ACTIVATION else _affine(edit, node)
@@ -101,6 +103,8 @@ def _affine(edit: Editor, node: Node) -> tuple[str, Array, Array] | None:
         inference = not node.attrs.get("training_mode") and node.attrs.get("spatial", 1)
         if len(given) != 4 or any(g.ndim != 1 or g.shape != given[0].shape for g in given) or not inference:
             return None
+        if not _may_compute(edit, given[0]):
+            return None
         scale, bias, mean, var = given
         factor, offset = batch_norm_affine(scale, bias, mean, var, node.attrs.get("epsilon", 1e-5))
         return node.inputs[0], factor, offset
@@ -120,10 +124,15 @@ def _affine(edit: Editor, node: Node) -> tuple[str, Array, Array] | None:
     return value, (vector if node.op == "Mul" else 1 / vector), zero
 
 
+def _may_compute(edit: Editor, array: Array) -> bool:
+    """Whether there is memory to fold a constant: a number that is repeated may be a large array."""
+    return edit.budget.allows(8 * np.dtype(np.float64).itemsize * array.size)
+
+
 def _channel_vector(edit: Editor, value: str, constant: str) -> Array | None:
     """Return a constant that broadcasts along the channels of a value, as a float64 scalar or vector."""
     array, producer = edit.constants.get(constant), edit.producer(value)
-    if array is None or array.dtype != np.float32 or producer is None:
+    if array is None or array.dtype != np.float32 or producer is None or not _may_compute(edit, array):
         return None
     if producer.op in ("MatMul", "FusedMatMul"):  # channels are last, and the rank is not known
         return array.astype(np.float64) if array.ndim <= 1 else None
@@ -184,10 +193,12 @@ def _fold(
     fits = all(v.shape in ((), (channels,)) for v in (factor, offset)) and np.isfinite(factor).all()
     if not fits or old_bias is None or old_bias.shape != (channels,):
         return None
+    w = edit.constants[node.inputs[1]]
+    if (factor != 1).any() and not _may_compute(edit, w):
+        return None
     inputs = [*node.inputs, *[""] * (bias + 1 - len(node.inputs))]
     inputs[bias] = edit.constant(f"{node.outputs[0]}:bias", old_bias * factor + offset)
     if (factor != 1).any():
-        w = edit.constants[inputs[1]]
         scaled = w.reshape(weights_as) * np.broadcast_to(factor, channels).reshape(factor_as)
         inputs[1] = edit.constant(inputs[1], scaled.reshape(w.shape))
     return replace(node, inputs=tuple(inputs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fastconv.graph.budget import Budget
 from fastconv.graph.compile import evaluate
 from fastconv.graph.ir import Graph, Node
 from fastconv.graph.passes.editor import Editor
@@ -53,14 +54,15 @@ def eliminate_dead(graph: Graph) -> Graph:
     return Editor(replace(graph, nodes=tuple(reversed(kept)))).build()
 
 
-def fold_constants(graph: Graph) -> Graph:
-    """Compute nodes whose inputs are all constants."""
+def fold_constants(graph: Graph, budget: Budget | None = None) -> Graph:
+    """Compute nodes whose inputs are all constants; their results are taken from a budget."""
+    budget = budget or Budget()
     constants = dict(graph.constants)
     kept = []
     for node in graph.nodes:
         results = None
         if all(name in constants for name in node.inputs if name):
-            results = evaluate(node, constants)
+            results = evaluate(node, constants, budget)
         if results is None or len(results) != sum(map(bool, node.outputs)):
             kept.append(node)
         else:

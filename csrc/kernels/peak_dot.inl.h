@@ -1,0 +1,36 @@
+// L2 kernels: the peak of an instruction that sums products of narrow numbers, from registers only,
+// for `fastconv roofline`; the loop of peak.inl.h with a dot_<set>.h of simd/ for the FMA. Called
+// by bindings/bind_roofline.cpp.
+//   sum[i] = Dot::dot(sum[i], a, b)   for i < kDotChains, `steps` times
+// Contract: that of PeakLoop in kernel_table.h.
+//
+// Chains: such an instruction takes 4 to 6 cycles and one or two start per cycle: 12 chains, which
+// with a, b, and what vpmaddubsw needs besides fill the 16 registers of AVX2. Two pieces of empty
+// assembly: a may have changed, else the compiler takes products that are always the same out of
+// the loop and counts what it never did; and the sums are used (adding them up instead, GCC 12
+// keeps half of them in memory).
+#pragma once
+#include "kernels/kernel_table.h"
+#include "kernels/unroll.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int kDotChains = 12;
+
+template <class Dot>
+double peak_dot(dim_t steps, float*) noexcept {
+  typename Dot::Operand a = Dot::a();
+  const typename Dot::Operand b = Dot::b();
+  typename Dot::Sum sum[kDotChains];
+  FC_UNROLL for (int i = 0; i < kDotChains; ++i) sum[i] = typename Dot::Sum{};
+  for (dim_t s = 0; s < steps; ++s) FC_UNROLL for (int i = 0; i < kDotChains; ++i) {
+      __asm__("" : "+x"(a));
+      sum[i] = Dot::dot(sum[i], a, b);
+    }
+  FC_UNROLL for (int i = 0; i < kDotChains; ++i) __asm__ volatile("" : : "x"(sum[i]));
+  return 2.0 * Dot::kProducts * kDotChains * static_cast<double>(steps);
+}
+
+}  // namespace
+}  // namespace fastconv

@@ -1,0 +1,191 @@
+"""from_torch: models give what the modules give, small ones and whole networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import fastconv
+
+torch = pytest.importorskip("torch")
+nn, F = torch.nn, torch.nn.functional
+
+pytestmark = [pytest.mark.torch]
+
+
+# ---------------------------------------------------------------- small modules
+
+
+def channels_last_norm(x: Any) -> Any:
+    """Layer normalisation of an image's channels, from functions alone."""
+    x = x.permute(0, 2, 3, 1)
+    x = (x - x.mean(-1, keepdim=True)) / (
+        (x - x.mean(-1, keepdim=True)).pow(2).mean(-1, keepdim=True) + 1e-5
+    ).sqrt()
+    return x.permute(0, 3, 1, 2)
+
+
+def attention(norm: Any, attend: Any, conv: Any, x: Any) -> Any:
+    """A block of attention over the pixels between two convolutions' worth of work."""
+    tokens = norm(x).flatten(2).transpose(1, 2)
+    tokens = tokens + attend(tokens, tokens, tokens, need_weights=False)[0]
+    return conv(tokens.transpose(1, 2).reshape(x.shape)) + x
+
+
+def shuffled(x: Any) -> Any:
+    batch, channels, height, width = x.shape
+    return x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
+
+
+def classify(conv: Any, linear: Any, x: Any) -> Any:
+    x = F.max_pool2d(F.relu(conv(x)), 2)
+    return F.softmax(linear(torch.flatten(x, 1)), 1)
+
+
+MODULES: dict[str, Callable[[], Any]] = {
+    "groups": lambda: nn.Sequential(
+        nn.Conv2d(8, 16, 3, groups=4, padding=2, dilation=2),
+        nn.Conv2d(16, 16, 3, groups=16, padding="same"),
+        nn.Conv2d(16, 8, (3, 1), padding=(1, 0), bias=False),
+    ),
+    "transposed": lambda: nn.Sequential(
+        nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(6, 4, 3, groups=2, dilation=2),
+    ),
+    "reflected padding": lambda: nn.Conv2d(8, 4, 3, padding=1, padding_mode="reflect"),
+    "circular padding": lambda: nn.Conv2d(8, 4, 3, padding=1, padding_mode="circular"),
+    "constant padding": lambda: nn.ConstantPad2d((1, 2, 0, 3), 0.5),
+    "pools": lambda: nn.Sequential(
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)
+    ),
+    "pixel shuffle": lambda: nn.Sequential(nn.PixelShuffle(2), nn.Conv2d(2, 2, 3), nn.PixelUnshuffle(2)),
+    "activations": lambda: nn.Sequential(
+        *(nn.GELU(), nn.SiLU(), nn.Hardswish(), nn.PReLU(8), nn.ELU(), nn.Hardtanh(-0.5, 2), nn.LeakyReLU()),
+        *(nn.Hardsigmoid(), nn.Tanh(), nn.Sigmoid(), nn.ReLU6(), nn.Softsign(), nn.Tanhshrink(), nn.GLU(1)),
+    ),
+    "dropout": lambda: nn.Sequential(
+        nn.Dropout(0.9), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Dropout2d(0.9)
+    ),
+    "unfolded": lambda: nn.Unfold(3, padding=1),
+    "nothing": lambda: nn.Identity(),
+}
+FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they take before the image
+    "functions": lambda: [classify, nn.Conv2d(8, 4, 3, padding=1), nn.Linear(4 * 30, 5)],
+    "nearest": lambda: [lambda x: F.interpolate(x, scale_factor=2)],
+    "nearest of a size": lambda: [lambda x: F.interpolate(x, size=(7, 9))],
+    "bilinear": lambda: [lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")],
+    "bilinear of a size": lambda: [
+        lambda x: F.interpolate(x, size=(7, 9), mode="bilinear", align_corners=True)
+    ],
+    "global pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1)],
+    "adaptive pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, (3, 2)) + F.adaptive_max_pool2d(x, (3, 2))],
+    "channel shuffle": lambda: [shuffled],
+    "normalisation": lambda: [channels_last_norm],
+    "attention": lambda: [
+        attention,
+        nn.BatchNorm2d(8),
+        nn.MultiheadAttention(8, 2, batch_first=True),
+        nn.Conv2d(8, 8, 1),
+    ],
+    "squeeze and excitation": lambda: [
+        lambda conv, x: x * torch.sigmoid(conv(x.mean((2, 3), keepdim=True))),
+        nn.Conv2d(8, 8, 1),
+    ],
+    "slices": lambda: [lambda x: x[:, ::2, 1:-1, :5] + x[:, 1::2, 1:-1, 5:]],
+    "split and joined": lambda: [lambda x: torch.cat((*x.split([3, 5], 1)[::-1], *x.chunk(2, 1)), 1)],
+    "rolled and turned": lambda: [lambda x: torch.flip(torch.roll(x, (1, 2), (2, 3)), (3,))],
+    "shape arithmetic": lambda: [lambda x: x + torch.arange(x.shape[3], dtype=x.dtype) / x.shape[2]],
+    "in place": lambda: [lambda x: x.clone().mul_(2).add_(1)],
+    "products": lambda: [lambda x: x.flatten(2) @ x.flatten(2).transpose(1, 2)],
+    "the input itself": lambda: [lambda conv, x: (x, conv(x)), nn.Conv2d(8, 4, 1)],
+    "an output twice": lambda: [lambda conv, x: [conv(x)] * 2, nn.Conv2d(8, 4, 1)],
+}
+
+
+@pytest.mark.parametrize("name", [*MODULES, *FUNCTIONS])
+def test_small_modules(name: str, image: Any, assert_equal: Any, do: Any) -> None:
+    torch.manual_seed(0)
+    module = MODULES[name]() if name in MODULES else do(*FUNCTIONS[name]())
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.running_mean)
+            nn.init.uniform_(part.running_var, 0.5, 1.5)
+    model = fastconv.from_torch(module, image)
+    assert_equal(model, module, image)
+    assert_equal(model, module, torch.cat([image + 1, image[:1]]))
+
+
+def test_one_dimension(assert_equal: Any) -> None:
+    layers = nn.Conv1d(4, 8, 5, stride=2, padding=2), nn.BatchNorm1d(8), nn.MaxPool1d(2), nn.AvgPool1d(2)
+    module = nn.Sequential(*layers, nn.ConvTranspose1d(8, 4, 4, stride=2, padding=1))
+    x = torch.randn(2, 4, 40)
+    assert_equal(fastconv.from_torch(module, x), module, x)
+
+
+def test_three_dimensions(assert_equal: Any) -> None:
+    layers = nn.Conv3d(3, 8, 3, padding=1, stride=(1, 2, 2)), nn.BatchNorm3d(8), nn.MaxPool3d(2)
+    module = nn.Sequential(*layers, nn.AvgPool3d(2, padding=1), nn.ConvTranspose3d(8, 4, 2, stride=2))
+    x = torch.randn(2, 3, 8, 16, 12)
+    assert_equal(fastconv.from_torch(module, x), module, x)
+
+
+def test_several_inputs(image: Any, assert_equal: Any, do: Any) -> None:
+    module = do(
+        lambda conv, x, y: F.interpolate(conv(x), size=y.shape[2:], mode="bilinear", align_corners=False) + y,
+        nn.Conv2d(8, 3, 1),
+    )
+    y = torch.randn(2, 3, 24, 20)
+    model = fastconv.from_torch(module, (image, y))
+    assert [(info.name, info.shape) for info in model.inputs] == [
+        ("x", ("batch", 8, 12, 10)),
+        ("y", ("batch", 3, 24, 20)),
+    ]
+    assert_equal(model, module, image, y)
+
+
+# ---------------------------------------------------------------- networks
+
+TORCHVISION = {
+    "resnet18": 65,
+    "resnet50": 65,
+    "mobilenet_v2": 65,
+    "mobilenet_v3_small": 65,
+    "squeezenet1_1": 65,
+    "shufflenet_v2_x0_5": 65,
+    "densenet121": 65,
+    "googlenet": 65,
+    "inception_v3": 80,
+    "efficientnet_b0": 65,
+    "regnet_y_400mf": 65,
+    "mnasnet0_5": 65,
+    "vgg11_bn": 224,
+}
+TIMM = ["efficientnet_lite0", "repvgg_a0", "ghostnet_100"]
+
+
+def compare_network(net: Any, size: int, assert_equal: Any) -> None:
+    x = torch.randn(1, 3, size, size)
+    model = fastconv.from_torch(net, x)
+    # Auxiliary classifiers are not run in evaluation.
+    learned = [p for name, p in net.named_parameters() if not name.lower().startswith("aux")]
+    assert model.parameters == sum(p.numel() for p in learned)
+    assert_equal(model, net, x)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision(name: str, torchvision: Any, randomised: Any, assert_equal: Any) -> None:
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    make = getattr(torchvision.models, name)
+    net = randomised(lambda: make(weights=None, num_classes=10, **options))
+    compare_network(net, TORCHVISION[name], assert_equal)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TIMM)
+def test_timm(name: str, timm: Any, randomised: Any, assert_equal: Any) -> None:
+    compare_network(randomised(lambda: timm.create_model(name, num_classes=10)), 65, assert_equal)

@@ -1,0 +1,121 @@
+"""Peaks of every dtype, beside loops of other making; the roof that rates are held against."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import fastconv
+from fastconv import _core
+from fastconv.errors import ArgumentError
+from fastconv.roofline import Peak, Roof, RoofError, dtypes, peak_fma
+
+ROOT = Path(__file__).parents[2]
+LOOPS = [(tier, dtype) for tier in _core.tiers() if tier != "ref" for dtype in dtypes(tier)]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """Import bench/peak.py."""
+    spec = importlib.util.spec_from_file_location("bench_peak", ROOT / "bench" / "peak.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["bench_peak"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.isa
+@pytest.mark.skipif("avx512" in fastconv.show_config("dict")["build"]["emulated"], reason="emulated")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the loops are x86's")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize(("tier", "dtype"), LOOPS, ids=[f"{t}-{d}" for t, d in LOOPS])
+def test_an_independent_loop_has_the_same_peak(tier: str, dtype: str, script: ModuleType) -> None:
+    """Within 5 %; on a busy machine it takes some rounds until both have had an undisturbed moment."""
+    found = script.compare(tier, dtype, 100, until=script.APART)
+    assert found.ratio == pytest.approx(1, abs=script.APART), found
+
+
+@pytest.mark.isa
+def test_each_dtype_of_each_tier(tier: str, num_threads: int) -> None:
+    for dtype, instruction in _core.peak_instructions(tier).items():
+        peak = peak_fma(dtype=dtype, seconds=0.004)
+        assert (peak.tier, peak.threads, peak.dtype, peak.instruction) == (
+            *(tier, num_threads, dtype, instruction),
+        )
+        assert peak.gflops >= peak.median > 0
+        assert peak.unit == ("GOP/s" if dtype == "int8" else "GFLOP/s")
+    assert dtypes() == dtypes(tier)
+    assert dtypes()[0] == "f32"
+
+
+def test_a_tier_has_what_the_processor_has() -> None:
+    """The kernel reads the same features in its own way."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists() or platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("the flags are those of Linux on x86")
+    found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+    assert found
+    flags, tiers = set(found[1].split()), fastconv.show_config("dict")["tiers"]
+    extends = {"avx_vnni": "avx2", "avx512_vnni": "avx512", "avx512_bf16": "avx512"}
+    emulated = fastconv.show_config("dict")["build"]["emulated"]
+    wanted = [
+        name
+        for name, tier in extends.items()
+        if name in flags and tier in tiers["found"] and tier not in emulated
+    ]
+    assert tiers["extensions"] == wanted
+    if "avx512" in tiers["found"] and "avx512" not in emulated:
+        has_vnni = "avx512_vnni" in flags
+        instructions = _core.peak_instructions("avx512")
+        assert instructions["int8"] == ("vpdpbusd" if has_vnni else "vpmaddubsw")
+        assert instructions.get("bf16") == ("vdpbf16ps" if "avx512_bf16" in flags else None)
+
+
+def test_ref_has_no_narrow_instructions() -> None:
+    assert dtypes("ref") == ("f32",)
+    with pytest.raises(ArgumentError, match=r"dtype: expected one that tier ref has .* f32, got 'int8'"):
+        peak_fma("ref", 1, dtype="int8")
+    with pytest.raises(ArgumentError, match=r"dtype: expected one that tier .* got 'f64'"):
+        peak_fma(dtype="f64")
+
+
+# -- the roof ------------------------------------------------------------------------------------------------
+
+
+def peak(gflops: float) -> Peak:
+    return Peak(_core.active_tier(), 1, gflops, gflops, 1)
+
+
+def test_a_rate_above_the_roof_is_a_bug() -> None:
+    roof = Roof.of(peak(100.0), again=False)
+    for rate in (99.0, 101.9):  # a clock that rose
+        roof.hold("a layer", rate)
+    with pytest.raises(
+        RoofError,
+        match=r"a layer: expected at most the measured FMA peak of 100.0 GFLOP/s .*1 thread\), got 198",
+    ):
+        roof.hold("a layer", 2 * 99.0)  # an FMA counted as four
+    assert roof.peak.gflops == 100.0
+
+
+def test_a_roof_that_was_too_low_is_measured_again() -> None:
+    real = peak_fma(threads=1, seconds=0.02).gflops
+    roof = Roof.of(peak(0.01 * real))
+    roof.hold("half the peak", 0.5 * real)
+    assert roof.peak.gflops >= 0.5 * real
+    with pytest.raises(RoofError, match="twice the peak"):
+        roof.hold("twice the peak", 2 * max(real, roof.peak.gflops))
+
+
+def test_a_roof_of_a_tier_and_of_any() -> None:
+    assert Roof(1, "ref").peak.tier == "ref"
+    assert Roof(2).peak.threads == 2
+    assert Roof(1).peak.dtype == "f32"
