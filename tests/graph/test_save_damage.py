@@ -187,6 +187,18 @@ def set_node(**fields: Any) -> Edit:
     return lambda header: header["nodes"][0].update(fields)
 
 
+def graphs(depth: int, output: str = "x") -> list[Any]:
+    """Return an attribute: graphs within each other, the innermost of which reads a value from outside."""
+    node = {
+        "op": "If", "name": f"if{depth}", "domain": "", "opset": 18,
+        "inputs": [output], "outputs": [f"o{depth}"],
+        "attrs": {"then_branch": graphs(depth - 1, output)} if depth else {},
+        "activation": ["none", 0, 0], "absorbed": [],
+    }  # fmt: skip
+    ends = {"inputs": [], "outputs": [[node["outputs"][0] if depth else output, [], "float32"]]}
+    return ["graph", {"name": "", **ends, "nodes": [node] if depth else [], "constants": []}]
+
+
 HOSTILE: list[tuple[str, Edit]] = [
     (r"array 0: expected a place of its own.*from \d+ on", set_array(0, offset=4)),
     ("array 1: expected a place of its own", set_array(1, offset=0)),
@@ -212,6 +224,10 @@ HOSTILE: list[tuple[str, Edit]] = [
     ("attribute strides: expected an integer of 64 bits", set_node(attrs={"strides": ["ints", [2**64]]})),
     ("activation: expected 3 fields", set_node(activation=["none"])),
     ("act: expected one of", set_node(activation=["shell", 0, 0])),
+    ("graph: expected at most 16 within each other", set_node(attrs={"then_branch": graphs(17)})),
+    (r"stem.*: expected attributes among", set_node(attrs={"then_branch": graphs(15)})),
+    (r"expected inputs \['w4'\], which its graphs read", set_node(attrs={"a": graphs(0, "w4")})),
+    ("expected one definition of 'o1'", set_node(attrs={"a": graphs(1), "b": graphs(1)})),
     ("half of a surrogate pair", lambda h: h.update(name="\ud800")),
     (r"node 'stem' \(Conv\): stored weights of 'implicit': expected \d+ floats, got \d+",
      lambda h: h["packed"][0].__setitem__(3, h["packed"][1][3])),
