@@ -147,10 +147,9 @@ void bind_conv(py::module_& m) {
              std::unique_ptr<BoundCache> conv;
              {
                const GilRelease unlocked;
-               conv =
-                   std::make_unique<BoundCache>(p, readable ? weights.data : nullptr,
-                                                bias ? dense_bias.data() : nullptr, activation,
-                                                algorithm, x_shape, once, borrow, packed);
+               conv = std::make_unique<BoundCache>(p, readable ? weights.data : nullptr,
+                                                   bias ? dense_bias.data() : nullptr, activation,
+                                                   algorithm, x_shape, once, borrow, packed);
              }
              if (borrow) conv->keep(w);
              for (const auto& [name, array] : stored) conv->keep(array);

@@ -91,8 +91,7 @@ void transform_weights(const WinogradForm& form, const float* w, dim_t ic, dim_t
 WinogradPacked::WinogradPacked(const ConvSpec& spec, const WinogradForm& form)
     : kernels_(spec.kernels), form_(form), activation_(spec.activation) {
   const ConvParams& p = spec.params;
-  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups, r = p.kernel[2],
-              K = form.n * form.n * ic;
+  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups, r = p.kernel[2], K = form.n * form.n * ic;
   if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
   for (dim_t group = 0; group < p.groups; ++group) {
     PackedB u(kernels_.gemm, K, oc, spec.source.take(PackedB::floats(kernels_.gemm, K, oc)));

@@ -68,8 +68,8 @@ class Conv {
   // it does not accept. Where the choice waits for the input's size, it is made for x_shape once
   // and for all if that is given; else at each bind(), and the weights are kept for it. once: the
   // plan is for a single call. borrow: w outlives the plan and need not be copied. stored: w is not
-  // read for these algorithms, and may be null if no other is in use; ShapeError, here or at bind(),
-  // where they are of another size.
+  // read for these algorithms, and may be null if no other is in use; ShapeError, here or at
+  // bind(), where they are of another size.
   Conv(const ConvParams& params, const float* w, const float* bias, const Activation& activation,
        const std::string& algorithm, const std::vector<dim_t>& x_shape = {}, bool once = false,
        bool borrow = false, std::vector<StoredWeights> stored = {});

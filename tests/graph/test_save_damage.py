@@ -249,6 +249,17 @@ def test_headers_that_are_no_objects(text: bytes, data: bytes) -> None:
         from_data(with_header(data, text))
 
 
+@pytest.mark.parametrize("depth", [100, 300, 600, 900])
+def test_lists_within_lists(depth: int, data: bytes) -> None:
+    text = b'{"name":' + b"[" * depth + b"]" * depth + b"}"
+    with pytest.raises(ModelError, match="expected"):
+        from_data(with_header(data, text))
+    header, _ = header_of(data)
+    whole = json.dumps(header | {"name": 0}).replace('"name": 0', f'"name": {"[" * depth + "]" * depth}')
+    with pytest.raises(ModelError, match="expected"):
+        from_data(with_header(data, whole.encode()))
+
+
 def test_other_versions_of_the_format_are_named(data: bytes) -> None:
     with pytest.raises(ModelError, match="expected version 1 of the format, got 2"):
         from_data(data[:8] + (2).to_bytes(4, "little") + data[12:])

@@ -18,6 +18,7 @@ import json
 import math
 import os
 import struct
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,20 +91,18 @@ def round_up(n: int, step: int) -> int:
 
 def save_model(model: Model, path: str | os.PathLike[str], *, packed: bool) -> None:
     """Write a model's file; see :meth:`Model.save`."""
-    released = any(constant.released for constant in model._constants.values())
-    whole = _made_again(model) if released else model
-    graph = whole._graph
-    compiled = CompiledGraph(
-        graph.name,
-        graph.nodes,
-        graph.inputs,
-        graph.outputs,
-        {name: constant.array for name, constant in whole._constants.items()},
-        precision="exact" if whole._plans.exact else "fast",
-        parameters=whole._parameters,
-        packed=whole._plans.packed_weights() if packed else (),
+    with model._lock:  # no other thread packs weights, and frees them
+        released = any(constant.released for constant in model._constants.values())
+        whole = _made_again(model) if released else model
+        graph = replace(
+            whole._graph, constants={name: constant.array for name, constant in whole._constants.items()}
+        )
+        weights = whole._plans.packed_weights() if packed else ()
+    precision = "exact" if whole._plans.exact else "fast"
+    parts = (graph.name, graph.nodes, graph.inputs, graph.outputs, graph.constants)
+    write_compiled(
+        path, CompiledGraph(*parts, precision=precision, parameters=whole._parameters, packed=weights)
     )
-    write_compiled(path, compiled)
 
 
 def _made_again(model: Model) -> Model:
@@ -111,14 +110,13 @@ def _made_again(model: Model) -> Model:
     graph, budget = model._prepare()
     precision = "exact" if model._plans.exact else "fast"
     again = type(model)(replace(graph, keep=True), precision=precision, max_bytes=budget.max_bytes)
-    with model._lock:
-        planned = [shapes for _, shapes in model._programs]
-    for shapes in planned:
+    for _, shapes in model._programs:
         again._executable(shapes)
     first = {weights[:3]: weights.arrays for weights in model._plans.packed_weights()}
     for weights in again._plans.packed_weights():
-        pairs = zip(first.get(weights[:3], weights.arrays), weights.arrays, strict=True)
-        if not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
+        mine = first.get(weights[:3], weights.arrays)
+        same = [np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, weights.arrays, strict=False)]
+        if len(mine) != len(weights.arrays) or not all(same):
             raise ModelError(
                 f"weights of {weights.output!r}: expected those that the model was made of, got others:"
                 " the file or the arrays that they came from have changed"
@@ -135,7 +133,7 @@ def write_compiled(path: str | os.PathLike[str], graph: CompiledGraph) -> None:
         raise ModelError(f"graph: expected a header of at most {MAX_HEADER} bytes, got {len(text)}")
     start = round_up(START + len(text), PAGE)
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(prefix_of(text, start + arrays.end) + text)

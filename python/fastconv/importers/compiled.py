@@ -66,6 +66,8 @@ def from_data(data: FileData, source: str = "model", *, verify: bool = False) ->
         return _Reader(data, verify).graph()
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from error
+    except RecursionError as error:  # of the representation of a value, in a message
+        raise ModelError(f"{source}: header: expected fewer lists within each other") from error
 
 
 class _Reader:
@@ -101,7 +103,7 @@ class _Reader:
             where = f"array {i}"
             fields = _mapping(entry, where)
             dtype = dtype_named(where, _text(fields.get("dtype"), where))
-            shape = _each(fields.get("shape"), where, lambda n, w: _whole(n, w, MAX_SIZE))
+            shape = _each(fields.get("shape"), where, _size)
             if len(shape) > MAX_RANK:
                 raise ModelError(f"{where}: expected at most {MAX_RANK} dimensions, got {len(shape)}")
             size = math.prod(shape) * dtype.itemsize
@@ -153,7 +155,7 @@ class _Reader:
             raise ModelError("outputs: expected at least one, got none")
         constants = {}
         for entry in _items(fields, "constants"):
-            name, index = _fields(entry, "constant", 2)
+            name, index = _record(entry, "constant", 2)
             where = f"constant {_text(name, 'constant')!r}"
             constants[name] = self._array(index, where)
             self._define(name, where)
@@ -170,7 +172,7 @@ class _Reader:
         return self._arrays[_whole(index, where, len(self._arrays))]
 
     def _packed(self, entry: Any) -> PackedWeights:
-        output, algorithm, packing, index = _fields(entry, "packed weights", 4)
+        output, algorithm, packing, index = _record(entry, "packed weights", 4)
         where = f"packed weights of {output!r:.80}"
         array = self._array(index, where)
         if array.ndim != 1 or array.dtype != np.float32:
@@ -188,7 +190,7 @@ class _Reader:
             raise ModelError(f"{where}: expected an output, got none")
         for output in filter(None, outputs):
             self._define(output, where)
-        kind, alpha, beta = _fields(fields.get("activation"), f"{where}: activation", 3)
+        kind, alpha, beta = _record(fields.get("activation"), f"{where}: activation", 3)
         inputs = _each(fields.get("inputs"), where, _text)
         attrs = {
             key: self._attribute(value, f"{where}: attribute {key}", depth)
@@ -208,14 +210,14 @@ class _Reader:
             inputs,
             outputs,
             attrs,
-            _whole(fields.get("opset"), where, MAX_SIZE),
+            _size(fields.get("opset"), where),
             _text(fields.get("domain"), where),
             Activation(_text(kind, where), _real(alpha, where), _real(beta, where)),
             _each(fields.get("absorbed"), where, _text),
         )
 
     def _attribute(self, entry: Any, where: str, depth: int) -> Any:
-        kind, value = _fields(entry, where, 2)
+        kind, value = _record(entry, where, 2)
         if kind == "array":
             return self._array(value, where)
         if kind == "graph":
@@ -258,7 +260,7 @@ def _items(fields: Mapping[str, Any], name: str) -> list[Any]:
     return _typed(fields.get(name), list, name)
 
 
-def _fields(value: Any, where: str, count: int) -> list[Any]:
+def _record(value: Any, where: str, count: int) -> list[Any]:
     if len(_typed(value, list, where)) != count:
         raise ModelError(f"{where}: expected {count} fields, got {value!r:.80}")
     return list(value)
@@ -282,6 +284,10 @@ def _whole(value: Any, where: str, end: int) -> int:
     return number
 
 
+def _size(value: Any, where: str) -> int:
+    return _whole(value, where, MAX_SIZE)
+
+
 def _int64(value: Any, where: str) -> int:
     number = _typed(value, int, where)
     if not -(1 << 63) <= number < 1 << 63:
@@ -296,7 +302,7 @@ def _real(value: Any, where: str) -> float:
 
 
 def _info(entry: Any, kind: str) -> TensorInfo:
-    name, dims, dtype = _fields(entry, kind, 3)
+    name, dims, dtype = _record(entry, kind, 3)
     where = f"{kind[:-1]} {name!r:.80}"
     known = dtype_named(where, _text(dtype, where)).newbyteorder("=")
     return TensorInfo(_text(name, where), _each(dims, where, _dim), known)
@@ -305,4 +311,4 @@ def _info(entry: Any, kind: str) -> TensorInfo:
 def _dim(value: Any, where: str) -> Dim:
     if value is None or type(value) is str:
         return value if value is None else _text(value, where)
-    return _whole(value, where, MAX_SIZE)
+    return _size(value, where)
