@@ -3,6 +3,8 @@
 // strides), all in elements; the operands of a call have their dtype besides.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -34,6 +36,7 @@ struct PlannedConv {
   std::shared_ptr<const BoundConv> bound;
   std::string tile;
   dim_t packed_bytes;
+  std::array<dim_t, kMaxSpatial> kernel;  // depth, height, width
 };
 
 View view_of(const Dims& shape, const Dims& strides) {
@@ -63,7 +66,9 @@ PlannedConv bind_shapes(const py::object& conv, const PlanView& x,
   const Conv& c = conv_of(conv);
   std::shared_ptr<const BoundConv> bound = c.bind(in, view(y), residual ? &r : nullptr);
   const ConvShape shape = c.shape(in.rank, in.shape);
-  return {std::move(bound), c.tile(shape), c.packed_bytes()};
+  std::array<dim_t, kMaxSpatial> kernel;
+  std::copy_n(c.params().kernel, kMaxSpatial, kernel.begin());
+  return {std::move(bound), c.tile(shape), c.packed_bytes(), kernel};
 }
 
 PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& lo,
@@ -261,7 +266,8 @@ void bind_program(py::module_& m) {
       .def_property_readonly("workspace",
                              [](const PlannedConv& self) { return self.bound->workspace(); })
       .def_readonly("tile", &PlannedConv::tile)
-      .def_readonly("packed_bytes", &PlannedConv::packed_bytes);
+      .def_readonly("packed_bytes", &PlannedConv::packed_bytes)
+      .def_readonly("kernel", &PlannedConv::kernel);
 
   py::class_<ArenaPool, std::shared_ptr<ArenaPool>>(m, "ArenaPool")
       .def(py::init<>())

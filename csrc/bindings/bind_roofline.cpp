@@ -4,6 +4,7 @@
 // disturbed the others were.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -32,17 +33,29 @@ void check(int threads, double seconds) {
   FC_CHECK(seconds > 0, ArgumentError, "seconds: expected more than 0, got ", seconds);
 }
 
+template <class Call>
+double seconds_of(Call&& call) {
+  const auto start = std::chrono::steady_clock::now();
+  call();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 // Runs body(tid, rounds) on all threads at once, with so many rounds that a sample is long enough,
-// for about `seconds`: the seconds of each sample, divided by its rounds.
+// for about `seconds`: the seconds of each sample, divided by its rounds. How many that are is
+// found by one thread, the best of three times: on a busy machine a call of any length may take
+// long, and of several threads almost every one does (two threads beside 14 runnable processes: a
+// peak of 0.1 GFLOP/s, for samples of one round each).
 template <class Body>
 std::vector<double> samples(int threads, double seconds, Body&& body) {
+  const auto alone = [&](dim_t rounds) {
+    const auto once = [&] { body(0, rounds); };
+    return std::min({seconds_of(once), seconds_of(once), seconds_of(once)});
+  };
   const auto sample = [&](dim_t rounds) {
-    const auto start = std::chrono::steady_clock::now();
-    parallel_run(threads, [&](int tid) { body(tid, rounds); });
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return seconds_of([&] { parallel_run(threads, [&](int tid) { body(tid, rounds); }); });
   };
   dim_t rounds = 1;
-  while (sample(rounds) < kSampleSeconds) rounds *= 2;
+  while (alone(rounds) < kSampleSeconds) rounds *= 2;
   std::vector<double> times;
   for (double elapsed = 0; elapsed < seconds;) {
     const double t = sample(rounds);

@@ -184,17 +184,35 @@ def test_what_does_not_fit_is_refused(op: str, inputs: list[Array], message: str
         fastconv.load(model).run(None, feeds)
 
 
+@pytest.mark.parametrize("op", ["ConvInteger", "MatMulInteger"])
+def test_zero_points_that_a_run_computes(
+    op: str, runtime: Any, node_model: Any, rng: np.random.Generator
+) -> None:
+    # As dynamic quantisation has it: the weights are constants, the range of x is not.
+    shapes = [(2, 6, 9, 8), (4, 6, 3, 3)] if op == "ConvInteger" else [(5, 7), (7, 4)]
+    x, w = integers(rng, np.uint8, *shapes[0]), integers(rng, np.int8, *shapes[1])
+    inputs = [x, w, np.asarray(131, np.uint8), np.asarray(0, np.int8)]
+    options = {"outputs": [np.dtype(np.int32)], "opset": 10}
+    expected = runtime(*node_model(op, inputs, **options))
+    model, feeds = node_model(op, inputs, constant=[1, 3], **options)
+    np.testing.assert_array_equal(fastconv.load(model).run(None, feeds), expected)
+
+
+@pytest.mark.parametrize("fixed", [[1, 2, 3, 4, 5, 6, 7], [1, 3, 4, 5, 6, 7]])
 @pytest.mark.parametrize(("channels", "kind"), [(60, "conv"), (1000, "qlinearconv")])
-def test_sums_that_f32_holds_are_left_to_the_kernels(channels: int, kind: str, node_model: Any) -> None:
+def test_sums_that_f32_holds_are_left_to_the_kernels(
+    channels: int, kind: str, fixed: list[int], node_model: Any
+) -> None:
     # The largest weights and values there are: 255 * 127 * channels is below 2^24 up to 518 of them.
     x, w = np.full((1, channels, 4, 4), 255, np.uint8), np.full((3, channels, 1, 1), 127, np.int8)
     one, zero = np.asarray(1, np.float32), np.asarray(0, np.uint8)
     inputs = [x, one, zero, w, one, np.asarray(0, np.int8), one, zero]
-    model, feeds = node_model("QLinearConv", inputs, outputs=[np.dtype(np.uint8)], constant=range(1, 8))
+    model, feeds = node_model("QLinearConv", inputs, outputs=[np.dtype(np.uint8)], constant=fixed)
     loaded = fastconv.load(model)
     loaded.run(None, feeds)
     steps = [
-        step.algorithm if step.kind == "call" else step.kind for step in loaded._planned((x.shape,)).steps
+        step.algorithm if step.kind == "call" else step.kind
+        for step in loaded._planned(tuple(a.shape for a in feeds.values())).steps
     ]
     assert kind in steps
     assert ("conv" in steps) == (kind == "conv")

@@ -182,9 +182,9 @@ def test_the_module_stays_as_it_was(training: bool, image: Any, assert_equal: An
 
 
 def test_the_module_stays_as_it_was_after_errors(image: Any) -> None:
-    module = Watched(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Upsample(scale_factor=2, mode="nearest-exact"))
+    module = Watched(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Threshold(0.1, 0.2))
     before = state(module.train())
-    for example, error in ((image, UnsupportedOpError), (image[:, :3], ArgumentError)):
+    for example, error in ((image, ModelError), (image[:, :3], ArgumentError)):
         with pytest.raises(error, match="Watched"):
             fastconv.from_torch(module, example)
         assert_state(module, before)
@@ -287,14 +287,21 @@ def test_doubts_about_the_size_matter_where_it_is_open(image: Any, do: Any) -> N
         fastconv.from_torch(module, image, dynamic_size=True)
 
 
+def test_pools_that_the_exporter_lacks_are_for_one_size(image: Any) -> None:
+    module = nn.AdaptiveAvgPool2d(7)
+    fastconv.from_torch(module, image)
+    with pytest.warns(torch.jit.TracerWarning, match="Python integer"):
+        fastconv.from_torch(module, image, dynamic_size=True)
+
+
 # ---------------------------------------------------------------- errors
 
 
 def test_an_operator_that_the_exporter_lacks_is_named(
     image: Any, capfd: pytest.CaptureFixture[str], do: Any
 ) -> None:
-    module = do(lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"))
-    with pytest.raises(UnsupportedOpError, match=r"Do: expected .*'aten::_upsample_nearest_exact2d' to ONNX"):
+    module = do(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", antialias=True))
+    with pytest.raises(UnsupportedOpError, match=r"Do: expected .*'aten::_upsample_bilinear2d_aa' to ONNX"):
         fastconv.from_torch(module, image)
     assert capfd.readouterr() == ("", "")  # not the whole graph, as the exporter does
 
@@ -305,10 +312,8 @@ def test_an_operator_that_does_not_run(image: Any, do: Any) -> None:
 
 
 def test_what_the_exporter_cannot_write(image: Any) -> None:
-    with pytest.raises(
-        ModelError, match=r"AdaptiveAvgPool2d: expected .* not factor of input size"
-    ) as caught:
-        fastconv.from_torch(nn.AdaptiveAvgPool2d(7), image)
+    with pytest.raises(ModelError, match=r"Threshold: expected .* non-zero threshold") as caught:
+        fastconv.from_torch(nn.Threshold(0.1, 0.2), image)
     assert len(str(caught.value)) < 700
 
 

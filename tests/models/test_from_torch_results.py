@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fastconv
@@ -68,7 +69,33 @@ MODULES: dict[str, Callable[[], Any]] = {
     "dropout": lambda: nn.Sequential(
         nn.Dropout(0.9), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Dropout2d(0.9)
     ),
+    "more activations": lambda: nn.Sequential(
+        *(
+            nn.Mish(),
+            nn.Softplus(),
+            nn.SELU(),
+            nn.CELU(0.5),
+            nn.LogSigmoid(),
+            nn.Softshrink(),
+            nn.Hardshrink(),
+        ),
+        *(nn.LogSoftmax(1), nn.Threshold(0, 0)),
+    ),
+    "group normalisation": lambda: nn.GroupNorm(4, 8),
+    "instance normalisation": lambda: nn.InstanceNorm2d(8, affine=True),
+    "layer normalisation": lambda: nn.LayerNorm([8, 12, 10]),
+    "root mean square normalisation": lambda: nn.RMSNorm(10),
+    "response normalisation": lambda: nn.LocalResponseNorm(5),
+    "weight normalisation": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 4, 3)),
+    "spectral normalisation": lambda: nn.utils.parametrizations.spectral_norm(nn.Conv2d(8, 4, 3)),
+    "adaptive average": lambda: nn.AdaptiveAvgPool2d(7),
+    "adaptive average of one axis": lambda: nn.AdaptiveAvgPool2d((None, 4)),
+    "adaptive average that enlarges": lambda: nn.AdaptiveAvgPool2d((24, 15)),
+    "adaptive maximum": lambda: nn.AdaptiveMaxPool2d((5, 7)),
+    "power average": lambda: nn.LPPool2d(2, 2),
+    "channel shuffle module": lambda: nn.ChannelShuffle(4),
     "unfolded": lambda: nn.Unfold(3, padding=1),
+    "encoder": lambda: nn.TransformerEncoderLayer(10, 2, 16, batch_first=True),
     "nothing": lambda: nn.Identity(),
 }
 FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they take before the image
@@ -79,6 +106,11 @@ FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they 
     "bilinear of a size": lambda: [
         lambda x: F.interpolate(x, size=(7, 9), mode="bilinear", align_corners=True)
     ],
+    "bicubic": lambda: [lambda x: F.interpolate(x, scale_factor=1.5, mode="bicubic")],
+    "nearest-exact": lambda: [lambda x: F.interpolate(x, scale_factor=1.5, mode="nearest-exact")],
+    "nearest-exact of a size": lambda: [lambda x: F.interpolate(x, size=7, mode="nearest-exact")],
+    "area": lambda: [lambda x: F.interpolate(x, size=(5, 10), mode="area")],
+    "area that divides": lambda: [lambda x: F.interpolate(x, scale_factor=0.5, mode="area")],
     "global pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1)],
     "adaptive pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, (3, 2)) + F.adaptive_max_pool2d(x, (3, 2))],
     "channel shuffle": lambda: [shuffled],
@@ -99,6 +131,13 @@ FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they 
     "shape arithmetic": lambda: [lambda x: x + torch.arange(x.shape[3], dtype=x.dtype) / x.shape[2]],
     "in place": lambda: [lambda x: x.clone().mul_(2).add_(1)],
     "products": lambda: [lambda x: x.flatten(2) @ x.flatten(2).transpose(1, 2)],
+    "transposed matrices": lambda: [lambda x: x @ x.mT],
+    "reductions": lambda: [
+        lambda x: (x.sum(1), x.amax(1), x.amin((1, 2)), x.std(1), x.norm(dim=1), x.logsumexp(1), x.argmax(1))
+    ],
+    "normalised": lambda: [lambda x: F.normalize(x, dim=1)],
+    "repeated": lambda: [lambda x: x.repeat(1, 2, 1, 2).cumsum(1)],
+    "chosen": lambda: [lambda x: torch.where(x > 0, x, 0.1 * x).gather(1, x.argmax(1, keepdim=True))],
     "the input itself": lambda: [lambda conv, x: (x, conv(x)), nn.Conv2d(8, 4, 1)],
     "an output twice": lambda: [lambda conv, x: [conv(x)] * 2, nn.Conv2d(8, 4, 1)],
 }
@@ -108,6 +147,8 @@ FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they 
 def test_small_modules(name: str, image: Any, assert_equal: Any, do: Any) -> None:
     torch.manual_seed(0)
     module = MODULES[name]() if name in MODULES else do(*FUNCTIONS[name]())
+    if isinstance(module, nn.TransformerEncoderLayer):
+        image = image.flatten(1, 2)  # three dimensions
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.normal_(part.running_mean)
@@ -129,6 +170,24 @@ def test_three_dimensions(assert_equal: Any) -> None:
     module = nn.Sequential(*layers, nn.AvgPool3d(2, padding=1), nn.ConvTranspose3d(8, 4, 2, stride=2))
     x = torch.randn(2, 3, 8, 16, 12)
     assert_equal(fastconv.from_torch(module, x), module, x)
+
+
+def test_other_dimensions_of_adaptive_pools(assert_equal: Any) -> None:
+    for module, x in (
+        (nn.AdaptiveAvgPool1d(5), torch.randn(2, 3, 17)),
+        (nn.AdaptiveMaxPool1d(5), torch.randn(2, 3, 17)),
+        (nn.AdaptiveAvgPool3d((2, 3, 2)), torch.randn(2, 3, 5, 7, 4)),
+        (nn.AdaptiveMaxPool3d((2, 3, 2)), torch.randn(2, 3, 5, 7, 4)),
+    ):
+        assert_equal(fastconv.from_torch(module, x), module, x)
+
+
+def test_indices_as_an_input(image: Any, do: Any) -> None:
+    module = do(lambda table, x, i: table(i).mean(1)[:, :, None, None] * x, nn.Embedding(10, 8))
+    indices = torch.tensor([[1, 9, 3], [0, 4, 4]])
+    model = fastconv.from_torch(module, (image, indices))
+    expected = module(image, indices.flip(0)).detach().numpy()
+    np.testing.assert_allclose(model(image.numpy(), indices.flip(0).numpy()), expected, rtol=0, atol=1e-5)
 
 
 def test_several_inputs(image: Any, assert_equal: Any, do: Any) -> None:
@@ -160,9 +219,10 @@ TORCHVISION = {
     "efficientnet_b0": 65,
     "regnet_y_400mf": 65,
     "mnasnet0_5": 65,
-    "vgg11_bn": 224,
+    "convnext_tiny": 64,
+    "vgg11_bn": 160,  # the classifier's pooling enlarges
 }
-TIMM = ["efficientnet_lite0", "repvgg_a0", "ghostnet_100"]
+TIMM = ["convnext_atto", "efficientnet_lite0", "repvgg_a0", "ghostnet_100"]
 
 
 def compare_network(net: Any, size: int, assert_equal: Any) -> None:

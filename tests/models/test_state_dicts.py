@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastconv import models
+from fastconv.importers.weights import read_weights
 from fastconv.testing.tolerance import assert_within
 
 pytestmark = [pytest.mark.torch, pytest.mark.model, pytest.mark.slow]
@@ -110,3 +111,18 @@ def test_every_definition_has_its_references() -> None:
     for name, references in REFERENCES.items():
         keys = set(models.MODELS[name].keys.replace(" or ", " ").split())
         assert keys & packages == {reference.package for reference in references}, name
+
+
+def test_tensors_of_any_kind_may_be_in_a_mapping() -> None:
+    torch = pytest.importorskip("torch")
+    values = torch.tensor([[1.5, -2.0], [0.25, 3.0]])
+    tensors = {
+        "parameter": torch.nn.Parameter(values),
+        "transposed": values.T,
+        **{str(dtype): values.to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float64)},
+    }
+    weights = read_weights(tensors)
+    for name in tensors:
+        expected = values.T if name == "transposed" else values
+        assert weights[name].dtype == np.float32
+        np.testing.assert_array_equal(weights[name], expected.numpy())

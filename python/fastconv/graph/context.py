@@ -152,12 +152,15 @@ class Plans:
     keep: bool = False
     # By the first output of the node: its weights as an earlier plan packed them.
     stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
+    # Which of the packed are but a part of the node's weights.
+    parts: set[tuple[str, Hashable]] = field(default_factory=set)
 
     def packed_weights(self) -> tuple[PackedWeights, ...]:
         """Return the weights of each node by algorithm; whatever its other parameters, they are the same."""
         found = {
-            (output, algorithm, conv.packing): tuple(arrays)
-            for (output, _), conv in self.packed.items()
+            (name[0], algorithm, conv.packing): tuple(arrays)
+            for name, conv in self.packed.items()
+            if name not in self.parts
             for algorithm, arrays in conv.packed().items()
         }
         return tuple(PackedWeights(*key, arrays) for key, arrays in found.items())
@@ -403,13 +406,19 @@ class Context:
         return self.emit("conv", (x, residual), y, conv, algorithm=conv.algorithm(x.shape))
 
     def pack(
-        self, constants: Sequence[Value | None], key: Hashable, build: Callable[..., _core.Conv]
+        self,
+        constants: Sequence[Value | None],
+        key: Hashable,
+        build: Callable[..., _core.Conv],
+        *,
+        part: bool = False,
     ) -> _core.Conv:
         """Return the packed convolution of the current node and ``key``, built on first use.
 
         The weight is the first of the constants that it is built from. Where they are the model's own it
         serves all programs; what was computed or given at run time may have another value next time.
-        ``build`` gets the weight's array and, by algorithm, the same as packed before.
+        ``build`` gets the weight's array and, by algorithm, the same as packed before. ``part`` tells that
+        it takes but some of the weight, which is not kept for other plans then.
         """
         weight, *_ = constants
         assert weight is not None
@@ -424,7 +433,9 @@ class Context:
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
             here = _core.packing_id()
-            usable = [p for p in self.plans.stored.get(name, ()) if p.packing == here]
+            usable = [] if part else [p for p in self.plans.stored.get(name, ()) if p.packing == here]
+            if part:
+                self.plans.parts.add((name, key))
             stored = {p.algorithm: p.arrays[0] for p in usable}
             if not stored:
                 self.plans.budget.spend(plain)

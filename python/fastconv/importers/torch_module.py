@@ -32,6 +32,7 @@ from fastconv.errors import (
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.importers import onnx
+from fastconv.importers.torch_decompositions import decomposed
 
 # Module and model on the same data, relative to the largest output: float32 rounds to 1e-6 in a network.
 _AGREEMENT = 1e-3
@@ -267,32 +268,48 @@ def _exported(
     axes: Mapping[str, list[int]],
 ) -> tuple[bytes, list[warnings.WarningMessage]]:
     """Return the module as the contents of an ONNX file, and what the tracer doubts about it."""
-    file = io.BytesIO()
+    errors = torch.onnx.errors
     try:
-        with _traceable(torch, module), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("ignore")  # what the exporter says of itself: it is deprecated ...
-            warnings.simplefilter("always", torch.jit.TracerWarning)
-            torch.jit.TracerWarning.ignore_lib_warnings()  # as torch does: about shape checks of its own
-            torch.onnx.export(
-                module,
-                tuple(inputs.values()),
-                file,
-                dynamo=False,
-                input_names=list(inputs),
-                output_names=outputs,
-                dynamic_axes={
-                    name: {axis: "batch" if axis == 0 else f"{name}_{axis}" for axis in open_}
-                    for name, open_ in axes.items()
-                },
-                # Layers and parameters stay the module's: for EVAL the exporter folds batch normalisations,
-                # and makes equal parameters one unless they are inputs too. We fold them ourselves.
-                training=torch.onnx.TrainingMode.PRESERVE,
-                keep_initializers_as_inputs=True,
-            )
-    except torch.onnx.errors.UnsupportedOperatorError as error:
+        with _traceable(torch, module):
+            try:
+                return _written(torch, module, inputs, outputs, axes)
+            except (errors.UnsupportedOperatorError, errors.SymbolicValueError):
+                with decomposed(torch):
+                    return _written(torch, module, inputs, outputs, axes)
+    except errors.UnsupportedOperatorError as error:
         raise UnsupportedOpError(_refusal(module, error)) from error
     except Exception as error:  # the exporter and the module's code may raise anything
         raise ModelError(_refusal(module, error)) from error
+
+
+def _written(
+    torch: ModuleType,
+    module: Any,
+    inputs: Mapping[str, Any],
+    outputs: list[str],
+    axes: Mapping[str, list[int]],
+) -> tuple[bytes, list[warnings.WarningMessage]]:
+    file = io.BytesIO()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")  # what the exporter says of itself: it is deprecated ...
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        torch.jit.TracerWarning.ignore_lib_warnings()  # as torch does: about shape checks of its own
+        torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            file,
+            dynamo=False,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_axes={
+                name: {axis: "batch" if axis == 0 else f"{name}_{axis}" for axis in open_}
+                for name, open_ in axes.items()
+            },
+            # Layers and parameters stay the module's: for EVAL the exporter folds batch normalisations, and
+            # makes equal parameters one unless they are inputs too. We fold them ourselves.
+            training=torch.onnx.TrainingMode.PRESERVE,
+            keep_initializers_as_inputs=True,
+        )
     places = {(doubt.filename, doubt.lineno): doubt for doubt in caught}
     return file.getvalue(), list(places.values())
 

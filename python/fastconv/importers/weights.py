@@ -128,6 +128,9 @@ def _reader(data: FileData) -> Callable[[FileData], dict[str, Tensor]]:
 def _in_memory(name: object, value: Any) -> Tensor:
     if not isinstance(name, str):
         raise ModelError(f"expected strings as names of weights, got {type(name).__name__}")
+    if hasattr(value, "detach"):  # a torch tensor: one to be trained, on a GPU, of a type that numpy lacks
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:

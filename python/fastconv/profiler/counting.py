@@ -9,8 +9,9 @@ FLOPs     work, not speed: 2 for each MAC. Bias, residual and activation of a co
           on its own and for PReLU; the window's size for an output of a pooling; 1 an input of a reduction;
           5 an element of softmax; the window + 4 for LRN; 9 for a bilinear resize; 0 for copies. What numpy
           computes (other element types, operators without a kernel) counts by the same rules
-executed  FLOPs that the chosen kernel really does: fewer by Winograd, more where channels are filled up to
-          whole vectors. The machine's peak is a roof for these alone
+executed  FLOPs that the chosen kernel really does: fewer by Winograd, or where part of a kernel meets padding
+          alone, more where channels are filled up to whole vectors. The machine's peak is a roof for these
+          alone
 bytes     compulsory memory access: each input, weight and output once, 4 bytes an element of float32
 predicted the same with the weights as they are packed, Winograd's transformed ones being 1.8 to 4 times
           as many, and once for each part that a batch runs in
@@ -114,13 +115,14 @@ def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, 
     macs = y.size * icg * math.prod(kernel)
     n, _, *out = y.shape
     groups = x.shape[1] // icg
+    taken = list(step.params[0].kernel[-len(out) :])  # of the kernel: what meets the image
     if step.algorithm in OUTPUTS:
         dilation = step.node.attrs.get("dilations") or [1] * len(out)
         filters = n * groups * icg * _whole(oc // groups, lanes)
-        return macs, macs_of(step.algorithm, filters, out, kernel, dilation)
+        return macs, macs_of(step.algorithm, filters, out, taken, dilation)
     # Small groups share vectors, whole groups fill their own.
     columns = _whole(oc, lanes) if oc // groups < lanes else groups * _whole(oc // groups, lanes)
-    return macs, n * math.prod(out) * columns * icg * math.prod(kernel)
+    return macs, n * math.prod(out) * columns * icg * math.prod(taken)
 
 
 def _whole(n: int, lanes: int) -> int:

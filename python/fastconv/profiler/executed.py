@@ -87,12 +87,13 @@ def saved_macs(executable: Any, constants: Any) -> int:
     """
     saved = 0
     for times, step in ((stage.times, step) for stage in executable.stages for step in stage.steps):
-        if step.algorithm in OUTPUTS:
-            oc, ic, *kernel = constants[step.node.inputs[1]].shape
+        weight = constants.get(step.node.inputs[1]) if step.node.op in ("Conv", "FusedConv") else None
+        if step.kind == "conv" and weight is not None:
+            oc, ic, *kernel = weight.shape
             n, _, *out = step.output.shape
             dilation = step.node.attrs.get("dilations", [1] * len(out))
-            direct, fast = (
-                macs_of(name, n * oc * ic, out, kernel, dilation) for name in ("direct", step.algorithm)
-            )
-            saved += times * (direct - fast)
+            taken = step.params[0].kernel[-len(out) :]  # what meets the image
+            name = step.algorithm if step.algorithm in OUTPUTS else "direct"
+            direct = macs_of("direct", n * oc * ic, out, kernel, dilation)
+            saved += times * (direct - macs_of(name, n * oc * ic, out, taken, dilation))
     return saved

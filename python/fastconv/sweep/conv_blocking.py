@@ -29,8 +29,11 @@ from fastconv.profiler.executed import executed_macs
 from fastconv.roofline import Roof
 from fastconv.sweep.blocking import size_axis
 from fastconv.sweep.measure import Setting, in_turns, setting, timer
+from fastconv.sweep.picks import REPEAT
 from fastconv.testing.shapes import ConvLayer
 from fastconv.tuning import channels_last
+
+SUSPICIOUS = 0.05  # loss of the shipped sizes: what lags more is timed again, longer
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ def sweep_conv_blocking(
     title : str
         What they have in common, for pictures.
     threads, rounds, seconds, roof
-        As for :func:`~fastconv.sweep.staircase`.
+        As for :func:`~fastconv.sweep.staircase`. A layer whose own sizes seem to lose more than 5 % is timed
+        again, four times as long.
     done : callable
         Gets each layer's times as soon as they are there.
 
@@ -203,10 +207,14 @@ def _sweep_layer(
         if not np.array_equal(y, wanted):
             raise BenchError(f"{layer.name}: expected the same bits in blocks of {each}, got others")
         calls[each] = blocked.run
-    times = in_turns(
-        {each: timer(call) for each, call in calls.items()}, roof, rounds=rounds, seconds=seconds
-    )
+    timers = {each: timer(call) for each, call in calls.items()}
+    times = in_turns(timers, roof, rounds=rounds, seconds=seconds)
+    shipped = tuple(size for _, size, *_ in own.blocks)
     best = min(t.min for t in times.values())
+    if times[shipped].min > (1 + SUSPICIOUS) * best:
+        longer = in_turns(timers, roof, rounds=REPEAT * rounds, seconds=seconds)
+        times = {each: min(t, longer[each], key=lambda t: t.min) for each, t in times.items()}
+        best = min(t.min for t in times.values())
     flops, choices = 2 * executed_macs(layer, algorithm), []
     for each, t in times.items():
         rate = flops / t.min * 1e-9
@@ -217,6 +225,6 @@ def _sweep_layer(
         algorithm,
         "NCHW" if planar else "NHWC",
         tuple(name for name, *_ in own.blocks),
-        tuple(size for _, size, *_ in own.blocks),
+        shipped,
         tuple(choices),
     )

@@ -42,7 +42,8 @@ def network_layers(model: Model, *shapes: Sequence[int]) -> list[ConvLayer]:
     for stage in model._planned(shapes).stages:
         for step in stage.steps:
             if step.kind == "conv" and len(step.output.shape) > 2:
-                layer = _layer_of(step, model._constants[step.node.inputs[1]].shape)
+                weight = model._constants.get(step.node.inputs[1])  # none: it follows from the input's shape
+                layer = None if weight is None else _layer_of(step, weight.shape)
                 if layer is not None:
                     found[layer] = found.get(layer, 0) + 1
     return [replace(layer, count=count) for layer, count in found.items()]

@@ -243,10 +243,18 @@ def check_scalar(name: str, value: Value) -> None:
         raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
 
 
-def _largest(x: Value, zero: Array) -> float:
+def _largest(x: Value, zero: Value) -> float:
     """Return how large the difference of an element and its zero point may be."""
-    info, offset = np.iinfo(x.dtype), float(zero.reshape(()))
+    info = np.iinfo(x.dtype)
+    if not isinstance(zero, Constant):
+        return info.max - info.min
+    offset = float(zero.array.reshape(()))
     return max(offset - info.min, info.max - offset)
+
+
+def _shifted(ctx: Context, x: Value, zero: Value) -> Value:
+    """Return x less its one zero point, in f32."""
+    return ctx.call(lambda a, z: np.subtract(a, z.reshape(()), dtype=F32), [x, zero], x.shape, F32, "sub")
 
 
 def _integer_convolution(
@@ -265,18 +273,16 @@ def _integer_convolution(
     rank, groups = len(w.shape), parameters["groups"]
     if bias is not None and (bias.shape != w.shape[:1] or bias.dtype != S32):
         raise ShapeError(f"b: expected {w.shape[0]} int32 values, got {bias.dtype} of shape {bias.shape}")
-    if all(isinstance(value, Constant) for value in (x_zero, w, w_zero, *([] if bias is None else [bias]))):
+    if all(isinstance(value, Constant) for value in (w, w_zero, *([] if bias is None else [bias]))):
         offsets = ctx.array("w_zero_point", w_zero).astype(F32)
         weight = ctx.array("w", w).astype(F32) - _per_channel(offsets, rank)
-        zero = ctx.array("x_zero_point", x_zero).astype(F32).reshape(())
-        sums = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=F64) * _largest(x, zero)
+        sums = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=F64) * _largest(x, x_zero)
         added = None if bias is None else Constant(ctx.array("b", bias).astype(F32))
         if added is not None:
             sums += np.abs(added.array)
         if sums.max(initial=0) < EXACT:
-            shifted = ctx.call(lambda a: np.subtract(a, zero, dtype=F32), [x], x.shape, F32, "sub")
             exact = parameters | {"exact": True}
-            return convolution(ctx, shifted, Constant(weight), added, exact, padding)
+            return convolution(ctx, _shifted(ctx, x, x_zero), Constant(weight), added, exact, padding)
     windows = conv_windows(parameters, x.shape, w.shape, padding)
     shape = (x.shape[0], w.shape[0], *windows.out)
 
@@ -386,16 +392,13 @@ def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Val
     if not a.shape or not b.shape:
         raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
     a_shape, b_shape = _rows(a_zero, a.shape[-2] if len(a.shape) > 1 else 1), _columns(b_zero)
-    known = isinstance(b, Constant) and isinstance(b_zero, Constant) and isinstance(a_zero, Constant)
-    if known and a_shape == () and len(b.shape) == 2:
+    if isinstance(b, Constant) and isinstance(b_zero, Constant) and a_shape == () and len(b.shape) == 2:
         weight = ctx.array("b", b).astype(F32) - ctx.array("b_zero_point", b_zero).astype(F32).reshape(
             b_shape
         )
-        zero = ctx.array("a_zero_point", a_zero).astype(F32).reshape(())
-        sums = np.abs(weight).sum(axis=0, dtype=F64) * _largest(a, zero)
+        sums = np.abs(weight).sum(axis=0, dtype=F64) * _largest(a, a_zero)
         if sums.max(initial=0) < EXACT:
-            shifted = ctx.call(lambda v: np.subtract(v, zero, dtype=F32), [a], a.shape, F32, "sub")
-            product = matmul(ctx, shifted, Constant(weight))
+            product = matmul(ctx, _shifted(ctx, a, a_zero), Constant(weight))
             assert not isinstance(product, tuple)
             return product
     left = a.shape if len(a.shape) > 1 else (1, *a.shape)
