@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "core/check.h"
 #include "core/fork_mutex.h"
 #include "core/parallel.h"
+#include "kernels/dispatch.h"
 
 namespace py = pybind11;
 
@@ -37,8 +39,8 @@ class BoundCache {
   explicit BoundCache(const Args&... args) : conv_(args...) {}
   ~BoundCache() { delete workspace_.load(); }
   const Conv& conv() const { return conv_; }
-  // Keeps the array alive that a plan for a single call may read its weights from.
-  void borrow(py::object w) { w_ = std::move(w); }
+  // Keeps an array alive that the plan may read its weights from.
+  void keep(py::object array) { kept_.push_back(std::move(array)); }
 
   void run(const View& x, const View* residual, const View& y) {
     // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
@@ -74,7 +76,7 @@ class BoundCache {
     return bound_;
   }
 
-  py::object w_;  // null without the GIL: the constructor runs so
+  std::vector<py::object> kept_;  // empty without the GIL: the constructor runs so
   Conv conv_;
   ForkMutex mutex_;
   std::shared_ptr<const BoundConv> bound_;
@@ -99,13 +101,15 @@ void bind_conv(py::module_& m) {
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
                        float alpha, float beta, bool exact, bool planar,
-                       const std::string& algorithm, const Sizes& x_shape, bool once) {
+                       const std::string& algorithm, const Sizes& x_shape, bool once, bool borrow,
+                       const std::map<std::string, py::array>& stored) {
              FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError,
                       "spatial: expected 0 to 3, got ", spatial);
              const View weights = input_view("w", w);
              FC_CHECK(weights.rank == spatial + 2, ShapeError, "w: expected ", spatial + 2,
                       " dimensions, got ", weights.rank);
-             FC_CHECK(w.flags() & py::array::c_style, ArgumentError,
+             const bool readable = w.flags() & py::array::c_style;
+             FC_CHECK(readable || !stored.empty(), ArgumentError,
                       "w: expected a C-contiguous array");
              ConvParams p;
              p.spatial = spatial;
@@ -133,21 +137,30 @@ void bind_conv(py::module_& m) {
                for (dim_t i = 0; i < p.oc; ++i) dense_bias.push_back(b.data[i * b.stride[0]]);
              }
              const Activation activation = activation_named(act, alpha, beta);
+             std::vector<StoredWeights> packed;
+             for (const auto& [name, array] : stored) {
+               const View v = input_view("stored", array);
+               FC_CHECK(v.rank == 1 && (array.flags() & py::array::c_style), ShapeError,
+                        "stored: expected contiguous vectors, got shape ", shape_string(v));
+               packed.push_back({name, v.data, v.size()});
+             }
              std::unique_ptr<BoundCache> conv;
              {
                const GilRelease unlocked;
-               conv =
-                   std::make_unique<BoundCache>(p, weights.data, bias ? dense_bias.data() : nullptr,
-                                                activation, algorithm, x_shape, once);
+               conv = std::make_unique<BoundCache>(p, readable ? weights.data : nullptr,
+                                                   bias ? dense_bias.data() : nullptr, activation,
+                                                   algorithm, x_shape, once, borrow, packed);
              }
-             if (once) conv->borrow(w);
+             if (borrow) conv->keep(w);
+             for (const auto& [name, array] : stored) conv->keep(array);
              return conv;
            }),
            py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
            py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
            py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("planar") = false,
-           py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false)
+           py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false,
+           py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>())
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
              const ConvShape s =
@@ -195,6 +208,24 @@ void bind_conv(py::module_& m) {
           py::arg("x_shape") = py::none())
       .def_property_readonly("packed_bytes",
                              [](const BoundCache& self) { return self.conv().packed_bytes(); })
+      .def_property_readonly("packing",
+                             [](const BoundCache& self) { return self.conv().packing(); })
+      .def(
+          "packed",
+          [](const py::object& self) {
+            py::dict out;
+            for (const PackedWeights& p : self.cast<const BoundCache&>().conv().packed()) {
+              py::list arrays;
+              for (const Buffer* b : p.arrays) {
+                py::array_t<float> array({b->size()}, {sizeof(float)}, b->data(), self);
+                array.attr("setflags")(py::arg("write") = false);
+                arrays.append(array);
+              }
+              out[py::str(p.algorithm)] = arrays;
+            }
+            return out;
+          },
+          "Views of the packed weights, by algorithm.")
       .def(
           "explain",
           [](const BoundCache& self, const std::optional<Sizes>& x_shape) {
@@ -214,6 +245,9 @@ void bind_conv(py::module_& m) {
           },
           py::arg("x_shape") = py::none());
   m.def("algorithms", &algorithm_names);
+  m.def(
+      "packing_id", [] { return packing_id(active_tier()); },
+      "How weights are packed for the tier in use: what stored ones must be packed as to serve.");
 }
 
 }  // namespace fastconv

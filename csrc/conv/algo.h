@@ -21,17 +21,26 @@ class PackedConv : public std::enable_shared_from_this<PackedConv> {
                                                 const View& y, const View* residual,
                                                 const std::vector<dim_t>& blocks) const = 0;
   virtual dim_t bytes() const noexcept = 0;
+  // What BufferSource would have to give, in this order, for an equal one; the rest (bias, tables)
+  // is made anew.
+  virtual std::vector<const Buffer*> arrays() const = 0;
   virtual std::string tile() const = 0;  // for explain()
 };
 
-// What prepack gets; w is dense oi<spatial> (transposed: io<spatial>), bias [oc] or null.
+// Of the order of the arrays of all PackedConv: to be raised when one changes, for they are kept in
+// files (packing_id).
+constexpr int kPackingVersion = 1;
+
+// What prepack gets; w is dense oi<spatial> (transposed: io<spatial>), bias [oc] or null. The
+// arrays of weights come from `source`; where that is filled, w is not read.
 struct ConvSpec {
   const ConvParams& params;
   const float* w;
   const float* bias;
   Activation activation;
   const KernelTable& kernels;
-  bool borrow = false;  // w outlives the plan: it need not be copied where it is read as it is
+  bool borrow;  // w outlives the plan: it need not be copied where it is read as it is
+  BufferSource& source;
 };
 
 struct Algo {

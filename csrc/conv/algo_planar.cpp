@@ -27,29 +27,32 @@ constexpr dim_t kZeroTap = 0;
 class PlanarPacked final : public PackedConv {
  public:
   explicit PlanarPacked(const ConvSpec& spec)
-      : activation_(spec.activation), kernels_(spec.kernels.gemm), w_(spec.w) {
+      : activation_(spec.activation), kernels_(spec.kernels.gemm) {
     const dim_t size = spec.params.oc * (spec.params.ic / spec.params.groups);
-    if (!spec.borrow) w_ = (copy_ = Buffer::copy_of(spec.w, size)).data();
+    if (spec.source.filled())
+      w_ = spec.source.take(size);
+    else
+      w_ = spec.borrow ? Buffer::borrowed(spec.w, size) : Buffer::copy_of(spec.w, size);
     if (spec.bias) bias_ = Buffer::copy_of(spec.bias, spec.params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
                                         const View* residual,
                                         const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override {
-    return (copy_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float));
+    return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float));
   }
+  std::vector<const Buffer*> arrays() const override { return {&w_}; }
   std::string tile() const override { return message(kernels_.mr, "x", kernels_.nr); }
 
   const GemmKernels& kernels() const { return kernels_; }
-  const float* w() const { return w_; }
+  const float* w() const { return w_.data(); }
   const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
   const Activation& activation() const { return activation_; }
 
  private:
   Activation activation_;
   const GemmKernels& kernels_;
-  const float* w_;  // in copy_, or the caller's
-  Buffer copy_, bias_;
+  Buffer w_, bias_;
 };
 
 class PlanarBound final : public BoundConv {

@@ -1,7 +1,6 @@
 // L4 conv: the specification in plain loops over any strides, accumulated in double. Slow; for
 // tests and for doubts.
 #include <cmath>
-#include <vector>
 
 #include "conv/algo.h"
 #include "conv/stage.h"
@@ -17,8 +16,8 @@ class ReferencePacked final : public PackedConv {
       : params(spec.params), activation(spec.activation), kernels(spec.kernels) {
     const dim_t size = params.oc * (params.ic / params.groups) * params.kernel[0] *
                        params.kernel[1] * params.kernel[2];
-    w.assign(spec.w, spec.w + size);
-    if (spec.bias) bias.assign(spec.bias, spec.bias + params.oc);
+    w = spec.source.filled() ? spec.source.take(size) : Buffer::copy_of(spec.w, size);
+    if (spec.bias) bias = Buffer::copy_of(spec.bias, params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
                                         const View* residual,
@@ -26,12 +25,13 @@ class ReferencePacked final : public PackedConv {
   dim_t bytes() const noexcept override {
     return static_cast<dim_t>((w.size() + bias.size()) * sizeof(float));
   }
+  std::vector<const Buffer*> arrays() const override { return {&w}; }
   std::string tile() const override { return "1x1"; }
 
   ConvParams params;
   Activation activation;
   const KernelTable& kernels;
-  std::vector<float> w, bias;
+  Buffer w, bias;
 };
 
 class ReferenceBound final : public BoundConv {
@@ -54,7 +54,7 @@ class ReferenceBound final : public BoundConv {
         const dim_t n = i / (s_.oc * pixels), o = i / pixels % s_.oc, at = i % pixels;
         const dim_t pos[kMaxSpatial] = {at / (s_.out[1] * s_.out[2]), at / s_.out[2] % s_.out[1],
                                         at % s_.out[2]};
-        double sum = p_.bias.empty() ? 0.0 : static_cast<double>(p_.bias[static_cast<size_t>(o)]);
+        double sum = p_.bias.size() ? static_cast<double>(p_.bias.data()[o]) : 0.0;
         for (dim_t c = 0; c < s_.group_ic(); ++c) sum += window(x, n, o, c, pos);
         if (residual) sum += static_cast<double>(residual[offset(residual_, n, o, pos)]);
         float value = static_cast<float>(sum);

@@ -48,6 +48,11 @@ class WinogradPacked final : public PackedConv {
     for (const PackedB& u : groups_) total += u.bytes();
     return total;
   }
+  std::vector<const Buffer*> arrays() const override {
+    std::vector<const Buffer*> found;
+    for (const PackedB& u : groups_) found.push_back(&u.data());
+    return found;
+  }
   std::string tile() const override {
     return message("F(", form_.m, "x", form_.m, ") ", group(0).tile());
   }
@@ -64,29 +69,34 @@ class WinogradPacked final : public PackedConv {
   std::vector<PackedB> groups_;  // U: K = n^2 * ic, the n^2 matrices one below the other
 };
 
+// U of the filters w [oc][ic][r][r].
+void transform_weights(const WinogradForm& form, const float* w, dim_t ic, dim_t oc, dim_t r,
+                       PackedB& u) {
+  const int threads = static_cast<int>(std::min<dim_t>(get_num_threads(), u.panels()));
+  parallel_run(threads, [&](int tid) {
+    const Range mine = partition(u.panels(), threads, tid);
+    for (dim_t index = mine.begin; index < mine.end; ++index) {
+      const dim_t first = index * u.kernels().nr, width = u.width(index);
+      for (dim_t i = 0; i < ic; ++i)
+        for (dim_t o = 0; o < width; o += kWinogradFilters) {
+          const dim_t columns = std::min<dim_t>(kWinogradFilters, width - o),
+                      filters = std::clamp<dim_t>(oc - first - o, 0, columns);
+          form.weights(w + ((first + o) * ic + i) * r * r, ic * r * r, static_cast<int>(filters),
+                       u.panel(index) + i * width + o, ic * width, static_cast<int>(columns));
+        }
+    }
+  });
+}
+
 WinogradPacked::WinogradPacked(const ConvSpec& spec, const WinogradForm& form)
     : kernels_(spec.kernels), form_(form), activation_(spec.activation) {
   const ConvParams& p = spec.params;
-  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups, r = p.kernel[2];
-  const int n = form.n, nr = kernels_.gemm.nr;
+  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups, r = p.kernel[2], K = form.n * form.n * ic;
   if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
   for (dim_t group = 0; group < p.groups; ++group) {
-    PackedB u(kernels_.gemm, n * n * ic, oc);
-    const float* w = spec.w + group * oc * ic * r * r;
-    const int threads = static_cast<int>(std::min<dim_t>(get_num_threads(), u.panels()));
-    parallel_run(threads, [&](int tid) {
-      const Range mine = partition(u.panels(), threads, tid);
-      for (dim_t index = mine.begin; index < mine.end; ++index) {
-        const dim_t first = index * nr, width = u.width(index);
-        for (dim_t i = 0; i < ic; ++i)
-          for (dim_t o = 0; o < width; o += kWinogradFilters) {
-            const dim_t columns = std::min<dim_t>(kWinogradFilters, width - o),
-                        filters = std::clamp<dim_t>(oc - first - o, 0, columns);
-            form.weights(w + ((first + o) * ic + i) * r * r, ic * r * r, static_cast<int>(filters),
-                         u.panel(index) + i * width + o, ic * width, static_cast<int>(columns));
-          }
-      }
-    });
+    PackedB u(kernels_.gemm, K, oc, spec.source.take(PackedB::floats(kernels_.gemm, K, oc)));
+    if (!spec.source.filled())
+      transform_weights(form, spec.w + group * oc * ic * r * r, ic, oc, r, u);
     groups_.push_back(std::move(u));
   }
 }

@@ -10,10 +10,23 @@
 
 namespace fastconv {
 
+std::string packing_id(Tier tier) {
+  const KernelTable& table = kernels(tier);
+  return message("fastconv ", FASTCONV_VERSION, ", packing ", kPackingVersion, ", ",
+                 tier_name(tier), ", nr ", table.gemm.nr, ", lanes ", table.lanes);
+}
+
 Conv::Conv(const ConvParams& params, const float* w, const float* bias,
            const Activation& activation, const std::string& algorithm,
-           const std::vector<dim_t>& x_shape, bool once)
-    : params_(params), activation_(activation), once_(once), kernels_(&kernels()) {
+           const std::vector<dim_t>& x_shape, bool once, bool borrow,
+           std::vector<StoredWeights> stored)
+    : params_(params),
+      activation_(activation),
+      once_(once),
+      borrow_(borrow),
+      stored_(std::move(stored)),
+      kernels_(&kernels()),
+      tier_(active_tier()) {
   check_params(params_);
   const bool automatic = algorithm == "auto";
   int count = 0;
@@ -35,7 +48,9 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
     candidates_[0].packed = prepack(candidates_[0].algo, w, bias);
   } else {
     const dim_t taps = params_.kernel[0] * params_.kernel[1] * params_.kernel[2];
-    w_ = Buffer::copy_of(w, params_.oc * (params_.ic / params_.groups) * taps);
+    const dim_t size = params_.oc * (params_.ic / params_.groups) * taps;
+    FC_CHECK(w, ArgumentError, "w: expected a C-contiguous array");
+    w_ = borrow_ ? Buffer::borrowed(w, size) : Buffer::copy_of(w, size);
     if (bias) bias_ = Buffer::copy_of(bias, params_.oc);
   }
 }
@@ -52,8 +67,15 @@ const Algo* Conv::choose(const ConvShape& s) const {
 std::shared_ptr<const PackedConv> Conv::prepack(const Algo* algo, const float* w,
                                                 const float* bias) const {
   const FloatMode mode;  // Winograd's weights are computed
-  // A plan for a single call holds on to the caller's array, unless it had to copy that itself.
-  return algo->prepack({params_, w, bias, activation_, *kernels_, once_ && w != w_.data()});
+  BufferSource source;
+  for (const StoredWeights& stored : stored_)
+    if (stored.algorithm == algo->name) source = BufferSource(stored.data, stored.floats);
+  FC_CHECK(w || source.filled(), ArgumentError, "w: expected a C-contiguous array");
+  const std::shared_ptr<const PackedConv> packed =
+      algo->prepack({params_, w, bias, activation_, *kernels_, borrow_, source});
+  FC_CHECK(!source.filled() || source.complete(), ShapeError, "stored weights of '", algo->name,
+           "': expected ", source.taken(), " floats, got ", source.floats());
+  return packed;
 }
 
 std::shared_ptr<const PackedConv> Conv::packed_for(const Algo* algo) const {
@@ -85,6 +107,14 @@ dim_t Conv::packed_bytes() const noexcept {
   for (const Candidate& c : candidates_)
     if (c.packed) total += c.packed->bytes();
   return total;
+}
+
+std::vector<PackedWeights> Conv::packed() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<PackedWeights> found;
+  for (const Candidate& c : candidates_)
+    if (c.packed) found.push_back({c.algo->name, c.packed->arrays()});
+  return found;
 }
 
 std::vector<AlgoVerdict> Conv::verdicts(const ConvShape* s) const {

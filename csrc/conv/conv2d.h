@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/cpu.h"
 #include "core/epilogue.h"
 #include "core/fork_mutex.h"
 #include "core/shape.h"
@@ -38,6 +39,22 @@ class BoundConv {
                    float* workspace) const noexcept = 0;
 };
 
+// Weights that an equal plan had packed for an algorithm, in memory that outlives the plan.
+struct StoredWeights {
+  std::string algorithm;
+  const float* data;
+  dim_t floats;
+};
+// Those of a plan: `arrays` are what to store, one after another, each from a multiple of
+// kAlignment bytes on.
+struct PackedWeights {
+  std::string algorithm;
+  std::vector<const Buffer*> arrays;
+};
+// Names the order in which this version packs weights for a tier: to be equal where stored ones are
+// to serve.
+std::string packing_id(Tier tier);
+
 // Why an algorithm was not taken, for explain(); reason is empty for the one in use.
 struct AlgoVerdict {
   std::string name;
@@ -50,9 +67,12 @@ class Conv {
   // or null. algorithm: "auto" or a name of algorithm_names(); ArgumentError with the reason where
   // it does not accept. Where the choice waits for the input's size, it is made for x_shape once
   // and for all if that is given; else at each bind(), and the weights are kept for it. once: the
-  // plan is for a single call, and w outlives it.
+  // plan is for a single call. borrow: w outlives the plan and need not be copied. stored: w is not
+  // read for these algorithms, and may be null if no other is in use; ShapeError, here or at
+  // bind(), where they are of another size.
   Conv(const ConvParams& params, const float* w, const float* bias, const Activation& activation,
-       const std::string& algorithm, const std::vector<dim_t>& x_shape = {}, bool once = false);
+       const std::string& algorithm, const std::vector<dim_t>& x_shape = {}, bool once = false,
+       bool borrow = false, std::vector<StoredWeights> stored = {});
   ~Conv();
 
   const ConvParams& params() const noexcept { return params_; }
@@ -70,6 +90,9 @@ class Conv {
   std::string tile(const ConvShape& s) const;
   std::vector<AlgoVerdict> verdicts(const ConvShape* s) const;
   dim_t packed_bytes() const noexcept;  // of all algorithms packed so far
+  // The same themselves: they live as long as the plan.
+  std::vector<PackedWeights> packed() const;
+  std::string packing() const { return packing_id(tier_); }
 
  private:
   // An algorithm that accepts; its weights are packed when it is first needed.
@@ -84,8 +107,10 @@ class Conv {
 
   ConvParams params_;
   Activation activation_;
-  bool once_;
+  bool once_, borrow_;
+  std::vector<StoredWeights> stored_;
   const KernelTable* kernels_;
+  Tier tier_;
   Buffer w_, bias_;  // empty once there is but one candidate
   mutable ForkMutex mutex_;
   mutable std::vector<Candidate> candidates_;  // at least one; the last takes every shape

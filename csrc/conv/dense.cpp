@@ -38,6 +38,7 @@ class DensePacked final : public PackedConv {
                                         const View* residual,
                                         const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override;
+  std::vector<const Buffer*> arrays() const override;
   std::string tile() const override { return phases_.front().groups.front().tile(); }
 
   const ConvParams& params() const { return params_; }
@@ -137,8 +138,13 @@ void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
 
   const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
+  const dim_t K = static_cast<dim_t>(phase.taps.size()) * ic;
   for (dim_t g = 0; g < p.groups; ++g) {
-    PackedB b(kernels_.gemm, static_cast<dim_t>(phase.taps.size()) * ic, oc);
+    PackedB b(kernels_.gemm, K, oc, spec.source.take(PackedB::floats(kernels_.gemm, K, oc)));
+    if (spec.source.filled()) {
+      phase.groups.push_back(std::move(b));
+      continue;
+    }
     // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
     const dim_t stride_i = p.transposed ? oc * taps : taps,
                 stride_o = p.transposed ? taps : ic * taps;
@@ -162,6 +168,13 @@ dim_t DensePacked::bytes() const noexcept {
   for (const Phase& phase : phases_)
     for (const PackedB& b : phase.groups) total += b.bytes();
   return total;
+}
+
+std::vector<const Buffer*> DensePacked::arrays() const {
+  std::vector<const Buffer*> found;
+  for (const Phase& phase : phases_)
+    for (const PackedB& b : phase.groups) found.push_back(&b.data());
+  return found;
 }
 
 // The tables of one phase for given shapes and strides.

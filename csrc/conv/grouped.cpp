@@ -26,6 +26,7 @@ class GroupedPacked final : public PackedConv {
     return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float)) +
            static_cast<dim_t>(index_.size() * sizeof(int32_t));
   }
+  std::vector<const Buffer*> arrays() const override { return {&w_}; }
   std::string tile() const override { return message("8x", kernels_.lanes); }
 
   const ConvKernels& kernels() const { return kernels_.conv; }
@@ -64,7 +65,7 @@ GroupedPacked::GroupedPacked(const ConvSpec& spec)
               oc = p.oc / p.groups;
   const bool permuted = !(ic == 1 && oc == 1) && !fills_vectors(p, lanes);
   if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
-  w_ = Buffer(blocks * taps * ic * lanes);
+  w_ = spec.source.take(blocks * taps * ic * lanes);
   if (permuted) index_.assign(static_cast<size_t>(blocks * ic * lanes), 0);
   for (dim_t b = 0; b < blocks; ++b) {
     const dim_t first = permuted ? channel_span(p, b, lanes).first : b * lanes;
@@ -77,7 +78,7 @@ GroupedPacked::GroupedPacked(const ConvSpec& spec)
         if (o < p.oc && permuted)
           index_[static_cast<size_t>((b * ic + i) * lanes + l)] =
               static_cast<int32_t>(o / oc * ic + i - first);
-        for (dim_t t = 0; t < taps; ++t)
+        for (dim_t t = 0; t < taps && !spec.source.filled(); ++t)
           w_.data()[((b * taps + t) * ic + i) * lanes + l] =
               o < p.oc ? spec.w[(o * ic + i) * taps + t] : 0.0f;
       }

@@ -44,7 +44,13 @@ void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int wid
 // panel's width is the tier's.
 class PackedB {
  public:
-  PackedB(const GemmKernels& kernels, dim_t K, dim_t N);  // fill with pack()
+  // In `data` of floats() elements; fill it with pack(), unless it holds the panels already.
+  PackedB(const GemmKernels& kernels, dim_t K, dim_t N, Buffer data);
+  PackedB(const GemmKernels& kernels, dim_t K, dim_t N)
+      : PackedB(kernels, K, N, Buffer(floats(kernels, K, N))) {}
+  static dim_t floats(const GemmKernels& kernels, dim_t K, dim_t N) noexcept {
+    return K * round_up(N, kernels.nr / 2);
+  }
   // Packs rows [k0, k0 + rows) from b[k * ldk + n * ldn], k counted from k0, n from 0.
   void pack(dim_t k0, dim_t rows, const float* b, dim_t ldk, dim_t ldn) noexcept;
 
@@ -57,6 +63,7 @@ class PackedB {
   const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const GemmKernels& kernels() const noexcept { return *kernels_; }
   dim_t bytes() const noexcept { return data_.size() * static_cast<dim_t>(sizeof(float)); }
+  const Buffer& data() const noexcept { return data_; }
 
  private:
   const GemmKernels* kernels_;

@@ -40,8 +40,8 @@ void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int wid
       for (int j = n; j < width; ++j) dst[k * width + j] = 0.0f;
 }
 
-PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N)
-    : kernels_(&kernels), K_(K), N_(N), data_(K * round_up(N, kernels.nr / 2)) {}
+PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N, Buffer data)
+    : kernels_(&kernels), K_(K), N_(N), data_(std::move(data)) {}
 
 std::string PackedB::tile() const {
   return message(panel_kernels(*kernels_, width(0)).mr, "x", width(0));

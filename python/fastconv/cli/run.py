@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the command's arguments."""
-    parser = commands.add_parser("run", help="run an ONNX model on .npy arrays", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", help="an .onnx file")
+    parser = commands.add_parser("run", help="run a model on .npy arrays", description=__doc__)
+    parser.add_argument("model", metavar="MODEL", help="an .onnx or .fcm file")
     parser.add_argument(
         "--input",
         action="append",

@@ -18,7 +18,7 @@ from fastconv import _core
 from fastconv._fork import ForkLock
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.budget import Budget
-from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
+from fastconv.graph.ir import NO_ACTIVATION, Activation, Node, PackedWeights
 from fastconv.graph.registry import naming
 from fastconv.graph.value import (
     F32,
@@ -148,6 +148,22 @@ class Plans:
     budget: Budget = field(default_factory=Budget)
     # Held while something is planned.
     lock: ForkLock = field(default_factory=ForkLock)
+    # Plain weights stay, as constants that cost nothing: plans refer to them, and to stored weights.
+    keep: bool = False
+    # By the first output of the node: its weights as an earlier plan packed them.
+    stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
+    # Which of the packed are but a part of the node's weights.
+    parts: set[tuple[str, Hashable]] = field(default_factory=set)
+
+    def packed_weights(self) -> tuple[PackedWeights, ...]:
+        """Return the weights of each node by algorithm; whatever its other parameters, they are the same."""
+        found = {
+            (name[0], algorithm, conv.packing): tuple(arrays)
+            for name, conv in self.packed.items()
+            if name not in self.parts
+            for algorithm, arrays in conv.packed().items()
+        }
+        return tuple(PackedWeights(*key, arrays) for key, arrays in found.items())
 
 
 @dataclass(frozen=True)
@@ -390,12 +406,19 @@ class Context:
         return self.emit("conv", (x, residual), y, conv, algorithm=conv.algorithm(x.shape))
 
     def pack(
-        self, constants: Sequence[Value | None], key: Hashable, build: Callable[[Array], _core.Conv]
+        self,
+        constants: Sequence[Value | None],
+        key: Hashable,
+        build: Callable[..., _core.Conv],
+        *,
+        part: bool = False,
     ) -> _core.Conv:
         """Return the packed convolution of the current node and ``key``, built on first use.
 
         The weight is the first of the constants that it is built from. Where they are the model's own it
         serves all programs; what was computed or given at run time may have another value next time.
+        ``build`` gets the weight's array and, by algorithm, the same as packed before. ``part`` tells that
+        it takes but some of the weight, which is not kept for other plans then.
         """
         weight, *_ = constants
         assert weight is not None
@@ -406,12 +429,19 @@ class Context:
         plain = math.prod(weight.shape) * F32.itemsize  # of packed weights at least
         if any(value is not None and id(value) not in self.plans.reads for value in constants):
             self.budget.spend(plain)
-            return build(weight.array)
+            return build(weight.array, stored={})
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
-            self.plans.budget.spend(plain)
-            conv = self.plans.packed[name, key] = build(weight.array)
-            self.plans.budget.spend(max(0, conv.packed_bytes - plain))
+            here = _core.packing_id()
+            usable = [] if part else [p for p in self.plans.stored.get(name, ()) if p.packing == here]
+            if part:
+                self.plans.parts.add((name, key))
+            stored = {p.algorithm: p.arrays[0] for p in usable}
+            if not stored:
+                self.plans.budget.spend(plain)
+            conv = self.plans.packed[name, key] = build(weight.array, stored=stored)
+            lent = sum(stored[a].nbytes for a in conv.packed() if a in stored) if stored else plain
+            self.plans.budget.spend(max(0, conv.packed_bytes - lent))
             self.plans.users.setdefault(id(weight), set()).add(name)
         return self.plans.packed[name, key]
 
@@ -419,7 +449,8 @@ class Context:
         """Drop the arrays of those of a node's weights that every node that reads them has packed."""
         for value in inputs:
             packed = self.plans.users.get(id(value), ())
-            if packed and len(packed) == self.plans.reads.get(id(value)) and not self.plans.tune:
+            kept = self.plans.tune or self.plans.keep
+            if packed and len(packed) == self.plans.reads.get(id(value)) and not kept:
                 assert isinstance(value, Constant)
                 value.release()
 

@@ -67,6 +67,34 @@ class Graph:
     constants: Mapping[str, npt.NDArray[Any]]
 
 
+class PackedWeights(NamedTuple):
+    """The weights of a node as a plan packed them; ``output`` is the node's first, ``packing`` its plan's."""
+
+    output: str
+    algorithm: str
+    packing: str
+    arrays: tuple[npt.NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True)
+class CompiledGraph(Graph):
+    """A graph whose passes have run: what a compiled model's file holds (:mod:`fastconv.graph.save`)."""
+
+    precision: str = "fast"
+    # Whether a model keeps the constants that it has packed: mapped ones that are not read take no memory.
+    keep: bool = False
+    # Of the graph before the passes: how many each node reads, by the names of node and constant.
+    parameters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    packed: tuple[PackedWeights, ...] = ()
+
+    def packed_by_output(self) -> dict[str, list[PackedWeights]]:
+        """Return the packed weights of each node by its first output."""
+        found: dict[str, list[PackedWeights]] = {}
+        for packed in self.packed:
+            found.setdefault(packed.output, []).append(packed)
+        return found
+
+
 class GraphBuilder:
     """Writes a graph node by node; what the model definitions are written with.
 

@@ -6,8 +6,8 @@ import math
 import os
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,14 @@ import numpy as np
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.graph.budget import MAX_BYTES, Budget, held_bytes
+from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
-from fastconv.graph.passes import run_passes
-from fastconv.graph.registry import check_node
+from fastconv.graph.prepare import prepare
+from fastconv.graph.save import save_model
 from fastconv.graph.staged import Plan, Staged, plan
-from fastconv.graph.value import F32, Array, Constant, is_storage
+from fastconv.graph.value import F32, Array, Constant
 from fastconv.ops._arguments import as_array, check_precision
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
@@ -66,11 +66,11 @@ class Model:
     graph : Graph, or function without arguments that returns one
         What an importer or a model definition built. Nothing else should hold the graph that a function
         returns: each of its weights is then freed as soon as it is packed. A graph is kept as it is, beside
-        the packed weights, to be pickled.
+        the packed weights, and a function to be called again, by :meth:`save` and to be pickled.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
-    precision : {"fast", "exact"}
-        As for :func:`fastconv.conv2d`.
+    precision : {"fast", "exact"}, optional
+        As for :func:`fastconv.conv2d`; by default what a compiled model was saved with, or "fast".
     tune : bool
         Take the algorithms that are measured to be the fastest here (:mod:`fastconv.tuning`): the first
         program for given input shapes takes seconds, unless they are on disk from an earlier time. Which
@@ -119,34 +119,34 @@ class Model:
         graph: Graph | Callable[[], Graph],
         *,
         passes: str | Sequence[str] = "default",
-        precision: str = "fast",
+        precision: str | None = None,
         tune: bool = False,
         max_bytes: int | None = MAX_BYTES,
     ) -> None:
-        check_precision(precision)
+        if precision is not None:
+            check_precision(precision)
         if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
             raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
         passes = passes if isinstance(passes, str) else tuple(passes)
         self._remake = partial(
             type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes
         )
-        graph = _widened(graph() if callable(graph) else graph)
-        budget = Budget(max_bytes, held_bytes(_arrays(graph)))
-        _check(graph)
-        self._parameters = _parameters(graph)
-        graph = run_passes(graph, passes, budget)
-        _check(graph)  # and what the passes wrote
+        self._prepare = partial(prepare, graph, passes, max_bytes)  # save() does so again, for freed weights
+        graph, budget = self._prepare()
+        self._parameters = graph.parameters
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
         reads = Counter(name for node in graph.nodes for name in node.inputs)
         sizes = (n for info in self._inputs for n in info.shape[1:])
         self._plans = Plans(
-            exact=precision == "exact",
+            exact=(precision or graph.precision) == "exact",
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
             budget=budget,
+            keep=graph.keep,
+            stored=graph.packed_by_output(),
         )
         self._pool = _core.ArenaPool()
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
@@ -275,6 +275,46 @@ class Model:
             shapes.append(sizes)
         return tuple(shapes)
 
+    # -- saving ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *shapes: Sequence[int], packed: bool = True) -> None:
+        """Write the compiled model to a file that :func:`fastconv.load` opens in milliseconds.
+
+        Processes that run it share its weights in memory (docs/format.md).
+
+        Parameters
+        ----------
+        path : path
+            Of the file, by custom ``.fcm``; one that exists is replaced.
+        *shapes : sequence of int
+            The shape of each input: planned first, so that the file holds the packed weights that it needs.
+            None: those planned so far, which is enough where the model declares its sizes.
+        packed : bool
+            Whether the packed weights are written too, for this version and instruction set tier, or the
+            plain ones alone, which are about half the size and are packed whenever the file is opened.
+
+        Raises
+        ------
+        ModelError
+            Where plain weights, freed once they were packed, are read again from the file or the arrays
+            that the model was made of, and these have changed.
+
+        Examples
+        --------
+        >>> import tempfile, fastconv
+        >>> from fastconv.models import squeezenet1_1
+        >>> x = np.ones((1, 3, 64, 64), np.float32)
+        >>> model = squeezenet1_1(squeezenet1_1.random_weights())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/net.fcm", x.shape)
+        ...     same = fastconv.load(f"{folder}/net.fcm")
+        >>> bool((same(x) == model(x)).all())
+        True
+        """
+        if shapes:
+            self._planned(shapes)
+        save_model(self, path, packed=packed)
+
     # -- looking inside --------------------------------------------------------------------------------------
 
     def _planned(self, shapes: Sequence[Sequence[int]]) -> Plan:
@@ -387,52 +427,6 @@ class Model:
             return ", ".join(f"{info.name}{list(info.shape)}" for info in infos)
 
         return f"<Model {self._graph.name!r}: {described(self._inputs)} -> {described(self._outputs)}>"
-
-
-# What is learned: the inputs of these operators that are constants, by position.
-_LEARNED: Mapping[str, tuple[int, ...]] = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "InstanceNormalization", "BatchNormalization"), (1, 2)),
-    **dict.fromkeys(("Gemm", "MatMul", "Add", "Sub", "Mul", "Div"), (0, 1, 2)),
-    "PRelu": (1,),
-}
-
-
-def _parameters(graph: Graph) -> dict[str, dict[str, int]]:
-    """Return how many learned parameters each node reads, by the names of node and constant.
-
-    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture.
-    """
-    found: dict[str, dict[str, int]] = {}
-    for node in graph.nodes:
-        for position in _LEARNED.get(node.op, ()):
-            array = graph.constants.get(node.inputs[position]) if position < len(node.inputs) else None
-            if array is not None and array.dtype.kind == "f" and array.size > 1:
-                found.setdefault(node.name, {})[node.inputs[position]] = array.size
-    return found
-
-
-def _arrays(graph: Graph) -> Iterator[Array]:
-    """Yield the arrays that a graph came with."""
-    yield from graph.constants.values()
-    for value in (value for node in graph.nodes for value in node.attrs.values()):
-        if isinstance(value, Graph):
-            yield from _arrays(value)
-        elif isinstance(value, np.ndarray):
-            yield value
-
-
-def _check(graph: Graph) -> None:
-    for node in graph.nodes:
-        check_node(node)
-
-
-def _widened(graph: Graph) -> Graph:
-    """Return the graph with its float16 and bfloat16 constants as f32, in which they are computed with."""
-    stored = {name: array for name, array in graph.constants.items() if is_storage(array.dtype)}
-    if not stored:
-        return graph
-    wide = {name: array.astype(np.float32) for name, array in stored.items()}
-    return replace(graph, constants={**graph.constants, **wide})
 
 
 def _checked(info: TensorInfo, x: Any) -> Array:

@@ -53,6 +53,11 @@ class Constant:
             )
         return self._array if self._array.flags.aligned else self._array.copy()
 
+    @property
+    def released(self) -> bool:
+        """Whether the array was dropped."""
+        return self._array is None
+
     def release(self) -> None:
         """Drop the array."""
         self._array = None

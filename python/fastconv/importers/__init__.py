@@ -12,7 +12,7 @@ from fastconv.errors import ModelError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
-from fastconv.importers import onnx
+from fastconv.importers import compiled, onnx
 from fastconv.importers.graph_file import GraphFile
 from fastconv.importers.torch_module import from_torch
 
@@ -23,22 +23,27 @@ def load(
     source: str | os.PathLike[str] | bytes | Any,
     *,
     passes: str | Sequence[str] = "default",
-    precision: str = "fast",
+    precision: str | None = None,
     tune: bool = False,
     max_bytes: int | None = MAX_BYTES,
     external_data: str | os.PathLike[str] | None = None,
+    verify: bool = False,
 ) -> Model:
     """Load a model.
 
     Parameters
     ----------
     source : path, bytes or onnx.ModelProto
-        An ONNX model: a ``.onnx`` file, its contents, or the message itself.
+        An ONNX model: a ``.onnx`` file, its contents, or the message itself. Or a compiled model, as
+        :meth:`Model.save` wrote it, which is told by its content.
     passes, precision, tune, max_bytes
         As for :class:`Model`.
     external_data : path, optional
         The folder of the files that hold the model's external data; by default the one that the ``.onnx``
         file is in. Bytes and messages have none by default: tensors outside of them are then an error.
+    verify : bool
+        Hold all of a compiled model's weights against their hashes, which reads the whole file. The header
+        and small arrays are checked always.
 
     Returns
     -------
@@ -60,7 +65,8 @@ def load(
     -----
     The weights of a file are mapped, and read when they are packed: with the first planned shape, which is
     at once where the model declares its sizes. Until then the file, and those of its external data, must stay
-    as they are.
+    as they are. A compiled model runs from the mapped file, which must stay as it is for as long as the model
+    is in use; saving another one under the same name does no harm, for that puts a new file in its place.
 
     A model may come from anyone: what it can do is in docs/trust.md.
 
@@ -76,16 +82,34 @@ def load(
     read: Callable[[], Graph]
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
+        if path.suffix.lower() == ".fcm" or compiled.is_compiled(_start_of(path)):
+            read = GraphFile(partial(compiled.from_file, verify=verify), path)
+            return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)
         if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
             raise ModelError(
                 f"{path}: expected a model with its graph (.onnx), got a file of weights;"
                 " pass it to a function of fastconv.models, as in fastconv.models.resnet50(weights)"
             )
         if path.suffix.lower() != ".onnx":
-            raise ModelError(f"{path}: expected a file ending in .onnx, got {path.suffix or 'no suffix'!r}")
+            raise ModelError(
+                f"{path}: expected a file ending in .onnx or .fcm, got {path.suffix or 'no suffix'!r}"
+            )
         read = GraphFile(partial(onnx.from_file, folder=folder), path)
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        read = partial(onnx.from_bytes, bytes(source), folder=folder)
+        data = bytes(source)
+        if compiled.is_compiled(data):
+            read = partial(compiled.from_data, data, verify=verify)
+        else:
+            read = partial(onnx.from_bytes, data, folder=folder)
     else:
         read = partial(onnx.from_proto, source, folder=folder)
     return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)
+
+
+def _start_of(path: Path) -> bytes:
+    """Return a file's first bytes; none where it cannot be read, which its importer says better."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except OSError:
+        return b""

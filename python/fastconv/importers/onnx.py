@@ -43,7 +43,7 @@ def from_file(path: Path, folder: Path | None = None) -> Graph:
         skeleton, spans = detach(data)
         detached = map_parts(path, spans)
     except (OSError, ValueError) as error:  # ValueError: it is shorter than it was a moment ago
-        raise ModelError(f"{path}: expected a readable file, got {_reason(error)}") from error
+        raise ModelError(f"{path}: expected a readable file, got {reason(error)}") from error
     return from_proto(_parsed(skeleton, source), source, detached, folder or path.parent)
 
 
@@ -58,7 +58,7 @@ def from_bytes(data: bytes, source: str = "model", folder: Path | None = None) -
     return from_proto(_parsed(skeleton, source), source, detached, folder)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return what an error says, without the path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
@@ -100,7 +100,7 @@ def from_proto(
     inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
     nodes = tuple(_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node))
-    _check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
+    check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
 
 
@@ -140,11 +140,13 @@ def _subgraph(
     nodes = tuple(_node(onnx, n, i, opsets, external, scope) for i, n in enumerate(proto.node))
     names = [_text(v.name) for v in proto.output]
     outputs = tuple(TensorInfo(scope.get(n, n), (), np.dtype(np.float32)) for n in names)
-    _check_names(nodes, constants, _captured(nodes, constants, outputs), [o.name for o in outputs])
+    check_names(nodes, constants, captured_names(nodes, constants, outputs), [o.name for o in outputs])
     return Graph(_text(proto.name), nodes, (), outputs, constants)
 
 
-def _captured(nodes: Iterable[Node], constants: Iterable[str], outputs: Iterable[TensorInfo]) -> list[str]:
+def captured_names(
+    nodes: Iterable[Node], constants: Iterable[str], outputs: Iterable[TensorInfo]
+) -> list[str]:
     """Return the names that a graph reads and does not define."""
     nodes = tuple(nodes)
     defined = {*constants, *(name for node in nodes for name in node.outputs)}
@@ -171,9 +173,10 @@ def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
 
 
-def _check_names(
+def check_names(
     nodes: Iterable[Node], constants: Iterable[str], inputs: list[str], outputs: list[str]
 ) -> None:
+    """Check that every name has one writer, and is written before it is read."""
     if len(set(inputs)) != len(inputs):
         raise ModelError(f"inputs: expected different names, got {inputs}")
     known = {*constants, *inputs}
@@ -223,7 +226,7 @@ def _node(
             attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}", external)
     for graph in attrs.values():
         if isinstance(graph, Graph):
-            captured = _captured(graph.nodes, graph.constants, graph.outputs)
+            captured = captured_names(graph.nodes, graph.constants, graph.outputs)
             inputs += tuple(n for n in captured if n not in inputs)
     return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 

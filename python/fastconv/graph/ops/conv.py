@@ -6,7 +6,7 @@ Kernels are for f32; float64 is convolved by numpy, in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def _pack(
         **given,
     }
 
-    def build(weight: Array, algorithm: str = "auto") -> _core.Conv:
+    def build(weight: Array, algorithm: str = "auto", *, stored: Mapping[str, Array]) -> _core.Conv:
         return _core.Conv(
             np.ascontiguousarray(weight[(slice(None), slice(None), *taps)]),
             bias,
@@ -81,17 +81,20 @@ def _pack(
             beta=activation.beta,
             algorithm=algorithm,
             x_shape=x.shape if ctx.plans.fixed else (),
+            borrow=ctx.plans.keep and not taps,
+            stored=stored,
             **parameters,
         )
 
-    def build_tuned(weight: Array) -> _core.Conv:
+    def build_tuned(weight: Array, *, stored: Mapping[str, Array]) -> _core.Conv:
         geometry = {"w": w.shape, **parameters}
-        return build(weight, best_algorithm(lambda name: build(weight, name), geometry, x.shape))
+        best = best_algorithm(lambda name: build(weight, name, stored=stored), geometry, x.shape)
+        return build(weight, best, stored=stored)
 
     key = (*padding, *parameters["output_padding"], activation)
     if ctx.plans.tune:
-        return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned)
-    return ctx.pack((w, b), key, build)
+        return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned, part=bool(taps))
+    return ctx.pack((w, b), key, build, part=bool(taps))
 
 
 def _seen_taps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -149,9 +149,10 @@ def _fully_connected(
 ) -> Tensor:
     """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k), and ``bias`` is b's."""
 
-    def build(array: Array) -> _core.Conv:
+    def build(array: Array, *, stored: Mapping[str, Array]) -> _core.Conv:
+        rows = weight(array)  # not read, and so not copied, where the packed ones are stored
         return _core.Conv(
-            np.ascontiguousarray(weight(array), np.float32),
+            rows if stored else np.ascontiguousarray(rows, np.float32),
             None if bias is None else np.ascontiguousarray(bias, np.float32),
             spatial=0,
             stride=[],
@@ -167,6 +168,7 @@ def _fully_connected(
             beta=activation.beta,
             exact=ctx.plans.exact,
             algorithm="auto",
+            stored=stored,
         )
 
     return ctx.convolve(ctx.pack((w, b), activation, build), ctx.tensor(x), None, ctx.empty((x.shape[0], n)))

@@ -1,0 +1,83 @@
+"""From what a model is given to what is planned: a graph, checked, its passes run, its parameters counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fastconv.errors import ArgumentError
+from fastconv.graph.budget import Budget, held_bytes
+from fastconv.graph.ir import CompiledGraph, Graph
+from fastconv.graph.passes import run_passes
+from fastconv.graph.registry import check_node
+from fastconv.graph.value import Array, is_storage
+
+
+def prepare(
+    source: Graph | Callable[[], Graph], passes: str | Sequence[str], max_bytes: int | None
+) -> tuple[CompiledGraph, Budget]:
+    """Return a checked graph after its passes, which may have run before, and what is left of its budget."""
+    graph = _widened(source() if callable(source) else source)
+    budget = Budget(max_bytes, held_bytes(_arrays(graph)))
+    _check(graph)
+    if isinstance(graph, CompiledGraph):
+        if passes != "default":
+            raise ArgumentError(
+                f"passes: expected 'default', for those of a compiled model have run, got {passes!r}"
+            )
+        return graph, budget
+    parameters = parameters_of(graph)
+    graph = run_passes(graph, passes, budget)
+    _check(graph)  # and what the passes wrote
+    compiled = CompiledGraph(
+        graph.name, graph.nodes, graph.inputs, graph.outputs, graph.constants, parameters=parameters
+    )
+    return compiled, budget
+
+
+def _arrays(graph: Graph) -> Iterator[Array]:
+    """Yield the arrays that a graph came with."""
+    yield from graph.constants.values()
+    for value in (value for node in graph.nodes for value in node.attrs.values()):
+        if isinstance(value, Graph):
+            yield from _arrays(value)
+        elif isinstance(value, np.ndarray):
+            yield value
+
+
+def _check(graph: Graph) -> None:
+    for node in graph.nodes:
+        check_node(node)
+
+
+def _widened(graph: Graph) -> Graph:
+    """Return the graph with its float16 and bfloat16 constants as f32, in which they are computed with."""
+    stored = {name: array for name, array in graph.constants.items() if is_storage(array.dtype)}
+    if not stored:
+        return graph
+    wide = {name: array.astype(np.float32) for name, array in stored.items()}
+    return replace(graph, constants={**graph.constants, **wide})
+
+
+# What is learned: the inputs of these operators that are constants, by position.
+_LEARNED: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "InstanceNormalization", "BatchNormalization"), (1, 2)),
+    **dict.fromkeys(("Gemm", "MatMul", "Add", "Sub", "Mul", "Div"), (0, 1, 2)),
+    "PRelu": (1,),
+}
+
+
+def parameters_of(graph: Graph) -> dict[str, dict[str, int]]:
+    """Return how many learned parameters each node reads, by the names of node and constant.
+
+    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for node in graph.nodes:
+        for position in _LEARNED.get(node.op, ()):
+            array = graph.constants.get(node.inputs[position]) if position < len(node.inputs) else None
+            if array is not None and array.dtype.kind == "f" and array.size > 1:
+                found.setdefault(node.name, {})[node.inputs[position]] = array.size
+    return found
