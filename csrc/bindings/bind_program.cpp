@@ -123,7 +123,8 @@ std::vector<float*> pointers(const char* name, const std::vector<py::array>& arr
 }
 
 // A Python function as a step: it is called with the operands as arrays, the result's last.
-void add_call(Program& program, const std::vector<PlanArray>& operands, const py::function& function) {
+void add_call(Program& program, const std::vector<PlanArray>& operands,
+              const py::function& function) {
   struct Array {
     py::dtype dtype;
     Dims shape, strides;  // in bytes

@@ -110,7 +110,7 @@ dim_t Conv::packed_bytes() const noexcept {
 }
 
 std::vector<PackedWeights> Conv::packed() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkMutex> lock(mutex_);
   std::vector<PackedWeights> found;
   for (const Candidate& c : candidates_)
     if (c.packed) found.push_back({c.algo->name, c.packed->arrays()});

@@ -44,8 +44,8 @@ void BatchProgram::add_part(std::shared_ptr<const Program> program, dim_t images
   for (size_t i = 0; i < p.inputs(); ++i) check(p.input_bytes(i), rest_->input_bytes(i));
   for (size_t i = 0; i < p.outputs(); ++i)
     check(p.output_bytes(i), i < rest_->outputs()
-                                ? rest_->output_bytes(i)
-                                : rest_->input_bytes(p.inputs() + i - rest_->outputs()));
+                                 ? rest_->output_bytes(i)
+                                 : rest_->input_bytes(p.inputs() + i - rest_->outputs()));
   carried_ = carried;
   size_t steps_before = 0;
   auto known = programs_.begin();

@@ -70,7 +70,7 @@ struct Operand {
 // Elements of any type, whose memory is known only at run time; sizes and strides in bytes.
 struct RawOperand {
   int slot = 0;
-  dim_t offset = 0;        // of the element with indices 0
+  dim_t offset = 0;         // of the element with indices 0
   dim_t low = 0, high = 0;  // the first byte and the one after the last
 
   void* at(float* const* slots) const noexcept {
@@ -80,8 +80,8 @@ struct RawOperand {
 
 class Program {
  public:
-  // The arena in floats, inputs and outputs in bytes: they may have any element type, which is known
-  // to those who read and write them.
+  // The arena in floats, inputs and outputs in bytes: they may have any element type, which is
+  // known to those who read and write them.
   Program(std::shared_ptr<ArenaPool> pool, dim_t arena, const std::vector<dim_t>& inputs,
           const std::vector<dim_t>& outputs);
   // The array must outlive the program. Returns the slot.
