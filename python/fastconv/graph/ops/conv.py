@@ -104,9 +104,10 @@ def _seen_taps(
 
     With a dilation of 36, as in a DeepLab on images of 33 pixels, the centre alone does: a 1x1 convolution.
     """
-    if given["transposed"] or given["auto_pad"] != "explicit":
+    spatial = len(kernel)
+    fits = len(size) == spatial and min(*given["stride"], *given["dilation"]) > 0  # else an error, not here
+    if not fits or given["transposed"] or given["auto_pad"] != "explicit":
         return None
-    spatial = len(size)
     taps, lo, hi = [], list(padding[:spatial]), list(padding[spatial:])
     for axis, (n, k, s, d) in enumerate(zip(size, kernel, given["stride"], given["dilation"], strict=True)):
         windows = (n + lo[axis] + hi[axis] - (k - 1) * d - 1) // s + 1

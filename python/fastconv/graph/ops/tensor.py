@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
-from fastconv.graph.context import MAX_CONSTANT, Concatenation, Context, broadcast_shapes
+from fastconv.graph.context import MAX_CONSTANT, MAX_ELEMENTS, Concatenation, Context, broadcast_shapes
 from fastconv.graph.ops.cast import element_type
 from fastconv.graph.registry import op
 from fastconv.graph.value import (
@@ -192,7 +192,13 @@ def unsqueeze(ctx: Context, x: Value, axes_input: Value | None = None, *, axes: 
 @op("Expand")
 def expand(ctx: Context, x: Value, shape: Value) -> Value:
     """Broadcast to a shape; dimensions of size 1 in the shape keep those of x."""
-    return x.broadcast_to(_checked_size(broadcast_shapes(x.shape, tuple(ctx.ints("shape", shape)))))
+    full = broadcast_shapes(x.shape, tuple(ctx.ints("shape", shape)))
+    if isinstance(x, Constant):
+        return x.broadcast_to(_checked_size(full))
+    if math.prod(full) > MAX_ELEMENTS:
+        raise ShapeError(f"shape: expected at most {MAX_ELEMENTS} elements, got {list(full)}")
+    ctx.budget.check(math.prod(full) * x.dtype.itemsize)  # nothing yet, but whoever reads it may need as much
+    return x.broadcast_to(full)
 
 
 @op("Slice")
