@@ -4,9 +4,8 @@
     python bench/report.py
 
 Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md has
-the ratios of the networks, docs/bench.md all that was measured of them, a row for each table of layers, and every
-case. ``--check`` writes nothing and
-exits with 1 when a page does not say what the results say.
+the ratios of the networks, docs/bench.md all that was measured of them, a row for each table of layers, and
+every case. ``--check`` writes nothing and exits with 1 when a page does not say what the results say.
 """
 
 from __future__ import annotations
