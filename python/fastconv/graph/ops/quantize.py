@@ -2,14 +2,16 @@
 
 The sums of a convolution of 8-bit integers are integers. f32 holds those below 2^24 without rounding, so
 where the weights are constants and the largest possible sum stays below, the f32 kernels (those that only sum
-products) give the exact result: that covers the layers of usual networks. Otherwise numpy sums in float64,
-where 2^53 is out of reach.
+products) give the exact result. A convolution with larger sums is several, of parts of its channels, whose
+results float64 adds up. Where that does not do, numpy sums all in float64, where 2^53 is out of reach.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from fastconv.graph.ops.cast import element_type, is_float8, to_float8
 from fastconv.graph.ops.conv import conv_parameters, conv_windows, convolution, pads_of
 from fastconv.graph.ops.linear import matmul
 from fastconv.graph.ops.windows import convolve
-from fastconv.graph.registry import op
+from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axis
 
 U8 = np.dtype(np.uint8)
@@ -192,6 +194,18 @@ def dequantized(
     return ctx.call(function, [x, scale, zero_point], x.shape, dtype)
 
 
+_BLOCK = 1 << 15  # elements whose intermediate results stay in the cache
+
+
+def _blockwise(function: Callable[[Array], Array], x: Array, dtype: np.dtype[Any]) -> Array:
+    """Apply a function of single elements block by block, in the order that they have in memory."""
+    y = np.empty_like(x, dtype)
+    source, target = x.ravel("K"), y.ravel("K")  # of y a view: it has no gaps
+    for i in range(0, x.size, _BLOCK):
+        target[i : i + _BLOCK] = function(source[i : i + _BLOCK])
+    return y
+
+
 def _dynamic_range(x: Array) -> tuple[Any, Any]:
     """Return the scale and zero point with which 0 to 255 cover all of x, and 0."""
     low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
@@ -208,7 +222,12 @@ def dynamic_quantize_linear(ctx: Context, x: Value) -> tuple[Value, Value, Value
     zero = ctx.call(lambda a: _dynamic_range(a)[1].astype(U8), [x], (), U8)
 
     def function(x: Array, scale: Array, zero: Array) -> Array:
-        return _saturated(np.asarray(np.rint(x / scale) + zero.astype(F32)), U8)
+        def quantise(x: Array) -> Array:
+            y = np.divide(x, scale)
+            np.rint(y, out=y)
+            return _saturated(np.add(y, zero.astype(F32), out=y), U8)
+
+        return _blockwise(quantise, x, U8)
 
     return ctx.call(function, [x, scale, zero], x.shape, U8), scale, zero
 
@@ -243,18 +262,67 @@ def check_scalar(name: str, value: Value) -> None:
         raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
 
 
-def _largest(x: Value, zero: Value) -> float:
-    """Return how large the difference of an element and its zero point may be."""
+def _largest_sums(weight: Array, x: Value, zero: Value) -> Array:
+    """Return how large sums over the last axis of (x - its zero point) * weight may be, or any part of them.
+
+    All x are on one side of the zero point's range or the other by the same interval, so that weights of one
+    sign alone reach the extreme on one end of it.
+    """
+    up = np.maximum(weight, 0).sum(axis=-1, dtype=F64)
+    down = up - weight.sum(axis=-1, dtype=F64)
     info = np.iinfo(x.dtype)
-    if not isinstance(zero, Constant):
-        return info.max - info.min
-    offset = float(zero.array.reshape(()))
-    return max(offset - info.min, info.max - offset)
+    ends = (info.min, info.max) if not isinstance(zero, Constant) else (float(zero.array.reshape(())),)
+    sums = [np.maximum(a * up + b * down, a * down + b * up)
+            for a, b in ((info.max - end, end - info.min) for end in ends)]  # fmt: skip
+    return np.asarray(np.max(sums, axis=0))
 
 
 def _shifted(ctx: Context, x: Value, zero: Value) -> Value:
     """Return x less its one zero point, in f32."""
     return ctx.call(lambda a, z: np.subtract(a, z.reshape(()), dtype=F32), [x, zero], x.shape, F32, "sub")
+
+
+def _exact_parts(weight: Array, bias: Constant | None, x: Value, x_zero: Value, groups: int) -> list[slice]:
+    """Return the fewest equal parts of the channels that f32 sums exactly; none where there are no such."""
+    oc, ic = weight.shape[:2]
+    channels = weight.reshape(oc, ic, -1)
+    extra = 0 if bias is None else np.abs(bias.array)
+    for count in range(1, (ic if groups == 1 else 1) + 1):
+        edges = [ic * i // count for i in range(count + 1)]
+        parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        sums = [_largest_sums(channels[:, part].reshape(oc, -1), x, x_zero) for part in parts]
+        sums[0] = sums[0] + extra
+        if max(s.max(initial=0) for s in sums) < EXACT:
+            return parts
+    return []
+
+
+def _sum_of_parts(
+    ctx: Context,
+    x: Value,
+    weight: Array,
+    bias: Constant | None,
+    parts: list[slice],
+    parameters: dict[str, Any],
+    padding: list[int],
+) -> Value:
+    """Convolve parts of the channels by the f32 kernels that sum products alone; add in f64 where several."""
+    plain = parameters | {"plain": True}
+    if len(parts) == 1:
+        return convolution(ctx, x, Constant(weight), bias, plain, padding)
+    sums = []
+    for part in parts:
+        image = x.slice(1, part.start, 1, part.stop - part.start)
+        kernel = Constant(np.ascontiguousarray(weight[:, part]))
+        sums.append(convolution(ctx, image, kernel, None if part.start else bias, plain, padding))
+
+    def total(first: Array, *others: Array) -> Array:
+        y = first.astype(F64)
+        for other in others:
+            y += other
+        return y
+
+    return ctx.call(total, sums, sums[0].shape, F64, "add")
 
 
 def _integer_convolution(
@@ -276,13 +344,10 @@ def _integer_convolution(
     if all(isinstance(value, Constant) for value in (w, w_zero, *([] if bias is None else [bias]))):
         offsets = ctx.array("w_zero_point", w_zero).astype(F32)
         weight = ctx.array("w", w).astype(F32) - _per_channel(offsets, rank)
-        sums = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=F64) * _largest(x, x_zero)
         added = None if bias is None else Constant(ctx.array("b", bias).astype(F32))
-        if added is not None:
-            sums += np.abs(added.array)
-        if sums.max(initial=0) < EXACT:
-            exact = parameters | {"exact": True}
-            return convolution(ctx, _shifted(ctx, x, x_zero), Constant(weight), added, exact, padding)
+        parts = _exact_parts(weight, added, x, x_zero, groups)
+        if parts:
+            return _sum_of_parts(ctx, _shifted(ctx, x, x_zero), weight, added, parts, parameters, padding)
     windows = conv_windows(parameters, x.shape, w.shape, padding)
     shape = (x.shape[0], w.shape[0], *windows.out)
 
@@ -294,12 +359,19 @@ def _integer_convolution(
         return y
 
     values = [x, x_zero, w, w_zero, *([] if bias is None else [bias])]
-    return ctx.call(function, values, shape, F64)
+    return ctx.call(function, values, shape, F64, "convinteger")
 
 
 def _as_int32(ctx: Context, sums: Value) -> Value:
-    """Return whole numbers as integers of 32 bits, which wrap around."""
+    """Return whole numbers as integers of 32 bits, which wrap around; those in f32 are too small to."""
+    if sums.dtype == F32:
+        return ctx.cast(sums, S32)
     return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32, "cast")
+
+
+def _as_float(ctx: Context, sums: Value) -> Value:
+    """Return what a cast of the integers of 32 bits to f32 gives."""
+    return sums if sums.dtype == F32 else ctx.cast(_as_int32(ctx, sums), F32)
 
 
 def requantized(
@@ -323,6 +395,7 @@ def requantized(
 
 
 @op("ConvInteger")
+@op("ConvIntegerToFloat", FASTCONV_DOMAIN)
 def conv_integer(
     ctx: Context,
     x: Value,
@@ -337,11 +410,12 @@ def conv_integer(
     pads: Ints | None = None,
     strides: Ints | None = None,
 ) -> Value:
-    """Convolution of 8-bit integers, whose padding is the zero point; the result has 32 bits."""
+    """Convolution of 8-bit integers, whose padding is the zero point; the result has 32 bits, or is f32."""
     parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
     padding = pads_of(auto_pad, pads, parameters["spatial"])
     zeros = zero_of(x_zero_point, x), zero_of(w_zero_point, w)
-    return _as_int32(ctx, _integer_convolution(ctx, x, zeros[0], w, zeros[1], None, parameters, padding))
+    sums = _integer_convolution(ctx, x, zeros[0], w, zeros[1], None, parameters, padding)
+    return (_as_float if ctx.node.domain == FASTCONV_DOMAIN else _as_int32)(ctx, sums)
 
 
 @op("QLinearConv")
@@ -396,8 +470,7 @@ def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Val
         weight = ctx.array("b", b).astype(F32) - ctx.array("b_zero_point", b_zero).astype(F32).reshape(
             b_shape
         )
-        sums = np.abs(weight).sum(axis=0, dtype=F64) * _largest(a, a_zero)
-        if sums.max(initial=0) < EXACT:
+        if _largest_sums(weight.T, a, a_zero).max(initial=0) < EXACT:
             product = matmul(ctx, _shifted(ctx, a, a_zero), Constant(weight))
             assert not isinstance(product, tuple)
             return product
@@ -414,10 +487,11 @@ def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Val
             np.matmul(a.astype(F64) - a_zero.reshape(a_shape), b.astype(F64) - b_zero.reshape(b_shape))
         )
 
-    return ctx.call(function, [a, a_zero, b, b_zero], shape, F64)
+    return ctx.call(function, [a, a_zero, b, b_zero], shape, F64, "matmulinteger")
 
 
 @op("MatMulInteger")
+@op("MatMulIntegerToFloat", FASTCONV_DOMAIN)
 def matmul_integer(
     ctx: Context,
     a: Value,
@@ -425,9 +499,10 @@ def matmul_integer(
     a_zero_point: Value | None = None,
     b_zero_point: Value | None = None,
 ) -> Value:
-    """numpy.matmul of 8-bit integers less their zero points; the result has 32 bits."""
+    """numpy.matmul of 8-bit integers less their zero points; the result has 32 bits, or is f32."""
     zeros = zero_of(a_zero_point, a), zero_of(b_zero_point, b)
-    return _as_int32(ctx, integer_product(ctx, a, zeros[0], b, zeros[1]))
+    product = integer_product(ctx, a, zeros[0], b, zeros[1])
+    return (_as_float if ctx.node.domain == FASTCONV_DOMAIN else _as_int32)(ctx, product)
 
 
 @op("QLinearMatMul")
