@@ -196,18 +196,17 @@ def _einstein(step: Step) -> int:
 
 
 def _recurrent(step: Step) -> int:
-    """Return the multiply-accumulates of a recurrent layer: weights of input and state, at each step."""
-    x, w, r = step.inputs[:3]
-    assert x is not None
-    assert w is not None
+    """Return the multiply-accumulates of a recurrent layer's states; its inputs' are a step of their own."""
+    r, projected = step.inputs[:2]
     assert r is not None
-    return x.shape[0] * x.shape[1] * (w.size + r.size)
+    assert projected is not None
+    return projected.shape[0] * r.size
 
 
 _PRODUCTS: dict[str, Callable[[Step], int]] = {
     **dict.fromkeys(("matmul", "gemm", "matmulinteger", "qlinearmatmul"), _inner),
     **dict.fromkeys(("conv", "convtranspose", "convinteger", "qlinearconv", "deformconv"), _filters),
-    **dict.fromkeys(("rnn", "gru", "lstm"), _recurrent),
+    **dict.fromkeys(("rnn", "gru", "lstm", "dynamicquantizelstm"), _recurrent),
     "einsum": _einstein,
 }
 

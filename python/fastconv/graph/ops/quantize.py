@@ -206,7 +206,7 @@ def _blockwise(function: Callable[[Array], Array], x: Array, dtype: np.dtype[Any
     return y
 
 
-def _dynamic_range(x: Array) -> tuple[Any, Any]:
+def dynamic_range(x: Array) -> tuple[Any, Any]:
     """Return the scale and zero point with which 0 to 255 cover all of x, and 0."""
     low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
     scale = np.float32(1) if low == high else (high - low) / np.float32(255)
@@ -218,8 +218,8 @@ def dynamic_quantize_linear(ctx: Context, x: Value) -> tuple[Value, Value, Value
     """Quantise to 8 bits over the range of x itself; the scale and the zero point are results too."""
     if x.dtype != F32 or 0 in x.shape:
         raise DTypeError(f"x: expected float32 values, at least one, got {x.dtype} of shape {x.shape}")
-    scale = ctx.call(lambda a: _dynamic_range(a)[0], [x], (), F32)
-    zero = ctx.call(lambda a: _dynamic_range(a)[1].astype(U8), [x], (), U8)
+    scale = ctx.call(lambda a: dynamic_range(a)[0], [x], (), F32)
+    zero = ctx.call(lambda a: dynamic_range(a)[1].astype(U8), [x], (), U8)
 
     def function(x: Array, scale: Array, zero: Array) -> Array:
         def quantise(x: Array) -> Array:
@@ -262,15 +262,17 @@ def check_scalar(name: str, value: Value) -> None:
         raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
 
 
-def _largest_sums(weight: Array, x: Value, zero: Value) -> Array:
+def largest_sums(weight: Array, dtype: np.dtype[Any], zero: Value | None = None) -> Array:
     """Return how large sums over the last axis of (x - its zero point) * weight may be, or any part of them.
+
+    x has 8 bits of a dtype, and the zero point is any of it unless a constant is given.
 
     All x are on one side of the zero point's range or the other by the same interval, so that weights of one
     sign alone reach the extreme on one end of it.
     """
     up = np.maximum(weight, 0).sum(axis=-1, dtype=F64)
     down = up - weight.sum(axis=-1, dtype=F64)
-    info = np.iinfo(x.dtype)
+    info = np.iinfo(dtype)
     ends = (info.min, info.max) if not isinstance(zero, Constant) else (float(zero.array.reshape(())),)
     sums = [np.maximum(a * up + b * down, a * down + b * up)
             for a, b in ((info.max - end, end - info.min) for end in ends)]  # fmt: skip
@@ -290,7 +292,7 @@ def _exact_parts(weight: Array, bias: Constant | None, x: Value, x_zero: Value, 
     for count in range(1, (ic if groups == 1 else 1) + 1):
         edges = [ic * i // count for i in range(count + 1)]
         parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
-        sums = [_largest_sums(channels[:, part].reshape(oc, -1), x, x_zero) for part in parts]
+        sums = [largest_sums(channels[:, part].reshape(oc, -1), x.dtype, x_zero) for part in parts]
         sums[0] = sums[0] + extra
         if max(s.max(initial=0) for s in sums) < EXACT:
             return parts
@@ -470,7 +472,7 @@ def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Val
         weight = ctx.array("b", b).astype(F32) - ctx.array("b_zero_point", b_zero).astype(F32).reshape(
             b_shape
         )
-        if _largest_sums(weight.T, a, a_zero).max(initial=0) < EXACT:
+        if largest_sums(weight.T, a.dtype, a_zero).max(initial=0) < EXACT:
             product = matmul(ctx, _shifted(ctx, a, a_zero), Constant(weight))
             assert not isinstance(product, tuple)
             return product
