@@ -15,17 +15,9 @@ import numpy as np
 from fastconv import _core
 from fastconv.errors import ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context
+from fastconv.graph.ops.integer import EXACT, integer_product, largest_sums, zero_of
 from fastconv.graph.ops.linear import matmul
-from fastconv.graph.ops.quantize import (
-    EXACT,
-    MICROSOFT,
-    U8,
-    dynamic_quantize_linear,
-    dynamic_range,
-    integer_product,
-    largest_sums,
-    zero_of,
-)
+from fastconv.graph.ops.quantize import MICROSOFT, U8, dynamic_quantize_linear, dynamic_range
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Floats, Strings, Value
 
