@@ -48,6 +48,7 @@ class Conv:
         beta: float,
         exact: bool,
         algorithm: str,
+        plain: bool = False,
         planar: bool = False,
         x_shape: Sequence[int] = (),
         once: bool = False,

@@ -366,3 +366,11 @@ def check_equal(got: Sequence[Any], expected: Sequence[Any]) -> None:
         assert g.dtype == e.dtype
         assert g.flags.c_contiguous
         np.testing.assert_allclose(g, e, rtol=2e-5, atol=2e-5 * max(1.0, float(np.abs(e).max(initial=0))))
+
+
+def test_squares_are_products(onnx: Any, make_model: Any, rng: np.random.Generator) -> None:
+    node = onnx.helper.make_node("Pow", ["x", "two"], ["y"])
+    model = fastconv.load(make_model([node], {"x": ["n", 7]}, {"two": np.float32([2])}))
+    x = rng.standard_normal((5, 7)).astype(np.float32)
+    np.testing.assert_array_equal(model(x), x * x)
+    assert "binary mul" in model.explain()

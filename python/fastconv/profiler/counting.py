@@ -78,9 +78,10 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
                 f"node {step.node.name!r} ({step.node.op}): w: expected weights of the model to count by,"
                 " got some that its shapes give"
             )
-        bias = sum(math.prod(weights.get(name, ())) for name in step.node.inputs[2:3] if name in weights)
+        third = step.node.inputs[2:3] if step.node.op not in _RECURRENT else ()  # else not a bias
+        bias = sum(math.prod(weights.get(name, ())) for name in third if name in weights)
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
-        least = moved + FLOAT * (math.prod(weight) + bias)
+        least = moved + FLOAT * (_taken(step, weight) + bias)
         return Work(macs, 2 * macs, 2 * executed, least, moved + times * step.params[0].packed_bytes)
     if step.kind == "gemm":
         a = step.inputs[0]
@@ -100,6 +101,24 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     return Work(0, flops, flops, moved, moved)
 
 
+# Whose inputs' products, of one direction each, are steps of their own.
+_RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
+
+
+def _is_row(step: Step, weight: tuple[int, ...]) -> bool:
+    """Whether a step makes a row of the tiles of a transposed convolution."""
+    pointwise = math.prod(step.params[0].kernel) == 1
+    return step.node.op == "ConvTranspose" and pointwise and math.prod(weight[2:]) > 1
+
+
+def _taken(step: Step, weight: tuple[int, ...]) -> int:
+    """Return how many of its node's weights a step multiplies by."""
+    x, y = step.inputs[0], step.output
+    assert x is not None
+    whole = len(y.shape) > 2 and not _is_row(step, weight)
+    return math.prod(weight) if whole else x.shape[1] * y.shape[1]
+
+
 def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, int]:
     """Return the multiply-accumulates of a convolution or fully connected layer, and those executed."""
     x, y = step.inputs[0], step.output
@@ -107,6 +126,9 @@ def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, 
     if len(y.shape) == 2:  # the weights of Gemm and MatMul come either way round
         inner, oc = x.shape[1], y.shape[1]
         return y.size * inner, y.shape[0] * inner * _whole(oc, lanes)
+    if _is_row(step, weight):
+        pixels = x.size
+        return pixels * y.shape[1], pixels * _whole(y.shape[1], lanes)
     if step.node.op == "ConvTranspose":
         _, ocg, *kernel = weight
         pixels = math.prod(kernel) * x.size
@@ -196,18 +218,17 @@ def _einstein(step: Step) -> int:
 
 
 def _recurrent(step: Step) -> int:
-    """Return the multiply-accumulates of a recurrent layer: weights of input and state, at each step."""
-    x, w, r = step.inputs[:3]
-    assert x is not None
-    assert w is not None
+    """Return the multiply-accumulates of a recurrent layer's states; its inputs' are a step of their own."""
+    r, projected = step.inputs[:2]
     assert r is not None
-    return x.shape[0] * x.shape[1] * (w.size + r.size)
+    assert projected is not None
+    return projected.shape[0] * r.size
 
 
 _PRODUCTS: dict[str, Callable[[Step], int]] = {
     **dict.fromkeys(("matmul", "gemm", "matmulinteger", "qlinearmatmul"), _inner),
     **dict.fromkeys(("conv", "convtranspose", "convinteger", "qlinearconv", "deformconv"), _filters),
-    **dict.fromkeys(("rnn", "gru", "lstm"), _recurrent),
+    **dict.fromkeys(("rnn", "gru", "lstm", "dynamicquantizelstm"), _recurrent),
     "einsum": _einstein,
 }
 

@@ -55,6 +55,8 @@ def power(ctx: Context, a: Value, b: Value, *, activation: Activation = NO_ACTIV
         shape, dtype = broadcast_shapes(a.shape, b.shape), a.dtype
         power = ctx.call(lambda x, y: np.asarray(np.power(x, y), dtype), [a, b], shape, dtype)
         return ctx.activate(power, activation)
+    if isinstance(b, Constant) and b.array.size == 1 and len(b.shape) <= len(a.shape) and b.array.item() == 2:
+        return ctx.binary("mul", a, a, activation)  # to the bit the same
     return ctx.binary("pow", a, ctx.cast(b, a.dtype), activation)
 
 

@@ -9,17 +9,9 @@ import numpy as np
 from fastconv.errors import DTypeError, ModelError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
+from fastconv.graph.ops.integer import check_scalar, integer_product, requantized, zero_of
 from fastconv.graph.ops.pool import average_pool, global_average_pool
-from fastconv.graph.ops.quantize import (
-    MICROSOFT,
-    S32,
-    check_scalar,
-    dequantized,
-    integer_product,
-    quantized,
-    requantized,
-    zero_of,
-)
+from fastconv.graph.ops.quantize import MICROSOFT, S32, dequantized, quantized
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axis
 

@@ -15,7 +15,13 @@ from fastconv.graph.branch import take_branches
 from fastconv.graph.budget import Budget
 from fastconv.graph.ir import Graph
 from fastconv.graph.passes.fold import fold_affine, fold_pad
-from fastconv.graph.passes.fuse import fuse_activation, fuse_gelu, fuse_residual, fuse_swish
+from fastconv.graph.passes.fuse import (
+    fuse_activation,
+    fuse_gelu,
+    fuse_integer_sums,
+    fuse_residual,
+    fuse_swish,
+)
 from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
 
 GraphPass = Callable[..., Graph]
@@ -27,6 +33,7 @@ PASSES: Mapping[str, GraphPass] = {
     "fold_pad": fold_pad,
     "fuse_swish": fuse_swish,
     "fuse_gelu": fuse_gelu,
+    "fuse_integer_sums": fuse_integer_sums,
     "fold_affine": fold_affine,
     "fuse_residual": fuse_residual,
     "fuse_activation": fuse_activation,

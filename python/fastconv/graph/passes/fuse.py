@@ -165,6 +165,23 @@ def _only_reader(edit: Editor, node: Node) -> tuple[int, Node] | None:
     return (index, reader) if reader is not None and alone else None
 
 
+def fuse_integer_sums(graph: Graph) -> Graph:
+    """Let an integer layer give its sums as floats, as most are computed, where a Cast follows."""
+    edit = Editor(graph)
+    for i in range(len(graph.nodes)):
+        node = edit.nodes[i]
+        if node is None or node.domain or node.op != "Cast" or node.attrs.get("to") not in (1, "FLOAT"):
+            continue
+        layer = edit.private_producer(node.inputs[0])
+        if layer is None or layer.domain or layer.op not in ("ConvInteger", "MatMulInteger"):
+            continue
+        at = edit.writer[node.inputs[0]]
+        edit.remove(i)
+        op = f"{layer.op}ToFloat"
+        edit.put(at, absorbing(layer, node, op=op, domain=FASTCONV_DOMAIN, outputs=node.outputs))
+    return edit.build()
+
+
 def fuse_residual(graph: Graph) -> Graph:
     """Let a convolution add the other operand of a sum to its result as it stores it."""
     edit = Editor(graph)
