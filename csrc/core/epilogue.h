@@ -23,6 +23,9 @@ enum class Act : int32_t {
   sqrt,
   abs,
   neg,
+  // Rounded to one of 256 multiples of alpha: alpha * clamp(round(x / alpha), beta, beta + 255),
+  // beta whole; ties to even, NaN to the least. What quantising to 8 bits and back does.
+  fake_quantize,
 };
 
 struct Activation {

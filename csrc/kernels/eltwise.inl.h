@@ -71,6 +71,13 @@ inline void with_activation(const Activation& activation, F f) {
       return f([](vf v) { return vabs(v); });
     case Act::neg:
       return f([](vf v) { return vneg(v); });
+    case Act::fake_quantize: {
+      const vf most = vadd(beta, vset(255.0f));
+      return f([=](vf v) {  // the bits of the integers' way: no -0, a division
+        const vf steps = vround(vmin(vmax(vdiv(v, alpha), beta), most));
+        return vmul(vadd(steps, vzero()), alpha);
+      });
+    }
   }
 }
 

@@ -24,6 +24,7 @@ class Net:
         self.rng = rng
         self.b = GraphBuilder("net", {})
         self.x = self.b.input("x", ("batch", 6, None, None))
+        self.steps = ""  # what was quantised last
 
     def w(self, *shape: int, positive: bool = False) -> str:
         values = self.rng.standard_normal(shape).astype(np.float32)
@@ -253,6 +254,82 @@ def test_what_is_no_gelu(wrong: str, net: Net, rng: np.random.Generator) -> None
     graph = net.graph(y, *([sum_] if wrong == "read twice" else []))
     assert "Erf" in ops(run_passes(graph))
     check_agrees(graph, rng)
+
+
+def quantised(
+    net: Net, x: str, scale: float = 0.05, zero: Any = None, back: tuple[float, Any] | None = None
+) -> str:
+    """Add what quantises a value and what turns it back, as quantisers write them around each layer."""
+
+    def add(op: str, x: str, scale: float, zero: Any) -> str:
+        zeros = [] if zero is None else [net.b.constant(f"w{len(net.b.constants)}", zero)]
+        return net.b.add(op, x, net.number(scale), *zeros)
+
+    net.steps = add("QuantizeLinear", x, scale, zero)
+    return add("DequantizeLinear", net.steps, *((scale, zero) if back is None else back))
+
+
+@pytest.mark.parametrize("zero", [None, np.uint8(0), np.uint8(131), np.int8(-128), np.int8(7)], ids=repr)
+@pytest.mark.parametrize("before", ["Conv", "Add", "input"])
+def test_quantised_and_back_at_once(zero: Any, before: str, net: Net, rng: np.random.Generator) -> None:
+    zero = None if zero is None else np.array(zero)
+    if before == "input":
+        y = net.conv(quantised(net, net.x, 0.03, zero))
+    else:
+        y = quantised(net, net.conv(quantised(net, net.x, 0.03, zero)), 0.2, zero)
+        if before == "Add":
+            y = quantised(net, net.b.add("Add", y, net.conv(net.x)), 0.3, zero)
+    graph = net.graph(y)
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {*ops(run_passes(graph))}
+    assert len(run_passes(graph).nodes) == {"input": 2, "Conv": 2, "Add": 3}[before]
+    x = rng.standard_normal(X).astype(np.float32)
+    np.testing.assert_array_equal(run(graph, "default", x)[0], run(graph, "none", x)[0])
+
+
+@pytest.mark.parametrize(
+    ("limits", "zero", "gone"),
+    [
+        ((0, np.inf), np.uint8(0), True),
+        ((0, np.inf), np.int8(-128), True),
+        ((0, np.inf), np.uint8(1), False),  # -1 step would pass
+        ((0, 6), np.uint8(0), False),  # 120 steps of 0.05: 255 would pass
+        ((0, 12.75), np.uint8(0), True),
+        ((0, 12.7), np.uint8(0), False),
+        ((-6.4, 6.35), np.int8(0), True),
+    ],
+)
+def test_a_relu_that_the_quantised_range_makes_needless(
+    limits: tuple[float, float], zero: Any, gone: bool, net: Net, rng: np.random.Generator
+) -> None:
+    y = net.b.add("Clip", net.conv(net.x), *map(net.number, limits))
+    graph = net.graph(quantised(net, y, 0.05, np.array(zero)))
+    first, *rest = run_passes(graph).nodes
+    assert first.activation.kind == ("fake_quantize" if gone else "clamp")
+    assert [node.op for node in rest] == ([] if gone else ["FakeQuantize"])
+    x = 3 * rng.standard_normal(X).astype(np.float32)
+    np.testing.assert_array_equal(run(graph, "default", x)[0], run(graph, "none", x)[0])
+
+
+@pytest.mark.parametrize(
+    "case", ["other scale", "other zero point", "16 bits", "by channel", "read twice", "an output", "scale 0"]
+)
+def test_what_stays_integers(case: str, net: Net, rng: np.random.Generator) -> None:
+    zero = np.array(3, np.uint16 if case == "16 bits" else np.uint8)
+    if case == "by channel":
+        scales, zeros = net.w(6, positive=True), net.b.constant("zeros", np.zeros(6, np.uint8))
+        net.steps = net.b.add("QuantizeLinear", net.x, scales, zeros)
+        y = net.b.add("DequantizeLinear", net.steps, scales, zeros)
+    else:
+        scale = 0.0 if case == "scale 0" else 0.05
+        back = {"other scale": (0.1, zero), "other zero point": (0.05, np.array(4, np.uint8))}.get(case)
+        y = quantised(net, net.x, scale, zero, back)
+    if case == "read twice":
+        y = net.b.add("Add", y, net.b.add("Cast", net.steps, to=1))
+    graph = net.graph(net.conv(y), *([net.steps] if case == "an output" else []))
+    assert "QuantizeLinear" in ops(run_passes(graph))
+    if case != "an output":  # its element type is not f32, as the graph says
+        x = rng.standard_normal(X).astype(np.float32)
+        np.testing.assert_array_equal(run(graph, "default", x)[0], run(graph, "none", x)[0])
 
 
 def test_sigmoid_of_another_value_is_no_swish(net: Net, rng: np.random.Generator) -> None:

@@ -233,6 +233,22 @@ def test_results_do_not_depend_on_threads(same_for_threads, rng):
         same_for_threads(lambda op=op: binary(op, np.abs(x), scale))
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.0235, 3e-7, 1e35])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("zero_point", [0, 100])
+def test_quantised_and_back(scale, dtype, zero_point, many_floats, same_bits):
+    """The bits of integers: ties to even, no -0; NaN is the least."""
+    ends, step = np.iinfo(dtype), np.float32(scale)
+    ties = (np.arange(-300, 300) + 0.5).astype(np.float32) * step
+    x = np.concatenate([many_floats, ties, np.nextafter(ties, np.float32(0)), ties[:7]])
+    with np.errstate(all="ignore"):
+        whole = np.rint(x / step) + np.float32(zero_point)
+    quantised = np.clip(np.where(np.isnan(x), ends.min, whole), ends.min, ends.max).astype(dtype)
+    y = np.full_like(x, np.nan)
+    _core.activate(x, y, "fake_quantize", scale, ends.min - zero_point)
+    same_bits(y, (quantised.astype(np.float32) - np.float32(zero_point)) * step)
+
+
 FUNCTIONS = [
     "relu",
     "relu6",

@@ -54,6 +54,12 @@ def _swish(ctx: Context, x: Value, *, alpha: float) -> Value:
     return ctx.binary("mul", x, ctx.activate(scaled, Activation("sigmoid")))
 
 
+@activation_op("FakeQuantize", FASTCONV_DOMAIN)
+def fake_quantize(*, scale: float, least: float) -> Activation:
+    """Nearest of 256 multiples of a scale, from ``least`` of them on: quantised to 8 bits and back."""
+    return Activation("fake_quantize", scale, least)
+
+
 @activation_op("Swish", otherwise=_swish)
 def swish(*, alpha: float = 1.0) -> Activation | None:
     """X * sigmoid(alpha * x), which has a kernel for alpha = 1."""

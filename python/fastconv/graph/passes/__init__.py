@@ -19,6 +19,7 @@ from fastconv.graph.passes.fuse import (
     fuse_activation,
     fuse_gelu,
     fuse_integer_sums,
+    fuse_quantization,
     fuse_residual,
     fuse_swish,
 )
@@ -34,6 +35,7 @@ PASSES: Mapping[str, GraphPass] = {
     "fuse_swish": fuse_swish,
     "fuse_gelu": fuse_gelu,
     "fuse_integer_sums": fuse_integer_sums,
+    "fuse_quantization": fuse_quantization,
     "fold_affine": fold_affine,
     "fuse_residual": fuse_residual,
     "fuse_activation": fuse_activation,

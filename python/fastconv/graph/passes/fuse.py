@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -180,6 +181,52 @@ def fuse_integer_sums(graph: Graph) -> Graph:
         op = f"{layer.op}ToFloat"
         edit.put(at, absorbing(layer, node, op=op, domain=FASTCONV_DOMAIN, outputs=node.outputs))
     return edit.build()
+
+
+def fuse_quantization(graph: Graph) -> Graph:
+    """Have values that are quantised to 8 bits and back at once stay f32: rounded to multiples of the scale.
+
+    The bits are the same. A relu before it is left out where the range of the quantised does its work.
+    """
+    edit = Editor(graph)
+    for i in range(len(graph.nodes)):
+        node = edit.nodes[i]
+        if node is None or node.op != "DequantizeLinear":
+            continue
+        quantize = edit.private_producer(node.inputs[0])
+        steps = _steps(edit, quantize) if quantize is not None and quantize.op == "QuantizeLinear" else None
+        if quantize is None or steps is None or steps != _steps(edit, node):
+            continue
+        scale, least, _ = steps
+        x, parts = quantize.inputs[0], [quantize]
+        clamp = edit.private_producer(x)
+        known = None if clamp is None else activation_of(clamp, edit.constants)
+        if clamp is not None and known is not None and known.kind == "clamp":
+            lo, hi = (np.rint(np.float32(limit) / np.float32(scale)) for limit in known[1:])
+            if lo <= least and hi >= least + 255:
+                x, parts = clamp.inputs[0], [quantize, clamp]
+        for part in parts:
+            edit.remove(edit.writer[part.outputs[0]])
+        attrs = {"scale": scale, "least": least}
+        new = replace(node, op="FakeQuantize", domain=FASTCONV_DOMAIN, attrs=attrs, inputs=(x,))
+        edit.put(i, absorbing(new, *parts))
+    return edit.build()
+
+
+def _steps(edit: Editor, node: Node) -> tuple[float, float, np.dtype[Any]] | None:
+    """Return scale, least multiple and integers of a node that quantises a tensor to 8 bits, or back."""
+    scale, zero_point = (edit.constants.get(name) for name in (*node.inputs[1:3], "", "")[:2])
+    if scale is None or scale.size != 1 or scale.dtype != np.float32 or not 0 < scale.reshape(()) < math.inf:
+        return None
+    if any(node.attrs.get(name) for name in ("block_size", "output_dtype", "precision")):
+        return None
+    if len(node.inputs) > 2 and node.inputs[2]:
+        if zero_point is None or zero_point.size != 1 or zero_point.dtype not in (np.uint8, np.int8):
+            return None
+    else:
+        zero_point = np.zeros(1, np.uint8)
+    dtype = zero_point.dtype
+    return float(scale.reshape(())), float(np.iinfo(dtype).min) - float(zero_point.reshape(())), dtype
 
 
 def fuse_residual(graph: Graph) -> Graph:
