@@ -72,14 +72,15 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     tensors = [t for t in (*step.inputs, step.output) if t is not None]
     moved = times * sum(_elements(t) * t.dtype.itemsize for t in tensors)
     if step.kind == "conv":
-        weight = weights.get(step.node.inputs[1])
+        at, bias_at = _INPUTS.get(step.node.op, (1, 2))
+        weight = weights.get(step.node.inputs[at])
         if weight is None:
             raise UnsupportedOpError(
                 f"node {step.node.name!r} ({step.node.op}): w: expected weights of the model to count by,"
                 " got some that its shapes give"
             )
-        third = step.node.inputs[2:3] if step.node.op not in _RECURRENT else ()  # else not a bias
-        bias = sum(math.prod(weights.get(name, ())) for name in third if name in weights)
+        biases = () if bias_at is None else step.node.inputs[bias_at : bias_at + 1]
+        bias = sum(math.prod(weights.get(name, ())) for name in biases if name in weights)
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
         least = moved + FLOAT * (_taken(step, weight) + bias)
         return Work(macs, 2 * macs, 2 * executed, least, moved + times * step.params[0].packed_bytes)
@@ -101,8 +102,17 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     return Work(0, flops, flops, moved, moved)
 
 
-# Whose inputs' products, of one direction each, are steps of their own.
-_RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
+# Where a node has its weights, and its bias, if not second and third. The products with the inputs of a
+# recurrent layer, one for each direction, are steps of their own, without it.
+_INPUTS: Mapping[str, tuple[int, int | None]] = {
+    **dict.fromkeys(("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"), (1, None)),
+    **dict.fromkeys(
+        ("ConvInteger", "ConvIntegerToFloat", "MatMulInteger", "MatMulIntegerToFloat"), (1, None)
+    ),
+    "QLinearConv": (3, 8),
+    "QLinearMatMul": (3, None),
+    "QGemm": (3, 6),
+}
 
 
 def _is_row(step: Step, weight: tuple[int, ...]) -> bool:
@@ -134,6 +144,7 @@ def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, 
         pixels = math.prod(kernel) * x.size
         return pixels * ocg, pixels * _whole(ocg, lanes)
     oc, icg, *kernel = weight
+    icg = min(icg, x.shape[1])  # sums of integers may be made in parts of the channels
     macs = y.size * icg * math.prod(kernel)
     n, _, *out = y.shape
     groups = x.shape[1] // icg

@@ -104,7 +104,7 @@ def quantized(
         np.rint(y, out=y)
         return saturated(np.add(y, zero, out=y if y.dtype == F32 else None), dtype)
 
-    return ctx.call(function, [x, scale, zero_point], x.shape, dtype)
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "quantizelinear")
 
 
 @op("QuantizeLinear")
@@ -176,7 +176,7 @@ def dequantized(
         scaled = y.astype(scale.dtype, copy=False) * granularity.spread(scale)
         return np.asarray(scaled).astype(dtype, copy=False)
 
-    return ctx.call(function, [x, scale, zero_point], x.shape, dtype)
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "dequantizelinear")
 
 
 _BLOCK = 1 << 15  # elements whose intermediate results stay in the cache
