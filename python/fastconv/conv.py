@@ -19,7 +19,9 @@ def normalise_padding(padding: Any, spatial: int) -> tuple[str, tuple[int, ...],
     zeros = (0,) * spatial
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
-            raise ArgumentError(f"padding: expected integers, 'same' or 'valid', got {padding!r}")
+            raise ArgumentError(
+                f"padding: expected integers, 'same' or 'valid', got {arguments.shown(padding)}"
+            )
         return ("same_upper" if padding == "same" else "explicit"), zeros, zeros
     if isinstance(padding, tuple | list) and len(padding) == 2 * spatial and spatial > 0:
         both = arguments.integers("padding", padding, 2 * spatial, 0)
@@ -183,6 +185,7 @@ class Conv2d:
     ) -> None:
         self._channels_last = arguments.is_channels_last(layout)
         self._layout = layout
+        tune = arguments.flag("tune", tune)
 
         def build(algorithm: str) -> _core.Conv:
             return plan(
@@ -194,7 +197,9 @@ class Conv2d:
         self._tuned: _Tuned | None = None
         if tune:
             if algorithm != "auto":
-                raise ArgumentError(f"tune: expected algorithm='auto' beside it, got {algorithm!r}")
+                raise ArgumentError(
+                    f"tune: expected algorithm='auto' beside it, got {arguments.shown(algorithm)}"
+                )
             w = arguments.as_array("w", w, rank=4).copy()  # later changes to the array have no effect
             bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
             geometry = {
@@ -229,9 +234,11 @@ class Conv2d:
 
     def _logical(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return an input's shape in NCHW order."""
+        if not isinstance(x_shape, tuple | list):
+            raise DTypeError(f"x_shape: expected a tuple of integers, got {arguments.shown(x_shape)}")
         if len(x_shape) != 4:
             raise ShapeError(f"x: expected 4 dimensions, got {len(x_shape)}")
-        n, *image = x_shape
+        n, *image = (arguments.integer("x_shape", size, 0) for size in x_shape)
         return (n, image[2], image[0], image[1]) if self._channels_last else (n, *image)
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:

@@ -14,6 +14,7 @@ from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.importers import compiled, onnx
 from fastconv.importers.graph_file import GraphFile
+from fastconv.importers.tensors import path_of
 from fastconv.importers.torch_module import from_torch
 
 __all__ = ["from_torch", "load"]
@@ -81,7 +82,7 @@ def load(
     folder = None if external_data is None else Path(external_data)
     read: Callable[[], Graph]
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
+        path = path_of(source)
         if path.suffix.lower() == ".fcm" or compiled.is_compiled(_start_of(path)):
             read = GraphFile(partial(compiled.from_file, verify=verify), path)
             return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)

@@ -72,6 +72,14 @@ class Weights(Mapping[str, Array]):
         return f"Weights({self.source!r}, {len(self)} arrays)"
 
 
+def path_of(source: str | os.PathLike[str]) -> Path:
+    """Return the path that `source` is; ModelError where no file can have it."""
+    path = Path(source)
+    if "\0" in str(path):
+        raise ModelError(f"source: expected a path, got {str(path)[:200]!r}, which holds a NUL")
+    return path
+
+
 def map_file(path: Path) -> FileData:
     """Return a file's contents, mapped: what is never read costs nothing. An empty file has none to map."""
     with path.open("rb") as file:

@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from fastconv.errors import DTypeError, ModelError
 from fastconv.importers.npz import open_zip, read_npz
 from fastconv.importers.safetensors import read_safetensors
-from fastconv.importers.tensors import FileData, Tensor, Weights, check_dtype, map_file
+from fastconv.importers.tensors import FileData, Tensor, Weights, check_dtype, map_file, path_of
 from fastconv.importers.torch import read_torch
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, Any]
@@ -105,7 +104,7 @@ def _open(source: object) -> tuple[str, FileData]:
         return "the weights", bytes(source)
     if not isinstance(source, str | os.PathLike):
         raise DTypeError(f"source: expected a path, bytes or a mapping, got {type(source).__name__}")
-    path = Path(source)
+    path = path_of(source)
     data = map_file(path)
     if not data:
         raise ModelError(f"{path}: the file is empty, expected {_FORMATS}")

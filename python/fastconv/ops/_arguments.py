@@ -96,15 +96,15 @@ def integer(name: str, value: Any, minimum: int) -> int:
     if type(value) is int and minimum <= value < 2**31:  # the common case, as in number()
         return value
     if isinstance(value, (bool, np.bool_)):
-        raise DTypeError(f"{name}: expected an integer, got {value!r}")
+        raise DTypeError(f"{name}: expected an integer, got {shown(value)}")
     try:
         n = operator.index(value)
     except TypeError:
         raise DTypeError(f"{name}: expected an integer, got {_described(value)}") from None
     if n < minimum:
-        raise ArgumentError(f"{name}: expected an integer of at least {minimum}, got {n}")
+        raise ArgumentError(f"{name}: expected an integer of at least {minimum}, got {shown(n)}")
     if n >= 2**31:
-        raise ArgumentError(f"{name}: expected an integer below 2**31, got {n}")
+        raise ArgumentError(f"{name}: expected an integer below 2**31, got {shown(n)}")
     return n
 
 
@@ -113,13 +113,13 @@ def integers(name: str, value: Any, count: int, minimum: int) -> tuple[int, ...]
     if isinstance(value, int):
         return (integer(name, value, minimum),) * count
     if isinstance(value, (str, bytes)):
-        raise DTypeError(f"{name}: expected {_count(count)}, got {value!r}")
+        raise DTypeError(f"{name}: expected {_count(count)}, got {shown(value)}")
     if not isinstance(value, (Sequence, np.ndarray)) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return (integer(name, value, minimum),) * count
     if len(value) == 1:
         return (integer(name, value[0], minimum),) * count
     if len(value) != count:
-        raise ArgumentError(f"{name}: expected {_count(count)}, got {len(value)} values: {value!r}")
+        raise ArgumentError(f"{name}: expected {_count(count)}, got {len(value)} values: {shown(value)}")
     return tuple(integer(name, v, minimum) for v in value)
 
 
@@ -134,16 +134,40 @@ def number(name: str, value: Any) -> float:
     if type(value) is float and value == value:  # the common case: a microsecond counts in small products
         return value
     if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise DTypeError(f"{name}: expected a number, got {value!r}")
+        raise DTypeError(f"{name}: expected a number, got {shown(value)}")
     try:
         x = float(value)
     except (TypeError, ValueError):
         raise DTypeError(f"{name}: expected a number, got {_described(value)}") from None
     except OverflowError:
-        raise ArgumentError(f"{name}: expected a number in the range of a float, got {value!r}") from None
+        raise ArgumentError(
+            f"{name}: expected a number in the range of a float, got {shown(value)}"
+        ) from None
     if math.isnan(x):
         raise ArgumentError(f"{name}: expected a number, got nan")
     return x
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool: True, False, 1 or 0."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    try:
+        n = operator.index(value)
+    except TypeError:
+        n = -1
+    if n not in (0, 1):
+        raise DTypeError(f"{name}: expected True or False, got {shown(value)}")
+    return n == 1
+
+
+def shown(value: Any) -> str:
+    """Return `value` as a message shows it: of what is long, the beginning."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of more digits than Python writes, or an object's own mistake
+        return f"{type(value).__name__} that cannot be shown"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _count(count: int) -> str:
@@ -153,7 +177,7 @@ def _count(count: int) -> str:
 def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {shown(value)}"
 
 
 def activation(name: str, value: Any) -> tuple[str, float, float]:
@@ -166,11 +190,11 @@ def activation(name: str, value: Any) -> tuple[str, float, float]:
         return "none", 0.0, 0.0
     key, *given = value if isinstance(value, tuple) and value else (value,)
     if not isinstance(key, str) or key not in _ACTIVATIONS:
-        raise ArgumentError(f"{name}: expected None or one of {', '.join(_ACTIVATIONS)}, got {value!r}")
+        raise ArgumentError(f"{name}: expected None or one of {', '.join(_ACTIVATIONS)}, got {shown(value)}")
     act, defaults = _ACTIVATIONS[key]
     accepted = 0 if key in ("relu", "relu6") else len(defaults)  # the name of those two says it all
     if len(given) > accepted:
-        raise ArgumentError(f"{name}: expected at most {accepted} parameters of {key}, got {value!r}")
+        raise ArgumentError(f"{name}: expected at most {accepted} parameters of {key}, got {shown(value)}")
     parameters = [*(number(name, v) for v in given), *defaults[len(given) :], 0.0, 0.0]
     return act, parameters[0], parameters[1]
 
@@ -179,7 +203,7 @@ def is_channels_last(layout: Any, spatial: int = 2) -> bool:
     """Tell which of the two layouts of so many spatial dimensions `layout` is."""
     first, last = _LAYOUTS[spatial]
     if not isinstance(layout, str) or layout not in (first, last):
-        raise ArgumentError(f"layout: expected {first!r} or {last!r}, got {layout!r}")
+        raise ArgumentError(f"layout: expected {first!r} or {last!r}, got {shown(layout)}")
     return layout == last
 
 
@@ -208,14 +232,16 @@ def output(
         return logical(checked_output(out, expected, (x, *inputs)), channels_last)
     if channels_last or (x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == x.itemsize != x.strides[-1]):
         n, c, *spatial = shape
-        return logical(_empty((n, *spatial, c)), True)
-    return _empty(shape)
+        return logical(empty((n, *spatial, c)), True)
+    return empty(shape)
 
 
-def _empty(shape: tuple[int, ...]) -> FloatArray:
-    if math.prod(shape) >= 2**61:  # of 4 bytes: what numpy refuses with an error of its own
-        raise ShapeError(f"out: expected a result that an array can hold, got shape {shape}")
-    return np.empty(shape, np.float32)
+def empty(shape: tuple[int, ...]) -> FloatArray:
+    """Return a new array for a result; MemoryError, numpy's, where the machine has not that much."""
+    try:
+        return np.empty(shape, np.float32)
+    except ValueError:  # more bytes than an address counts, or an empty array with such other dimensions
+        raise ShapeError(f"out: expected a result that an array can hold, got shape {shape}") from None
 
 
 def output_like(out: Any, x: FloatArray) -> FloatArray:
@@ -238,16 +264,23 @@ def checked_output(
     flags = out.flags
     if not (flags.writeable and flags.aligned):
         raise ArgumentError("out: expected a writable array aligned to 4 bytes, got one that is not")
-    if (
-        0 in out.strides
-        and out.size
-        and any(stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True))
-    ):
+    if not (flags.c_contiguous or flags.f_contiguous) and not _distinct(out):
         raise ArgumentError(f"out: expected distinct elements, got strides {out.strides} that repeat some")
     for x in inputs:
         if not (in_place and _same(x, out)) and _overlap(x, out):
             raise ArgumentError("out: expected memory that no input shares, got an array that overlaps one")
     return out
+
+
+def _distinct(out: FloatArray) -> bool:
+    """Tell whether elements lie apart, each axis stepping over all that those of smaller strides reach."""
+    end = out.itemsize
+    for stride, n in sorted((abs(s), n) for s, n in zip(out.strides, out.shape, strict=True)):
+        if n > 1:
+            if stride < end:
+                return False
+            end += stride * (n - 1)
+    return True
 
 
 def _same(a: FloatArray, b: FloatArray) -> bool:
@@ -265,5 +298,5 @@ def _overlap(a: FloatArray, b: FloatArray) -> bool:
 
 def check_precision(precision: Any) -> None:
     """Raise unless `precision` is one of its two names."""
-    if precision not in ("fast", "exact"):
-        raise ArgumentError(f"precision: expected 'fast' or 'exact', got {precision!r}")
+    if not isinstance(precision, str) or precision not in ("fast", "exact"):
+        raise ArgumentError(f"precision: expected 'fast' or 'exact', got {shown(precision)}")

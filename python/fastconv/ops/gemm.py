@@ -63,8 +63,9 @@ def gemm(
     """
     a = arguments.as_array("a", a, rank=2)
     b = arguments.as_array("b", b, rank=2)
-    if trans_a:
+    if arguments.flag("trans_a", trans_a):
         a = a.T
+    trans_b = arguments.flag("trans_b", trans_b)
     if trans_b:
         b = b.T
     m, k = a.shape
@@ -81,7 +82,7 @@ def gemm(
     if bias is not None:
         bias = arguments.as_vector("bias", bias, n, "columns of b")
     if out is None:
-        y = np.empty((m, n), np.float32)
+        y = arguments.empty((m, n))
     else:
         y = arguments.checked_output(out, (m, n), [a, b])
         if bias is not None and np.may_share_memory(y, bias):
@@ -134,7 +135,7 @@ def matmul(a: Any, b: Any, *, out: Any = None) -> FloatArray:
         ) from None
     m, n = left.shape[-2], right.shape[-1]
     shape = (*stack, *(() if a.ndim == 1 else (m,)), *(() if b.ndim == 1 else (n,)))
-    result = np.empty(shape, np.float32) if out is None else arguments.checked_output(out, shape, [a, b])
+    result = arguments.empty(shape) if out is None else arguments.checked_output(out, shape, [a, b])
     if result.size == 0:
         return result
     # Views with both matrix dimensions back in place; they share the result's memory.

@@ -101,7 +101,13 @@ def avg_pool2d(
     """
     pool = _Pool(x, kernel_size, stride, padding, 1, ceil_mode, layout, out)
     _core.avg_pool2d(
-        pool.x, pool.y, pool.kernel, pool.stride, pool.padding, pool.padding, bool(count_include_pad)
+        pool.x,
+        pool.y,
+        pool.kernel,
+        pool.stride,
+        pool.padding,
+        pool.padding,
+        arguments.flag("count_include_pad", count_include_pad),
     )
     return pool.result()
 
@@ -175,7 +181,7 @@ class _Pool:
             self.dilation,
             self.padding,
             self.padding,
-            bool(ceil_mode),
+            arguments.flag("ceil_mode", ceil_mode),
             "explicit",
         )
         self.out = out

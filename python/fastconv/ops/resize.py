@@ -64,8 +64,9 @@ def interpolate(
     """
     channels_last = arguments.is_channels_last(layout)
     x = arguments.logical(arguments.as_array("x", x, rank=4), channels_last)
-    if mode not in ("nearest", "bilinear"):
-        raise ArgumentError(f"mode: expected 'nearest' or 'bilinear', got {mode!r}")
+    if not isinstance(mode, str) or mode not in ("nearest", "bilinear"):
+        raise ArgumentError(f"mode: expected 'nearest' or 'bilinear', got {arguments.shown(mode)}")
+    align_corners = arguments.flag("align_corners", align_corners)
     if align_corners and mode == "nearest":
         raise ArgumentError("align_corners: expected False with mode='nearest', got True")
     n, c, *image = x.shape
@@ -85,16 +86,17 @@ def interpolate(
 def _sizes_and_scales(image: Sequence[int], size: Any, scale_factor: Any) -> list[tuple[int, float]]:
     """Return each axis's output size, and its scale (output / input) for the coordinates."""
     if (size is None) == (scale_factor is None):
-        raise ArgumentError(f"size: expected either it or scale_factor, got {size!r} and {scale_factor!r}")
+        both = f"{arguments.shown(size)} and {arguments.shown(scale_factor)}"
+        raise ArgumentError(f"size: expected either it or scale_factor, got {both}")
     if size is not None:
         return [(out, out / n) for n, out in zip(image, arguments.pair("size", size, 1), strict=True)]
     result = []
     for n, scale in zip(image, _scales(scale_factor), strict=True):
-        out = math.floor(n * scale)
-        if not 1 <= out < 2**31:
+        if not 1 <= n * scale < 2**31:
             raise ArgumentError(
-                f"scale_factor: expected a result of at least 1 pixel (below 2**31), got {out}"
+                f"scale_factor: expected a result of at least 1 pixel (below 2**31), got {n * scale:g}"
             )
+        out = math.floor(n * scale)
         # torch's nearest takes the sizes' ratio where it is exactly 1 or 2.
         result.append((out, out / n if out in (n, 2 * n) else scale))
     return result
@@ -104,9 +106,11 @@ def _scales(scale_factor: Any) -> tuple[float, float]:
     values = scale_factor if isinstance(scale_factor, Sequence | np.ndarray) else (scale_factor, scale_factor)
     if isinstance(values, np.ndarray) and values.ndim == 0:
         values = (values, values)
-    if isinstance(values, str) or len(values) != 2:
-        raise ArgumentError(f"scale_factor: expected a number or 2 of them, got {scale_factor!r}")
+    if isinstance(values, str | bytes) or len(values) != 2:
+        raise ArgumentError(
+            f"scale_factor: expected a number or 2 of them, got {arguments.shown(scale_factor)}"
+        )
     h, w = (arguments.number("scale_factor", value) for value in values)
     if not (0 < h < math.inf and 0 < w < math.inf):
-        raise ArgumentError(f"scale_factor: expected numbers above 0, got {scale_factor!r}")
+        raise ArgumentError(f"scale_factor: expected numbers above 0, got {arguments.shown(scale_factor)}")
     return h, w

@@ -1,0 +1,258 @@
+"""Families of public functions: arguments that are right, drawn by ``hypothesis``, and what they make.
+
+All data are small integers, so that an argument that was misread shows in whole units: how exact results are
+is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from fastconv.testing import reference
+
+Arguments = dict[str, Any]
+
+
+def floats(shape: Sequence[int], seed: int) -> Any:
+    """Return small integers as floats."""
+    return np.random.default_rng(seed).integers(-4, 5, tuple(shape)).astype(np.float32)
+
+
+def array(draw: Any, shape: Sequence[int]) -> Any:
+    """Draw an array of a shape."""
+    return floats(shape, draw(st.integers(0, 1 << 16)))
+
+
+def some(draw: Any, arguments: Arguments, **choices: Any) -> None:
+    """Add the arguments that are drawn to be given."""
+    for name, strategy in choices.items():
+        if draw(st.booleans()):
+            arguments[name] = draw(strategy)
+
+
+def spatial_of(name: str) -> int:
+    """Return the number of spatial dimensions in a function's name."""
+    return int(name.removesuffix("d")[-1])
+
+
+def layouts(spatial: int) -> tuple[str, str]:
+    """Return channels-first and channels-last of so many spatial dimensions."""
+    axes = "DHW"[-spatial:]
+    return f"NC{axes}", f"N{axes}C"
+
+
+def to_layout(a: Any, layout: Any) -> Any:
+    """Return a view of an array in channels-first order in the layout."""
+    return np.moveaxis(a, 1, -1) if layout is not None and layout.endswith("C") else a
+
+
+def to_logical(a: Any, layout: Any) -> Any:
+    """Return a view in channels-first order of an array in the layout."""
+    return np.moveaxis(a, -1, 1) if layout is not None and layout.endswith("C") else a
+
+
+def convolution(draw: Any, name: str, transposed: bool = False) -> Arguments:
+    """Draw the arguments of a convolution."""
+    spatial = spatial_of("2d" if name == "Conv2d" else name)
+    groups, ic, oc = draw(st.sampled_from((1, 1, 2, 3))), draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    kernel = [draw(st.integers(1, 3)) for _ in range(spatial)]
+    size = [k + 2 + draw(st.integers(0, 4)) for k in kernel]
+    layout = draw(st.sampled_from(layouts(spatial)))
+    channels = (groups * ic, oc) if transposed else (groups * oc, ic)
+    x = array(draw, (draw(st.integers(0, 2)), groups * ic, *size))
+    arguments = {"x": to_layout(x, layout), "w": array(draw, (*channels, *kernel)), "layout": layout}
+    if groups > 1:
+        arguments["groups"] = groups
+    some(
+        draw,
+        arguments,
+        bias=st.just(array(draw, (groups * oc,))),
+        stride=st.integers(1, 3),
+        padding=st.sampled_from((0, 1, (1,) * spatial, (0, 1) * spatial)),
+        activation=st.sampled_from((None, "relu", ("clamp", -2.0, 2.0))),
+    )
+    return arguments
+
+
+def convolved(arguments: Arguments) -> Any:
+    """Return the result of a convolution's arguments."""
+    return _convolved(arguments, reference.conv, ("stride", "padding", "dilation", "groups"))
+
+
+def spread(arguments: Arguments) -> Any:
+    """Return the result of a transposed convolution's arguments."""
+    names = ("stride", "padding", "output_padding", "dilation", "groups")
+    return _convolved(arguments, reference.conv_transpose, names)
+
+
+def _convolved(arguments: Arguments, convolve: Callable[..., Any], names: Sequence[str]) -> Any:
+    layout = arguments.get("layout")
+    x, residual = (
+        None if arguments.get(n) is None else to_logical(arguments[n], layout) for n in ("x", "residual")
+    )
+    geometry = {n: arguments[n] for n in names if n in arguments}
+    if convolve is reference.conv_transpose and geometry.get("padding") in ("valid", "same"):
+        if geometry["padding"] == "same":
+            return None  # the reference has no such thing
+        geometry["padding"] = 0
+    y = convolve(x, arguments["w"], arguments.get("bias"), **geometry)
+    return to_layout(reference.epilogue(y, residual, arguments.get("activation")), layout)
+
+
+def pooling(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of a pool."""
+    spatial = spatial_of(name)
+    layout = draw(st.sampled_from(layouts(spatial)))
+    size = [draw(st.integers(3, 7)) for _ in range(spatial)]
+    x = array(draw, (draw(st.integers(0, 2)), draw(st.integers(0, 9)), *size))
+    arguments = {"x": to_layout(x, layout), "layout": layout}
+    if not name.startswith("global"):
+        arguments["kernel_size"] = draw(st.integers(2, 3))
+        some(
+            draw,
+            arguments,
+            stride=st.integers(1, 3),
+            padding=st.integers(0, 1),
+            ceil_mode=st.booleans(),
+        )
+        if name.startswith("avg"):
+            some(draw, arguments, count_include_pad=st.booleans())
+    return arguments
+
+
+def pooled(pool: Callable[..., Any]) -> Callable[[Arguments], Any]:
+    """Return the function from arguments to a pool's result."""
+
+    def result(arguments: Arguments) -> Any:
+        rest = {n: v for n, v in arguments.items() if n not in ("x", "layout", "kernel_size")}
+        window = [arguments["kernel_size"]] if "kernel_size" in arguments else []
+        layout = arguments.get("layout")
+        return to_layout(pool(to_logical(arguments["x"], layout), *window, **rest), layout)
+
+    return result
+
+
+def normalisation(draw: Any, _: str) -> Arguments:
+    """Draw the arguments of batch_norm."""
+    c, rank = draw(st.integers(0, 9)), draw(st.integers(2, 5))
+    layout = draw(st.sampled_from(layouts(2)))
+    x = array(draw, [draw(st.integers(0, 3)) if i != 1 else c for i in range(rank)])
+    vectors = {n: array(draw, (c,)) for n in ("running_mean", "weight", "bias")}
+    variance = np.abs(array(draw, (c,))) + 1
+    return {"x": to_layout(x, layout), "running_var": variance, "layout": layout, **vectors}
+
+
+def normalised(arguments: Arguments) -> Any:
+    """Return the result of batch_norm's arguments."""
+    named = {"running_mean": "mean", "running_var": "var"}
+    layout = arguments["layout"]
+    rest = {named.get(n, n): v for n, v in arguments.items() if n not in ("x", "layout")}
+    return to_layout(reference.batch_norm(to_logical(arguments["x"], layout), **rest), layout)
+
+
+def product(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of gemm or matmul."""
+    m, n, k = (draw(st.integers(0, 9)) for _ in range(3))
+    if name == "matmul":
+        stack = [draw(st.integers(0, 3)) for _ in range(draw(st.integers(0, 2)))]
+        return {"a": array(draw, (*stack, m, k)), "b": array(draw, (*stack, k, n))}
+    arguments = {"a": array(draw, (m, k)), "b": array(draw, (k, n))}
+    if draw(st.booleans()):
+        arguments |= {"c": array(draw, (m, n)), "beta": 1.0}
+    some(draw, arguments, alpha=st.sampled_from((1.0, -2.0, 0.5)), bias=st.just(array(draw, (n,))))
+    return arguments
+
+
+def multiplied(arguments: Arguments) -> Any:
+    """Return the result of gemm's arguments."""
+    rest = dict(arguments)
+    if rest.get("beta", 0.0) == 0:
+        rest.pop("c", None)  # not read
+    return reference.gemm(**rest)
+
+
+def stacked(arguments: Arguments) -> Any:
+    """Return the result of matmul's arguments."""
+    return np.matmul(arguments["a"].astype(np.float64), arguments["b"].astype(np.float64))
+
+
+def resizing(draw: Any, _: str) -> Arguments:
+    """Draw the arguments of interpolate."""
+    layout = draw(st.sampled_from(layouts(2)))
+    x = array(draw, [draw(st.integers(1, 6)) for _ in range(4)])
+    arguments = {"x": to_layout(x, layout), "layout": layout}
+    if draw(st.booleans()):
+        arguments["size"] = draw(st.integers(1, 9))
+    else:
+        arguments["scale_factor"] = draw(st.sampled_from((1.0, 2.0, 3)))
+    some(draw, arguments, mode=st.sampled_from(("nearest", "bilinear")))
+    return arguments
+
+
+def resized(arguments: Arguments) -> Any:
+    """Return the result of interpolate's arguments."""
+    layout, mode = arguments["layout"], arguments.get("mode", "nearest")
+    x = to_logical(arguments["x"], layout)
+    size, scale = arguments.get("size"), arguments.get("scale_factor")
+    if size is None:
+        scale = scale if isinstance(scale, tuple) else (scale, scale)
+        size = [math.floor(n * s) for n, s in zip(x.shape[2:], scale, strict=True)]
+    coordinates = "align_corners" if arguments.get("align_corners") else "half_pixel"
+    rest = (
+        {"coordinates": "asymmetric"} if mode == "nearest" else {"mode": "linear", "coordinates": coordinates}
+    )
+    return to_layout(reference.interpolate(x, reference.per_axis(size, 2), scale=scale, **rest), layout)
+
+
+def elementwise(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of a function of one value, or of softmax."""
+    least = 1 if name == "softmax" else 0
+    x = array(draw, [draw(st.integers(0, 5)) for _ in range(draw(st.integers(least, 5)))])
+    return {"x": np.asarray(x)}
+
+
+def activated(name: str) -> Callable[[Arguments], Any]:
+    """Return the function from arguments to the result of a function of one value."""
+
+    def result(arguments: Arguments) -> Any:
+        slope = arguments.get("negative_slope")
+        return reference.activate(arguments["x"], name if slope is None else (name, slope))
+
+    return result
+
+
+def softened(arguments: Arguments) -> Any:
+    """Return the result of softmax's arguments."""
+    x = arguments["x"]
+    return x if x.size == 0 else reference.softmax(x, arguments.get("axis", -1))
+
+
+Family = tuple[Callable[[Any, str], Arguments], Callable[[Arguments], Any]]
+
+
+def family(name: str) -> Family:
+    """Return how arguments of a public function are drawn, and what they make; LookupError where unknown."""
+    if name in reference.ACTIVATIONS:
+        return elementwise, activated(name)
+    families: Mapping[str, Family] = {
+        r"conv[123]d|Conv2d": (convolution, convolved),
+        r"conv_transpose[123]d": (lambda draw, name: convolution(draw, name, transposed=True), spread),
+        r"max_pool[123]d": (pooling, pooled(reference.max_pool)),
+        r"avg_pool[123]d": (pooling, pooled(reference.avg_pool)),
+        r"global_avg_pool[123]d": (pooling, pooled(reference.global_avg_pool)),
+        r"batch_norm": (normalisation, normalised),
+        r"gemm": (product, multiplied),
+        r"matmul": (product, stacked),
+        r"interpolate": (resizing, resized),
+        r"softmax": (elementwise, softened),
+    }
+    for pattern, found in families.items():
+        if re.fullmatch(pattern, name):
+            return found
+    raise LookupError(f"{name}: no strategy draws its arguments; see fastconv.testing.hostile.families")
