@@ -163,7 +163,11 @@ def test_shapes_that_do_not_fit(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(
     "equation",
-    ["ij,jk->ik", "bij,bjk", "...ij->...ji", "ii->i", "i,i", "bchw,oc->bohw", "...c,cd->...d", "ij->"],
+    [
+        *("ij,jk->ik", "bij,bjk", "...ij->...ji", "ii->i", "i,i", "bchw,oc->bohw", "...c,cd->...d", "ij->"),
+        *("bhid,bhjd->bhij", "bhij,bhjd->bihd", "ij,kj->ki", "i,j->ji", "i,i->", "bhw,hwc->cb", "bc,bc->cb"),
+        *("bij,jk->bk", "ij,ji->i"),  # a letter of one term is summed over
+    ],
 )
 def test_einsum(equation: str, rng: np.random.Generator) -> None:
     sizes = dict(zip("bcdhijkow", (2, 3, 4, 5, 4, 4, 6, 7, 2), strict=True))
@@ -182,3 +186,20 @@ def test_einsum(equation: str, rng: np.random.Generator) -> None:
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
     agree(model, dict(zip(names, arrays, strict=True)))
+
+
+def test_einsum_of_two_matrices_is_no_call_of_numpy(rng: np.random.Generator) -> None:
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Einsum", ["q", "k"], ["y"], equation="bhid,bhjd->bhij")],
+        "attention",
+        [info(name, 1, (1, 2, 9, 4)) for name in ("q", "k")],
+        [info("y", 1, None)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    loaded = fastconv.load(model)
+    assert "einsum" not in str(loaded.explain())
+    q, k = rng.standard_normal((2, 1, 2, 9, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        loaded.run(None, {"q": q, "k": k})[0], q @ k.swapaxes(2, 3), rtol=1e-5, atol=1e-5
+    )

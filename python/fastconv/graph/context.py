@@ -40,6 +40,8 @@ MAX_ELEMENTS = 1 << 31  # of one tensor: 8 GiB; a shape beyond it is a broken fi
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
 MAX_INTS = 1 << 16  # numbers in an input that is a shape, a list of axes or the like
 
+_GELU_TANH = 2 * math.sqrt(2 / math.pi)
+
 # What kernels compute for f32 alone, for other element types: of x, alpha and beta.
 _ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "abs": lambda x, _a, _b: np.abs(x),
@@ -49,6 +51,8 @@ _ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "silu": lambda x, _a, _b: x / (1 + np.exp(-x)),
     "hardsigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
     "hardswish": lambda x, _a, _b: x * np.clip(x / 6 + 0.5, 0, 1),
+    "gelu_tanh": lambda x, _a, _b: x / (1 + np.exp(-_GELU_TANH * (x + 0.044715 * x**3))),
+    "mish": lambda x, _a, _b: x * np.tanh(np.logaddexp(x, 0)),
     "tanh": lambda x, _a, _b: np.tanh(x),
     "elu": lambda x, a, _: np.where(x < 0, a * np.expm1(x), x),
     "exp": lambda x, _a, _b: np.exp(x),

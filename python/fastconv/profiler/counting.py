@@ -186,6 +186,7 @@ _FLOPS: dict[str, Callable[[Step], int]] = {
     "max_pool2d": _window,
     "avg_pool2d": _window,
     "lrn": lambda step: step.output.size * (step.params[0] + 4),
+    "layer_norm": lambda step: 8 * step.output.size,
     "softmax": lambda step: 5 * step.output.size,
     "reduce": _input,
     "resize2d": lambda step: 0 if step.params[0] == "nearest" else 9 * step.output.size,
@@ -258,9 +259,10 @@ _REDUCTIONS = (
     "globalmaxpool dynamicquantizelinear"
 )
 _ELEMENTWISE = (
-    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish tanh elu exp sqrt clamp add sub mul div pow "
-    "mod equal less lessorequal greater greaterorequal and or xor not bitwiseand bitwiseor bitwisexor "
-    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log mish reciprocal round "
+    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish gelu_tanh mish tanh elu exp sqrt clamp "
+    "add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
+    "bitwiseand bitwiseor bitwisexor "
+    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log reciprocal round "
     "sin sinh softplus softsign tan sign isnan isinf selu celu thresholdedrelu shrink prelu quantizelinear "
     "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
 )

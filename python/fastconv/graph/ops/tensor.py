@@ -278,8 +278,10 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
     shape = [n if i != axis else sum(v.shape[axis] for v in values) for i, n in enumerate(values[0].shape)]
     if all(isinstance(v, Constant) for v in values):
         return ctx.call(lambda *arrays: np.concatenate(arrays, axis), values, shape, dtype)
-    channels_last = axis == 1 and rank >= 3
-    result = ctx.result(shape, channels_last_order(rank) if channels_last else None, dtype)
+    stack = all(v.shape[axis] == 1 for v in values)  # each part stays as it is, one after the other
+    channels_last = axis == 1 and rank >= 3 and not stack
+    order = channels_last_order(rank) if channels_last else _stack_order(values, axis) if stack else None
+    result = ctx.result(shape, order, dtype)
     start, parts = 0, []
     for name, value in zip(ctx.node.inputs, values, strict=True):
         part = result.slice(axis, start, 1, value.shape[axis])
@@ -290,6 +292,17 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
     if channels_last:
         ctx.concatenations.append(Concatenation(ctx.node.outputs[0], tuple(shape), tuple(parts), dtype))
     return result
+
+
+def _stack_order(values: Sequence[Value], axis: int) -> list[int] | None:
+    """Return the order of axes in memory in which a stack of values keeps that of the first.
+
+    The axis that they are stacked along comes as far out as the ones before it allow.
+    """
+    first = next(v for v in values if isinstance(v, Tensor))
+    order = [i for i in first.order() if i != axis]
+    order.insert(axis, axis)
+    return order
 
 
 _PAD_MODES = ("constant", "edge", "reflect", "wrap")

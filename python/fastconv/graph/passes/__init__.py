@@ -23,6 +23,7 @@ from fastconv.graph.passes.fuse import (
     fuse_residual,
     fuse_swish,
 )
+from fastconv.graph.passes.merge import merge_branches
 from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
 
 GraphPass = Callable[..., Graph]
@@ -37,6 +38,7 @@ PASSES: Mapping[str, GraphPass] = {
     "fuse_integer_sums": fuse_integer_sums,
     "fuse_quantization": fuse_quantization,
     "fold_affine": fold_affine,
+    "merge_branches": merge_branches,
     "fuse_residual": fuse_residual,
     "fuse_activation": fuse_activation,
     "eliminate_dead": eliminate_dead,
@@ -44,7 +46,7 @@ PASSES: Mapping[str, GraphPass] = {
 
 
 #: Passes that make constants, and take a budget for them.
-SPENDING = ("fold_constants", "fold_affine")
+SPENDING = ("fold_constants", "fold_affine", "merge_branches")
 
 
 def run_passes(graph: Graph, passes: str | Sequence[str] = "default", budget: Budget | None = None) -> Graph:
