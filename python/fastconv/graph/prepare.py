@@ -80,8 +80,8 @@ _LEARNED_INTEGERS: Mapping[str, tuple[int, ...]] = {
 def parameters_of(graph: Graph) -> dict[str, dict[str, int]]:
     """Return how many learned parameters each node reads, by the names of node and constant.
 
-    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture. Quantised ones
-    count as what they stand for.
+    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture. What is
+    quantised counts as what it stands for.
     """
     found: dict[str, dict[str, int]] = {}
     integers: dict[str, str] = {}  # that a value is made of by its scale, or by its way from f32 and back
