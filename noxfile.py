@@ -64,10 +64,13 @@ def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **o
     """Run tests on an extension built with sanitizers, whose runtime Python itself is not built with."""
     install(session, FASTCONV_SANITIZE=sanitizers, CMAKE_BUILD_TYPE="RelWithDebInfo")
     library = {"address": "libasan.so", "thread": "libtsan.so"}[sanitizers.split(",")[0]]
-    runtime = subprocess.run(
-        ["g++", f"-print-file-name={library}"], capture_output=True, text=True, check=True
+    # libstdc++ too: the runtime looks for its __cxa_throw when it starts, long before we are imported.
+    session.env["LD_PRELOAD"] = " ".join(
+        subprocess.run(
+            ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in (library, "libstdc++.so")
     )
-    session.env["LD_PRELOAD"] = runtime.stdout.strip()
     session.env["OPENBLAS_NUM_THREADS"] = "1"  # the other threads are ours
     session.env.update(options)
     session.run("pytest", *(session.posargs or tests))
@@ -108,3 +111,14 @@ def emulate_avx512(session: nox.Session) -> None:
     install(session, FASTCONV_EMULATE_AVX512="ON")
     session.env["FASTCONV_ISA"] = "avx512"
     session.run("pytest", *(session.posargs or KERNEL_TESTS))
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the importers by coverage, each format for a minute, or as many seconds as given: ``-- 600``."""
+    install(session)
+    session.install("atheris")
+    seconds = session.posargs[0] if session.posargs else "60"
+    for name in ("onnx", "fcm", "npz", "pth", "safetensors"):
+        command = ("python", "-m", "fastconv.testing.hostile.coverage", name)
+        session.run(*command, "--seconds", seconds, "--keep", session.create_tmp())
