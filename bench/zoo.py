@@ -10,8 +10,8 @@ Networks have random weights from a seed, one image and, where they take any, sm
 normalisations have the statistics of two random images: with those that they are made with, activations die
 out, and denormals are timed. Both engines run in this process on one thread, call by call in turns; what is
 timed is that thread's processor time, which does not grow where other processes take turns on the core. A
-ratio is ONNX Runtime's fastest call over fastconv's. The outputs are compared: what is off by more than 1e-3 of the
-largest value counts as an error.
+ratio is ONNX Runtime's fastest call over fastconv's. The outputs are compared: what is off by more than 1e-3
+of the largest value counts as an error.
 
 ``--before FILE`` puts the ratios of an earlier run beside those of this one in the record. Time it on the
 same machine and files, with the earlier version of fastconv on the path.
@@ -201,7 +201,10 @@ def table(record: dict[str, Any]) -> str:
             cells.append("" if earlier is None else f"{earlier:.2f}")
         rows.append(cells)
     mean = [f"geometric mean of {len(found)}", "", "", f"**{geometric_mean([*map(ratio, found)]):.2f}**"]
-    rows.append([*mean, *([f"{geometric_mean([*before.values()]):.2f}"] if before else [])])
+    if before:
+        whole = {one["network"] for one in found} <= set(before)
+        mean.append(f"{geometric_mean([*before.values()]):.2f}" if whole else "")
+    rows.append(mean)
     failed = [f"{one['network']}: {one['error']}" for one in record["results"] if one["error"]]
     packages = ", ".join(f"{name} {number}" for name, number in record["packages"].items())
     about = (
