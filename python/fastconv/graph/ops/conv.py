@@ -107,6 +107,8 @@ def _seen_taps(
     if given["transposed"] or given["auto_pad"] != "explicit":
         return None
     spatial = len(size)
+    if len(kernel) != spatial or min(*given["stride"], *given["dilation"]) < 1:
+        return None  # no convolution, which its plan says best
     taps, lo, hi = [], list(padding[:spatial]), list(padding[spatial:])
     for axis, (n, k, s, d) in enumerate(zip(size, kernel, given["stride"], given["dilation"], strict=True)):
         windows = (n + lo[axis] + hi[axis] - (k - 1) * d - 1) // s + 1
