@@ -4,8 +4,8 @@
     python bench/report.py
 
 Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md has
-the networks, docs/bench.md a row for each table of layers and every case too. ``--check`` writes nothing and
-exits with 1 when a page does not say what the results say.
+the ratios of the networks, docs/bench.md all that was measured of them, a row for each table of layers, and
+every case. ``--check`` writes nothing and exits with 1 when a page does not say what the results say.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fastconv.pictures import axes, save
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
 PAGES = {
-    ROOT / "README.md": ("networks",),
+    ROOT / "README.md": ("overview",),
     ROOT / "docs" / "bench.md": ("summary", "networks", "cases"),
 }
 KINDS = {"model": "Whole networks", "conv": "Convolutions", "gemm": "Matrix products"}
@@ -107,6 +107,35 @@ def provenance(record: Record) -> str:
     )
 
 
+def overview(records: Sequence[Record]) -> str:
+    """The ratios of the networks alone: a row for each, and columns for each tier and number of threads."""
+    contest = CONTESTS["model"][0].name
+    columns = [
+        (tier, count, [case for record in measured for case in record["cases"] if case["threads"] == count])
+        for tier, measured in by_tier(records).items()
+        for count in sorted({count for record in measured for count in record["threads"]})
+    ]
+    names = list(dict.fromkeys(case["name"] for *_, cases in columns for case in cases))
+    single = [name for name in names if " x" not in name]
+    table = [["network", *(f"{tier}, {counted(count, 'thread')}" for tier, count, _ in columns)]]
+    for name in single:
+        found = [next((case for case in cases if case["name"] == name), None) for *_, cases in columns]
+        table.append([name, *(_overview_cell(case, contest) for case in found)])
+    batches = [name for name in names if name not in single]
+    for title, group in (("geometric mean", single), ("the same in batches of 8", batches)):
+        means = [title]
+        for *_, cases in columns:
+            ratios = [case["contests"][contest]["ratio"] for case in cases if case["name"] in group]
+            means.append(f"**{geometric_mean(ratios):.2f}**" if ratios else "")
+        table.append(means)
+    return markdown(table)
+
+
+def _overview_cell(case: Record | None, contest: str) -> str:
+    outcome = case and case["contests"][contest]
+    return f"{outcome['ratio']:.2f} ({outcome['best_peer']})" if outcome else ""
+
+
 def merged(records: Sequence[Record]) -> list[Record]:
     """Join the records of one place and time, such as networks that were run one by one."""
     joined: dict[tuple[str, ...], Record] = {}
@@ -132,12 +161,15 @@ def by_tier(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
-    """The parts of a page: "summary", "networks", "cases"."""
+    """The parts of a page: "overview", "summary", "networks", "cases"."""
     networks = merged([record for record in records if record["kind"] == "model"])
     layers = [record for record in records if record["kind"] != "model"]
     parts = []
     for part in wanted:
-        if part == "summary":
+        if part == "overview":
+            latest = list({record["tier"]: provenance(record) for record in networks}.values())
+            parts += [overview(networks), *latest]
+        elif part == "summary":
             for tier, measured in by_tier(layers).items():
                 versions = dict.fromkeys(map(provenance, merged(measured)))
                 parts += [f"### Layers and matrix products by table, {tier}", summary(measured), *versions]
@@ -153,10 +185,9 @@ def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
 
 def updated(page: str, records: Sequence[Record], wanted: Iterable[str]) -> str:
     """The text of a page with the tables of the records between its markers."""
-    what = (
-        "Ratio: the best peer's time over fastconv's, from interleaved rounds: above 1, fastconv wins. "
-        "The share of the peak is that of the work executed."
-    )
+    what = "Ratio: the best peer's time over fastconv's, from interleaved rounds: above 1, fastconv wins."
+    if "cases" in wanted:
+        what += " The share of the peak is that of the work executed."
     return replace_between(page, "bench", "\n\n".join([what, *sections(records, wanted)]))
 
 

@@ -94,7 +94,7 @@ def torch_engine(function: str) -> Callable[[Array], Array]:
 
 ONNX = {
     "leaky_relu": "LeakyRelu", "sigmoid": "Sigmoid", "hardsigmoid": "HardSigmoid", "hardswish": "HardSwish",
-    "gelu": "Gelu", "tanh": "Tanh", "elu": "Elu", "exp": "Exp", "sqrt": "Sqrt",
+    "gelu": "Gelu", "mish": "Mish", "tanh": "Tanh", "elu": "Elu", "exp": "Exp", "sqrt": "Sqrt",
 }  # fmt: skip
 
 

@@ -165,7 +165,8 @@ class _Skips:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not config.getoption("--left-out") and getattr(config, "cache", None) is not None:
+    of_a_worker = hasattr(config, "workerinput")  # of pytest-xdist, whose reports come here too
+    if not of_a_worker and not config.getoption("--left-out") and getattr(config, "cache", None) is not None:
         config.pluginmanager.register(_Skips(config), "skips")
 
 

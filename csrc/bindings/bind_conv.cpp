@@ -100,7 +100,7 @@ void bind_conv(py::module_& m) {
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
-                       float alpha, float beta, bool exact, bool planar,
+                       float alpha, float beta, bool exact, bool plain, bool planar,
                        const std::string& algorithm, const Sizes& x_shape, bool once, bool borrow,
                        const std::map<std::string, py::array>& stored) {
              FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError,
@@ -115,6 +115,7 @@ void bind_conv(py::module_& m) {
              p.spatial = spatial;
              p.transposed = transposed;
              p.exact = exact;
+             p.plain = plain;
              p.planar = planar;
              p.auto_pad = auto_pad_named(auto_pad);
              p.groups = groups;
@@ -158,9 +159,10 @@ void bind_conv(py::module_& m) {
            py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
            py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
-           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("planar") = false,
-           py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false,
-           py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>())
+           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("plain") = false,
+           py::arg("planar") = false, py::arg("algorithm"), py::arg("x_shape") = Sizes(),
+           py::arg("once") = false, py::arg("borrow") = false,
+           py::arg("stored") = std::map<std::string, py::array>())
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
              const ConvShape s =

@@ -178,6 +178,24 @@ void bind_norms(py::module_& m) {
       },
       py::arg("x"), py::arg("y"), py::arg("size"), py::arg("alpha"), py::arg("beta"), py::arg("k"));
   m.def(
+      "layer_norm",
+      [](const py::array& x, const py::array& scale, const py::array& shift, const py::array& y,
+         float epsilon) {
+        const View xv = input_view("x", x), yv = output_view("y", y);
+        FC_CHECK(xv.rank >= 1, ShapeError, "x: expected at least 1 dimension, got none");
+        check_same_shape("y", yv, xv);
+        const int last = xv.rank - 1;
+        for (const View* v : {&xv, &yv})
+          FC_CHECK(v->stride[last] == 1 || v->shape[last] <= 1, ArgumentError,
+                   "x, y: expected the last dimension to be contiguous");
+        const dim_t factors = scale.size() == 1 ? 1 : xv.shape[last];
+        const float* scales = channel_vector("scale", scale, factors);
+        const float* shifts = channel_vector("shift", shift, factors);
+        const GilRelease unlocked;
+        layer_norm(xv, scales, shifts, factors > 1, yv, epsilon);
+      },
+      py::arg("x"), py::arg("scale"), py::arg("shift"), py::arg("y"), py::arg("epsilon"));
+  m.def(
       "softmax",
       [](const py::array& x, const py::array& y, int axis) {
         const View xv = input_view("x", x), yv = output_view("y", y);

@@ -245,6 +245,11 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
            })
       .def("lrn", [](Program& self, const P& x, const P& y, int size, float alpha, float beta,
                      float k) { self.lrn(operand(x), operand(y), size, alpha, beta, k); })
+      .def(
+          "layer_norm",
+          [](Program& self, const P& x, const P& scale, const P& shift, const P& y, float epsilon) {
+            self.layer_norm(operand(x), operand(scale), operand(shift), operand(y), epsilon);
+          })
       .def("softmax", [](Program& self, const P& x, const P& y,
                          int axis) { self.softmax(operand(x), operand(y), axis); })
       .def("reduce",

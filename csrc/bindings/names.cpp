@@ -25,9 +25,10 @@ int index_of(const char* argument, const std::string& name,
 }  // namespace
 
 Activation activation_named(const std::string& act, float alpha, float beta) {
-  static constexpr std::array<std::string_view, 14> kNames = {
-      "none", "clamp", "leaky_relu", "sigmoid", "silu", "hardsigmoid", "hardswish",
-      "gelu", "tanh",  "elu",        "exp",     "sqrt", "abs",         "neg"};
+  static constexpr std::array<std::string_view, 17> kNames = {
+      "none",      "clamp", "leaky_relu", "sigmoid", "silu",         "hardsigmoid",
+      "hardswish", "gelu",  "gelu_tanh",  "mish",    "tanh",         "elu",
+      "exp",       "sqrt",  "abs",        "neg",     "fake_quantize"};
   return {static_cast<Act>(index_of("act", act, kNames)), alpha, beta};
 }
 

@@ -28,11 +28,18 @@ class PlanarPacked final : public PackedConv {
  public:
   explicit PlanarPacked(const ConvSpec& spec)
       : activation_(spec.activation), kernels_(spec.kernels.gemm) {
-    const dim_t size = spec.params.oc * (spec.params.ic / spec.params.groups);
-    if (spec.source.filled())
-      w_ = spec.source.take(size);
+    const dim_t oc = spec.params.oc, ic = spec.params.ic / spec.params.groups;
+    const bool aliased = rows_alias(kernels_, ic);
+    lda_ = ic + (aliased ? kRowGap : 0);
+    if (spec.source.filled() || aliased)
+      w_ = spec.source.take(oc * lda_);
     else
-      w_ = spec.borrow ? Buffer::borrowed(spec.w, size) : Buffer::copy_of(spec.w, size);
+      w_ = spec.borrow ? Buffer::borrowed(spec.w, oc * ic) : Buffer::copy_of(spec.w, oc * ic);
+    if (aliased && !spec.source.filled())
+      for (dim_t o = 0; o < oc; ++o) {
+        float* const row = std::copy_n(spec.w + o * ic, ic, w_.data() + o * lda_);
+        std::fill_n(row, kRowGap, 0.0f);
+      }
     if (spec.bias) bias_ = Buffer::copy_of(spec.bias, spec.params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
@@ -46,12 +53,14 @@ class PlanarPacked final : public PackedConv {
 
   const GemmKernels& kernels() const { return kernels_; }
   const float* w() const { return w_.data(); }
+  dim_t lda() const { return lda_; }  // floats from a filter to the next
   const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
   const Activation& activation() const { return activation_; }
 
  private:
   Activation activation_;
   const GemmKernels& kernels_;
+  dim_t lda_;
   Buffer w_, bias_;
 };
 
@@ -136,7 +145,8 @@ void PlanarBound::multiply(const Staging::Pointers& at, dim_t image, Range rows,
   const dim_t start = n * yi.n_stride + channel * yi.c_stride;
 
   GemmTile t = {};
-  t.lda = t.K = K;
+  t.lda = packed_.lda();
+  t.K = K;
   t.tap_offset = &kZeroTap;
   t.taps = 1;
   t.ldc = t.epilogue.ldr = yi.c_stride;
@@ -153,7 +163,7 @@ void PlanarBound::multiply(const Staging::Pointers& at, dim_t image, Range rows,
     for (dim_t m = 0; m < rows.end - rows.begin; m += rows_together_)
       for (dim_t p = p0; p < p1; ++p) {
         const int width = panel_width(g, pixels, p);
-        t.a = packed_.w() + (channel + m) * K;
+        t.a = packed_.w() + (channel + m) * t.lda;
         t.b = packed(p);
         t.ldb = width;
         t.n_cur = static_cast<int>(std::min<dim_t>(width, pixels - p * g.nr));

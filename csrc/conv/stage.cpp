@@ -23,8 +23,8 @@ bool same_strides(const Image& a, const Image& b) {
 // Zeroes the frame of a padded channels-last image batch; the interior is written by the copy that
 // follows.
 void zero_frame(float* data, const Image& padded, const dim_t* lo, const dim_t* interior) {
-  const dim_t row = padded.size[2] * padded.c;
-  const dim_t left = lo[2] * padded.c, middle = interior[2] * padded.c;
+  const dim_t pixel = padded.stride[2], row = padded.size[2] * pixel;
+  const dim_t left = lo[2] * pixel, middle = interior[2] * pixel;
   parallel_for(padded.n * padded.size[0] * padded.size[1], 1 + 16384 / (row + 1),
                [&](dim_t begin, dim_t end) {
                  for (dim_t r = begin; r < end; ++r) {
@@ -70,10 +70,10 @@ Image image_of(const View& v) {
   return m;
 }
 
-Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order) {
-  checked_product({n, c, size[0], size[1], size[2]});
+Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order, dim_t gap) {
+  checked_product({n, c + gap, size[0], size[1], size[2]});
   Image m{n, c, {size[0], size[1], size[2]}, 0, 1, {0, 0, 0}};
-  dim_t step = order == ImageOrder::channels_last ? c : 1;
+  dim_t step = order == ImageOrder::channels_last ? c + gap : 1;
   for (int i = kMaxSpatial - 1; i >= 0; --i) {
     m.stride[i] = step;
     step *= size[i];
@@ -87,21 +87,22 @@ Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order) {
 }
 
 Staging::Staging(const View& x, const View& y, const View* residual, const dim_t* before,
-                 const dim_t* after, ImageOrder order)
+                 const dim_t* after, ImageOrder order, dim_t x_gap)
     : x_source_(image_of(x)),
       x_(x_source_),
       y_target_(image_of(y)),
       y_(y_target_),
-      residual_(y_target_) {
+      residual_(y_target_),
+      x_gap_(x_gap) {
   bool padded = false;
   for (int i = 0; i < kMaxSpatial; ++i) {
     lo_[i] = before[i];
     padded_[i] = before[i] + x_.size[i] + after[i];
     padded = padded || before[i] || after[i];
   }
-  stage_x_ = padded || !is_in_order(x_, order);
+  stage_x_ = padded || x_gap || !is_in_order(x_, order);
   if (stage_x_) {
-    x_ = dense_image(x_.n, x_.c, padded_, order);
+    x_ = dense_image(x_.n, x_.c, padded_, order, x_gap);
     x_floats_ = aligned(x_.n * x_.n_stride);
     for (int i = 0; i < kMaxSpatial; ++i) {
       x_origin_ += lo_[i] * x_.stride[i];
@@ -122,7 +123,7 @@ Staging::Pointers Staging::before(const float* x, const float* residual, float* 
                                   float* workspace) const noexcept {
   Pointers p{x, residual, stage_y_ ? workspace + x_floats_ : y};
   if (stage_x_) {
-    Image whole = dense_image(x_.n, x_.c, padded_);
+    Image whole = dense_image(x_.n, x_.c, padded_, ImageOrder::channels_last, x_gap_);
     zero_frame(workspace, whole, lo_, x_.size);
     copy(view_of(x_source_, const_cast<float*>(x)), view_of(x_, workspace + x_origin_));
     p.x = workspace + x_origin_;

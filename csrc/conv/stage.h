@@ -1,9 +1,9 @@
 // L4 conv: staging. The kernels read and write channels-last pixels, and dense algorithms want
 // their padding in memory. What does not come that way is copied through the workspace: x once into
 // a padded channels-last image, y and a differently laid out residual at the end. A channels-last x
-// that needs no padding, and a channels-last y, are used in place. Costs: the copy of a padded 3x3
-// layer is 2-3 % of its time at 64 channels and shrinks with them. An algorithm on planes is served
-// the same way.
+// that needs no padding, and a channels-last y, are used in place (but for pixels that would fall
+// on each other in L1). Costs: the copy of a padded 3x3 layer is 2-3 % of its time at 64 channels
+// and shrinks with them. An algorithm on planes is served the same way.
 #pragma once
 #include "core/shape.h"
 #include "core/view.h"
@@ -18,14 +18,16 @@ struct Image {
 Image image_of(const View& v);
 // How a kernel wants an image: the channels of a pixel side by side, or the pixels of a channel.
 enum class ImageOrder { channels_last, planes };
-Image dense_image(dim_t n, dim_t c, const dim_t* size,
-                  ImageOrder order = ImageOrder::channels_last);
+// `gap`: floats after the channels of each pixel, where these are side by side.
+Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order = ImageOrder::channels_last,
+                  dim_t gap = 0);
 
 class Staging {
  public:
-  // before / after: zero pixels that the algorithm reads around each image.
+  // before / after: zero pixels that the algorithm reads around each image. x_gap: copy x in any
+  // case, with so many floats between its pixels.
   Staging(const View& x, const View& y, const View* residual, const dim_t* before,
-          const dim_t* after, ImageOrder order = ImageOrder::channels_last);
+          const dim_t* after, ImageOrder order = ImageOrder::channels_last, dim_t x_gap = 0);
 
   // The images that the kernels see; offsets of a staged x count from its unpadded origin.
   const Image& x() const noexcept { return x_; }
@@ -42,7 +44,7 @@ class Staging {
 
  private:
   Image x_source_, x_, y_target_, y_, residual_;
-  dim_t padded_[kMaxSpatial], lo_[kMaxSpatial];
+  dim_t padded_[kMaxSpatial], lo_[kMaxSpatial], x_gap_;
   bool has_residual_, stage_x_, stage_y_, stage_residual_;
   dim_t x_floats_ = 0, y_floats_ = 0, x_origin_ = 0;
 };

@@ -17,12 +17,17 @@ enum class Act : int32_t {
   hardsigmoid,  // clamp(alpha * x + beta, 0, 1); torch: alpha = 1/6, beta = 1/2
   hardswish,    // x * clamp(x / 6 + 1/2, 0, 1)
   gelu,         // x * (1 + erf(x / sqrt 2)) / 2
+  gelu_tanh,    // x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
+  mish,         // x * tanh(log(1 + exp(x)))
   tanh,
   elu,  // x < 0 ? alpha * (exp(x) - 1) : x
   exp,
   sqrt,
   abs,
   neg,
+  // Rounded to one of 256 multiples of alpha: alpha * clamp(round(x / alpha), beta, beta + 255),
+  // beta whole; ties to even, NaN to the least. What quantising to 8 bits and back does.
+  fake_quantize,
 };
 
 struct Activation {

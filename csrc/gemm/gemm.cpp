@@ -20,13 +20,14 @@ constexpr dim_t kWorthAThread = 20000;
 // Sums of gemv, in floats: half of L1 with all of its rows.
 constexpr dim_t kGemvSums = 4096;
 
-// A's rows for the kernel: k must be contiguous. In place when it is and the rows of a block do not
-// fall on each other in L2, as those do that are short parts of rows a multiple of 1 KiB apart.
-// Else copied, once per block, with 16 floats of padding a row.
-bool a_in_place(const View& a, dim_t N, int nr, dim_t KC) {
+// A's rows for the kernel: k must be contiguous. In place when it is and the rows do not fall on
+// each other in L1, nor in L2, as those of a block do that are short parts of rows a multiple of 1
+// KiB apart. Else copied, once per block, with a gap after each.
+bool a_in_place(const View& a, dim_t N, const GemmKernels& g, dim_t KC) {
   if (a.stride[1] != 1 && a.shape[1] > 1) return false;
-  const bool aliased = a.stride[0] % 256 == 0 && a.stride[0] >= 2 * KC;
-  return !(aliased && N > 4 * nr);  // a copy pays when several panels read it
+  if (rows_alias(g, a.stride[0])) return false;
+  // For L2 a copy pays when several panels read it.
+  return !(a.stride[0] % 256 == 0 && a.stride[0] >= 2 * KC && N > 4 * g.nr);
 }
 
 // Whole panels of B for the kernel, without packing: where few rows of A would pay for it, and rows
@@ -121,7 +122,7 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
   const GemmKernels& g = p.table.gemm;
   const bool copied = storage.a_copy != nullptr;
   Tile t(p, k0, depth);
-  t.lda = copied ? blocking.KC + 16 : p.a.stride[0];
+  t.lda = copied ? blocking.KC + kRowGap : p.a.stride[0];
   for (dim_t ic = rows.begin; ic < rows.end; ic += blocking.MC) {
     if (ic > rows.begin && interrupted()) return;
     const dim_t ic_end = std::min(rows.end, ic + blocking.MC);
@@ -169,8 +170,9 @@ void five_loops(const Problem& p, const Blocking& blocking) {
   // before. Otherwise all threads pack the block of B together, and then share it.
   const bool in_place = b_in_place(p.b, M), together = M > blocking.MC && !in_place;
   const dim_t NC = together ? blocking.NC : round_up(N, g.nr);
-  const bool copied = !a_in_place(p.a, N, g.nr, blocking.KC);
-  const dim_t copy_size = copied ? whole_lines(std::min(M, blocking.MC) * (blocking.KC + 16)) : 0;
+  const bool copied = !a_in_place(p.a, N, g, blocking.KC);
+  const dim_t copy_size =
+      copied ? whole_lines(std::min(M, blocking.MC) * (blocking.KC + kRowGap)) : 0;
   const dim_t panel_size = together ? 0 : blocking.KC * widest_panel(g, N);
   const dim_t packed_size = together ? blocking.KC * round_up(std::min(NC, N), g.nr / 2) : 0;
   const dim_t own = copy_size + panel_size;

@@ -6,6 +6,7 @@
 // the same tile, K in blocks of a fixed size; few rows go through a kernel of their own.
 #pragma once
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,18 @@ inline const PanelKernels& panel_kernels(const GemmKernels& kernels, int width) 
 inline int widest_panel(const GemmKernels& kernels, dim_t N) noexcept {
   return std::max(panel_width(kernels, N, 0), panel_width(kernels, N, panel_count(kernels, N) - 1));
 }
+
+// Whether rows of A that many floats apart fall on each other in L1, whose 64 sets of 64 bytes
+// repeat every 4 KiB. A tile reads one line of each of its rows in 16 steps of k, with a panel of B
+// going by: 14 rows of 1024 channels in the one set of 8 to 12 lines come from L2 each time (Zen 4,
+// 512 columns: 83 GFLOP/s, with 16 floats between the rows 115), seven a set stay (512 channels:
+// 112).
+inline bool rows_alias(const GemmKernels& kernels, dim_t step) noexcept {
+  constexpr dim_t kPeriod = 4096 / sizeof(float), kLines = 8;
+  return ceil_div(kernels.mr, kPeriod / std::gcd(step, kPeriod)) >= kLines;
+}
+// Floats to leave between rows that would.
+constexpr dim_t kRowGap = 16;
 
 // One panel of B: dst[k * width + j] = b[k * ldk + j * ldn] for k < rows, j < n, and 0 for j from n
 // to width. What follows it in a row-major B is prefetched: the next panel, most often.

@@ -29,6 +29,24 @@ inline vf load_lanes(const float* p, int lanes) {
   return lanes == W ? vload(p) : vload_tail(p, lanes);
 }
 
+// Lanes 0, 2, ... W - 2 twice, and the lanes' numbers.
+struct Lanes {
+  int32_t even[W];
+  float number[W];
+  constexpr Lanes() : even(), number() {
+    for (int i = 0; i < W; ++i) {
+      even[i] = 2 * i % W;
+      number[i] = static_cast<float>(i);
+    }
+  }
+};
+constexpr Lanes kLanes;
+
+// The first n lanes of v, and 0 in the others.
+inline vf first_lanes(vf v, int n) {
+  return vselect_lt(vload(kLanes.number), vset(static_cast<float>(n)), v, vzero());
+}
+
 template <class F>
 inline void map(dim_t n, const float* x, float* y, F f) {
   for_each(n, y, [=](dim_t i, int lanes) { return f(load_lanes(x + i, lanes)); });
@@ -59,6 +77,10 @@ inline void with_activation(const Activation& activation, F f) {
       });
     case Act::gelu:
       return f([](vf v) { return vgelu(v); });
+    case Act::gelu_tanh:
+      return f([](vf v) { return vgelu_tanh(v); });
+    case Act::mish:
+      return f([](vf v) { return vmish(v); });
     case Act::tanh:
       return f([](vf v) { return vtanh(v); });
     case Act::elu:
@@ -71,6 +93,13 @@ inline void with_activation(const Activation& activation, F f) {
       return f([](vf v) { return vabs(v); });
     case Act::neg:
       return f([](vf v) { return vneg(v); });
+    case Act::fake_quantize: {
+      const vf most = vadd(beta, vset(255.0f));
+      return f([=](vf v) {  // the bits of the integers' way: no -0, a division
+        const vf steps = vround(vmin(vmax(vdiv(v, alpha), beta), most));
+        return vmul(vadd(steps, vzero()), alpha);
+      });
+    }
   }
 }
 

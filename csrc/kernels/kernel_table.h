@@ -247,8 +247,19 @@ struct LrnRun {
   dim_t first, step, taps;
   float alpha, beta, k;
 };
+// y[i] = (x[i] - m) / sqrt(v + epsilon) * scale[i * step] + shift[i * step],  i < n, step 0 or 1, m
+// and v the mean and the variance of x[0..n), n >= 1. y may be x.
+struct LayerNormRow {
+  const float* x;
+  float* y;
+  dim_t n;
+  const float *scale, *shift;
+  dim_t step;
+  float epsilon;
+};
 struct NormKernels {
   void (*lrn_run)(const LrnRun&) = nullptr;
+  void (*layer_norm_row)(const LayerNormRow&) = nullptr;
 };
 
 // ---- resize.inl.h

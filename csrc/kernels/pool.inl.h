@@ -50,19 +50,6 @@ inline void pool_row(const PoolRow& r, Combine combine, Finish finish) {
   }
 }
 
-// Lanes 0, 2, ... W - 2 twice, and the lanes' numbers.
-struct Lanes {
-  int32_t even[W];
-  float number[W];
-  constexpr Lanes() : even(), number() {
-    for (int i = 0; i < W; ++i) {
-      even[i] = 2 * i % W;
-      number[i] = static_cast<float>(i);
-    }
-  }
-};
-constexpr Lanes kLanes;
-
 // x[0], x[2], ... x[2W - 2]; reads x[2W - 1] too.
 inline vf load_even(const float* x) {
   const vi even = vindex(kLanes.even);

@@ -13,7 +13,9 @@ namespace {
 
 constexpr dim_t kSumBlock = 128;  // vectors (row) or rows (columns) that one accumulator takes
 
-inline float sum_row(dim_t n, const float* x) {
+// The sum of f(x[i]), f a function of a vector.
+template <class F>
+inline float sum_row_of(dim_t n, const float* x, F f) {
   double total = 0.0;
   for (dim_t begin = 0; begin < n; begin += 4 * kSumBlock * W) {
     const dim_t left = n - begin, m = left < 4 * kSumBlock * W ? left : 4 * kSumBlock * W;
@@ -21,29 +23,51 @@ inline float sum_row(dim_t n, const float* x) {
     vf acc[4] = {vzero(), vzero(), vzero(), vzero()};
     dim_t i = 0;
     for (; i + 4 * W <= m; i += 4 * W)
-      for (int v = 0; v < 4; ++v) acc[v] = vadd(acc[v], vload(p + i + v * W));
-    for (; i + W <= m; i += W) acc[0] = vadd(acc[0], vload(p + i));
-    acc[1] = vadd(acc[1], vload_tail(p + i, static_cast<int>(m - i)));
+      for (int v = 0; v < 4; ++v) acc[v] = vadd(acc[v], f(vload(p + i + v * W)));
+    for (; i + W <= m; i += W) acc[0] = vadd(acc[0], f(vload(p + i)));
+    if (i < m) {
+      const int tail = static_cast<int>(m - i);
+      acc[1] = vadd(acc[1], first_lanes(f(vload_tail(p + i, tail)), tail));
+    }
     total += vreduce_add(vadd(vadd(acc[0], acc[1]), vadd(acc[2], acc[3])));
   }
   return static_cast<float>(total);
 }
 
+inline float sum_row(dim_t n, const float* x) {
+  return sum_row_of(n, x, [](vf v) { return v; });
+}
+
 // Maximum of sign * x, times sign: sign -1 is the minimum.
+//
+// Four chains, as one waits for compare, blend and max of each vector; a last partial vector
+// overlaps its neighbour. The lanes are then compared by halves, unless one is NaN, which that
+// would lose.
 inline float max_row(dim_t n, const float* x, float sign) {
   const vf s = vset(sign);
+  const auto at = [=](dim_t i) { return vmul(vload(x + i), s); };
   float lanes[W];
-  dim_t i = 0, used = 0;
+  dim_t first = 0, end = n;  // of what is compared one by one
   if (n >= W) {
-    vf acc = vmul(vload(x), s);
-    for (i = W; i + W <= n; i += W) acc = vmax_nan(acc, vmul(vload(x + i), s));
-    vstore(lanes, acc);
-    used = W;
+    vf acc = vmax_nan(at(0), at(n - W));
+    dim_t i = W;
+    if (n >= 4 * W) {
+      vf chain[4] = {acc, at(W), at(2 * W), at(3 * W)};
+      for (i = 4 * W; i + 4 * W <= n; i += 4 * W)
+        for (int v = 0; v < 4; ++v) chain[v] = vmax_nan(chain[v], at(i + v * W));
+      acc = vmax_nan(vmax_nan(chain[0], chain[1]), vmax_nan(chain[2], chain[3]));
+    }
+    for (; i + W <= n; i += W) acc = vmax_nan(acc, at(i));
+    if (vall_lt(acc, vset(__builtin_inff()))) return sign * vreduce_max(acc);
+    vstore(lanes, vmul(acc, s));
+    x = lanes;
+    end = W;
   }
-  float m = used ? lanes[0] : sign * x[i++];
-  const auto take = [&m](float v) { m = v > m || v != v ? v : m; };
-  for (dim_t l = 1; l < used; ++l) take(lanes[l]);
-  for (; i < n; ++i) take(sign * x[i]);
+  float m = sign * x[first++];
+  for (; first < end; ++first) {
+    const float v = sign * x[first];
+    m = v > m || v != v ? v : m;
+  }
   return sign * m;
 }
 

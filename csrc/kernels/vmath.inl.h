@@ -3,11 +3,10 @@
 //   x = n ln 2 + r, |r| <= ln 2 / 2:   exp(x) = 2^n (1 + r + r^2 q(r)),   q of degree 4, minimax
 //   (error 2^-26)
 // Contract: any float in, infinities, NaN and denormals included; NaN comes out as NaN. Errors are
-// at most 2.5 units in the last place, of gelu 8.25: fastconv.testing.tolerance.ULPS states them,
-// bench/ulp.py measures them over all floats, tests/kernels/test_eltwise.py holds every tier to
-// them.
-// Reductions are exact with and without a fused multiply-add: the ref tier has none, and a compiler
-// may fuse where it is not asked to.
+// at most 2.5 units in the last place, of mish 4.25, gelu 8.25, gelu_tanh 215:
+// fastconv.testing.tolerance.ULPS states them, bench/ulp.py measures them over all floats,
+// tests/kernels/test_eltwise.py holds every tier to them. Reductions are exact with and without a
+// fused multiply-add: the ref tier has none, and a compiler may fuse where it is not asked to.
 #pragma once
 #include "core/types.h"
 
@@ -123,6 +122,34 @@ inline vf vsilu(vf x) {
     const Exponential e = exp_parts(vneg(vabs(v)));
     const vf below = vscaled_exp(v, e.mantissa, e.power, -110.0f);
     return vdiv(vselect_lt(v, vzero(), below, v), vadd(vscale(e.mantissa, e.power), vset(1.0f)));
+  });
+}
+
+// x * (1 + tanh(u)) / 2 = x * sigmoid(2 u), u = sqrt(2 / pi) * (x + 0.044715 x^3): nothing cancels
+// for negative x, where 1 + tanh(u) would. 2 u is beyond what exp can tell from 0 or infinity where
+// |x| > 14, and so is not computed there.
+inline vf vgelu_tanh(vf x) {
+  const vf z = vmin(vset(14.0f), vmax(vset(-14.0f), x));
+  const vf twice_u = vmul(z, vfma(vmul(z, z), vset(0.0713548163f), vset(1.59576912f)));
+  const auto normal = [=](vf u) { return vdiv(x, vadd(exp_normal(vneg(u)), vset(1.0f))); };
+  return where_exp_is_normal(twice_u, normal, [=](vf u) {
+    const Exponential e = exp_parts(vneg(vabs(u)));
+    const vf below = vscaled_exp(x, e.mantissa, e.power, -14.0f);
+    return vselect_lt(u, vzero(), below, x);  // 1 + exp(-86) is 1
+  });
+}
+
+// x * tanh(log(1 + e)), e = exp(x), which is x * m / (m + 2) with m = e (e + 2). m + 2 is m above
+// 20, so that e needs not overflow.
+inline vf vmish(vf x) {
+  const auto normal = [](vf v) {
+    const vf two = vset(2.0f), e = exp_normal(vmin(vset(20.0f), v)), m = vmul(e, vadd(e, two));
+    return vdiv(vmul(v, m), vadd(m, two));
+  };
+  return where_exp_is_normal(x, normal, [](vf v) {
+    const Exponential e = exp_parts(vneg(vabs(v)));  // m is 2 e, and m + 2 is 2
+    const vf below = vscaled_exp(v, e.mantissa, e.power, -110.0f);
+    return vselect_lt(v, vzero(), below, v);
   });
 }
 

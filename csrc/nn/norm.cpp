@@ -76,4 +76,24 @@ void lrn(const View& x, const View& y, int size, float alpha, float beta, float 
                });
 }
 
+void layer_norm(const View& x, const float* scale, const float* shift, dim_t step, const View& y,
+                float epsilon) noexcept {
+  const int last = x.rank - 1;
+  const dim_t n = x.shape[last];
+  if (n == 0) return;
+  const Nest<2> nest = merge(without(x, last), without(y, last));
+  const dim_t x_step = nest.step(0), y_step = nest.step(1);
+  const auto kernel = kernels().norm.layer_norm_row;
+  for_each_run(nest, kGrain / (4 * n), [&](dim_t rows, const dim_t* offset) {
+    for (dim_t i = 0; i < rows; ++i)
+      kernel({.x = x.data + offset[0] + i * x_step,
+              .y = y.data + offset[1] + i * y_step,
+              .n = n,
+              .scale = scale,
+              .shift = shift,
+              .step = step,
+              .epsilon = epsilon});
+  });
+}
+
 }  // namespace fastconv

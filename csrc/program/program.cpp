@@ -154,6 +154,15 @@ void Program::lrn(const Operand& x, const Operand& y, int size, float alpha, flo
       [=](float* const* slots) { fastconv::lrn(x.at(slots), y.at(slots), size, alpha, beta, k); });
 }
 
+void Program::layer_norm(const Operand& x, const Operand& scale, const Operand& shift,
+                         const Operand& y, float epsilon) {
+  add({&x, &scale, &shift, &y}, [=](float* const* slots) {
+    const View scales = scale.at(slots);
+    fastconv::layer_norm(x.at(slots), scales.data, shift.at(slots).data, scales.size() > 1,
+                         y.at(slots), epsilon);
+  });
+}
+
 void Program::softmax(const Operand& x, const Operand& y, int axis) {
   add({&x, &y}, [=](float* const* slots) { fastconv::softmax(x.at(slots), y.at(slots), axis); });
 }

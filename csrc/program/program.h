@@ -102,6 +102,8 @@ class Program {
   void channel_affine(const Operand& x, const Operand& scale, const Operand& shift,
                       const Operand& y, const Activation& activation);
   void lrn(const Operand& x, const Operand& y, int size, float alpha, float beta, float k);
+  void layer_norm(const Operand& x, const Operand& scale, const Operand& shift, const Operand& y,
+                  float epsilon);
   void softmax(const Operand& x, const Operand& y, int axis);
   void reduce(const Operand& x, const Operand& y, ReduceOp op);
   void resize2d(const Operand& x, const Operand& y, const ResizeParams& p);

@@ -114,19 +114,21 @@ inline vf vadd_exponent(vf a, vf n) {
 inline bool vall_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }
 inline vi vindex(const int32_t* idx) { return _mm512_loadu_si512(idx); }
 inline vf vpermute(vf a, vi idx) { return _mm512_permutexvar_ps(idx, a); }
+// In registers: through memory, as a loop over halves of an array, it waits for each store.
+inline __m256 vhigh(vf a) {
+  return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+}
 inline float vreduce_add(vf a) {
-  alignas(64) float t[16];
-  _mm512_store_ps(t, a);
-  for (int s = 8; s; s /= 2)
-    for (int i = 0; i < s; ++i) t[i] += t[i + s];
-  return t[0];
+  const __m256 by8 = _mm256_add_ps(_mm512_castps512_ps256(a), vhigh(a));
+  const __m128 by4 = _mm_add_ps(_mm256_castps256_ps128(by8), _mm256_extractf128_ps(by8, 1));
+  const __m128 by2 = _mm_add_ps(by4, _mm_movehl_ps(by4, by4));
+  return _mm_cvtss_f32(_mm_add_ss(by2, _mm_movehdup_ps(by2)));
 }
 inline float vreduce_max(vf a) {
-  alignas(64) float t[16];
-  _mm512_store_ps(t, a);
-  for (int s = 8; s; s /= 2)
-    for (int i = 0; i < s; ++i) t[i] = t[i] > t[i + s] ? t[i] : t[i + s];
-  return t[0];
+  const __m256 by8 = _mm256_max_ps(_mm512_castps512_ps256(a), vhigh(a));
+  const __m128 by4 = _mm_max_ps(_mm256_castps256_ps128(by8), _mm256_extractf128_ps(by8, 1));
+  const __m128 by2 = _mm_max_ps(by4, _mm_movehl_ps(by4, by4));
+  return _mm_cvtss_f32(_mm_max_ss(by2, _mm_movehdup_ps(by2)));
 }
 inline void vtranspose(vf* r) {
   // Pairs, then quadruples of rows interleaved within the 128-bit lanes: t[4 * i + j] then has

@@ -16,6 +16,7 @@ every_tier = pytest.mark.usefixtures("tier")
 ACTIVATIONS = [
     None,
     *("relu", "relu6", "leaky_relu", "sigmoid", "silu", "hardswish", "hardsigmoid", "gelu", "tanh"),
+    *("gelu_tanh", "mish"),
     *(("leaky_relu", 0.3), ("hardsigmoid", 0.2, 0.4), ("clamp", -2.0, 3.5), ("clamp", 0.0, math.inf)),
 ]
 KERNELS = {  # enough output channels for a full tile, half a tile and a tail

@@ -135,12 +135,33 @@ def test_deep_sums_stay_exact(problem):
     problem((1, 512, 7, 7), (32, 512, 3, 3), padding=1).check()
 
 
+@pytest.mark.parametrize(
+    ("channels", "kernel", "given"),
+    [
+        (1024, 1, {}),
+        (512, 1, {"stride": 2}),  # two pixels on
+        (1024, 1, {"stride": 2}),
+        (1024, 1, {"padding": 1}),
+        (1024, (1, 3), {"padding": (0, 1), "dilation": 2}),
+        (1024, (3, 1), {"stride": (2, 1)}),
+        (2048, 1, {"groups": 2}),
+    ],
+)
+def test_pixels_4_kib_apart(problem, channels, kernel, given):
+    """They are copied apart, or 14 of them would share the few lines of a set of L1."""
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    per_group = channels // given.get("groups", 1)
+    p = problem((2, channels, 5, 16), (34, per_group, *kernel), residual=True, **given)
+    p.check(layout="NHWC", algorithm="implicit")
+    p.check(algorithm="implicit")
+
+
 @pytest.mark.parametrize("oc", [*range(1, 35), 47, 48, 49, 63, 64, 65])
 def test_every_number_of_output_channels(problem, oc):
     problem((1, 7, 4, 4), (oc, 7, 3, 3), padding=1, residual=True).check()
 
 
-@pytest.mark.parametrize(("ic", "oc"), [(1, 1), (3, 20), (16, 7), (300, 33), (64, 129)])
+@pytest.mark.parametrize(("ic", "oc"), [(1, 1), (3, 20), (16, 7), (300, 33), (64, 129), (1024, 17)])
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (3, 7), (13, 13), (29, 31)])
 def test_planes_and_pixels_give_the_same_bits(problem, ic, oc, size):
     p = problem((2, ic, *size), (oc, ic, 1, 1), integers=False, residual=True, activation="silu")

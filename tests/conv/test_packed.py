@@ -35,6 +35,7 @@ CASES: list[tuple[str, tuple[int, ...], int, dict[str, Any]]] = [
     ("direct", (24, 4, 3, 3), 6, {}),
     ("direct", (64, 16, 3, 3), 4, {}),
     ("planar", (24, 6, 1, 1), 2, {"planar": True}),
+    ("planar", (6, 1024, 1, 1), 2, {"planar": True}),
     ("reference", (5, 3, 3, 3), 1, {}),
 ]
 IDS = [f"{algorithm}-{'x'.join(map(str, shape))}" for algorithm, shape, _, _ in CASES]
@@ -214,6 +215,15 @@ def test_order_of_grouped(algorithm: str, rng: np.random.Generator) -> None:
     (array,) = plan(algorithm, w, groups).packed()[algorithm]
     blocks = np.pad(w, ((0, -oc % lanes), (0, 0), (0, 0), (0, 0))).reshape(-1, lanes, ic, 9)
     np.testing.assert_array_equal(array, blocks.transpose(0, 3, 2, 1).ravel())
+
+
+@pytest.mark.parametrize("ic", [6, 512, 1024])
+def test_order_of_planar(ic: int, rng: np.random.Generator) -> None:
+    """Filters as they are; 16 zeros apart where they would fall on each other in L1."""
+    w = rng.standard_normal((10, ic, 1, 1), np.float32)
+    (array,) = plan("planar", w, 1, planar=True).packed()["planar"]
+    gap = 16 if ic == 1024 and _core.active_tier() == "avx512" else 0
+    np.testing.assert_array_equal(array, np.pad(w[:, :, 0, 0], ((0, 0), (0, gap))).ravel())
 
 
 def test_order_of_transposed(rng: np.random.Generator) -> None:

@@ -14,6 +14,7 @@ every_tier = pytest.mark.usefixtures("tier")
 ACTIVATIONS = [
     None,
     *("relu", "relu6", "leaky_relu", "sigmoid", "silu", "hardswish", "hardsigmoid", "gelu", "tanh"),
+    *("gelu_tanh", "mish"),
     *(("leaky_relu", 0.25), ("clamp", -1.5, 2.0), ("hardsigmoid", 0.2, 0.4)),
 ]
 

@@ -53,6 +53,30 @@ def test_opset_of_the_nodes_domain_is_used(onnx: Any, proto: Any) -> None:
     assert fastconv.load(proto)(X).shape == (2, 4, 8, 8)
 
 
+def test_nodes_in_any_order(onnx: Any, proto: Any) -> None:
+    """As onnxconverter-common leaves them: ONNX asks for an order, and every other runtime sorts."""
+    proto.graph.node.append(onnx.helper.make_node("Identity", ["y2"], ["z"]))
+    proto.graph.node.append(onnx.helper.make_node("Neg", ["y"], ["y2"], "neg"))
+    proto.graph.output[0].name = "z"
+    expected = fastconv.load(proto)(X)
+    nodes = list(proto.graph.node)
+    assert expected.max() == 0 > expected.min()
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]):
+        del proto.graph.node[:]
+        proto.graph.node.extend(nodes[i] for i in order)
+        np.testing.assert_array_equal(fastconv.load(proto)(X), expected)
+
+
+def test_nodes_of_a_branch_in_any_order(onnx: Any, make_model: Any) -> None:
+    helper = onnx.helper
+    info = helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, None)
+    nodes = [helper.make_node("Relu", ["n"], ["r"]), helper.make_node("Neg", ["x"], ["n"])]
+    branch = helper.make_graph(nodes, "branch", [], [info])
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    model = make_model([node], {"x": [3]}, {"c": np.array(True)})
+    np.testing.assert_array_equal(fastconv.load(model)(np.float32([-2, 0, 3])), [2, 0, 0])
+
+
 @pytest.mark.parametrize("cut", [1, 10, 0.3, 0.9, 0.999])
 def test_truncated_file(cut: float, proto: Any) -> None:
     data = proto.SerializeToString()

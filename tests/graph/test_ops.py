@@ -117,6 +117,16 @@ NORM = [
     Case("BatchNormalization", [(3, 6, 5)], *STATS),
     Case("LRN", [X], size=3),
     Case("LRN", [(1, 20, 4, 5)], size=5, alpha=0.05, beta=0.6, bias=2.0),
+    Case("LayerNormalization", [X], W(8), W(8), opset=17),
+    Case("LayerNormalization", [X], W(8), opset=17, epsilon=0.1),
+    Case("LayerNormalization", [X], W(9, 8), W(9, 8), opset=17, axis=2),
+    Case("LayerNormalization", [X], W(*X), W(*X), opset=17, axis=0),
+    Case("LayerNormalization", [(2, 3, 100)], W(1), W(100), opset=17),
+    Case("LayerNormalization", [(2, 5, 1)], W(1), W(1), opset=17),
+    Case("LayerNormalization", [(300,)], W(300), W(300), opset=17),
+    Case("InstanceNormalization", [X], W(6), W(6)),
+    Case("InstanceNormalization", [X], np.ones(6, np.float32), np.zeros(6, np.float32)),
+    Case("InstanceNormalization", [(2, 1, 50)], W(1), W(1), epsilon=0.2),
     Case("Softmax", [X], opset=11),
     Case("Softmax", [X], opset=11, axis=2),
     Case("Softmax", [X], opset=11, axis=-1),
@@ -167,6 +177,8 @@ ACTIVATION = [
     Case("HardSwish", [X], opset=14),
     Case("Elu", [X], alpha=0.5),
     Case("Gelu", [X], opset=20),
+    Case("Gelu", [X], opset=20, approximate="tanh"),
+    Case("Mish", [X], opset=18),
     Case("Exp", [X]),
     Case("Sqrt", [X], positive=True),
     Case("Abs", [X]),
@@ -187,6 +199,9 @@ ELEMENTWISE = [
     Case("Pow", [X], scalar(2.0)),
     Case("Pow", [X], scalar(0.5), positive=True),
     Case("Pow", [X], np.array(3, np.int64)),
+    Case("Pow", [X], f32(3)),
+    Case("Pow", [X], f32(2), order=(0, 1)),
+    Case("Pow", [(3,)], np.full((1, 1), 2, np.float32)),
     Case("Sum", [X]),
     Case("Sum", [X, X, (6, 1, 1)]),
     Case("Min", [X, X, X]),
@@ -210,6 +225,8 @@ TENSOR = [
     Case("Concat", [X, (1, 6, 9, 8)], axis=0),
     Case("Concat", [X], W(2, 3, 9, 8), axis=1),
     Case("Concat", [(2, 3), (2, 4)], axis=-1),
+    Case("Concat", [(2, 1, 5, 4, 3), (2, 1, 5, 4, 3)], axis=1),
+    Case("Concat", [(2, 5, 1, 3), (2, 5, 1, 3)], axis=2),
     Case("Split", [X], outputs=2, axis=1, opset=11),
     Case("Split", [X], outputs=3, axis=1, opset=11, split=[1, 2, 3]),
     Case("Split", [X], i64(4, 2), outputs=2, axis=1),
@@ -366,3 +383,11 @@ def check_equal(got: Sequence[Any], expected: Sequence[Any]) -> None:
         assert g.dtype == e.dtype
         assert g.flags.c_contiguous
         np.testing.assert_allclose(g, e, rtol=2e-5, atol=2e-5 * max(1.0, float(np.abs(e).max(initial=0))))
+
+
+def test_squares_are_products(onnx: Any, make_model: Any, rng: np.random.Generator) -> None:
+    node = onnx.helper.make_node("Pow", ["x", "two"], ["y"])
+    model = fastconv.load(make_model([node], {"x": ["n", 7]}, {"two": np.float32([2])}))
+    x = rng.standard_normal((5, 7)).astype(np.float32)
+    np.testing.assert_array_equal(model(x), x * x)
+    assert "binary mul" in model.explain()

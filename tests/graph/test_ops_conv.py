@@ -31,6 +31,11 @@ TRANSPOSED: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 6, 5, 4), (6, 2, 3, 3), {"output_shape": [10, 7], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
     ((1, 6, 5, 4), (6, 2, 3, 3), {"output_shape": [9, 8], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
     ((2, 6, 7), (6, 3, 4), {"strides": [3], "pads": [1, 2]}),
+    ((2, 6, 5, 4), (6, 1, 2, 2), {"strides": [2, 2]}),
+    ((2, 6, 5, 4), (6, 5, 2, 3), {"strides": [2, 3]}),
+    ((1, 6, 5, 4), (6, 24, 4, 1), {"strides": [4, 1], "auto_pad": "SAME_UPPER"}),
+    ((1, 6, 5, 4), (6, 2, 2, 3), {"strides": [2, 3], "output_shape": [9, 12]}),
+    ((1, 6, 5, 4), (6, 1, 2, 2), {"strides": [2, 2], "group": 3}),
     ((1, 4, 3, 2, 4), (4, 2, 2, 3, 2), {"strides": [2, 1, 2], "group": 2, "pads": [0, 1, 0, 1, 1, 0]}),
 ]
 
@@ -52,6 +57,34 @@ def test_convolutions(
         (expected,) = runtime(*node_model(op, given, opset=11, **attrs))
         wide, dtype = [a.astype(np.float64) for a in given], np.float64
         check_node(op, wide, outputs=[dtype], expected=[expected.astype(dtype)], opset=11, **attrs)
+
+
+@pytest.mark.ort
+@pytest.mark.parametrize("activation", ["Sigmoid", "Relu", None])
+@pytest.mark.parametrize("channels", [1, 3, 20])
+def test_upsampling_by_transposed_convolutions(
+    channels: int, activation: str | None, onnx: Any, make_model: Any, runtime: Any, rng: np.random.Generator
+) -> None:
+    """As at the end of a text detector: a convolution for each row of a tile, into a concatenation too."""
+    weights = {"w": rng.standard_normal((7, channels, 2, 3)), "b": rng.standard_normal(channels)}
+    node = onnx.helper.make_node
+    nodes = [
+        node("ConvTranspose", ["x", "w", "b"], ["t"], strides=[2, 3]),
+        node(activation or "Identity", ["t"], ["a"]),
+        node("Relu", ["z"], ["r"]),
+        node("Concat", ["r", "a"], ["y"], axis=1),
+    ]
+    constants = {name: array.astype(np.float32) for name, array in weights.items()}
+    for outputs in (["a"], ["y"], ["y", "a"]):
+        inputs: dict[str, Any] = {"x": ["n", 7, "h", "w"], "z": ["n", 2, "h2", "w3"]}
+        model = make_model(nodes, inputs, constants, outputs)
+        ours = fastconv.load(model)
+        for n, h, w in ((1, 4, 5), (2, 3, 1), (1, 30, 31)):
+            feeds = {name: rng.standard_normal((n, c, a * h, b * w)).astype(np.float32)
+                     for name, c, a, b in (("x", 7, 1, 1), ("z", 2, 2, 3))}  # fmt: skip
+            for got, expected in zip(ours.run(None, feeds), runtime(model, feeds), strict=True):
+                np.testing.assert_allclose(got, expected, 1e-5, 1e-5)
+        assert ours.explain().count(" conv ") == 2
 
 
 def test_f64_is_f64(check_node: Any, rng: np.random.Generator) -> None:

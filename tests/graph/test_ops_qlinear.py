@@ -33,7 +33,10 @@ def check(runtime: Any, node_model: Any) -> Any:
         (expected,) = runtime(*node_model(op, inputs, **options))
         for constant in ((), range(1, len(inputs))):
             model, feeds = node_model(op, inputs, constant=constant, **options)
-            (got,) = fastconv.load(model).run(None, feeds)
+            ours = fastconv.load(model)
+            (got,) = ours.run(None, feeds)
+            if constant:
+                assert fastconv.count(ours).layers  # each of the steps has a rule
             assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
             difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
             if np.dtype(dtype).kind == "f":
@@ -151,3 +154,10 @@ def test_a_quantised_network(
         (got,) = ours.run(None, {"x": image})
         step = np.abs(np.diff(np.unique(expected))).min()  # of the last quantisation
         assert np.abs(got - expected).max() <= 1.01 * step, (got, expected)
+    whole, quantised = (
+        fastconv.count(fastconv.load(tmp_path / "f32.onnx"), images[0].shape),
+        fastconv.count(ours),
+    )
+    for what in ("macs", "params"):
+        assert quantised.totals[what] == whole.totals[what]
+    assert ours.parameters == whole.totals["params"]

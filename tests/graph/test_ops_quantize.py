@@ -79,6 +79,11 @@ def test_dynamic_quantize(low: float, high: float, check_node: Any, rng: np.rand
     check_node("DynamicQuantizeLinear", [x], outputs=[np.uint8, np.float32, np.uint8])
 
 
+def test_dynamic_quantize_of_large_images(check_node: Any, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((1, 3, 120, 130)).astype(np.float32)
+    check_node("DynamicQuantizeLinear", [x], outputs=[np.uint8, np.float32, np.uint8])
+
+
 CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((2, 6, 9, 8), (4, 6, 3, 3), {}),
     ((1, 6, 9, 8), (4, 6, 3, 2), {"pads": [0, 1, 2, 0], "strides": [2, 1]}),
@@ -110,6 +115,66 @@ def test_integer_convolutions(case: Any, w_dtype: Any, check_node: Any, rng: np.
         inputs = [x, np.asarray(scale(rng)), x_zero, w, s, zero, y_scale, y_zero]
         check_node("QLinearConv", inputs, outputs=[np.uint8], **options)
         check_node("QLinearConv", [*inputs, bias], outputs=[np.uint8], **options)
+
+
+def test_integer_convolutions_are_exact_at_the_limit_of_f32(
+    check_node: Any, rng: np.random.Generator
+) -> None:
+    """Sums just below 2^24, and their terms' fractions by any transform, at sizes where transforms pay."""
+    x = rng.integers(200, 256, (1, 56, 28, 28)).astype(np.uint8)
+    w = rng.integers(120, 128, (32, 56, 3, 3)).astype(np.int8)
+    check_node("ConvInteger", [x, w], outputs=[np.int32], opset=10, pads=[1, 1, 1, 1])
+
+
+def test_larger_sums_are_those_of_several_groups_of_channels(
+    check_node: Any, node_model: Any, rng: np.random.Generator
+) -> None:
+    x, w = integers(rng, np.uint8, 1, 300, 7, 6), np.full((8, 300, 3, 3), 127, np.int8)
+    w[1::2] = -128
+    inputs, options = (
+        [x, w, np.asarray(3, np.uint8)],
+        {"outputs": [np.dtype(np.int32)], "opset": 10, "pads": [1] * 4},
+    )
+    check_node("ConvInteger", inputs, **options)
+    bias = np.full(8, 2**24 - 1, np.int32)  # leaves no room for products in f32
+    one = np.float32(1)
+    quantised = [x, one, inputs[2], w, one, np.int8(0), np.float32(1e6), np.uint8(128), bias]
+    check_node("QLinearConv", [np.asarray(a) for a in quantised], **(options | {"outputs": [np.uint8]}))
+    model, feeds = node_model("ConvInteger", inputs, constant=[1, 2], **options)
+    ours = fastconv.load(model)
+    ours.run(None, feeds)
+    steps = [line.split()[1] for line in ours.explain().splitlines()[1:]]
+    assert steps.count("conv") == 6
+
+
+@pytest.mark.parametrize("op", ["ConvInteger", "MatMulInteger"])
+@pytest.mark.parametrize("channels", [4, 500])  # 500: sums beyond 2^24, of which f32 does not hold all
+def test_sums_cast_to_floats(
+    op: str, channels: int, onnx: Any, runtime: Any, rng: np.random.Generator
+) -> None:
+    helper, TensorProto = onnx.helper, onnx.TensorProto
+    x_shape, w_shape = (
+        ((1, channels, 6, 5), (3, channels, 3, 3)) if op == "ConvInteger" else ((4, channels), (channels, 3))
+    )
+    w = rng.integers(90, 128, w_shape).astype(np.int8)
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node(op, ["q", "w", "z"], ["i"]),
+        helper.make_node("Cast", ["i"], ["y"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "sums",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x_shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(w, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    x = rng.uniform(0, 1, x_shape).astype(np.float32)
+    (expected,) = runtime(model, {"x": x})
+    ours = fastconv.load(model)
+    np.testing.assert_array_equal(ours(x), expected)
+    assert ("cast" in ours.explain()) == (channels > 4 and op == "ConvInteger")
 
 
 def test_integer_convolution_with_zero_points_per_channel(check_node: Any, rng: np.random.Generator) -> None:
@@ -199,9 +264,9 @@ def test_zero_points_that_a_run_computes(
 
 
 @pytest.mark.parametrize("fixed", [[1, 2, 3, 4, 5, 6, 7], [1, 3, 4, 5, 6, 7]])
-@pytest.mark.parametrize(("channels", "kind"), [(60, "conv"), (1000, "qlinearconv")])
+@pytest.mark.parametrize(("channels", "parts"), [(60, 1), (518, 1), (519, 2), (1037, 3)])
 def test_sums_that_f32_holds_are_left_to_the_kernels(
-    channels: int, kind: str, fixed: list[int], node_model: Any
+    channels: int, parts: int, fixed: list[int], node_model: Any
 ) -> None:
     # The largest weights and values there are: 255 * 127 * channels is below 2^24 up to 518 of them.
     x, w = np.full((1, channels, 4, 4), 255, np.uint8), np.full((3, channels, 1, 1), 127, np.int8)
@@ -214,5 +279,5 @@ def test_sums_that_f32_holds_are_left_to_the_kernels(
         step.algorithm if step.kind == "call" else step.kind
         for step in loaded._planned(tuple(a.shape for a in feeds.values())).steps
     ]
-    assert kind in steps
-    assert ("conv" in steps) == (kind == "conv")
+    assert steps.count("conv") == parts
+    assert "convinteger" not in steps

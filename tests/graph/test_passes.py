@@ -24,6 +24,7 @@ class Net:
         self.rng = rng
         self.b = GraphBuilder("net", {})
         self.x = self.b.input("x", ("batch", 6, None, None))
+        self.steps = ""  # what was quantised last
 
     def w(self, *shape: int, positive: bool = False) -> str:
         values = self.rng.standard_normal(shape).astype(np.float32)
@@ -255,6 +256,82 @@ def test_what_is_no_gelu(wrong: str, net: Net, rng: np.random.Generator) -> None
     check_agrees(graph, rng)
 
 
+def quantised(
+    net: Net, x: str, scale: float = 0.05, zero: Any = None, back: tuple[float, Any] | None = None
+) -> str:
+    """Add what quantises a value and what turns it back, as quantisers write them around each layer."""
+
+    def add(op: str, x: str, scale: float, zero: Any) -> str:
+        zeros = [] if zero is None else [net.b.constant(f"w{len(net.b.constants)}", zero)]
+        return net.b.add(op, x, net.number(scale), *zeros)
+
+    net.steps = add("QuantizeLinear", x, scale, zero)
+    return add("DequantizeLinear", net.steps, *((scale, zero) if back is None else back))
+
+
+@pytest.mark.parametrize("zero", [None, np.uint8(0), np.uint8(131), np.int8(-128), np.int8(7)], ids=repr)
+@pytest.mark.parametrize("before", ["Conv", "Add", "input"])
+def test_quantised_and_back_at_once(zero: Any, before: str, net: Net, rng: np.random.Generator) -> None:
+    zero = None if zero is None else np.array(zero)
+    if before == "input":
+        y = net.conv(quantised(net, net.x, 0.03, zero))
+    else:
+        y = quantised(net, net.conv(quantised(net, net.x, 0.03, zero)), 0.2, zero)
+        if before == "Add":
+            y = quantised(net, net.b.add("Add", y, net.conv(net.x)), 0.3, zero)
+    graph = net.graph(y)
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {*ops(run_passes(graph))}
+    assert len(run_passes(graph).nodes) == {"input": 2, "Conv": 2, "Add": 3}[before]
+    x = rng.standard_normal(X).astype(np.float32)
+    np.testing.assert_array_equal(run(graph, "default", x)[0], run(graph, "none", x)[0])
+
+
+@pytest.mark.parametrize(
+    ("limits", "zero", "gone"),
+    [
+        ((0, np.inf), np.uint8(0), True),
+        ((0, np.inf), np.int8(-128), True),
+        ((0, np.inf), np.uint8(1), False),  # -1 step would pass
+        ((0, 6), np.uint8(0), False),  # 120 steps of 0.05: 255 would pass
+        ((0, 12.75), np.uint8(0), True),
+        ((0, 12.7), np.uint8(0), False),
+        ((-6.4, 6.35), np.int8(0), True),
+    ],
+)
+def test_a_relu_that_the_quantised_range_makes_needless(
+    limits: tuple[float, float], zero: Any, gone: bool, net: Net, rng: np.random.Generator
+) -> None:
+    y = net.b.add("Clip", net.conv(net.x), *map(net.number, limits))
+    graph = net.graph(quantised(net, y, 0.05, np.array(zero)))
+    first, *rest = run_passes(graph).nodes
+    assert first.activation.kind == ("fake_quantize" if gone else "clamp")
+    assert [node.op for node in rest] == ([] if gone else ["FakeQuantize"])
+    x = 3 * rng.standard_normal(X).astype(np.float32)
+    np.testing.assert_array_equal(run(graph, "default", x)[0], run(graph, "none", x)[0])
+
+
+@pytest.mark.parametrize(
+    "case", ["other scale", "other zero point", "16 bits", "by channel", "read twice", "an output", "scale 0"]
+)
+def test_what_stays_integers(case: str, net: Net, rng: np.random.Generator) -> None:
+    zero = np.array(3, np.uint16 if case == "16 bits" else np.uint8)
+    if case == "by channel":
+        scales, zeros = net.w(6, positive=True), net.b.constant("zeros", np.zeros(6, np.uint8))
+        net.steps = net.b.add("QuantizeLinear", net.x, scales, zeros)
+        y = net.b.add("DequantizeLinear", net.steps, scales, zeros)
+    else:
+        scale = 0.0 if case == "scale 0" else 0.05
+        back = {"other scale": (0.1, zero), "other zero point": (0.05, np.array(4, np.uint8))}.get(case)
+        y = quantised(net, net.x, scale, zero, back)
+    if case == "read twice":
+        y = net.b.add("Add", y, net.b.add("Cast", net.steps, to=1))
+    graph = net.graph(net.conv(y), *([net.steps] if case == "an output" else []))
+    assert "QuantizeLinear" in ops(run_passes(graph))
+    if case != "an output":  # its element type is not f32, as the graph says
+        x = rng.standard_normal(X).astype(np.float32)
+        np.testing.assert_array_equal(run(graph, "default", x)[0], run(graph, "none", x)[0])
+
+
 def test_sigmoid_of_another_value_is_no_swish(net: Net, rng: np.random.Generator) -> None:
     graph = net.graph(net.b.add("Mul", net.b.add("Sigmoid", net.x), net.b.add("Relu", net.x)))
     assert ops(run_passes(graph)) == ["Sigmoid", "Relu", "Mul"]
@@ -314,3 +391,98 @@ def test_unknown_pass_is_an_error(net: Net) -> None:
     graph = net.graph(net.b.add("Relu", net.x))
     with pytest.raises(ArgumentError, match="passes: expected names among default, none, eliminate_identity"):
         Model(graph, passes=["fold_everything"])
+
+
+@pytest.mark.parametrize("cube", ["Pow", "Mul"])
+def test_gelu_by_tanh_is_recognised(cube: str, net: Net, rng: np.random.Generator) -> None:
+    b, c = net.b, net.conv(net.x)
+    x3 = b.add("Pow", c, net.number(3)) if cube == "Pow" else b.add("Mul", b.add("Mul", c, c), c)
+    inner = b.add("Add", c, b.add("Mul", net.number(0.044715), x3))
+    tanh = b.add("Tanh", b.add("Mul", net.number((2 / np.pi) ** 0.5), inner))
+    y = b.add("Mul", b.add("Mul", c, b.add("Add", tanh, net.number(1))), net.number(0.5))
+    graph = net.graph(y)
+    assert [n.activation.kind for n in run_passes(graph).nodes] == ["gelu_tanh"]
+    check_agrees(graph, rng)
+
+
+@pytest.mark.parametrize("wrong", ["factor", "cube", "x", "scale"])
+def test_what_is_no_gelu_by_tanh(wrong: str, net: Net, rng: np.random.Generator) -> None:
+    b, c = net.b, net.conv(net.x)
+    x3 = b.add("Pow", c, net.number(2 if wrong == "cube" else 3))
+    cubic = b.add("Mul", net.number(0.05 if wrong == "factor" else 0.044715), x3)
+    inner = b.add("Add", net.x if wrong == "x" else c, cubic)
+    tanh = b.add("Tanh", b.add("Mul", net.number(1.0 if wrong == "scale" else (2 / np.pi) ** 0.5), inner))
+    graph = net.graph(b.add("Mul", b.add("Mul", c, b.add("Add", tanh, net.number(1))), net.number(0.5)))
+    assert "gelu_tanh" not in [n.activation.kind for n in run_passes(graph).nodes]
+    check_agrees(graph, rng)
+
+
+def test_mish_is_recognised(net: Net, rng: np.random.Generator) -> None:
+    c = net.conv(net.x)
+    graph = net.graph(net.b.add("Mul", c, net.b.add("Tanh", net.b.add("Softplus", c))))
+    assert [n.activation.kind for n in run_passes(graph).nodes] == ["mish"]
+    check_agrees(graph, rng)
+    other = net.graph(net.b.add("Mul", net.x, net.b.add("Tanh", net.b.add("Softplus", net.conv(net.x)))))
+    assert "Softplus" in ops(run_passes(other))
+
+
+def branch(net: Net, kernel: int, groups: int = 1, **attrs: Any) -> str:
+    """A convolution of x as large as x, and its batch normalisation."""
+    w = net.w(6, 6 // groups, kernel, kernel)
+    half = attrs.get("dilations", [1, 1])[0] * (kernel // 2)
+    return net.batch_norm(net.b.add("Conv", net.x, w, group=groups, pads=[half] * 4, **attrs))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("dilations", [[1, 1], [2, 2]])
+def test_branches_become_one_convolution(
+    groups: int, dilations: list[int], net: Net, rng: np.random.Generator
+) -> None:
+    y = net.b.add("Add", net.batch_norm(net.x), branch(net, 1, groups, dilations=dilations))
+    y = net.b.add("Add", branch(net, 5, groups, dilations=dilations), y)
+    y = net.b.add("Add", y, branch(net, 3, groups, dilations=dilations))
+    y = net.b.add("Add", y, net.x) if groups == 6 else y
+    graph = net.graph(net.b.add("Relu", net.batch_norm(y)))
+    merged = run_passes(graph)
+    assert ops(merged) == ["Conv"]
+    assert len(merged.nodes[0].absorbed) == (12 if groups == 6 else 11)
+    check_agrees(graph, rng)
+
+
+def test_strided_branches_become_one_convolution(net: Net, rng: np.random.Generator) -> None:
+    graph = net.graph(net.b.add("Add", branch(net, 1, strides=[2, 2]), branch(net, 3, strides=[2, 2])))
+    assert ops(run_passes(graph)) == ["Conv"]
+    check_agrees(graph, rng)
+
+
+def test_branches_without_bias_or_centre_become_one_convolution(net: Net, rng: np.random.Generator) -> None:
+    wide = net.b.add("Conv", net.x, net.w(6, 6, 2, 4), pads=[1, 2, 0, 1])
+    part = net.b.add("Conv", net.x, net.w(6, 6, 1, 2), pads=[0, 1, 0, 0])  # its taps are (1, 1) and (1, 2)
+    graph = net.graph(net.b.add("Add", part, wide))
+    merged = run_passes(graph)
+    assert ops(merged) == ["Conv"]
+    assert merged.nodes[0].inputs[2] == ""
+    check_agrees(graph, rng)
+
+
+@pytest.mark.parametrize("why", ["stride", "dilation", "groups", "value", "read twice", "activation", "size"])
+def test_branches_that_differ_stay(why: str, net: Net, rng: np.random.Generator) -> None:
+    b = net.b
+    first = b.add("Conv", net.x, net.w(6, 6, 3, 3), pads=[1, 1, 1, 1])
+    if why == "stride":  # 8 x 7 become 8 x 7 in either
+        second = b.add("Conv", net.x, net.w(6, 6, 1, 1), strides=[2, 2], pads=[4, 3, 3, 3])
+    elif why == "dilation":
+        second = b.add("Conv", net.x, net.w(6, 6, 3, 3), dilations=[2, 2], pads=[2, 2, 2, 2])
+    elif why == "groups":
+        second = b.add("Conv", net.x, net.w(6, 2, 3, 3), group=3, pads=[1, 1, 1, 1])
+    elif why == "value":
+        second = b.add("Conv", b.add("Relu", net.x), net.w(6, 6, 1, 1))
+    elif why == "size":  # broadcasts: one column
+        second = b.add("Conv", b.add("GlobalAveragePool", net.x), net.w(6, 6, 1, 1))
+    else:
+        second = b.add("Conv", net.x, net.w(6, 6, 1, 1))
+    second = b.add("Relu", second) if why == "activation" else second
+    graph = net.graph(b.add("Add", first, second), *([second] if why == "read twice" else []))
+    left = [n for n in run_passes(graph).nodes if n.op in ("Conv", "FusedConv")]
+    assert len(left) == 2
+    check_agrees(graph, rng)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv.errors import ShapeError, UnsupportedOpError
+from fastconv.errors import ModelError, ShapeError, UnsupportedOpError
 
 onnx = pytest.importorskip("onnx")
 pytestmark = pytest.mark.ort
@@ -45,7 +45,9 @@ def layer(op: str, rng: np.random.Generator, optional: str = "", **attrs: Any) -
 
 def agree(model: Any, feeds: dict[str, Any]) -> None:
     ort = pytest.importorskip("onnxruntime")
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # several quantise the rows of a batch apart
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     expected = session.run(None, feeds)
     for got, wanted in zip(fastconv.load(model).run(None, feeds), expected, strict=True):
         assert got.shape == wanted.shape
@@ -74,6 +76,59 @@ def test_functions_by_name(rng: np.random.Generator) -> None:
     agree(*layer("RNN", rng, "b", activations=["Relu"]))
     model, _ = layer("RNN", rng, activations=["Sine"])
     with pytest.raises(UnsupportedOpError, match="activations: expected names among"):
+        fastconv.load(model)
+
+
+def quantised_layer(rng: np.random.Generator, h: int, dtype: Any, columns: bool, **attrs: Any) -> Any:
+    """A DynamicQuantizeLSTM as ONNX Runtime's quantiser writes it, with its weights, and its feeds."""
+    d = 2 if attrs.get("direction") == "bidirectional" else 1
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max + 1
+    size = (d, 4 * h) if columns else (d,)
+    constants = {
+        "w": rng.integers(low, high, (d, F, 4 * h)).astype(dtype),
+        "r": rng.integers(low, high, (d, h, 4 * h)).astype(dtype),
+        "b": rng.standard_normal((d, 8 * h), np.float32) / 2,
+        **{name: rng.uniform(0.2, 0.4, size).astype(np.float32) / (F * 64) for name in ("ws", "rs")},
+        **{name: np.full(size, 0 if dtype == np.int8 else 131, dtype) for name in ("wz", "rz")},
+    }
+    feeds = {"x": rng.standard_normal((T, N, F), np.float32), "h": rng.standard_normal((d, N, h), np.float32)}
+    feeds["c"] = rng.standard_normal((d, N, h), np.float32)
+    names = ["x", "w", "r", "b", "", "h", "c", "", "ws", "wz", "rs", "rz"]
+    node = onnx.helper.make_node(
+        "DynamicQuantizeLSTM", names, ["y", "y_h", "y_c"], domain="com.microsoft", hidden_size=h, **attrs
+    )
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node],
+        "layer",
+        [info(name, 1, array.shape) for name, array in feeds.items()],
+        [info(name, 1, None) for name in ("y", "y_h", "y_c")],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 14), onnx.helper.make_opsetid("com.microsoft", 1)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), feeds
+
+
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_quantised_lstm(direction: str, dtype: Any, columns: bool, rng: np.random.Generator) -> None:
+    agree(*quantised_layer(rng, H, dtype, columns, direction=direction))
+
+
+@pytest.mark.parametrize("h", [16, 700])  # 700: sums that f32 does not hold exactly
+def test_quantised_lstm_of_any_size(h: int, rng: np.random.Generator) -> None:
+    agree(*quantised_layer(rng, h, np.int8, False))
+
+
+def test_quantised_lstm_without_scales(rng: np.random.Generator) -> None:
+    model, _ = quantised_layer(rng, H, np.int8, False)
+    del model.graph.node[0].input[8:]
+    with pytest.raises(ModelError, match="w_scale, w_zero_point, r_scale, r_zero_point: expected all four"):
+        fastconv.load(model)
+    model, _ = quantised_layer(rng, H, np.int8, False)
+    model.graph.node[0].input[10] = "b"
+    with pytest.raises(ShapeError, match=r"r_scale: expected shape .*, got \(1, 48\)"):
         fastconv.load(model)
 
 
@@ -108,7 +163,11 @@ def test_shapes_that_do_not_fit(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(
     "equation",
-    ["ij,jk->ik", "bij,bjk", "...ij->...ji", "ii->i", "i,i", "bchw,oc->bohw", "...c,cd->...d", "ij->"],
+    [
+        *("ij,jk->ik", "bij,bjk", "...ij->...ji", "ii->i", "i,i", "bchw,oc->bohw", "...c,cd->...d", "ij->"),
+        *("bhid,bhjd->bhij", "bhij,bhjd->bihd", "ij,kj->ki", "i,j->ji", "i,i->", "bhw,hwc->cb", "bc,bc->cb"),
+        *("bij,jk->bk", "ij,ji->i"),  # a letter of one term is summed over
+    ],
 )
 def test_einsum(equation: str, rng: np.random.Generator) -> None:
     sizes = dict(zip("bcdhijkow", (2, 3, 4, 5, 4, 4, 6, 7, 2), strict=True))
@@ -127,3 +186,20 @@ def test_einsum(equation: str, rng: np.random.Generator) -> None:
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
     agree(model, dict(zip(names, arrays, strict=True)))
+
+
+def test_einsum_of_two_matrices_is_no_call_of_numpy(rng: np.random.Generator) -> None:
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Einsum", ["q", "k"], ["y"], equation="bhid,bhjd->bhij")],
+        "attention",
+        [info(name, 1, (1, 2, 9, 4)) for name in ("q", "k")],
+        [info("y", 1, None)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    loaded = fastconv.load(model)
+    assert "einsum" not in str(loaded.explain())
+    q, k = rng.standard_normal((2, 1, 2, 9, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        loaded.run(None, {"q": q, "k": k})[0], q @ k.swapaxes(2, 3), rtol=1e-5, atol=1e-5
+    )

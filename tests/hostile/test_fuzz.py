@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from typing import Any
@@ -69,12 +70,10 @@ def test_what_fails_is_told_by_its_seed(sandbox: Sandbox, monkeypatch: pytest.Mo
     queue: Any = fuzzing.SimpleQueue()
     queue.put(sandbox)
     ends, failures = fuzzing._try(range(14), queue, "light")
-    assert [(f.seed, f.what) for f in failures] == [
-        (3, "SIGSEGV"),
-        (5, "SIGALRM"),
-        (7, "IndexError"),
-        (11, "grew by 300 MiB"),
-    ]
+    assert [(f.seed, f.what) for f in failures[:3]] == [(3, "SIGSEGV"), (5, "SIGALRM"), (7, "IndexError")]
+    (grown,) = failures[3:]
+    assert grown.seed == 11
+    assert re.fullmatch(r"grew by (29\d|300) MiB", grown.what)  # pages may be used again
     assert ends == {"ran": 11, "failed": 3}
 
 

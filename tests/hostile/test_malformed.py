@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -145,7 +146,7 @@ def test_a_crash_a_hang_memory_and_other_errors_are_seen(sandbox: Sandbox) -> No
     assert sandbox.run(bytes, 1 << 40).error == "MemoryError"
     assert sandbox.run(bytes, 300 << 20, memory=200 << 20).error == "MemoryError"
     assert not sandbox.run(bytes, 300 << 20, memory=200 << 20).ok
-    assert sandbox.run(bytes, 100 << 20).peak_bytes >= 100 << 20
+    assert sandbox.run(operator.mul, b"x", 100 << 20).peak_bytes > 95 << 20  # beside pages used again
     assert sandbox.run(int, "x").error == "ValueError"
     assert not sandbox.run(int, "x").ok
     assert sandbox.run(fastconv.load, 3).ok

@@ -52,7 +52,7 @@ def neighbours(x: float, count: int = 512) -> np.ndarray:
 # Where the kernels take another branch, clamp, or leave the normal numbers; and the ends of float32.
 BENDS = [
     *(0.0, 2.0**-126, np.finfo(np.float32).max, np.inf),
-    *(1e-4, 3.0, 6.0, 14.5, 40.0, 86.0, 87.33655, 88.72284, 89.0, 103.97208, 104.0, 110.0, 112.0),
+    *(1e-4, 3.0, 6.0, 14.0, 14.5, 20.0, 40.0, 86.0, 87.33655, 88.72284, 89.0, 103.97208, 104.0, 110.0, 112.0),
     *((n + 0.5) * np.log(2) for n in range(-150, 130)),  # where x = n ln 2 + r takes the next n
 ]
 
@@ -62,7 +62,7 @@ def floats() -> np.ndarray:
     bits = np.arange(0, 2**32, 4093, dtype=np.uint64).astype(np.uint32)
     rng = np.random.default_rng(1)
     dense = [rng.uniform(-scale, scale, 20_000).astype(np.float32) for scale in (0.4, 2, 8, 20, 110)]
-    near = [neighbours(x, 512 if i < 17 else 64) for i, x in enumerate(BENDS)]
+    near = [neighbours(x, 512 if i < 19 else 64) for i, x in enumerate(BENDS)]
     return np.concatenate([bits.view(np.float32), *dense, *near, SPECIAL])
 
 
@@ -231,6 +231,22 @@ def test_results_do_not_depend_on_threads(same_for_threads, rng):
         same_for_threads(lambda act=act: activate(x, act))
     for op in OPERATORS:
         same_for_threads(lambda op=op: binary(op, np.abs(x), scale))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0235, 3e-7, 1e35])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("zero_point", [0, 100])
+def test_quantised_and_back(scale, dtype, zero_point, many_floats, same_bits):
+    """The bits of integers: ties to even, no -0; NaN is the least."""
+    ends, step = np.iinfo(dtype), np.float32(scale)
+    ties = (np.arange(-300, 300) + 0.5).astype(np.float32) * step
+    x = np.concatenate([many_floats, ties, np.nextafter(ties, np.float32(0)), ties[:7]])
+    with np.errstate(all="ignore"):
+        whole = np.rint(x / step) + np.float32(zero_point)
+    quantised = np.clip(np.where(np.isnan(x), ends.min, whole), ends.min, ends.max).astype(dtype)
+    y = np.full_like(x, np.nan)
+    _core.activate(x, y, "fake_quantize", scale, ends.min - zero_point)
+    same_bits(y, (quantised.astype(np.float32) - np.float32(zero_point)) * step)
 
 
 FUNCTIONS = [

@@ -1,4 +1,4 @@
-"""Batch normalisation and local response normalisation."""
+"""Batch, layer and local response normalisation."""
 
 from __future__ import annotations
 
@@ -134,3 +134,70 @@ def test_lrn_touches_nothing_else(rng):
                 out = guarded_empty(last.shape, align_end=align_end)
                 lrn(last.transpose(0, 3, 1, 2), out.transpose(0, 3, 1, 2), 5)
                 np.testing.assert_allclose(out.transpose(0, 3, 1, 2), exact, rtol=2e-6, atol=1e-7)
+
+
+def assert_layer_norm(
+    y: np.ndarray, x: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float
+) -> None:
+    exact = x.astype(np.float64)
+    centred = exact - exact.mean(-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon) * scale + shift
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=4e-6)
+
+
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("n", [1, 3, 24, 64, 100, 1000, 70_000])
+def test_layer_norm(n, rng):
+    x = rng.normal(3, 2, (4, 7, n)).astype(np.float32)
+    for size in (n, 1):
+        scale, shift = rng.normal(size=(2, size)).astype(np.float32)
+        for view in (x, x[:, ::2], x.transpose(1, 0, 2)):
+            y = np.full((view.shape[0], 9, n), np.nan, np.float32)[:, : view.shape[1]]
+            _core.layer_norm(view, scale, shift, y, 1e-3)
+            assert_layer_norm(y, view, scale, shift, 1e-3)
+        in_place = x.copy()
+        _core.layer_norm(in_place, scale, shift, in_place, 1e-3)
+        assert_layer_norm(in_place, x, scale, shift, 1e-3)
+
+
+def test_layer_norm_touches_nothing_else(rng):
+    for n in range(1, 2 * 16 + 2):
+        x, scale, shift = (rng.normal(size=s).astype(np.float32) for s in ((3, n), n, n))
+        for align_end in (True, False):
+            y = guarded_empty((3, n), align_end=align_end)
+            near = [guarded(a, align_end=align_end) for a in (x, scale, shift)]
+            _core.layer_norm(*near, y, 1e-5)
+            assert_layer_norm(y, x, scale, shift, 1e-5)
+
+
+def test_layer_norm_of_large_values_does_not_cancel(rng):
+    x = (10_000 + rng.normal(size=(3, 500))).astype(np.float32)
+    y, one, zero = np.empty_like(x), np.ones(1, np.float32), np.zeros(1, np.float32)
+    _core.layer_norm(x, one, zero, y, 1e-5)
+    exact = x.astype(np.float64)
+    expected = (exact - exact.mean(1, keepdims=True)) / exact.std(1, keepdims=True)
+    np.testing.assert_allclose(y, expected, atol=2e-3)  # the mean is rounded at the size of x
+
+
+def test_layer_norm_does_not_depend_on_threads(same_for_threads, rng):
+    x = rng.normal(size=(300, 200)).astype(np.float32)
+    scale, shift = rng.normal(size=(2, 200)).astype(np.float32)
+
+    def run() -> np.ndarray:
+        y = np.empty_like(x)
+        _core.layer_norm(x, scale, shift, y, 1e-5)
+        return y
+
+    same_for_threads(run)
+
+
+def test_layer_norm_errors():
+    x, v = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
+    with pytest.raises(fastconv.ShapeError, match=r"scale: expected a contiguous array of shape \(3,\)"):
+        _core.layer_norm(x, v[:2], v, x, 0.0)
+    with pytest.raises(fastconv.ShapeError, match=r"shift: expected a contiguous array of shape \(1,\)"):
+        _core.layer_norm(x, v[:1], v, x, 0.0)
+    with pytest.raises(fastconv.ArgumentError, match="x, y: expected the last dimension to be contiguous"):
+        _core.layer_norm(np.zeros((3, 2), np.float32).T, v, v, x, 0.0)
+    with pytest.raises(fastconv.ShapeError, match="x: expected at least 1 dimension"):
+        _core.layer_norm(np.zeros((), np.float32), v, v, np.zeros((), np.float32), 0.0)

@@ -80,7 +80,10 @@ def test_gemm(rng):
 
 @pytest.mark.parametrize(
     "name",
-    ["relu", "relu6", "leaky_relu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "tanh", "elu"],
+    [
+        *("relu", "relu6", "leaky_relu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "mish"),
+        *("tanh", "elu"),
+    ],
 )
 def test_activations(name):
     x = np.linspace(-40, 40, 2001)
@@ -98,6 +101,7 @@ def test_activations_with_parameters(rng):
     for name in ("exp", "abs", "neg"):
         agree(reference.activate(x, name), getattr(torch, name)(t))
     agree(reference.activate(x * x, "sqrt"), t.abs())
+    agree(reference.activate(x, "gelu_tanh"), F.gelu(t, approximate="tanh"))
     agree(reference.epilogue(x, x, "relu"), F.relu(2 * t))
 
 

@@ -83,6 +83,8 @@ def test_assert_within_shows_the_worst_element():
         "relu",
         "silu",
         "gelu",
+        "gelu_tanh",
+        "mish",
         "hardswish",
         "tanh",
         "sigmoid",
@@ -123,7 +125,7 @@ def test_units_in_the_last_place():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "gelu", "tanh", "elu"])
+@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "gelu", "gelu_tanh", "mish", "tanh", "elu"])
 def test_the_reference_is_exact_to_the_last_places_of_double(name):
     """Against 60 digits at every size of argument: what is left in units of float32 is float32's error."""
     mp = pytest.importorskip("mpmath")  # comes with torch
@@ -132,6 +134,8 @@ def test_the_reference_is_exact_to_the_last_places_of_double(name):
         "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
         "silu": lambda x: x / (1 + mp.exp(-x)),
         "gelu": lambda x: x * mp.erfc(-x / mp.sqrt(2)) / 2,
+        "gelu_tanh": lambda x: x / (1 + mp.exp(-2 * mp.sqrt(2 / mp.pi) * (x + mp.mpf("0.044715") * x**3))),
+        "mish": lambda x: x * mp.tanh(mp.log1p(mp.exp(x))),
         "tanh": mp.tanh,
         "elu": lambda x: x if x > 0 else mp.expm1(x),
     }

@@ -22,6 +22,7 @@ from fastconv import _core
 from fastconv.graph.ir import GraphBuilder
 from fastconv.graph.model import Model
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 rng = np.random.default_rng(0)
 
 def graph(channels=16, size=None):

@@ -34,7 +34,9 @@ CASES: list[tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, Any], t
     ("Conv", (2, 8, 6, 6), [(8, 1, 3, 3)], {"group": 8, "strides": [2, 2], "pads": [1] * 4},
      (72, 2 * 9 * 8 * 9, 4 * 9 * 8 * 9, 2 * 8 * 36 + 2 * 8 * 9 + 72)),
     ("ConvTranspose", (1, 4, 5, 5), [(4, 6, 2, 2)], {"strides": [2, 2]},
-     (96, 4 * 25 * 6 * 4, 2 * 4 * 25 * 6 * 4, 100 + 600 + 96)),
+     (96, 4 * 25 * 6 * 4, 2 * 4 * 25 * 6 * 4, 2 * 100 + 600 + 96)),  # x is read for each of a tile's two rows
+    ("ConvTranspose", (1, 4, 5, 5), [(4, 6, 2, 2)], {"strides": [2, 2], "pads": [1, 1, 1, 1]},
+     (96, 4 * 25 * 6 * 4, 2 * 4 * 25 * 6 * 4, 100 + 384 + 96)),
     ("Gemm", (3, 10), [(10, 7), (7,)], {}, (77, 210, 420, 30 + 21 + 77)),
     ("Gemm", (3, 10), [(7, 10)], {"transB": 1}, (70, 210, 420, 30 + 21 + 70)),
     ("MatMul", (2, 5, 8), [(8, 4)], {}, (32, 320, 640, 80 + 40 + 32)),
@@ -55,13 +57,14 @@ def test_one_layer(case: Any) -> None:
     op, shape, constants, attrs, expected = case
     found = count(one_layer(op, shape, *constants, **attrs))
     layers = [layer for layer in found.layers if not layer.op.startswith("copy")]
-    assert len(layers) == 1
-    (layer,) = layers
-    assert (layer.params, layer.macs, layer.flops, layer.bytes // 4) == expected
+    assert len(layers) == (2 if op == "ConvTranspose" and "pads" not in attrs else 1)
+    sums = [(layer.params, layer.macs, layer.flops, layer.bytes // 4) for layer in layers]
+    assert tuple(map(sum, zip(*sums, strict=True))) == expected
     assert found.params == expected[0]
-    assert layer.param_bytes == 4 * layer.params
-    assert layer.intensity == layer.flops / layer.bytes
-    copies = [other for other in found.layers if other is not layer]
+    for layer in layers:
+        assert layer.param_bytes == 4 * layer.params
+        assert layer.intensity == layer.flops / layer.bytes
+    copies = [other for other in found.layers if other not in layers]
     assert all(other.flops == 0 and other.bytes > 0 for other in copies)
 
 
@@ -79,6 +82,38 @@ def test_executed_work_is_what_the_kernel_does() -> None:
     assert winograd.algorithm == "winograd_f4"
     assert winograd.flops == 4 * winograd.executed_flops
     assert winograd.predicted_bytes - winograd.bytes == 4 * 64 * 64 * (36 - 9)  # weights, transformed
+
+
+def test_recurrent_layers() -> None:
+    """Products with the inputs, a step for each direction, and those with the states."""
+    steps, n, features, h = 5, 2, 8, 6
+    found = count(one_layer("LSTM", (steps, n, features), (2, 4 * h, features), (2, 4 * h, h), (2, 8 * h),
+                            direction="bidirectional"))  # fmt: skip
+    products = [layer for layer in found.layers if layer.macs]
+    assert [layer.macs for layer in products] == [
+        *[steps * n * 4 * h * features] * 2,
+        steps * n * 2 * 4 * h * h,
+    ]
+    rows = 4 * (steps * n * (features + 4 * h) + 4 * h * features)
+    assert [layer.bytes for layer in products[:2]] == [rows] * 2
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_quantised_layers(parts: int) -> None:
+    """Their weights come after scales and zero points; long sums are made in parts of the channels."""
+    ic = {1: 8, 3: 700}[parts]
+    b = GraphBuilder("quantised", {})
+    scale = b.constant("scale", np.array(0.5, np.float32))
+    zero = b.constant("zero", np.array(3, np.uint8))
+    signed = b.constant("signed", np.array(0, np.int8))
+    w = b.constant("w", np.full((6, ic, 3, 3), 100, np.int8))
+    bias = b.constant("bias", np.ones(6, np.int32))
+    x = b.add("QuantizeLinear", b.input("x", (1, ic, 5, 5)), scale, zero)
+    y = b.add("QLinearConv", x, scale, zero, w, scale, signed, scale, zero, bias)
+    b.output(b.add("DequantizeLinear", y, scale, zero), "y", (1, 6, 3, 3))
+    products = [layer for layer in count(Model(b.build())).layers if layer.macs]
+    assert len(products) >= parts
+    assert sum(layer.macs for layer in products) == 9 * 6 * ic * 9
 
 
 def test_what_has_no_rule_is_an_error() -> None:

@@ -40,6 +40,7 @@ void fill_table(KernelTable& t) {
   t.softmax.row = softmax_row;
   t.softmax.columns = softmax_columns;
   t.norm.lrn_run = lrn_run;
+  t.norm.layer_norm_row = layer_norm_row;
   t.resize.blend = blend;
   t.peak.f32 = {peak_fma, "fma"};
   t.bandwidth = {kBandwidthVectors * W, read_memory, write_memory, copy_memory};

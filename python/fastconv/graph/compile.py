@@ -264,6 +264,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
         if isinstance(value, Tensor):
             value = _as_output(ctx, value, sum(isinstance(v, Tensor) for v in outputs))
         outputs.append(value)
+    _check_memory(ctx, ctx.steps, arena=0)  # the outputs alone, with all the steps that may write them
     ctx.steps = write_in_place(ctx.steps, ctx.buffers)
     threads = _core.get_num_threads()
     split = None
@@ -309,13 +310,15 @@ def _stage(
 def _check_memory(ctx: Context, steps: Sequence[Step], arena: int | None = None) -> None:
     """Refuse an arena (in floats, or one of what is alive at once) and outputs that are too large.
 
-    The error starts with the node that writes the most.
+    The error starts with the node that writes the most, if there is one.
     """
     if arena is None:
         arena = max(alive(lifetimes_of(steps, ctx.buffers), len(steps)), default=0)
     try:
         ctx.budget.check(FLOAT * arena + sum(b.nbytes for b in ctx.buffers if b.kind == "output"))
     except MemoryLimitError as error:
+        if not steps:
+            raise
         node = max(steps, key=lambda step: step.output.nbytes).node
         raise MemoryLimitError(f"{describe(node)}: {error}") from error
 

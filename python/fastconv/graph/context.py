@@ -40,6 +40,8 @@ MAX_ELEMENTS = 1 << 31  # of one tensor: 8 GiB; a shape beyond it is a broken fi
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
 MAX_INTS = 1 << 16  # numbers in an input that is a shape, a list of axes or the like
 
+_GELU_TANH = 2 * math.sqrt(2 / math.pi)
+
 # What kernels compute for f32 alone, for other element types: of x, alpha and beta.
 _ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "abs": lambda x, _a, _b: np.abs(x),
@@ -49,6 +51,8 @@ _ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "silu": lambda x, _a, _b: x / (1 + np.exp(-x)),
     "hardsigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
     "hardswish": lambda x, _a, _b: x * np.clip(x / 6 + 0.5, 0, 1),
+    "gelu_tanh": lambda x, _a, _b: x / (1 + np.exp(-_GELU_TANH * (x + 0.044715 * x**3))),
+    "mish": lambda x, _a, _b: x * np.tanh(np.logaddexp(x, 0)),
     "tanh": lambda x, _a, _b: np.tanh(x),
     "elu": lambda x, a, _: np.where(x < 0, a * np.expm1(x), x),
     "exp": lambda x, _a, _b: np.exp(x),
@@ -154,11 +158,13 @@ class Plans:
     stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
     # Which of the packed are but a part of the node's weights.
     parts: set[tuple[str, Hashable]] = field(default_factory=set)
+    # Where a node packs pieces of its weights apart: which of them each is.
+    pieces: dict[tuple[str, Hashable], str] = field(default_factory=dict)
 
     def packed_weights(self) -> tuple[PackedWeights, ...]:
         """Return the weights of each node by algorithm; whatever its other parameters, they are the same."""
         found = {
-            (name[0], algorithm, conv.packing): tuple(arrays)
+            (name[0] + self.pieces.get(name, ""), algorithm, conv.packing): tuple(arrays)
             for name, conv in self.packed.items()
             if name not in self.parts
             for algorithm, arrays in conv.packed().items()
@@ -412,13 +418,15 @@ class Context:
         build: Callable[..., _core.Conv],
         *,
         part: bool = False,
+        piece: str = "",
     ) -> _core.Conv:
         """Return the packed convolution of the current node and ``key``, built on first use.
 
         The weight is the first of the constants that it is built from. Where they are the model's own it
         serves all programs; what was computed or given at run time may have another value next time.
         ``build`` gets the weight's array and, by algorithm, the same as packed before. ``part`` tells that
-        it takes but some of the weight, which is not kept for other plans then.
+        it takes but some of the weight, which is not kept for other plans then, and ``piece`` that the same
+        piece of the weight is taken whatever the key.
         """
         weight, *_ = constants
         assert weight is not None
@@ -433,9 +441,11 @@ class Context:
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
             here = _core.packing_id()
-            usable = [] if part else [p for p in self.plans.stored.get(name, ()) if p.packing == here]
+            usable = [] if part else [p for p in self.plans.stored.get(name + piece, ()) if p.packing == here]
             if part:
                 self.plans.parts.add((name, key))
+            if piece:
+                self.plans.pieces[name, key] = piece
             stored = {p.algorithm: p.arrays[0] for p in usable}
             if not stored:
                 self.plans.budget.spend(plain)

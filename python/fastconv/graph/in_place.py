@@ -21,6 +21,7 @@ _OVER: dict[str, slice] = {
     "binary": slice(0, 2),
     "activate": slice(0, 1),
     "channel_affine": slice(0, 1),
+    "layer_norm": slice(0, 1),
     "prelu": slice(0, 1),
 }
 

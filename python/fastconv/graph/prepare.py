@@ -63,21 +63,36 @@ def _widened(graph: Graph) -> Graph:
 
 # What is learned: the inputs of these operators that are constants, by position.
 _LEARNED: Mapping[str, tuple[int, ...]] = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "InstanceNormalization", "BatchNormalization"), (1, 2)),
+    **dict.fromkeys(("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization"), (1, 2)),
+    **dict.fromkeys(("LayerNormalization", "GroupNormalization", "RMSNormalization"), (1, 2)),
     **dict.fromkeys(("Gemm", "MatMul", "Add", "Sub", "Mul", "Div"), (0, 1, 2)),
     "PRelu": (1,),
+}
+# The same of integers.
+_LEARNED_INTEGERS: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (1,)),
+    "QLinearConv": (3, 8),
+    "QLinearMatMul": (3,),
+    "QGemm": (3, 6),
 }
 
 
 def parameters_of(graph: Graph) -> dict[str, dict[str, int]]:
     """Return how many learned parameters each node reads, by the names of node and constant.
 
-    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture.
+    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture. What is
+    quantised counts as what it stands for.
     """
     found: dict[str, dict[str, int]] = {}
+    integers: dict[str, str] = {}  # that a value is made of by its scale, or by its way from f32 and back
     for node in graph.nodes:
-        for position in _LEARNED.get(node.op, ()):
-            array = graph.constants.get(node.inputs[position]) if position < len(node.inputs) else None
-            if array is not None and array.dtype.kind == "f" and array.size > 1:
-                found.setdefault(node.name, {})[node.inputs[position]] = array.size
+        if node.op in ("QuantizeLinear", "DequantizeLinear") and node.inputs:
+            integers[node.outputs[0]] = integers.get(node.inputs[0], node.inputs[0])
+        for position in (*_LEARNED.get(node.op, ()), *_LEARNED_INTEGERS.get(node.op, ())):
+            given = node.inputs[position] if position < len(node.inputs) else ""
+            name = integers.get(given, given)
+            array = graph.constants.get(name)
+            counts = node.op in _LEARNED_INTEGERS or given in integers
+            if array is not None and array.size > 1 and (array.dtype.kind == "f" or counts):
+                found.setdefault(node.name, {})[name] = array.size
     return found

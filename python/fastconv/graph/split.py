@@ -29,7 +29,7 @@ BALANCED = 0.9  # of the threads' time must be work for parts to run beside each
 _ALONG_FIRST_AXIS = frozenset(
     {
         *("activate", "avg_pool2d", "binary", "channel_affine", "conv", "copy", "fill", "lrn", "max_pool2d"),
-        *("prelu", "reduce", "resize2d", "softmax"),
+        *("layer_norm", "prelu", "reduce", "resize2d", "softmax"),
     }
 )
 

@@ -7,9 +7,10 @@ What operators need besides is checked where they are lowered.
 
 from __future__ import annotations
 
+import heapq
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -99,7 +100,7 @@ def from_proto(
     constants = _initializers(onnx, graph, external, detached)
     inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
-    nodes = tuple(_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node))
+    nodes = in_order([_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node)])
     check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
 
@@ -137,7 +138,7 @@ def _subgraph(
     defined = [*constants, *(_text(name) for node in proto.node for name in node.output if name)]
     scope = {**scope, **{name: f"{prefix}/{name}" for name in defined}}
     constants = {scope[name]: array for name, array in constants.items()}
-    nodes = tuple(_node(onnx, n, i, opsets, external, scope) for i, n in enumerate(proto.node))
+    nodes = in_order([_node(onnx, n, i, opsets, external, scope) for i, n in enumerate(proto.node)])
     names = [_text(v.name) for v in proto.output]
     outputs = tuple(TensorInfo(scope.get(n, n), (), np.dtype(np.float32)) for n in names)
     check_names(nodes, constants, captured_names(nodes, constants, outputs), [o.name for o in outputs])
@@ -171,6 +172,33 @@ def _text(value: str | bytes) -> str:
 
 def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
+
+
+def in_order(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """Return nodes, each after those whose results it reads: ONNX demands it, not every converter does it.
+
+    What is in order stays as it is. Nodes of a cycle come last, for :func:`check_names` to name one.
+    """
+    writer = {name: i for i, node in enumerate(nodes) for name in node.outputs if name}
+    sources = [{writer[name] for name in node.inputs if name in writer} for node in nodes]
+    if all(max(found, default=-1) < i for i, found in enumerate(sources)):
+        return tuple(nodes)
+    readers: list[list[int]] = [[] for _ in nodes]
+    for i, found in enumerate(sources):
+        for source in found:
+            readers[source].append(i)
+    waits = [len(found) for found in sources]
+    ready = [i for i, count in enumerate(waits) if not count]  # ascending, and so a heap
+    order = []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(i)
+        for reader in readers[i]:
+            waits[reader] -= 1
+            if not waits[reader]:
+                heapq.heappush(ready, reader)
+    cyclic = [i for i, count in enumerate(waits) if count]
+    return tuple(nodes[i] for i in [*order, *cyclic])
 
 
 def check_names(

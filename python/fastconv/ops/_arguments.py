@@ -42,6 +42,8 @@ _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
     "hardsigmoid": ("hardsigmoid", (1.0 / 6.0, 0.5)),
     "hardswish": ("hardswish", ()),
     "gelu": ("gelu", ()),
+    "gelu_tanh": ("gelu_tanh", ()),
+    "mish": ("mish", ()),
     "tanh": ("tanh", ()),
     "elu": ("elu", (1.0,)),
 }

@@ -72,15 +72,17 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     tensors = [t for t in (*step.inputs, step.output) if t is not None]
     moved = times * sum(_elements(t) * t.dtype.itemsize for t in tensors)
     if step.kind == "conv":
-        weight = weights.get(step.node.inputs[1])
+        at, bias_at = _INPUTS.get(step.node.op, (1, 2))
+        weight = weights.get(step.node.inputs[at])
         if weight is None:
             raise UnsupportedOpError(
                 f"node {step.node.name!r} ({step.node.op}): w: expected weights of the model to count by,"
                 " got some that its shapes give"
             )
-        bias = sum(math.prod(weights.get(name, ())) for name in step.node.inputs[2:3] if name in weights)
+        biases = () if bias_at is None else step.node.inputs[bias_at : bias_at + 1]
+        bias = sum(math.prod(weights.get(name, ())) for name in biases if name in weights)
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
-        least = moved + FLOAT * (math.prod(weight) + bias)
+        least = moved + FLOAT * (_taken(step, weight) + bias)
         return Work(macs, 2 * macs, 2 * executed, least, moved + times * step.params[0].packed_bytes)
     if step.kind == "gemm":
         a = step.inputs[0]
@@ -100,6 +102,33 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     return Work(0, flops, flops, moved, moved)
 
 
+# Where a node has its weights, and its bias, if not second and third. The products with the inputs of a
+# recurrent layer, one for each direction, are steps of their own, without it.
+_INPUTS: Mapping[str, tuple[int, int | None]] = {
+    **dict.fromkeys(("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"), (1, None)),
+    **dict.fromkeys(
+        ("ConvInteger", "ConvIntegerToFloat", "MatMulInteger", "MatMulIntegerToFloat"), (1, None)
+    ),
+    "QLinearConv": (3, 8),
+    "QLinearMatMul": (3, None),
+    "QGemm": (3, 6),
+}
+
+
+def _is_row(step: Step, weight: tuple[int, ...]) -> bool:
+    """Whether a step makes a row of the tiles of a transposed convolution."""
+    pointwise = math.prod(step.params[0].kernel) == 1
+    return step.node.op == "ConvTranspose" and pointwise and math.prod(weight[2:]) > 1
+
+
+def _taken(step: Step, weight: tuple[int, ...]) -> int:
+    """Return how many of its node's weights a step multiplies by."""
+    x, y = step.inputs[0], step.output
+    assert x is not None
+    whole = len(y.shape) > 2 and not _is_row(step, weight)
+    return math.prod(weight) if whole else x.shape[1] * y.shape[1]
+
+
 def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, int]:
     """Return the multiply-accumulates of a convolution or fully connected layer, and those executed."""
     x, y = step.inputs[0], step.output
@@ -107,11 +136,15 @@ def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, 
     if len(y.shape) == 2:  # the weights of Gemm and MatMul come either way round
         inner, oc = x.shape[1], y.shape[1]
         return y.size * inner, y.shape[0] * inner * _whole(oc, lanes)
+    if _is_row(step, weight):
+        pixels = x.size
+        return pixels * y.shape[1], pixels * _whole(y.shape[1], lanes)
     if step.node.op == "ConvTranspose":
         _, ocg, *kernel = weight
         pixels = math.prod(kernel) * x.size
         return pixels * ocg, pixels * _whole(ocg, lanes)
     oc, icg, *kernel = weight
+    icg = min(icg, x.shape[1])  # sums of integers may be made in parts of the channels
     macs = y.size * icg * math.prod(kernel)
     n, _, *out = y.shape
     groups = x.shape[1] // icg
@@ -153,6 +186,7 @@ _FLOPS: dict[str, Callable[[Step], int]] = {
     "max_pool2d": _window,
     "avg_pool2d": _window,
     "lrn": lambda step: step.output.size * (step.params[0] + 4),
+    "layer_norm": lambda step: 8 * step.output.size,
     "softmax": lambda step: 5 * step.output.size,
     "reduce": _input,
     "resize2d": lambda step: 0 if step.params[0] == "nearest" else 9 * step.output.size,
@@ -196,18 +230,17 @@ def _einstein(step: Step) -> int:
 
 
 def _recurrent(step: Step) -> int:
-    """Return the multiply-accumulates of a recurrent layer: weights of input and state, at each step."""
-    x, w, r = step.inputs[:3]
-    assert x is not None
-    assert w is not None
+    """Return the multiply-accumulates of a recurrent layer's states; its inputs' are a step of their own."""
+    r, projected = step.inputs[:2]
     assert r is not None
-    return x.shape[0] * x.shape[1] * (w.size + r.size)
+    assert projected is not None
+    return projected.shape[0] * r.size
 
 
 _PRODUCTS: dict[str, Callable[[Step], int]] = {
     **dict.fromkeys(("matmul", "gemm", "matmulinteger", "qlinearmatmul"), _inner),
     **dict.fromkeys(("conv", "convtranspose", "convinteger", "qlinearconv", "deformconv"), _filters),
-    **dict.fromkeys(("rnn", "gru", "lstm"), _recurrent),
+    **dict.fromkeys(("rnn", "gru", "lstm", "dynamicquantizelstm"), _recurrent),
     "einsum": _einstein,
 }
 
@@ -226,9 +259,10 @@ _REDUCTIONS = (
     "globalmaxpool dynamicquantizelinear"
 )
 _ELEMENTWISE = (
-    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish tanh elu exp sqrt clamp add sub mul div pow "
-    "mod equal less lessorequal greater greaterorequal and or xor not bitwiseand bitwiseor bitwisexor "
-    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log mish reciprocal round "
+    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish gelu_tanh mish tanh elu exp sqrt clamp "
+    "add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
+    "bitwiseand bitwiseor bitwisexor "
+    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log reciprocal round "
     "sin sinh softplus softsign tan sign isnan isinf selu celu thresholdedrelu shrink prelu quantizelinear "
     "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
 )

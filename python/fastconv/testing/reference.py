@@ -269,6 +269,15 @@ def _gelu(x: Array) -> Array:
     return x * _erfc(-x / math.sqrt(2.0)) / 2.0
 
 
+def _gelu_tanh(x: Array) -> Array:
+    # x * (1 + tanh(u)) / 2, where 1 + tanh(u) = 2 * sigmoid(2 u) does not cancel
+    return x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+def _mish(x: Array) -> Array:
+    return x * np.tanh(np.logaddexp(x, 0.0))
+
+
 ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "relu": lambda x: np.maximum(x, 0.0),
     "relu6": lambda x: np.clip(x, 0.0, 6.0),
@@ -279,6 +288,8 @@ ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "hardsigmoid": _hardsigmoid,
     "hardswish": lambda x: x * _hardsigmoid(x),
     "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "mish": _mish,
     "tanh": np.tanh,
     "elu": lambda x, alpha=1.0: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0.0)), x),
     "exp": np.exp,

@@ -44,14 +44,19 @@ _DERIVATIVE = {
     "silu": 1.1,
     "hardswish": 1.5,
     "gelu": 1.13,
+    "gelu_tanh": 1.13,
+    "mish": 1.09,
 }
-_ROUNDED = frozenset({"leaky_relu", "hardsigmoid", "hardswish", "sigmoid", "silu", "gelu", "tanh", "elu"})
+_ROUNDED = frozenset(
+    {"leaky_relu", "hardsigmoid", "hardswish", "sigmoid", "silu", "gelu", "gelu_tanh", "mish", "tanh", "elu"}
+)
 EVALUATION_ROUNDINGS = 8
 
 
 # Units in the last place that a function of one value may be off, for every float32 and on every tier: what
 # bench/ulp.py found over all of them, up to the next quarter. gelu is off by 7 where there is a fused
-# multiply-add. hardsigmoid's, whose sum cancels near -beta / alpha, are units of 1/2 (`least` of ulp_error).
+# multiply-add; gelu_tanh by 8 above -2, and by 2 |u| where it is x exp(-2 |u|), u a rounded polynomial.
+# hardsigmoid's, whose sum cancels near -beta / alpha, are units of 1/2 (`least` of ulp_error).
 ULPS = {
     "none": 0.0,
     "clamp": 0.0,
@@ -61,6 +66,8 @@ ULPS = {
     "hardsigmoid": 0.75,
     "hardswish": 2.5,
     "gelu": 8.25,
+    "gelu_tanh": 215.0,
+    "mish": 4.25,
     "tanh": 2.5,
     "elu": 1.25,
     "exp": 1.25,

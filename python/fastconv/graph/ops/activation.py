@@ -54,6 +54,12 @@ def _swish(ctx: Context, x: Value, *, alpha: float) -> Value:
     return ctx.binary("mul", x, ctx.activate(scaled, Activation("sigmoid")))
 
 
+@activation_op("FakeQuantize", FASTCONV_DOMAIN)
+def fake_quantize(*, scale: float, least: float) -> Activation:
+    """Nearest of 256 multiples of a scale, from ``least`` of them on: quantised to 8 bits and back."""
+    return Activation("fake_quantize", scale, least)
+
+
 @activation_op("Swish", otherwise=_swish)
 def swish(*, alpha: float = 1.0) -> Activation | None:
     """X * sigmoid(alpha * x), which has a kernel for alpha = 1."""
@@ -72,24 +78,18 @@ def hard_swish() -> Activation:
     return Activation("hardswish")
 
 
-def _gelu_tanh(ctx: Context, x: Value, *, approximate: str) -> Value:  # noqa: ARG001
-    """X * (1 + tanh(u)) / 2 = x * sigmoid(2 u), u = sqrt(2 / pi) * (x + 0.044715 x^3)."""
-
-    def number(value: float) -> Constant:
-        return Constant(np.asarray(value, x.dtype))
-
-    twice = 2 * math.sqrt(2 / math.pi)
-    square = ctx.binary("mul", x, x)
-    factor = ctx.binary("add", ctx.binary("mul", square, number(0.044715 * twice)), number(twice))
-    return ctx.binary("mul", x, ctx.activate(ctx.binary("mul", factor, x), Activation("sigmoid")))
-
-
-@activation_op("Gelu", otherwise=_gelu_tanh)
-def gelu(*, approximate: str = "none") -> Activation | None:
-    """X * (1 + erf(x / sqrt 2)) / 2; the approximation by tanh has no kernel of its own."""
+@activation_op("Gelu")
+def gelu(*, approximate: str = "none") -> Activation:
+    """X * (1 + erf(x / sqrt 2)) / 2, or its approximation by tanh."""
     if approximate not in ("none", "tanh"):
         raise UnsupportedOpError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
-    return Activation("gelu") if approximate == "none" else None
+    return Activation("gelu" if approximate == "none" else "gelu_tanh")
+
+
+@activation_op("Mish")
+def mish() -> Activation:
+    """X * tanh(log(1 + exp(x)))."""
+    return Activation("mish")
 
 
 @activation_op("Tanh")

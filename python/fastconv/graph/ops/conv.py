@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.ops.windows import SlidingWindows, convolve, convolve_transposed
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
-from fastconv.graph.value import Array, Ints, Value
+from fastconv.graph.value import Array, Ints, Value, channels_last_order
 from fastconv.tuning import best_algorithm
 
 AUTO_PAD = {
@@ -104,11 +105,10 @@ def _seen_taps(
 
     With a dilation of 36, as in a DeepLab on images of 33 pixels, the centre alone does: a 1x1 convolution.
     """
-    if given["transposed"] or given["auto_pad"] != "explicit":
+    spatial = len(kernel)
+    fits = len(size) == spatial and min(*given["stride"], *given["dilation"]) > 0  # else an error, not here
+    if not fits or given["transposed"] or given["auto_pad"] != "explicit":
         return None
-    spatial = len(size)
-    if len(kernel) != spatial or min(*given["stride"], *given["dilation"]) < 1:
-        return None  # no convolution, which its plan says best
     taps, lo, hi = [], list(padding[:spatial]), list(padding[spatial:])
     for axis, (n, k, s, d) in enumerate(zip(size, kernel, given["stride"], given["dilation"], strict=True)):
         windows = (n + lo[axis] + hi[axis] - (k - 1) * d - 1) // s + 1
@@ -307,7 +307,85 @@ def conv_transpose(
     parameters |= {"transposed": True, "output_padding": extra}
     if x.dtype == np.float64:
         return _convolution_in_f64(ctx, x, w, b, parameters, padding, activation)
+    if _tiles(parameters, w.shape, padding):
+        return _tiled(ctx, x, w, b, parameters, padding, activation)
     return convolution(ctx, x, w, b, parameters, padding, activation)
+
+
+def _tiles(parameters: dict[str, Any], w_shape: Ints, padding: list[int]) -> bool:
+    """Whether each pixel of a transposed convolution of images makes a tile of the result by itself."""
+    return (
+        list(w_shape[2:]) == parameters["stride"]
+        and parameters["spatial"] == 2
+        and parameters["groups"] == 1
+        and parameters["dilation"] == [1, 1]
+        and not any([*padding, *parameters["output_padding"]])
+    )
+
+
+FEW_CHANNELS = 16  # those of which an activation that takes long is no longer worth fusing
+
+
+def _tiled(
+    ctx: Context,
+    x: Value,
+    w: Value,
+    b: Value | None,
+    parameters: dict[str, Any],
+    padding: list[int],
+    activation: Activation,
+) -> Value:
+    """Make each row of the tiles by a pointwise convolution.
+
+    Its channels are those of all pixels of a tile's row, which lie side by side in a channels-last result.
+    """
+    shape = _out_shape(parameters, x.shape, w.shape, padding)
+    n, oc, rows, columns = shape
+    ic, (high, wide) = w.shape[0], w.shape[2:]
+    x = ctx.tensor(x)
+    y = ctx.image(shape)
+    if y.strides[3] != oc or (oc > 1 and y.strides[1] != 1):
+        y = ctx.empty(shape, channels_last_order(4))
+    bias = None if b is None else np.tile(ctx.array("b", b), wide)
+    fused = activation if oc * wide >= FEW_CHANNELS or activation.kind == "clamp" else NO_ACTIVATION
+    for row in range(high):
+
+        def build(weight: Array, *, stored: Mapping[str, Array], row: int = row) -> _core.Conv:
+            size = (wide * oc, ic, 1, 1)
+            pixels = weight[:, :, row].transpose(2, 1, 0)
+            return _core.Conv(
+                # Not read, and so not copied, where the packed ones are stored.
+                np.broadcast_to(weight[:1, 0, 0, 0], size)
+                if stored
+                else np.ascontiguousarray(pixels.reshape(size)),
+                bias,
+                spatial=2,
+                stride=[1, 1],
+                padding_lo=[0, 0],
+                padding_hi=[0, 0],
+                dilation=[1, 1],
+                groups=1,
+                auto_pad="explicit",
+                transposed=False,
+                output_padding=[0, 0],
+                act=fused.kind,
+                alpha=fused.alpha,
+                beta=fused.beta,
+                exact=ctx.plans.exact,
+                algorithm="auto",
+                stored=stored,
+            )
+
+        plan = ctx.pack((w, b), ("row", row, fused), build, piece=f"/row {row}")
+        strides = (y.strides[0], 1, high * y.strides[2], wide * y.strides[3])
+        part = replace(
+            y,
+            shape=(n, wide * oc, rows // high, columns // wide),
+            strides=strides,
+            offset=y.offset + row * y.strides[2],
+        )
+        ctx.convolve(plan, x, None, part)
+    return y if fused == activation else ctx.activate(y, activation)
 
 
 def _padding_for(

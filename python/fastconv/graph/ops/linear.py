@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -101,7 +101,50 @@ def einsum(ctx: Context, *values: Value, equation: str) -> Value:
     path = np.einsum_path(equation, *tiny, optimize="greedy")[0]
     shape = _einsum_shape(equation, [v.shape for v in values])
     dtype = values[0].dtype
+    product = _einsum_by_products(ctx, equation.replace(" ", ""), values)
+    if product is not None:
+        return product
     return ctx.call(lambda *arrays: np.einsum(equation, *arrays, optimize=path), values, shape, dtype)
+
+
+def _einsum_by_products(ctx: Context, equation: str, values: Sequence[Value]) -> Value | None:
+    """Return a sum over products of two f32 values by the kernel of matrix products, or None.
+
+    Letters of both terms are the batch where the result has them and summed over where not, those of one
+    term are rows or columns. 128 products of 49 x 32 x 49, the windows of a MaxViT, took 0.79 ms with numpy.
+    """
+    terms, arrow, result = equation.partition("->")
+    letters = terms.split(",")
+    plain = len(letters) == 2 and arrow and all(s.isalpha() or not s for s in (*letters, result))
+    if not plain or any(len(set(s)) != len(s) for s in (*letters, result)):
+        return None
+    if any(v.dtype != F32 for v in values) or all(isinstance(v, Constant) for v in values):
+        return None
+    left, right = letters
+    sizes = dict(zip(left, values[0].shape, strict=True))
+    if any(sizes.setdefault(c, n) != n for c, n in zip(right, values[1].shape, strict=True)):
+        return None  # 1 stands for as many as the other term has
+    batch = [c for c in result if c in left and c in right]
+    rows, columns = ([c for c in result if c in s and c not in batch] for s in letters)
+    summed = [c for c in left if c in right and c not in batch]
+    matrices = [(left, rows, summed), (right, summed, columns)]
+    if any(len(s) != len(batch) + len(up) + len(across) for s, up, across in matrices):
+        return None  # a letter of one term alone is summed over
+    if math.prod(sizes[c] for c in batch) > MAX_PRODUCTS or 0 in sizes.values():
+        return None
+
+    def count(group: list[str]) -> int:
+        return math.prod(sizes[c] for c in group)
+
+    stacks = []
+    for value, (term, up, across) in zip(values, matrices, strict=True):
+        view = value.transpose([term.index(c) for c in (*batch, *up, *across)])
+        stacks.append(ctx.reshape(view, (*(sizes[c] for c in batch), count(up), count(across))))
+    product = matmul(ctx, *stacks)
+    assert not isinstance(product, tuple)
+    y = ctx.reshape(product, [sizes[c] for c in (*batch, *rows, *columns)])
+    order = [*batch, *rows, *columns]
+    return y.transpose([order.index(c) for c in result])
 
 
 def _einsum_shape(equation: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:

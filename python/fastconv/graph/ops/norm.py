@@ -89,9 +89,10 @@ def _batch_statistics(
 
 
 def _affine(ctx: Context, x: Value, scale: Value | None, bias: Value | None, axis: int) -> Value:
-    """Multiply by and add vectors along an axis."""
-    for kind, vector in (("mul", scale), ("add", bias)):
-        if vector is not None:
+    """Multiply by and add vectors along an axis; ones and zeros, as exporters write them, need no step."""
+    for kind, vector, neutral in (("mul", scale, 1), ("add", bias, 0)):
+        idle = vector is None or (isinstance(vector, Constant) and bool((vector.array == neutral).all()))
+        if vector is not None and not idle:
             shape = (*vector.shape, *[1] * (len(x.shape) - axis - 1))
             x = ctx.binary(kind, x, ctx.reshape(vector, shape))
     return x
@@ -111,8 +112,42 @@ def _inverse_deviation(ctx: Context, centred: Value, axes: Sequence[int], epsilo
     return ctx.binary("div", Constant(np.ones((), centred.dtype)), root)
 
 
+def _in_one_step(
+    ctx: Context, x: Value, axes: Sequence[int], epsilon: float, scale: Value, shift: Value
+) -> Value | None:
+    """Return (x - mean) / sqrt(var + epsilon) * scale + shift, or None where the kernel does not apply.
+
+    ``axes`` are the last ones. Scale and shift have one element, or one each for those of the axes.
+    """
+    if x.dtype != F32 or isinstance(x, Constant) or 0 in x.shape or len(x.shape) > MAX_RANK:
+        return None
+    first, perm = axes[0], list(range(len(x.shape)))
+    if scale.shape == (1,):  # the elements may come in any order: in that of memory
+        perm[first:] = [i for i in x.order() if i >= first]
+    shape = (*(x.shape[:first] or (1,)), math.prod(x.shape[first:]))
+    view = x.transpose(perm)
+    rows = view.reshape(shape)
+    if rows is None or (shape[-1] > 1 and rows.strides[-1] != 1):
+        if scale.shape == (1,):
+            return None
+        view = ctx.copy(x, ctx.empty(x.shape))
+        rows = view.reshape(shape)
+        assert rows is not None
+    last = len(shape) - 1
+    y = ctx.empty(shape, [*(i for i in rows.order() if i != last), last])
+    vectors = [ctx.tensor(v) for v in (scale, shift)]
+    vectors = [v if v.is_row_major() else ctx.copy(v, ctx.empty(v.shape)) for v in vectors]
+    whole = ctx.reshape(ctx.emit("layer_norm", (rows, *vectors), y, epsilon), view.shape)
+    return whole.transpose([perm.index(i) for i in range(len(perm))])
+
+
 def _standardized(ctx: Context, x: Value, axes: Sequence[int], epsilon: float) -> Value:
     """Return (x - mean) / sqrt(var + epsilon) over axes."""
+    if list(axes) == list(range(axes[0], len(x.shape))):
+        one, zero = (Constant(np.full(1, v, np.float32)) for v in (1, 0))
+        y = _in_one_step(ctx, x, axes, epsilon, one, zero)
+        if y is not None:
+            return y
     _, centred = _centred(ctx, x, axes)
     return ctx.binary("mul", centred, _inverse_deviation(ctx, centred, axes, epsilon))
 
@@ -153,9 +188,17 @@ def group_normalization(
 @op("LayerNormalization", ignore=("stash_type",))
 def layer_normalization(
     ctx: Context, x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5
-) -> tuple[Value, Value, Value]:
+) -> Value | tuple[Value, ...]:
     """Mean 0 and variance 1 over the axes from ``axis`` on, times scale plus bias; mean and 1 / deviation."""
     axes = range(normalized_axis("axis", axis, len(x.shape)), len(x.shape))
+    inner = x.shape[axes[0] :]
+    size = math.prod(inner)
+    vectors = (scale, Constant(np.zeros(inner, x.dtype)) if bias is None else bias)
+    if not any(ctx.node.outputs[1:]) and all(v.shape == inner and v.dtype == F32 for v in vectors):
+        flat = [v if len(inner) == 1 else ctx.reshape(v, (size,)) for v in vectors]
+        y = _in_one_step(ctx, x, axes, epsilon, *flat)
+        if y is not None:
+            return y
     mean, centred = _centred(ctx, x, axes)
     inverse = _inverse_deviation(ctx, centred, axes, epsilon)
     y = ctx.binary("mul", ctx.binary("mul", centred, inverse), scale)

@@ -9,17 +9,9 @@ import numpy as np
 from fastconv.errors import DTypeError, ModelError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
+from fastconv.graph.ops.integer import check_scalar, integer_product, requantized, zero_of
 from fastconv.graph.ops.pool import average_pool, global_average_pool
-from fastconv.graph.ops.quantize import (
-    MICROSOFT,
-    S32,
-    check_scalar,
-    dequantized,
-    integer_product,
-    quantized,
-    requantized,
-    zero_of,
-)
+from fastconv.graph.ops.quantize import F64, MICROSOFT, S32, dequantized, quantized
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axis
 
@@ -180,7 +172,7 @@ def qlinear_concat(ctx: Context, y_scale: Value, y_zero_point: Value, *parts: Va
     whole = [*shapes[0][:axis], sum(s[axis] for s in shapes if len(s) > axis), *shapes[0][axis + 1 :]]
     if any(s[:axis] + s[axis + 1 :] != whole[:axis] + whole[axis + 1 :] for s in shapes):
         raise ShapeError(f"expected shapes equal but for axis {axis}, got {', '.join(map(str, shapes))}")
-    return ctx.call(lambda *arrays: np.concatenate(arrays, axis), values, whole, y_zero_point.dtype)
+    return ctx.call(lambda *arrays: np.concatenate(arrays, axis), values, whole, y_zero_point.dtype, "concat")
 
 
 @op("QGemm", MICROSOFT)
@@ -213,9 +205,7 @@ def qgemm(
             raise DTypeError(
                 f"c: expected int32 values that broadcast to {sums.shape}, got {c.dtype} of shape {c.shape}"
             )
-        sums = ctx.call(
-            lambda s, c: np.asarray(s + c.astype(np.float64)), [sums, c], sums.shape, np.dtype(float)
-        )
+        sums = ctx.call(lambda s, c: np.asarray(s + c.astype(F64)), [sums, c], sums.shape, F64, "add")
     columns = () if b_scale.shape in ((), (1,)) else b_scale.shape
     if y_scale is None or y_zero_point is None:
 
@@ -223,10 +213,10 @@ def qgemm(
             scale = np.float32(alpha) * a_scale.reshape(()) * b_scale.reshape(columns)
             return np.asarray(sums.astype(F32) * scale)
 
-        return ctx.call(function, [sums, a_scale, b_scale], sums.shape, F32)
+        return ctx.call(function, [sums, a_scale, b_scale], sums.shape, F32, "mul")
     scaled = (
         a_scale
         if alpha == 1
-        else ctx.call(lambda s: np.asarray(s * np.float32(alpha)), [a_scale], a_scale.shape, F32)
+        else ctx.call(lambda s: np.asarray(s * np.float32(alpha)), [a_scale], a_scale.shape, F32, "mul")
     )
     return requantized(ctx, sums, [scaled, b_scale, y_scale], y_zero_point, [(), columns, (), ()])

@@ -1,38 +1,25 @@
-"""Quantised values: conversions, and convolutions and products of integers.
-
-The sums of a convolution of 8-bit integers are integers. f32 holds those below 2^24 without rounding, so
-where the weights are constants and the largest possible sum stays below, the f32 kernels (those that only sum
-products) give the exact result: that covers the layers of usual networks. Otherwise numpy sums in float64,
-where 2^53 is out of reach.
-"""
+"""Quantised values: conversions to and from them."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastconv.errors import DTypeError, ShapeError
-from fastconv.graph.context import Context, broadcast_shapes
+from fastconv.graph.context import Context
 from fastconv.graph.ops.cast import element_type, is_float8, to_float8
-from fastconv.graph.ops.conv import conv_parameters, conv_windows, convolution, pads_of
-from fastconv.graph.ops.linear import matmul
-from fastconv.graph.ops.windows import convolve
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axis
+from fastconv.graph.value import F32, Array, Constant, Value, normalized_axis
 
 U8 = np.dtype(np.uint8)
 S32 = np.dtype(np.int32)
 F64 = np.dtype(np.float64)
 
 MICROSOFT = "com.microsoft"  # ONNX Runtime's domain, of what its quantiser writes
-
-EXACT = 1 << 24  # f32 holds all integers below
-
-
-# -- conversions ---------------------------------------------------------------------------------------------
 
 
 class Granularity:
@@ -78,7 +65,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[int, int] | None:
     return (0, 2**bits - 1) if name[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def _saturated(x: Array, dtype: np.dtype[Any]) -> Array:
+def saturated(x: Array, dtype: np.dtype[Any]) -> Array:
     """Return whole numbers as integers of a dtype; those out of its range become its ends."""
     limits = _limits(dtype)
     assert limits is not None
@@ -115,9 +102,9 @@ def quantized(
         if _is_narrow_float(dtype):
             return to_float8(y + zero, dtype, saturate and is_float8(dtype))
         np.rint(y, out=y)
-        return _saturated(np.add(y, zero, out=y if y.dtype == F32 else None), dtype)
+        return saturated(np.add(y, zero, out=y if y.dtype == F32 else None), dtype)
 
-    return ctx.call(function, [x, scale, zero_point], x.shape, dtype)
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "quantizelinear")
 
 
 @op("QuantizeLinear")
@@ -189,10 +176,22 @@ def dequantized(
         scaled = y.astype(scale.dtype, copy=False) * granularity.spread(scale)
         return np.asarray(scaled).astype(dtype, copy=False)
 
-    return ctx.call(function, [x, scale, zero_point], x.shape, dtype)
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "dequantizelinear")
 
 
-def _dynamic_range(x: Array) -> tuple[Any, Any]:
+_BLOCK = 1 << 15  # elements whose intermediate results stay in the cache
+
+
+def _blockwise(function: Callable[[Array], Array], x: Array, dtype: np.dtype[Any]) -> Array:
+    """Apply a function of single elements block by block, in the order that they have in memory."""
+    y = np.empty_like(x, dtype)
+    source, target = x.ravel("K"), y.ravel("K")  # of y a view: it has no gaps
+    for i in range(0, x.size, _BLOCK):
+        target[i : i + _BLOCK] = function(source[i : i + _BLOCK])
+    return y
+
+
+def dynamic_range(x: Array) -> tuple[Any, Any]:
     """Return the scale and zero point with which 0 to 255 cover all of x, and 0."""
     low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
     scale = np.float32(1) if low == high else (high - low) / np.float32(255)
@@ -204,246 +203,15 @@ def dynamic_quantize_linear(ctx: Context, x: Value) -> tuple[Value, Value, Value
     """Quantise to 8 bits over the range of x itself; the scale and the zero point are results too."""
     if x.dtype != F32 or 0 in x.shape:
         raise DTypeError(f"x: expected float32 values, at least one, got {x.dtype} of shape {x.shape}")
-    scale = ctx.call(lambda a: _dynamic_range(a)[0], [x], (), F32)
-    zero = ctx.call(lambda a: _dynamic_range(a)[1].astype(U8), [x], (), U8)
+    scale = ctx.call(lambda a: dynamic_range(a)[0], [x], (), F32)
+    zero = ctx.call(lambda a: dynamic_range(a)[1].astype(U8), [x], (), U8)
 
     def function(x: Array, scale: Array, zero: Array) -> Array:
-        return _saturated(np.asarray(np.rint(x / scale) + zero.astype(F32)), U8)
+        def quantise(x: Array) -> Array:
+            y = np.divide(x, scale)
+            np.rint(y, out=y)
+            return saturated(np.add(y, zero.astype(F32), out=y), U8)
+
+        return _blockwise(quantise, x, U8)
 
     return ctx.call(function, [x, scale, zero], x.shape, U8), scale, zero
-
-
-# -- sums of products ----------------------------------------------------------------------------------------
-
-
-def zero_of(zero_point: Value | None, like: Value) -> Value:
-    """Return a zero point, 0 if none is given."""
-    if like.dtype.kind not in "iu" or like.dtype.itemsize != 1:
-        raise DTypeError(f"expected 8-bit integers, got {like.dtype}")
-    if zero_point is None:
-        return Constant(np.zeros((), like.dtype))
-    if zero_point.dtype != like.dtype:
-        raise DTypeError(f"zero_point: expected {like.dtype} values, got {zero_point.dtype}")
-    return zero_point
-
-
-def _per_channel(values: Array, rank: int) -> Array:
-    """Return one number, or one an output channel, shaped for weights of a rank."""
-    return values.reshape(()) if values.size == 1 else values.reshape(-1, *[1] * (rank - 1))
-
-
-def _check_per_channel(name: str, value: Value, channels: int) -> None:
-    if value.shape not in ((), (1,), (channels,)):
-        raise ShapeError(f"{name}: expected one number, or {channels}, got shape {value.shape}")
-
-
-def check_scalar(name: str, value: Value) -> None:
-    """Refuse what is not one number."""
-    if value.shape not in ((), (1,)):
-        raise ShapeError(f"{name}: expected one number, got shape {value.shape}")
-
-
-def _largest(x: Value, zero: Value) -> float:
-    """Return how large the difference of an element and its zero point may be."""
-    info = np.iinfo(x.dtype)
-    if not isinstance(zero, Constant):
-        return info.max - info.min
-    offset = float(zero.array.reshape(()))
-    return max(offset - info.min, info.max - offset)
-
-
-def _shifted(ctx: Context, x: Value, zero: Value) -> Value:
-    """Return x less its one zero point, in f32."""
-    return ctx.call(lambda a, z: np.subtract(a, z.reshape(()), dtype=F32), [x, zero], x.shape, F32, "sub")
-
-
-def _integer_convolution(
-    ctx: Context,
-    x: Value,
-    x_zero: Value,
-    w: Value,
-    w_zero: Value,
-    bias: Value | None,
-    parameters: dict[str, Any],
-    padding: list[int],
-) -> Value:
-    """Return the sums of (x - its zero point) * (w - its own), plus a bias: whole numbers in f32 or f64."""
-    check_scalar("x_zero_point", x_zero)
-    _check_per_channel("w_zero_point", w_zero, w.shape[0])
-    rank, groups = len(w.shape), parameters["groups"]
-    if bias is not None and (bias.shape != w.shape[:1] or bias.dtype != S32):
-        raise ShapeError(f"b: expected {w.shape[0]} int32 values, got {bias.dtype} of shape {bias.shape}")
-    if all(isinstance(value, Constant) for value in (w, w_zero, *([] if bias is None else [bias]))):
-        offsets = ctx.array("w_zero_point", w_zero).astype(F32)
-        weight = ctx.array("w", w).astype(F32) - _per_channel(offsets, rank)
-        sums = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=F64) * _largest(x, x_zero)
-        added = None if bias is None else Constant(ctx.array("b", bias).astype(F32))
-        if added is not None:
-            sums += np.abs(added.array)
-        if sums.max(initial=0) < EXACT:
-            exact = parameters | {"exact": True}
-            return convolution(ctx, _shifted(ctx, x, x_zero), Constant(weight), added, exact, padding)
-    windows = conv_windows(parameters, x.shape, w.shape, padding)
-    shape = (x.shape[0], w.shape[0], *windows.out)
-
-    def function(x: Array, x_zero: Array, w: Array, w_zero: Array, *bias: Array) -> Array:
-        image = x.astype(F64) - x_zero.reshape(())
-        y = convolve(image, w.astype(F64) - _per_channel(w_zero, rank), windows, groups)
-        for b in bias:
-            y += b.reshape(-1, *[1] * (rank - 2))
-        return y
-
-    values = [x, x_zero, w, w_zero, *([] if bias is None else [bias])]
-    return ctx.call(function, values, shape, F64)
-
-
-def _as_int32(ctx: Context, sums: Value) -> Value:
-    """Return whole numbers as integers of 32 bits, which wrap around."""
-    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32, "cast")
-
-
-def requantized(
-    ctx: Context, sums: Value, scales: list[Value], zero: Value, shapes: list[tuple[int, ...]]
-) -> Value:
-    """Return sums * (a's scale * b's / y's), rounded half to even, plus the zero point, saturated.
-
-    ``shapes`` are what the three scales and the zero point are reshaped to.
-    """
-    dtype = zero.dtype
-    if dtype.kind not in "iu" or dtype.itemsize != 1:
-        raise DTypeError(f"y_zero_point: expected 8-bit integers, got {dtype}")
-
-    def function(sums: Array, *given: Array) -> Array:
-        a, b, y, zero = (v.astype(F32).reshape(shape) for v, shape in zip(given, shapes, strict=True))
-        result = np.multiply(sums, a * b / y, dtype=F32, casting="same_kind")
-        np.rint(result, out=result)
-        return _saturated(np.asarray(result + zero), dtype)
-
-    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype, "quantizelinear")
-
-
-@op("ConvInteger")
-def conv_integer(
-    ctx: Context,
-    x: Value,
-    w: Value,
-    x_zero_point: Value | None = None,
-    w_zero_point: Value | None = None,
-    *,
-    auto_pad: str = "NOTSET",
-    dilations: Ints | None = None,
-    group: int = 1,
-    kernel_shape: Ints | None = None,
-    pads: Ints | None = None,
-    strides: Ints | None = None,
-) -> Value:
-    """Convolution of 8-bit integers, whose padding is the zero point; the result has 32 bits."""
-    parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
-    padding = pads_of(auto_pad, pads, parameters["spatial"])
-    zeros = zero_of(x_zero_point, x), zero_of(w_zero_point, w)
-    return _as_int32(ctx, _integer_convolution(ctx, x, zeros[0], w, zeros[1], None, parameters, padding))
-
-
-@op("QLinearConv")
-def qlinear_conv(
-    ctx: Context,
-    x: Value,
-    x_scale: Value,
-    x_zero_point: Value,
-    w: Value,
-    w_scale: Value,
-    w_zero_point: Value,
-    y_scale: Value,
-    y_zero_point: Value,
-    b: Value | None = None,
-    *,
-    auto_pad: str = "NOTSET",
-    dilations: Ints | None = None,
-    group: int = 1,
-    kernel_shape: Ints | None = None,
-    pads: Ints | None = None,
-    strides: Ints | None = None,
-) -> Value:
-    """Convolution of quantised values, quantised anew; the bias has the scale of the products."""
-    parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
-    padding = pads_of(auto_pad, pads, parameters["spatial"])
-    for name, value in (("x_scale", x_scale), ("y_scale", y_scale), ("y_zero_point", y_zero_point)):
-        check_scalar(name, value)
-    _check_per_channel("w_scale", w_scale, w.shape[0])
-    zeros = zero_of(x_zero_point, x), zero_of(w_zero_point, w)
-    sums = _integer_convolution(ctx, x, zeros[0], w, zeros[1], b, parameters, padding)
-    channels = () if w_scale.shape in ((), (1,)) else (-1, *[1] * parameters["spatial"])
-    return requantized(ctx, sums, [x_scale, w_scale, y_scale], y_zero_point, [(), channels, (), ()])
-
-
-def _rows(value: Value, rows: int) -> tuple[int, ...]:
-    """Return the shape in which one number, one a row, or the numbers of a batch's rows apply to a matrix."""
-    if math.prod(value.shape) == 1:
-        return ()
-    return (rows, 1) if len(value.shape) == 1 else value.shape
-
-
-def _columns(value: Value) -> tuple[int, ...]:
-    return () if math.prod(value.shape) == 1 else value.shape
-
-
-def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Value) -> Value:
-    """Return the sums of (a - its zero point) * (b - its own): whole numbers in f32 or f64."""
-    if not a.shape or not b.shape:
-        raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
-    a_shape, b_shape = _rows(a_zero, a.shape[-2] if len(a.shape) > 1 else 1), _columns(b_zero)
-    if isinstance(b, Constant) and isinstance(b_zero, Constant) and a_shape == () and len(b.shape) == 2:
-        weight = ctx.array("b", b).astype(F32) - ctx.array("b_zero_point", b_zero).astype(F32).reshape(
-            b_shape
-        )
-        sums = np.abs(weight).sum(axis=0, dtype=F64) * _largest(a, a_zero)
-        if sums.max(initial=0) < EXACT:
-            product = matmul(ctx, _shifted(ctx, a, a_zero), Constant(weight))
-            assert not isinstance(product, tuple)
-            return product
-    left = a.shape if len(a.shape) > 1 else (1, *a.shape)
-    right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
-    if left[-1] != right[-2]:
-        raise ShapeError(f"a, b: expected equal inner sizes, got shapes {a.shape} and {b.shape}")
-    shape = list(broadcast_shapes(left[:-2], right[:-2]))
-    shape += [left[-2]] if len(a.shape) > 1 else []
-    shape += [right[-1]] if len(b.shape) > 1 else []
-
-    def function(a: Array, a_zero: Array, b: Array, b_zero: Array) -> Array:
-        return np.asarray(
-            np.matmul(a.astype(F64) - a_zero.reshape(a_shape), b.astype(F64) - b_zero.reshape(b_shape))
-        )
-
-    return ctx.call(function, [a, a_zero, b, b_zero], shape, F64)
-
-
-@op("MatMulInteger")
-def matmul_integer(
-    ctx: Context,
-    a: Value,
-    b: Value,
-    a_zero_point: Value | None = None,
-    b_zero_point: Value | None = None,
-) -> Value:
-    """numpy.matmul of 8-bit integers less their zero points; the result has 32 bits."""
-    zeros = zero_of(a_zero_point, a), zero_of(b_zero_point, b)
-    return _as_int32(ctx, integer_product(ctx, a, zeros[0], b, zeros[1]))
-
-
-@op("QLinearMatMul")
-def qlinear_matmul(
-    ctx: Context,
-    a: Value,
-    a_scale: Value,
-    a_zero_point: Value,
-    b: Value,
-    b_scale: Value,
-    b_zero_point: Value,
-    y_scale: Value,
-    y_zero_point: Value,
-) -> Value:
-    """numpy.matmul of quantised values, quantised anew."""
-    sums = integer_product(ctx, a, zero_of(a_zero_point, a), b, zero_of(b_zero_point, b))
-    rows = sums.shape[-2] if len(sums.shape) > 1 else 1
-    shapes = [_rows(a_scale, rows), _columns(b_scale), _rows(y_scale, rows), _rows(y_zero_point, rows)]
-    return requantized(ctx, sums, [a_scale, b_scale, y_scale], y_zero_point, shapes)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
-from fastconv.graph.context import MAX_CONSTANT, Concatenation, Context, broadcast_shapes
+from fastconv.graph.context import MAX_CONSTANT, MAX_ELEMENTS, Concatenation, Context, broadcast_shapes
 from fastconv.graph.ops.cast import element_type
 from fastconv.graph.registry import op
 from fastconv.graph.value import (
@@ -192,7 +192,13 @@ def unsqueeze(ctx: Context, x: Value, axes_input: Value | None = None, *, axes: 
 @op("Expand")
 def expand(ctx: Context, x: Value, shape: Value) -> Value:
     """Broadcast to a shape; dimensions of size 1 in the shape keep those of x."""
-    return x.broadcast_to(_checked_size(broadcast_shapes(x.shape, tuple(ctx.ints("shape", shape)))))
+    full = broadcast_shapes(x.shape, tuple(ctx.ints("shape", shape)))
+    if isinstance(x, Constant):
+        return x.broadcast_to(_checked_size(full))
+    if math.prod(full) > MAX_ELEMENTS:
+        raise ShapeError(f"shape: expected at most {MAX_ELEMENTS} elements, got {list(full)}")
+    ctx.budget.check(math.prod(full) * x.dtype.itemsize)  # nothing yet, but whoever reads it may need as much
+    return x.broadcast_to(full)
 
 
 @op("Slice")
@@ -272,8 +278,10 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
     shape = [n if i != axis else sum(v.shape[axis] for v in values) for i, n in enumerate(values[0].shape)]
     if all(isinstance(v, Constant) for v in values):
         return ctx.call(lambda *arrays: np.concatenate(arrays, axis), values, shape, dtype)
-    channels_last = axis == 1 and rank >= 3
-    result = ctx.result(shape, channels_last_order(rank) if channels_last else None, dtype)
+    stack = all(v.shape[axis] == 1 for v in values)  # each part stays as it is, one after the other
+    channels_last = axis == 1 and rank >= 3 and not stack
+    order = channels_last_order(rank) if channels_last else _stack_order(values, axis) if stack else None
+    result = ctx.result(shape, order, dtype)
     start, parts = 0, []
     for name, value in zip(ctx.node.inputs, values, strict=True):
         part = result.slice(axis, start, 1, value.shape[axis])
@@ -284,6 +292,17 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
     if channels_last:
         ctx.concatenations.append(Concatenation(ctx.node.outputs[0], tuple(shape), tuple(parts), dtype))
     return result
+
+
+def _stack_order(values: Sequence[Value], axis: int) -> list[int] | None:
+    """Return the order of axes in memory in which a stack of values keeps that of the first.
+
+    The axis that they are stacked along comes as far out as the ones before it allow.
+    """
+    first = next(v for v in values if isinstance(v, Tensor))
+    order = [i for i in first.order() if i != axis]
+    order.insert(axis, axis)
+    return order
 
 
 _PAD_MODES = ("constant", "edge", "reflect", "wrap")

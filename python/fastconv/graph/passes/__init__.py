@@ -15,7 +15,15 @@ from fastconv.graph.branch import take_branches
 from fastconv.graph.budget import Budget
 from fastconv.graph.ir import Graph
 from fastconv.graph.passes.fold import fold_affine, fold_pad
-from fastconv.graph.passes.fuse import fuse_activation, fuse_gelu, fuse_residual, fuse_swish
+from fastconv.graph.passes.fuse import (
+    fuse_activation,
+    fuse_gelu,
+    fuse_integer_sums,
+    fuse_quantization,
+    fuse_residual,
+    fuse_swish,
+)
+from fastconv.graph.passes.merge import merge_branches
 from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
 
 GraphPass = Callable[..., Graph]
@@ -27,7 +35,10 @@ PASSES: Mapping[str, GraphPass] = {
     "fold_pad": fold_pad,
     "fuse_swish": fuse_swish,
     "fuse_gelu": fuse_gelu,
+    "fuse_integer_sums": fuse_integer_sums,
+    "fuse_quantization": fuse_quantization,
     "fold_affine": fold_affine,
+    "merge_branches": merge_branches,
     "fuse_residual": fuse_residual,
     "fuse_activation": fuse_activation,
     "eliminate_dead": eliminate_dead,
@@ -35,7 +46,7 @@ PASSES: Mapping[str, GraphPass] = {
 
 
 #: Passes that make constants, and take a budget for them.
-SPENDING = ("fold_constants", "fold_affine")
+SPENDING = ("fold_constants", "fold_affine", "merge_branches")
 
 
 def run_passes(graph: Graph, passes: str | Sequence[str] = "default", budget: Budget | None = None) -> Graph:

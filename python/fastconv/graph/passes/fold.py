@@ -79,7 +79,7 @@ def fold_affine(graph: Graph, budget: Budget | None = None) -> Graph:
     edit = Editor(graph, budget)
     for i in range(len(graph.nodes)):
         node = edit.nodes[i]
-        affine = None if node is None or node.activation != NO_ACTIVATION else _affine(edit, node)
+        affine = None if node is None or node.activation != NO_ACTIVATION else affine_of(edit, node)
         if node is None or affine is None:
             continue
         value, factor, offset = affine
@@ -94,7 +94,7 @@ def fold_affine(graph: Graph, budget: Budget | None = None) -> Graph:
     return edit.build()
 
 
-def _affine(edit: Editor, node: Node) -> tuple[str, Array, Array] | None:
+def affine_of(edit: Editor, node: Node) -> tuple[str, Array, Array] | None:
     """Return value, factor and offset of a node that computes value * factor + offset by channel."""
     if node.domain:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fastconv.graph.registry import FASTCONV_DOMAIN, activation_of, lookup
 
 
 def fuse_swish(graph: Graph) -> Graph:
-    """Recognise silu, hardswish and hardsigmoid where they are spelled out in smaller operators."""
+    """Recognise silu, mish, hardswish and hardsigmoid where they are spelled out in smaller operators."""
     edit = Editor(graph)
     for i in range(len(graph.nodes)):
         node = edit.nodes[i]
@@ -47,6 +48,10 @@ def _swish(edit: Editor, node: Node) -> tuple[str, str, dict[str, float], str, l
         return None
     for x, gate in (node.inputs, node.inputs[::-1]) if node.op == "Mul" else ():
         producer = edit.private_producer(gate)
+        if producer is not None and (producer.domain, producer.op) == ("", "Tanh"):
+            softplus = edit.private_producer(producer.inputs[0])
+            if softplus is not None and (softplus.op, softplus.inputs) == ("Softplus", (x,)):
+                return "Mish", "", {}, x, [producer, softplus]
         if producer is None or producer.inputs[:1] != (x,):
             continue
         activation = activation_of(producer, edit.constants)
@@ -86,35 +91,39 @@ def _relu6_of_x_plus_3(edit: Editor, name: str) -> tuple[str, list[Node]] | None
 
 
 def fuse_gelu(graph: Graph) -> Graph:
-    """Recognise gelu, x * (1 + erf(x / sqrt(2))) / 2, in whatever order its factors are multiplied."""
+    """Recognise gelu, x * (1 + erf(x / sqrt(2))) / 2, in whatever order its factors are multiplied.
+
+    The same with tanh(sqrt(2 / pi) * (x + 0.044715 x^3)) instead of erf is its approximation.
+    """
     edit = Editor(graph)
     for i, node in enumerate(graph.nodes):
-        found = None if (node.domain, node.op) != ("", "Erf") else _gelu(edit, i)
+        found = _gelu(edit, i) if (node.domain, node.op) in (("", "Erf"), ("", "Tanh")) else None
         if found is None:
             continue
         x, last, parts = found
+        attrs = {"approximate": "tanh"} if node.op == "Tanh" else {}
         for part in parts:
             edit.remove(edit.writer[part.outputs[0]])
         end = edit.nodes[last]
         assert end is not None
-        edit.put(last, absorbing(replace(end, op="Gelu", attrs={}, inputs=(x,)), *parts))
+        edit.put(last, absorbing(replace(end, op="Gelu", attrs=attrs, inputs=(x,)), *parts))
     return edit.build()
 
 
-def _gelu(edit: Editor, erf: int) -> tuple[str, int, list[Node]] | None:
-    """Return the input of the gelu that an Erf node is part of, the index of its last node, and the rest."""
-    node = edit.nodes[erf]
-    scaled = None if node is None else edit.private_producer(node.inputs[0])
-    if node is None or scaled is None:
+def _gelu(edit: Editor, at: int) -> tuple[str, int, list[Node]] | None:
+    """Return the input of the gelu around an Erf or Tanh, the index of its last node, and the rest."""
+    node = edit.nodes[at]
+    argument = None if node is None else (_of_erf if node.op == "Erf" else _of_tanh)(edit, node)
+    if node is None or argument is None:
         return None
-    x = _times(edit, scaled, 1 / math.sqrt(2))
+    x, inner = argument
     plus_one = _only_reader(edit, node)
-    if x is None or plus_one is None or not _adds_one(edit, plus_one[1], node):
+    if plus_one is None or not _adds_one(edit, plus_one[1], node):
         return None
     first = _only_reader(edit, plus_one[1])
     if first is None or first[1].op != "Mul":
         return None
-    parts = [scaled, node, plus_one[1]]
+    parts = [*inner, node, plus_one[1]]
     factor = next(name for name in first[1].inputs if name != plus_one[1].outputs[0])
     half = edit.private_producer(factor)
     if half is not None and half.op == "Mul" and _times(edit, half, 0.5) == x:
@@ -125,6 +134,45 @@ def _gelu(edit: Editor, erf: int) -> tuple[str, int, list[Node]] | None:
     rest = next(name for name in second[1].inputs if name != first[1].outputs[0])
     if (factor == x and edit.scalar(rest) == 0.5) or (rest == x and edit.scalar(factor) == 0.5):
         return x, second[0], [*parts, first[1]]
+    return None
+
+
+def _of_erf(edit: Editor, erf: Node) -> tuple[str, list[Node]] | None:
+    """Return x and the node where the argument is x / sqrt(2)."""
+    scaled = edit.private_producer(erf.inputs[0])
+    x = None if scaled is None else _times(edit, scaled, 1 / math.sqrt(2))
+    return None if scaled is None or x is None else (x, [scaled])
+
+
+def _of_tanh(edit: Editor, tanh: Node) -> tuple[str, list[Node]] | None:
+    """Return x and the nodes where the argument is sqrt(2 / pi) * (x + 0.044715 x^3)."""
+    scaled = edit.private_producer(tanh.inputs[0])
+    inner = None if scaled is None else _times(edit, scaled, math.sqrt(2 / math.pi))
+    sum_ = None if inner is None else edit.private_producer(inner)
+    if scaled is None or sum_ is None or sum_.domain or sum_.op != "Add":
+        return None
+    for x, cubic in (sum_.inputs, sum_.inputs[::-1]):
+        product = edit.private_producer(cubic)
+        cubed = None if product is None else _times(edit, product, 0.044715)
+        cube = None if cubed is None else _cube(edit, cubed, x)
+        if product is not None and cube is not None:
+            return x, [scaled, sum_, product, *cube]
+    return None
+
+
+def _cube(edit: Editor, name: str, x: str) -> list[Node] | None:
+    """Return the nodes that compute x^3, as a power or as two products."""
+    node = edit.private_producer(name)
+    if node is None or node.domain or len(node.inputs) != 2:
+        return None
+    if node.op == "Pow":
+        return [node] if node.inputs[0] == x and edit.scalar(node.inputs[1]) == 3 else None
+    for one, other in (node.inputs, node.inputs[::-1]) if node.op == "Mul" else ():
+        square = edit.private_producer(other)
+        if one == x and square is not None and not square.domain:
+            two = square.op == "Pow" and square.inputs[0] == x and edit.scalar(square.inputs[1]) == 2
+            if two or (square.op == "Mul" and square.inputs == (x, x)):
+                return [node, square]
     return None
 
 
@@ -163,6 +211,69 @@ def _only_reader(edit: Editor, node: Node) -> tuple[int, Node] | None:
         and reader.inputs.count(name) == 1
     )
     return (index, reader) if reader is not None and alone else None
+
+
+def fuse_integer_sums(graph: Graph) -> Graph:
+    """Let an integer layer give its sums as floats, as most are computed, where a Cast follows."""
+    edit = Editor(graph)
+    for i in range(len(graph.nodes)):
+        node = edit.nodes[i]
+        if node is None or node.domain or node.op != "Cast" or node.attrs.get("to") not in (1, "FLOAT"):
+            continue
+        layer = edit.private_producer(node.inputs[0])
+        if layer is None or layer.domain or layer.op not in ("ConvInteger", "MatMulInteger"):
+            continue
+        at = edit.writer[node.inputs[0]]
+        edit.remove(i)
+        op = f"{layer.op}ToFloat"
+        edit.put(at, absorbing(layer, node, op=op, domain=FASTCONV_DOMAIN, outputs=node.outputs))
+    return edit.build()
+
+
+def fuse_quantization(graph: Graph) -> Graph:
+    """Have values that are quantised to 8 bits and back at once stay f32: rounded to multiples of the scale.
+
+    The bits are the same. A relu before it is left out where the range of the quantised does its work.
+    """
+    edit = Editor(graph)
+    for i in range(len(graph.nodes)):
+        node = edit.nodes[i]
+        if node is None or node.op != "DequantizeLinear":
+            continue
+        quantize = edit.private_producer(node.inputs[0])
+        steps = _steps(edit, quantize) if quantize is not None and quantize.op == "QuantizeLinear" else None
+        if quantize is None or steps is None or steps != _steps(edit, node):
+            continue
+        scale, least, _ = steps
+        x, parts = quantize.inputs[0], [quantize]
+        clamp = edit.private_producer(x)
+        known = None if clamp is None else activation_of(clamp, edit.constants)
+        if clamp is not None and known is not None and known.kind == "clamp":
+            lo, hi = (np.rint(np.float32(limit) / np.float32(scale)) for limit in known[1:])
+            if lo <= least and hi >= least + 255:
+                x, parts = clamp.inputs[0], [quantize, clamp]
+        for part in parts:
+            edit.remove(edit.writer[part.outputs[0]])
+        attrs = {"scale": scale, "least": least}
+        new = replace(node, op="FakeQuantize", domain=FASTCONV_DOMAIN, attrs=attrs, inputs=(x,))
+        edit.put(i, absorbing(new, *parts))
+    return edit.build()
+
+
+def _steps(edit: Editor, node: Node) -> tuple[float, float, np.dtype[Any]] | None:
+    """Return scale, least multiple and integers of a node that quantises a tensor to 8 bits, or back."""
+    scale, zero_point = (edit.constants.get(name) for name in (*node.inputs[1:3], "", "")[:2])
+    if scale is None or scale.size != 1 or scale.dtype != np.float32 or not 0 < scale.reshape(()) < math.inf:
+        return None
+    if any(node.attrs.get(name) for name in ("block_size", "output_dtype", "precision")):
+        return None
+    if len(node.inputs) > 2 and node.inputs[2]:
+        if zero_point is None or zero_point.size != 1 or zero_point.dtype not in (np.uint8, np.int8):
+            return None
+    else:
+        zero_point = np.zeros(1, np.uint8)
+    dtype = zero_point.dtype
+    return float(scale.reshape(())), float(np.iinfo(dtype).min) - float(zero_point.reshape(())), dtype
 
 
 def fuse_residual(graph: Graph) -> Graph:

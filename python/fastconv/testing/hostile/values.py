@@ -30,7 +30,9 @@ def apply(op: str, *, x: tuple[int, ...] = X, opset: int = 13, outputs: str = "y
 
 def made(op: str, *, opset: int = 13, **given: Any) -> Any:
     """Return a model that adds to ``x`` what one node makes of constants alone."""
-    arrays: dict[str, Any] = {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
+    arrays: dict[str, Any] = {
+        name: value for name, value in given.items() if isinstance(value, np.ndarray | np.generic)
+    }
     attributes = {name: value for name, value in given.items() if name not in arrays}
     return net(
         node(op, " ".join(arrays), "made", **attributes),
