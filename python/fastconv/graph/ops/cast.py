@@ -81,7 +81,7 @@ def to_float8(x: Array, dtype: np.dtype[Any], saturate: bool) -> Array:
         return x.astype(dtype)
     import ml_dtypes  # whose dtype it is
 
-    limits: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    limits: Any = ml_dtypes.finfo(dtype)
     return np.clip(x, float(limits.min), float(limits.max)).astype(dtype)
 
 
