@@ -101,8 +101,8 @@ def sanitize(session: nox.Session) -> None:
 @nox.session
 def sanitize_threads(session: nox.Session) -> None:
     """The pool, its callers and models run from several threads, under ThreadSanitizer."""
-    # A forked child starts a pool of its own, which ThreadSanitizer allows where it is told to. glibc frees the
-    # storage of a thread that has ended where its stack is used again, which looks like a race.
+    # A forked child starts a pool of its own, which ThreadSanitizer allows where it is told to. glibc frees
+    # the storage of a thread that has ended where its stack is used again, which looks like a race.
     known = Path(session.create_tmp()) / "known-reports"
     known.write_text("race:_dl_deallocate_tls\n")
     options = f"halt_on_error=1,die_after_fork=0,suppressions={known.absolute()}"
