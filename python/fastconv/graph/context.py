@@ -383,6 +383,8 @@ class Context:
         """Elementwise function of one value."""
         if activation == NO_ACTIVATION:
             return x
+        if activation.kind == "fake_quantize":  # of integers and of f64 too it makes f32
+            x = self.cast(x, F32)
         if x.dtype != F32:
             return self.call(_activation_of(activation, x.dtype), [x], x.shape, x.dtype, activation.kind)
         x = self.tensor(x)
