@@ -286,12 +286,11 @@ def test_quantised_and_back_at_once(zero: Any, before: str, net: Net, rng: np.ra
     np.testing.assert_array_equal(run(graph, "default", x)[0], run(graph, "none", x)[0])
 
 
-@pytest.mark.parametrize("element", [6, 11], ids=["int32", "float64"])
-@pytest.mark.parametrize("before", ["input", "Add"])
+@pytest.mark.parametrize(("element", "before"), [(6, "Cast"), (6, "Add"), (11, "Cast"), (11, "Add")])
 def test_other_types_are_quantised_to_float32(
     element: int, before: str, net: Net, rng: np.random.Generator
 ) -> None:
-    y = net.b.add("Cast", net.x, to=element)
+    y = net.b.add("Cast", net.x, to=element)  # int32, float64
     y = net.b.add("Add", y, y) if before == "Add" else y
     graph = net.graph(net.conv(quantised(net, y, 0.3, np.array(100, np.uint8))))
     assert "DequantizeLinear" not in ops(run_passes(graph))
