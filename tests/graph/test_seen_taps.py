@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv.graph.ir import GraphBuilder
 from fastconv.graph.model import Model
 from fastconv.profiler import count
@@ -84,3 +86,20 @@ def test_sizes_that_are_not_known_take_the_whole_kernel(rng: np.random.Generator
         x = rng.standard_normal((1, 7, *size), np.float32)
         bound = sum_bound(reference.conv_magnitude(x, w, padding=12, dilation=12), 63)
         assert_within(model(x), reference.conv(x, w, padding=12, dilation=12), bound)
+
+
+def test_a_saved_model_has_the_taps_alone_packed(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Under a name that says which, so that no plan of other taps takes them."""
+    w = rng.standard_normal((5, 7, 3, 3), np.float32)
+    model = net(w, (10, 10), pads=[12] * 4, dilations=[12] * 2)
+    x = rng.standard_normal((1, 7, 10, 10), np.float32)
+    expected = model(x)
+    model.save(tmp_path / "net.fcm")
+    again = fastconv.load(tmp_path / "net.fcm")
+    np.testing.assert_array_equal(again(x), expected)
+    assert kernel_of(again) == kernel_of(model) == (1, 1, 1)
+    (packed,) = again._plans.stored.items()
+    assert packed[0].endswith("/taps 1 to 2/taps 1 to 2")
+    (conv,) = again._plans.packed.values()
+    (algorithm,) = conv.packed()
+    assert np.shares_memory(conv.packed()[algorithm][0], packed[1][0].arrays[0])

@@ -156,9 +156,7 @@ class Plans:
     keep: bool = False
     # By the first output of the node: its weights as an earlier plan packed them.
     stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
-    # Which of the packed are but a part of the node's weights.
-    parts: set[tuple[str, Hashable]] = field(default_factory=set)
-    # Where a node packs pieces of its weights apart: which of them each is.
+    # Where a node packs a piece of its weights: which one.
     pieces: dict[tuple[str, Hashable], str] = field(default_factory=dict)
 
     def packed_weights(self) -> tuple[PackedWeights, ...]:
@@ -166,7 +164,6 @@ class Plans:
         found = {
             (name[0] + self.pieces.get(name, ""), algorithm, conv.packing): tuple(arrays)
             for name, conv in self.packed.items()
-            if name not in self.parts
             for algorithm, arrays in conv.packed().items()
         }
         return tuple(PackedWeights(*key, arrays) for key, arrays in found.items())
@@ -419,16 +416,14 @@ class Context:
         key: Hashable,
         build: Callable[..., _core.Conv],
         *,
-        part: bool = False,
         piece: str = "",
     ) -> _core.Conv:
         """Return the packed convolution of the current node and ``key``, built on first use.
 
         The weight is the first of the constants that it is built from. Where they are the model's own it
         serves all programs; what was computed or given at run time may have another value next time.
-        ``build`` gets the weight's array and, by algorithm, the same as packed before. ``part`` tells that
-        it takes but some of the weight, which is not kept for other plans then, and ``piece`` that the same
-        piece of the weight is taken whatever the key.
+        ``build`` gets the weight's array and, by algorithm, the same as packed before. Where it takes but a
+        piece of the weight, ``piece`` says which, whatever the key.
         """
         weight, *_ = constants
         assert weight is not None
@@ -442,13 +437,10 @@ class Context:
             return build(weight.array, stored={})
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
-            here = _core.packing_id()
-            usable = [] if part else [p for p in self.plans.stored.get(name + piece, ()) if p.packing == here]
-            if part:
-                self.plans.parts.add((name, key))
             if piece:
                 self.plans.pieces[name, key] = piece
-            stored = {p.algorithm: p.arrays[0] for p in usable}
+            packed = self.plans.stored.get(name + piece, ())
+            stored = {p.algorithm: p.arrays[0] for p in packed if p.packing == _core.packing_id()}
             if not stored:
                 self.plans.budget.spend(plain)
             conv = self.plans.packed[name, key] = build(weight.array, stored=stored)

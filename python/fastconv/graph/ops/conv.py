@@ -93,9 +93,10 @@ def _pack(
         return build(weight, best, stored=stored)
 
     key = (*padding, *parameters["output_padding"], activation)
+    piece = "".join(f"/taps {tap.start} to {tap.stop}" for tap in taps)
     if ctx.plans.tune:
-        return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned, part=bool(taps))
-    return ctx.pack((w, b), key, build, part=bool(taps))
+        return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned, piece=piece)
+    return ctx.pack((w, b), key, build, piece=piece)
 
 
 def _seen_taps(
