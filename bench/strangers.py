@@ -1,6 +1,6 @@
 """Networks of other makers beside ONNX Runtime: does each run, do the results agree, how long does it take?
 
-    python bench/strangers.py --packages DIR --json bench/results/strangers/avx512.json
+    python bench/strangers.py --packages DIR --json bench/results/lab/strangers-avx512.json
     python bench/strangers.py --report          # the tables of docs/strangers.md; --check only compares them
 
 The networks are those of `fastconv.testing.strangers`, from packages that are installed or were unpacked in
@@ -30,7 +30,7 @@ from fastconv.errors import FastconvError
 from fastconv.testing.strangers import STRANGERS, Stranger, operators, tolerance
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "bench" / "results" / "strangers", ROOT / "docs" / "strangers.md"
+RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "strangers.md"
 
 Feeds = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Feeds], Sequence[np.ndarray[Any, Any]]]
@@ -166,7 +166,7 @@ def main() -> int:
         join(*args.join)
         return 0
     if args.report or args.check:
-        records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+        records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("strangers*.json"))]
         page = PAGE.read_text()
         text = replace_between(page, "strangers", "\n\n".join(map(table, records)))
         if args.report:
