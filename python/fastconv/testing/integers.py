@@ -57,13 +57,16 @@ def convolve(x: Array, w: Array, attrs: Mapping[str, Any]) -> Array:
     parts = []
     for xg, wg in zip(np.split(padded, group, axis=1), np.split(w, group), strict=True):
         y = np.zeros((x.shape[0], wg.shape[0], *out), np.int64)
-        for tap in itertools.product(*map(range, kernel)):
-            place: list[Any] = [
+        for index, tap in enumerate(itertools.product(*map(range, kernel))):
+            place: list[Any] = [slice(None), slice(None)]
+            place += [
                 slice(t * d, t * d + (o - 1) * step + 1, step)
                 for t, d, o, step in zip(tap, dilations, out, strides, strict=True)
             ]
-            window = xg[(slice(None), slice(None), *place)]
-            y += np.moveaxis(np.tensordot(wg[(slice(None), slice(None), *tap)], window, axes=([1], [1])), 0, 1)
+            window = xg[tuple(place)]
+            y += np.moveaxis(
+                np.tensordot(wg.reshape(*wg.shape[:2], -1)[:, :, index], window, axes=([1], [1])), 0, 1
+            )
         parts.append(y)
     return np.concatenate(parts, axis=1)
 
