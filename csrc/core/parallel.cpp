@@ -1,12 +1,14 @@
 // L0 core: the pool behind parallel_run. One mailbox a worker: the caller writes fn and context,
-// then bumps `go`; the worker runs its tid, then copies the number to `done`. Each has a cache line
-// of its own, so that a round costs one line each way (0.14 us with two threads on a Zen 3) and
-// workers that are not asked are not disturbed. Both sides spin for kSpin and then sleep on a futex
-// (std::atomic::wait): layers follow each other within microseconds, and an idle process burns
-// nothing. Workers are detached and the pool is never destroyed: at exit there is nothing to join,
-// so nothing to hang on. A forked child has no workers; it forgets the pool and makes another when
-// it needs one. Workers compute in the mode of float_mode.h and are told whose call they work for
-// (interrupt.h).
+// then bumps `go`. Who moves `claimed` to that number runs the share: the worker, or the caller,
+// once it has done its own share and the worker has not begun. So a worker that the scheduler
+// keeps off its core is waited for only where it holds a share, and is then left alone for a
+// while. The worker copies the number to `done` when its share is finished. `go` and `done` have
+// a cache line each, and workers that are not asked are not disturbed. Both sides spin for kSpin
+// and then sleep on a futex (std::atomic::wait): layers follow each other within microseconds, and
+// an idle process burns nothing. Workers are detached and the pool is never destroyed: at exit
+// there is nothing to join, so nothing to hang on. A forked child has no workers; it forgets the
+// pool and makes another when it needs one. Workers compute in the mode of float_mode.h and are
+// told whose call they work for (interrupt.h).
 #include "core/parallel.h"
 
 #include <pthread.h>
@@ -31,7 +33,13 @@ namespace {
 
 constexpr int kMaxThreads = 4096;  // more is a slip of the keyboard, and would be tried
 constexpr size_t kLine = 64;
-constexpr std::chrono::microseconds kPause{5}, kSpin{50};
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::microseconds kSpin{50};
+// A worker that has not begun after so much work of the caller's, or that holds its share so much
+// longer than the caller, is off its core: other threads have it.
+constexpr std::chrono::microseconds kLate{300};
+// It is then left alone for the first, and if it comes late again twice as long, up to the second.
+constexpr std::chrono::milliseconds kRest{2}, kLongestRest{64};
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -41,9 +49,8 @@ void pause() noexcept {
 #endif
 }
 
-// Pauses at first. Then yields between looks: the one waited for may have been put on this very
-// core, by a scheduler that has not yet seen the other idle or because others have it, and would
-// get it only after kSpin (10 us of work in 100 us, for milliseconds after a wake-up).
+// Pauses, then sleeps. It does not yield: beside a busy neighbour that gives away the rest of the
+// time slice, at each step of a network. The sleeper leaves its core to whom it waits for.
 void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
   const auto start = std::chrono::steady_clock::now();
   for (;;) {
@@ -51,17 +58,15 @@ void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
       if (word.load(std::memory_order_acquire) != old) return;
       pause();
     }
-    const auto waited = std::chrono::steady_clock::now() - start;
-    if (waited > kSpin) break;
-    if (waited > kPause) sched_yield();
+    if (std::chrono::steady_clock::now() - start > kSpin) break;
   }
   word.wait(old, std::memory_order_acquire);
 }
 
 // Moves the calling thread off the caller's core, and leaves it free to go where it likes from
 // there. A scheduler can keep both on one core for many milliseconds beside an idle one, above all
-// after they were stopped or slept; since who waits yields, nothing tells it that two cores are
-// wanted, and two threads then take as long as one. Only where there is a core for each thread.
+// after they were stopped or slept. Before a share is claimed: a worker that comes to a busy core
+// so holds nothing that is waited for. Only where there is a core for each thread.
 void step_aside(int caller_cpu, int threads) noexcept {
   cpu_set_t allowed;
   if (caller_cpu < 0 || caller_cpu >= CPU_SETSIZE) return;
@@ -80,30 +85,64 @@ void post(std::atomic<uint32_t>& word, uint32_t value) noexcept {
 
 struct Worker {
   alignas(kLine) std::atomic<uint32_t> go{0};
+  std::atomic<uint32_t> claimed{0};
+  std::atomic<int> threads{0}, caller_cpu{0};  // read before the share is claimed
   ParallelFn fn = nullptr;  // on the line of `go`: the worker gets all of it with one miss
   void* context = nullptr;
   Interruptible* call = nullptr;
-  int threads = 0, caller_cpu = 0;
   int tid = 0;
   alignas(kLine) std::atomic<uint32_t> done{0};
+  // The caller's, who holds the pool.
+  alignas(kLine) Clock::time_point rests_until{};
+  Clock::duration rest = kRest;
 
   void start(ParallelFn f, void* c, int of_threads, int cpu) noexcept {
     fn = f;
     context = c;
     call = Interruptible::current();
-    threads = of_threads;
-    caller_cpu = cpu;
+    threads.store(of_threads, std::memory_order_relaxed);
+    caller_cpu.store(cpu, std::memory_order_relaxed);
     post(go, go.load(std::memory_order_relaxed) + 1);
   }
 
-  void finish() const noexcept { wait_while(done, go.load(std::memory_order_relaxed) - 1); }
+  bool claim(uint32_t round) noexcept {
+    uint32_t before = round - 1;
+    return claimed.compare_exchange_strong(before, round, std::memory_order_acq_rel);
+  }
+
+  // The caller's end of a round that it began at `start`.
+  void finish(Clock::time_point start) noexcept {
+    const uint32_t round = go.load(std::memory_order_relaxed);
+    if (claim(round)) {
+      if (Clock::now() - start > kLate) leave_alone();
+      fn(context, tid);
+    } else if (uint32_t last = done.load(std::memory_order_acquire); last != round) {
+      const Clock::time_point waits = Clock::now();
+      do {  // `last` is older than the round before where the caller did that one
+        wait_while(done, last);
+        last = done.load(std::memory_order_acquire);
+      } while (last != round);
+      if (Clock::now() - waits > std::max<Clock::duration>(kLate, waits - start))
+        leave_alone();
+      else
+        rest = kRest;
+    }
+  }
+
+  void leave_alone() noexcept {
+    rests_until = Clock::now() + rest;
+    rest = std::min<Clock::duration>(2 * rest, kLongestRest);
+  }
 
   void loop() noexcept {
     FloatMode::set_default();
     const CountAllocations count;
-    for (uint32_t round = 1;; ++round) {
-      wait_while(go, round - 1);
-      if (sched_getcpu() == caller_cpu) step_aside(caller_cpu, threads);
+    for (uint32_t round = 0;;) {
+      wait_while(go, round);
+      round = go.load(std::memory_order_acquire);
+      const int cpu = caller_cpu.load(std::memory_order_relaxed);
+      if (sched_getcpu() == cpu) step_aside(cpu, threads.load(std::memory_order_relaxed));
+      if (!claim(round)) continue;  // the caller did it; what else is in the mailbox may be newer
       Interruptible::work_for(call);
       fn(context, tid);
       post(done, round);
@@ -190,19 +229,23 @@ ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
   Pool* const p = threads > 1 ? pool() : nullptr;
   const bool ours = p != nullptr && !p->busy.test_and_set(std::memory_order_acquire);
-  int posted = 0;  // tids 1..posted run on workers, the others here
-  if (ours) {
-    if (static_cast<int>(p->workers.size()) < threads - 1) p->grow(threads - 1);
-    posted = std::min(threads - 1, static_cast<int>(p->workers.size()));
-    const int cpu = sched_getcpu();
-    for (int i = 0; i < posted; ++i) p->workers[i]->start(fn, context, threads, cpu);
+  if (!ours) {
+    for (int tid = 0; tid < threads; ++tid) fn(context, tid);
+    return;
   }
+  if (static_cast<int>(p->workers.size()) < threads - 1) p->grow(threads - 1);
+  const int asked = std::min(threads - 1, static_cast<int>(p->workers.size()));
+  const int cpu = sched_getcpu();
+  const Clock::time_point start = Clock::now();
+  const auto rests = [&](int i) { return p->workers[i]->rests_until > start; };
+  for (int i = 0; i < asked; ++i)
+    if (!rests(i)) p->workers[i]->start(fn, context, threads, cpu);
   fn(context, 0);
-  for (int tid = posted + 1; tid < threads; ++tid) fn(context, tid);
-  if (ours) {
-    for (int i = 0; i < posted; ++i) p->workers[i]->finish();
-    p->busy.clear(std::memory_order_release);
-  }
+  for (int tid = 1; tid < threads; ++tid)
+    if (tid > asked || rests(tid - 1)) fn(context, tid);
+  for (int i = 0; i < asked; ++i)
+    if (!rests(i)) p->workers[i]->finish(start);
+  p->busy.clear(std::memory_order_release);
 }
 
 }  // namespace fastconv
