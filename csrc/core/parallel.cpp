@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -63,18 +64,19 @@ void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
   word.wait(old, std::memory_order_acquire);
 }
 
-// Moves the calling thread off the caller's core, and leaves it free to go where it likes from
+// Moves a worker's thread off the caller's core, and leaves it free to go where it likes from
 // there. A scheduler can keep both on one core for many milliseconds beside an idle one, above all
 // after they were stopped or slept. Before a share is claimed: a worker that comes to a busy core
 // so holds nothing that is waited for. Only where there is a core for each thread.
-void step_aside(int caller_cpu, int threads) noexcept {
+void step_aside(pid_t thread, int caller_cpu, int threads) noexcept {
   cpu_set_t allowed;
   if (caller_cpu < 0 || caller_cpu >= CPU_SETSIZE) return;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads) return;
+  if (sched_getaffinity(thread, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads)
+    return;
   cpu_set_t others = allowed;
   CPU_CLR(caller_cpu, &others);
-  if (sched_setaffinity(0, sizeof others, &others) == 0)
-    sched_setaffinity(0, sizeof allowed, &allowed);
+  if (sched_setaffinity(thread, sizeof others, &others) == 0)
+    sched_setaffinity(thread, sizeof allowed, &allowed);
 }
 
 // The store is sequentially consistent: it must be seen before notify_one looks for sleepers.
@@ -91,6 +93,7 @@ struct Worker {
   void* context = nullptr;
   Interruptible* call = nullptr;
   int tid = 0;
+  std::atomic<pid_t> thread{0};
   alignas(kLine) std::atomic<uint32_t> done{0};
   // The caller's, who holds the pool.
   alignas(kLine) Clock::time_point rests_until{};
@@ -129,7 +132,10 @@ struct Worker {
     }
   }
 
+  // It may be waiting for this very core, which its caller does not give up: so it is sent away.
   void leave_alone() noexcept {
+    if (const pid_t id = thread.load(std::memory_order_relaxed))
+      step_aside(id, sched_getcpu(), threads.load(std::memory_order_relaxed));
     rests_until = Clock::now() + rest;
     rest = std::min<Clock::duration>(2 * rest, kLongestRest);
   }
@@ -137,11 +143,12 @@ struct Worker {
   void loop() noexcept {
     FloatMode::set_default();
     const CountAllocations count;
+    thread.store(gettid(), std::memory_order_relaxed);
     for (uint32_t round = 0;;) {
       wait_while(go, round);
       round = go.load(std::memory_order_acquire);
       const int cpu = caller_cpu.load(std::memory_order_relaxed);
-      if (sched_getcpu() == cpu) step_aside(cpu, threads.load(std::memory_order_relaxed));
+      if (sched_getcpu() == cpu) step_aside(0, cpu, threads.load(std::memory_order_relaxed));
       if (!claim(round)) continue;  // the caller did it; what else is in the mailbox may be newer
       Interruptible::work_for(call);
       fn(context, tid);
