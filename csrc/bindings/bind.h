@@ -12,6 +12,7 @@
 #include "core/float_mode.h"
 #include "core/interrupt.h"
 #include "core/ops.h"
+#include "core/parallel.h"
 #include "core/shape.h"
 #include "core/view.h"
 #include "nn/resize.h"
@@ -34,16 +35,21 @@ View output_view(const char* name, const pybind11::array& array);
 // Whether the byte ranges of two arrays overlap; where they do not, no element is shared.
 bool bounds_overlap(const pybind11::array& a, const pybind11::array& b) noexcept;
 
+// What the context of the running Python code says of threads (fastconv.threads), or 0.
+int threads_of_context();
+void set_threads_variable(pybind11::object variable);  // where it says so: a contextvars.ContextVar
+
 // The GIL released for the work of a call, in place of pybind11::gil_scoped_release (gil.cpp has
-// why), and the kernels' floating-point mode.
+// why), the threads that the context gives, and the kernels' floating-point mode.
 class GilRelease {
  public:
-  GilRelease() : state_(PyEval_SaveThread()) {}
+  GilRelease() : caller_(threads_of_context()), state_(PyEval_SaveThread()) {}
   ~GilRelease();
   GilRelease(const GilRelease&) = delete;
   GilRelease& operator=(const GilRelease&) = delete;
 
  private:
+  Caller caller_;
   PyThreadState* state_;
   FloatMode mode_;
   CountAllocations count_;

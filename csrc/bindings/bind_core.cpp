@@ -1,12 +1,15 @@
 // L6 bindings: threads, tiers and what is known of the machine;
 // python/fastconv/{_threads,_config}.py are the callers.
 #include <pybind11/stl.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
 #include "bindings/bind.h"
 #include "core/allocation.h"
+#include "core/check.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
 #include "kernels/dispatch.h"
@@ -78,17 +81,45 @@ void initialize() {
   caches();  // found now: a child that is forked while another thread looks would wait for it
 }
 
+// Which thread ran each share of a parallel_run whose shares take so long.
+std::vector<pid_t> threads_of_shares(int shares, int microseconds) {
+  FC_CHECK(shares >= 1, ArgumentError, "shares: expected at least 1, got ", shares);
+  std::vector<pid_t> threads(static_cast<size_t>(shares));
+  const GilRelease unlocked;
+  parallel_run(shares, [&](int share) {
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point end = Clock::now() + std::chrono::microseconds(microseconds);
+    while (Clock::now() < end) {
+    }
+    pid_t& thread = threads[static_cast<size_t>(share)];
+    FC_CHECK(thread == 0, ArgumentError, "share: expected to run once, got ", share, " again");
+    thread = gettid();
+  });
+  return threads;
+}
+
 }  // namespace
 
 void bind_core(py::module_& m) {
   m.def("initialize", &initialize,
         "Apply the environment variables; raises ArgumentError for a bad value.");
-  m.def("get_num_threads", &get_num_threads, "Threads that a call may use.");
+  m.attr("MAX_THREADS") = kMaxThreads;
+  m.def(
+      "get_num_threads",
+      [] {
+        const Caller caller(threads_of_context());
+        return get_num_threads();
+      },
+      "Threads that a call may use.");
+  m.def("set_threads_variable", &set_threads_variable, py::arg("variable"),
+        "The context variable with the number of threads of a block, in place of the process's.");
   m.def("set_num_threads", &set_num_threads, py::arg("n"),
         "Set the threads of the whole process, n >= 1.");
   m.def(
       "cgroup_threads", &cgroup_threads, py::arg("root") = "",
       "Processors that the control groups leave, read from /proc and /sys under root; for tests.");
+  m.def("threads_of_shares", &threads_of_shares, py::arg("shares"), py::arg("microseconds"),
+        "The native thread ids that ran the shares of a loop of nothing; for tests.");
   m.def("fail_allocation", &fail_allocation, py::arg("n"),
         "Make the n-th allocation of this module from now on fail (0: none), and return what was "
         "left of the count before; for tests.");

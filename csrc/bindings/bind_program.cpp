@@ -64,7 +64,7 @@ std::unique_ptr<PlannedConv> bind_shapes(const py::object& conv, const PlanView&
                                          const std::optional<PlanView>& residual, const PlanView& y,
                                          int threads) {
   const CountAllocations count;
-  const ThreadLimit limit(threads);
+  const Caller caller(threads);
   const auto view = [](const PlanView& v) { return view_of(std::get<0>(v), std::get<1>(v)); };
   const View r = residual ? view(*residual) : View{}, in = view(x);
   const Conv& c = conv_of(conv);

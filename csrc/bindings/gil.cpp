@@ -8,12 +8,36 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
+#include "core/check.h"
 
 #if defined(__GLIBCXX__)
 #include <cxxabi.h>
 #endif
 
 namespace fastconv {
+
+namespace {
+PyObject* threads_variable = nullptr;  // the module's for good: no destructor at exit
+}
+
+void set_threads_variable(pybind11::object variable) {
+  FC_CHECK(PyContextVar_CheckExact(variable.ptr()), ArgumentError,
+           "variable: expected a ContextVar, got ", Py_TYPE(variable.ptr())->tp_name);
+  PyObject* const before = threads_variable;
+  threads_variable = variable.release().ptr();
+  Py_XDECREF(before);
+}
+
+int threads_of_context() {
+  PyObject* found = nullptr;
+  if (threads_variable == nullptr) return 0;
+  if (PyContextVar_Get(threads_variable, nullptr, &found) != 0) throw pybind11::error_already_set();
+  if (found == nullptr) return 0;
+  const auto number = pybind11::reinterpret_steal<pybind11::object>(found);
+  const long n = PyLong_AsLong(found);
+  if (n == -1 && PyErr_Occurred()) throw pybind11::error_already_set();
+  return static_cast<int>(n);
+}
 
 GilRelease::~GilRelease() {
 #if defined(__GLIBCXX__)

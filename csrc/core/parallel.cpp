@@ -1,14 +1,15 @@
-// L0 core: the pool behind parallel_run. One mailbox a worker: the caller writes fn and context,
-// then bumps `go`. Who moves `claimed` to that number runs the share: the worker, or the caller,
-// once it has done its own share and the worker has not begun. So a worker that the scheduler
-// keeps off its core is waited for only where it holds a share, and is then left alone for a
-// while. The worker copies the number to `done` when its share is finished. `go` and `done` have
-// a cache line each, and workers that are not asked are not disturbed. Both sides spin for kSpin
-// and then sleep on a futex (std::atomic::wait): layers follow each other within microseconds, and
-// an idle process burns nothing. Workers are detached and the pool is never destroyed: at exit
-// there is nothing to join, so nothing to hang on. A forked child has no workers; it forgets the
-// pool and makes another when it needs one. Workers compute in the mode of float_mode.h and are
-// told whose call they work for (interrupt.h).
+// L0 core: the pool behind parallel_run. A caller takes the workers that are free, as many as its
+// part of the threads beside other callers, and shares with them are a Team. Each worker has a
+// mailbox: the caller writes what to do, then bumps `go`. Who moves `claimed` to that number runs
+// the worker's first share: the worker, or a lane of the team that has nothing left to do. So a
+// worker that the scheduler keeps off its core is waited for only where it holds a share, and is
+// then left alone for a while. It copies the number to `done` when nothing is left. `go` and `done`
+// have a cache line each, and workers that are not asked are not disturbed. Both sides spin for
+// kSpin and then sleep on a futex (std::atomic::wait): layers follow each other within
+// microseconds, and an idle process burns nothing. Workers are detached and the pool is never
+// destroyed: at exit there is nothing to join, so nothing to hang on. A forked child has no
+// workers; it forgets the pool and makes another when it needs one. Workers compute in the mode of
+// float_mode.h and are told whose call they work for (interrupt.h).
 #include "core/parallel.h"
 
 #include <pthread.h>
@@ -21,7 +22,6 @@
 #include <exception>
 #include <memory>
 #include <thread>
-#include <vector>
 
 #include "core/allocation.h"
 #include "core/check.h"
@@ -32,7 +32,6 @@
 namespace fastconv {
 namespace {
 
-constexpr int kMaxThreads = 4096;  // more is a slip of the keyboard, and would be tried
 constexpr size_t kLine = 64;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::microseconds kSpin{50};
@@ -85,43 +84,63 @@ void post(std::atomic<uint32_t>& word, uint32_t value) noexcept {
   word.notify_one();
 }
 
+struct Worker;
+
+// What lanes need to know of a parallel_run. Lane 0 is the caller; the others are workers, whose
+// first shares are 1, 2, ... in their order. The shares that are then left go to whoever is free.
+struct Team {
+  const ParallelFn fn;
+  void* const context;
+  Interruptible* const call;
+  const int shares, caller_cpu;
+  Worker* first = nullptr;
+  std::atomic<int> next{0};  // of the shares that are no lane's first
+
+  void run_what_is_left() noexcept;
+};
+
 struct Worker {
   alignas(kLine) std::atomic<uint32_t> go{0};
+  // Twice the number of the round, and one more where it was another lane that did the share.
   std::atomic<uint32_t> claimed{0};
   std::atomic<int> threads{0}, caller_cpu{0};  // read before the share is claimed
-  ParallelFn fn = nullptr;  // on the line of `go`: the worker gets all of it with one miss
-  void* context = nullptr;
-  Interruptible* call = nullptr;
-  int tid = 0;
+  Team* team = nullptr;                        // on the line of `go`: one miss brings all of it
+  Worker* next_in_team = nullptr;
+  int share = 0;
+  uint32_t round = 0;  // the team's; `go` follows once the whole team is written down
   std::atomic<pid_t> thread{0};
   alignas(kLine) std::atomic<uint32_t> done{0};
-  // The caller's, who holds the pool.
-  alignas(kLine) Clock::time_point rests_until{};
+  alignas(kLine) std::atomic_flag taken;
+  Clock::time_point rests_until{};  // this and `rest` belong to who has taken the worker
   Clock::duration rest = kRest;
+  std::atomic<Worker*> next{nullptr};
 
-  void start(ParallelFn f, void* c, int of_threads, int cpu) noexcept {
-    fn = f;
-    context = c;
-    call = Interruptible::current();
-    threads.store(of_threads, std::memory_order_relaxed);
-    caller_cpu.store(cpu, std::memory_order_relaxed);
-    post(go, go.load(std::memory_order_relaxed) + 1);
+  void join(Team& t, int first_share) noexcept {
+    team = &t;
+    share = first_share;
+    round = go.load(std::memory_order_relaxed) + 1;
+    next_in_team = nullptr;
+    threads.store(t.shares, std::memory_order_relaxed);
+    caller_cpu.store(t.caller_cpu, std::memory_order_relaxed);
   }
 
-  bool claim(uint32_t round) noexcept {
-    uint32_t before = round - 1;
-    return claimed.compare_exchange_strong(before, round, std::memory_order_acq_rel);
+  // False when another lane has the share, and when `of` is a round of the past.
+  bool claim(uint32_t of, bool by_another) noexcept {
+    uint32_t before = claimed.load(std::memory_order_relaxed);
+    while (before >> 1 == (of - 1) << 1 >> 1)
+      if (claimed.compare_exchange_weak(before, of << 1 | (by_another ? 1 : 0),
+                                        std::memory_order_acq_rel, std::memory_order_relaxed))
+        return true;
+    return false;
   }
 
-  // The caller's end of a round that it began at `start`.
+  // The caller's end of a round that it began at `start`, when all shares are claimed.
   void finish(Clock::time_point start) noexcept {
-    const uint32_t round = go.load(std::memory_order_relaxed);
-    if (claim(round)) {
+    if (claimed.load(std::memory_order_relaxed) & 1) {
       if (Clock::now() - start > kLate) leave_alone();
-      fn(context, tid);
     } else if (uint32_t last = done.load(std::memory_order_acquire); last != round) {
       const Clock::time_point waits = Clock::now();
-      do {  // `last` is older than the round before where the caller did that one
+      do {  // `last` is older than the round before where another lane did that one
         wait_while(done, last);
         last = done.load(std::memory_order_acquire);
       } while (last != round);
@@ -140,57 +159,103 @@ struct Worker {
     rest = std::min<Clock::duration>(2 * rest, kLongestRest);
   }
 
-  void loop() noexcept {
-    FloatMode::set_default();
-    const CountAllocations count;
-    thread.store(gettid(), std::memory_order_relaxed);
-    for (uint32_t round = 0;;) {
-      wait_while(go, round);
-      round = go.load(std::memory_order_acquire);
-      const int cpu = caller_cpu.load(std::memory_order_relaxed);
-      if (sched_getcpu() == cpu) step_aside(0, cpu, threads.load(std::memory_order_relaxed));
-      if (!claim(round)) continue;  // the caller did it; what else is in the mailbox may be newer
-      Interruptible::work_for(call);
-      fn(context, tid);
-      post(done, round);
-    }
-  }
+  void loop() noexcept;
 };
 
+// Takes shares until there are none: those of no lane, and those of workers that have not begun.
+void Team::run_what_is_left() noexcept {
+  for (int s = next.fetch_add(1, std::memory_order_relaxed); s < shares;
+       s = next.fetch_add(1, std::memory_order_relaxed))
+    fn(context, s);
+  for (Worker* w = first; w != nullptr; w = w->next_in_team)
+    if (w->claim(w->round, true)) fn(context, w->share);
+}
+
+// Set while a thread runs shares: what they start in parallel has no other threads.
+thread_local bool in_team = false;
+// Whether the thread is in a call that `callers` counts, or works for one.
+thread_local bool in_call = false;
+std::atomic<int> callers{0};
+
+void Worker::loop() noexcept {
+  FloatMode::set_default();
+  const CountAllocations count;
+  in_team = in_call = true;
+  thread.store(gettid(), std::memory_order_relaxed);
+  for (uint32_t seen = 0;;) {
+    wait_while(go, seen);
+    seen = go.load(std::memory_order_acquire);
+    const int cpu = caller_cpu.load(std::memory_order_relaxed);
+    if (sched_getcpu() == cpu) step_aside(0, cpu, threads.load(std::memory_order_relaxed));
+    if (!claim(seen, false)) continue;  // another lane did it; the mailbox may be newer by now
+    Team& t = *team;
+    Interruptible::work_for(t.call);
+    t.fn(t.context, share);
+    t.run_what_is_left();
+    post(done, seen);
+  }
+}
+
 struct Pool {
-  std::atomic_flag busy;
-  std::vector<std::unique_ptr<Worker>>
-      workers;  // touched by the holder of `busy` alone; worker i runs tid i + 1
+  std::atomic<Worker*> first{nullptr};
+  std::atomic<int> size{0};
+  std::atomic_flag grows;
 
   // As many workers as the machine gives: with fewer than asked the caller runs the rest.
   void grow(int count) noexcept {
+    if (grows.test_and_set(std::memory_order_acquire)) return;  // another caller is at it
     sigset_t all, before;  // signals belong to the threads that the program made
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
-      workers.reserve(count);
-      while (static_cast<int>(workers.size()) < count) {
+      std::atomic<Worker*>* end = &first;
+      while (Worker* worker = end->load(std::memory_order_relaxed)) end = &worker->next;
+      for (int n = size.load(std::memory_order_relaxed); n < count; ++n) {
         auto worker = std::make_unique<Worker>();
-        worker->tid = static_cast<int>(workers.size()) + 1;
         std::thread(&Worker::loop, worker.get()).detach();
-        workers.push_back(std::move(worker));
+        end->store(worker.get(), std::memory_order_release);
+        end = &worker.release()->next;
+        size.store(n + 1, std::memory_order_relaxed);
       }
     } catch (const std::exception&) {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    grows.clear(std::memory_order_release);
+  }
+
+  // Takes up to `count` free workers that do not rest, and makes them the team's.
+  int gather(Team& team, int count, Clock::time_point now) noexcept {
+    int found = 0;
+    Worker** end = &team.first;
+    for (Worker* w = first.load(std::memory_order_acquire); w != nullptr && found < count;
+         w = w->next.load(std::memory_order_acquire)) {
+      if (w->taken.test(std::memory_order_relaxed) ||
+          w->taken.test_and_set(std::memory_order_acquire))
+        continue;
+      if (w->rests_until > now) {
+        w->taken.clear(std::memory_order_release);
+        continue;
+      }
+      w->join(team, ++found);
+      *end = w;
+      end = &w->next_in_team;
+    }
+    return found;
   }
 };
 
-constexpr int kAsk = 0;  // in place of a number: ask the machine
+constexpr int kAsk = 0;  // in place of a number: ask the machine, or the process
 std::atomic<int> num_threads{kAsk};
 std::atomic<bool> is_default{true};
 thread_local int thread_limit = kMaxThreads;
+thread_local int context_threads = kAsk;  // of the current call, in place of the process's number
 std::atomic<Pool*> the_pool{nullptr};
 
-// In a child it only forgets: what the parent's threads held when it forked (`busy`, a half-written
-// mailbox) stays behind in the old pool.
+// In a child it only forgets: what the parent's threads held when it forked (taken workers, a
+// half-written mailbox) stays behind in the old pool, and their calls have no end here.
 [[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] {
   the_pool.store(nullptr);
+  callers.store(in_call ? 1 : 0);
   if (is_default.load()) num_threads.store(kAsk);
 });
 
@@ -203,9 +268,7 @@ Pool* pool() noexcept {
   return current;
 }
 
-}  // namespace
-
-int get_num_threads() noexcept {
+int process_threads() noexcept {
   int n = num_threads.load(std::memory_order_relaxed);
   if (n == kAsk) {
     int asked = 1;
@@ -215,7 +278,21 @@ int get_num_threads() noexcept {
     }
     n = num_threads.compare_exchange_strong(n, asked) ? asked : n;
   }
-  return std::min(n, thread_limit);
+  return n;
+}
+
+// How many threads a parallel_run of so many shares gets: its part of the process's.
+int lanes_for(int shares) noexcept {
+  if (in_team || shares < 2) return 1;
+  const int beside = std::max(1, callers.load(std::memory_order_relaxed));
+  if (beside == 1) return shares;
+  return std::clamp(std::max(process_threads(), context_threads) / beside, 1, shares);
+}
+
+}  // namespace
+
+int get_num_threads() noexcept {
+  return std::min(context_threads != kAsk ? context_threads : process_threads(), thread_limit);
 }
 
 void set_num_threads(int n) {
@@ -233,26 +310,41 @@ void set_default_num_threads() {
 ThreadLimit::ThreadLimit(int n) noexcept : before_(thread_limit) { thread_limit = n; }
 ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
+Caller::Caller(int threads) noexcept : threads_before_(context_threads), outermost_(!in_call) {
+  context_threads = threads;
+  if (!outermost_) return;
+  in_call = true;
+  callers.fetch_add(1, std::memory_order_relaxed);
+}
+Caller::~Caller() {
+  context_threads = threads_before_;
+  if (!outermost_) return;
+  in_call = false;
+  callers.fetch_sub(1, std::memory_order_relaxed);
+}
+
 void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
-  Pool* const p = threads > 1 ? pool() : nullptr;
-  const bool ours = p != nullptr && !p->busy.test_and_set(std::memory_order_acquire);
-  if (!ours) {
-    for (int tid = 0; tid < threads; ++tid) fn(context, tid);
+  const int lanes = lanes_for(threads);
+  Pool* const p = lanes > 1 ? pool() : nullptr;
+  if (p == nullptr) {
+    for (int share = 0; share < threads; ++share) fn(context, share);
     return;
   }
-  if (static_cast<int>(p->workers.size()) < threads - 1) p->grow(threads - 1);
-  const int asked = std::min(threads - 1, static_cast<int>(p->workers.size()));
-  const int cpu = sched_getcpu();
+  if (p->size.load(std::memory_order_relaxed) < lanes - 1) p->grow(lanes - 1);
+  Team team{fn, context, Interruptible::current(), threads, sched_getcpu()};
   const Clock::time_point start = Clock::now();
-  const auto rests = [&](int i) { return p->workers[i]->rests_until > start; };
-  for (int i = 0; i < asked; ++i)
-    if (!rests(i)) p->workers[i]->start(fn, context, threads, cpu);
+  team.next.store(1 + p->gather(team, lanes - 1, start), std::memory_order_relaxed);
+  for (Worker* w = team.first; w != nullptr; w = w->next_in_team) post(w->go, w->round);
+  in_team = true;
   fn(context, 0);
-  for (int tid = 1; tid < threads; ++tid)
-    if (tid > asked || rests(tid - 1)) fn(context, tid);
-  for (int i = 0; i < asked; ++i)
-    if (!rests(i)) p->workers[i]->finish(start);
-  p->busy.clear(std::memory_order_release);
+  team.run_what_is_left();
+  in_team = false;
+  for (Worker* w = team.first; w != nullptr; w = w->next_in_team) w->finish(start);
+  for (Worker* w = team.first; w != nullptr;) {
+    Worker* const next = w->next_in_team;
+    w->taken.clear(std::memory_order_release);
+    w = next;
+  }
 }
 
 }  // namespace fastconv

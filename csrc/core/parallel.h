@@ -1,8 +1,7 @@
-// L0 core: one pool of threads, static partition. parallel_run(t, f) calls f(tid) for tid = 0..t-1
-// and returns when all are done; the first exception that one of them threw, on whatever thread,
-// is then thrown to the caller. f must not wait for another tid: when the pool is busy with a call
-// from another thread, or the caller is a worker, the tids run one after another on the calling
-// thread; results are the same.
+// L0 core: one pool of threads. parallel_run(t, f) calls f(share) for share = 0..t-1 and returns
+// when all are done; the first exception that one of them threw, on whatever thread, is then thrown
+// to the caller. f must not wait for another share: how many threads take them, and which, depends
+// on who is free, and inside a share there is but the current thread. Results are the same.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -13,9 +12,12 @@
 
 namespace fastconv {
 
-// A setting of the whole process. Workers start when a call first needs them.
+inline constexpr int kMaxThreads = 4096;  // more is a slip of the keyboard, and would be tried
+
+// For the current call, where its Caller says so, or else for the whole process. Workers start when
+// a call first needs them.
 int get_num_threads() noexcept;
-void set_num_threads(int n);  // 1 to 4096, else ArgumentError
+void set_num_threads(int n);  // the process's: 1 to kMaxThreads, else ArgumentError
 // Sets what cpu.h's default_num_threads() says, or throws what it throws. Until a number is set by
 // set_num_threads, a forked child asks again when it first wants to know: it may have been given
 // other processors, another control group or environment.
@@ -33,7 +35,22 @@ class ThreadLimit {
   int before_;
 };
 
-using ParallelFn = void (*)(void* context, int tid) noexcept;
+// A call from outside, on the thread that makes it. threads: what get_num_threads() is meanwhile,
+// or 0 for the process's number. Calls at the same time share the threads: each has its part of
+// them, and at least the thread that it came on. Calls may nest; the outermost is counted.
+class Caller {
+ public:
+  explicit Caller(int threads) noexcept;
+  ~Caller();
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+
+ private:
+  int threads_before_;
+  bool outermost_;
+};
+
+using ParallelFn = void (*)(void* context, int share) noexcept;
 void parallel_run(int threads, ParallelFn fn, void* context) noexcept;
 
 template <class F>
@@ -45,10 +62,10 @@ void parallel_run(int threads, F&& f) {
   } call{f, {}, {}};
   parallel_run(
       threads,
-      [](void* context, int tid) noexcept {
+      [](void* context, int share) noexcept {
         Call& c = *static_cast<Call*>(context);
         try {
-          c.f(tid);
+          c.f(share);
         } catch (...) {
           if (!c.failed.test_and_set()) c.error = std::current_exception();
         }

@@ -1,14 +1,18 @@
-"""How many threads fastconv uses: a number of the process, read by every call when it starts."""
+"""How many threads fastconv uses: a number of the process, or of a context, read by a call when it starts."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, SupportsIndex
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import SupportsIndex
 
 from fastconv import _core
-from fastconv.errors import DTypeError
+from fastconv.errors import ArgumentError, DTypeError
+
+_of_context: ContextVar[int] = ContextVar("fastconv.threads")
+_core.set_threads_variable(_of_context)  # the compiled functions look it up
 
 
 def set_num_threads(n: SupportsIndex) -> None:
@@ -42,20 +46,28 @@ def set_num_threads(n: SupportsIndex) -> None:
     1
     >>> fastconv.set_num_threads(before)
     """
+    _core.set_num_threads(as_count("n", n))
+
+
+def as_count(name: str, n: SupportsIndex) -> int:
+    """Return a number of threads that the argument `name` gives, or raise what is wrong with it."""
     try:
         count = operator.index(n)
     except TypeError:
-        raise DTypeError(f"n: expected an integer, got {type(n).__name__}") from None
-    _core.set_num_threads(max(-1, min(count, 2**31 - 1)))  # the ends of a C int
+        raise DTypeError(f"{name}: expected an integer, got {type(n).__name__}") from None
+    if not 1 <= count <= _core.MAX_THREADS:
+        raise ArgumentError(f"{name}: expected 1 to {_core.MAX_THREADS} threads, got {count}")
+    return count
 
 
 def get_num_threads() -> int:
-    """Return the number of threads that fastconv's functions use.
+    """Return the number of threads that fastconv's functions use here.
 
     Returns
     -------
     int
-        The number set last, or the default.
+        That of the innermost :func:`threads` block around the caller, or else the process's: the number set
+        last, or the default.
 
     Examples
     --------
@@ -70,7 +82,9 @@ def get_num_threads() -> int:
 def threads(n: SupportsIndex) -> Iterator[None]:
     """Use `n` threads inside a ``with`` block (or, as a decorator, inside a function).
 
-    The number is the process's: other Python threads that call fastconv meanwhile use it too.
+    The number belongs to the running context, as in :mod:`contextvars`: other Python threads and tasks keep
+    theirs, whatever the order in which blocks begin and end, and so do threads that are started inside the
+    block (``asyncio.to_thread`` and tasks take it along). It holds whatever :func:`set_num_threads` says.
 
     Parameters
     ----------
@@ -91,12 +105,19 @@ def threads(n: SupportsIndex) -> Iterator[None]:
     ...     fastconv.get_num_threads()
     1
     """
-    before = get_num_threads()
-    set_num_threads(n)
+    token = _of_context.set(as_count("n", n))
     try:
         yield
     finally:
-        set_num_threads(before)
+        _of_context.reset(token)
+
+
+_NONE: AbstractContextManager[None] = nullcontext()
+
+
+def threads_of(count: int | None) -> AbstractContextManager[None]:
+    """Use the number that an object was given (None: none), where no :func:`threads` block says another."""
+    return _NONE if count is None or _of_context.get(None) is not None else threads(count)
 
 
 def _register_with_threadpoolctl() -> None:
@@ -112,11 +133,15 @@ def _register_with_threadpoolctl() -> None:
         filename_prefixes = ("_core",)  # a common name: the symbols decide
         check_symbols = ("fastconv_get_num_threads", "fastconv_set_num_threads")
 
-        def get_num_threads(self) -> Any:
-            return self.dynlib.fastconv_get_num_threads()
+        # Inside a `threads` block the limit is the block's: the innermost of the two holds.
+        def get_num_threads(self) -> int:
+            return get_num_threads()
 
         def set_num_threads(self, num_threads: int) -> None:
-            self.dynlib.fastconv_set_num_threads(num_threads)
+            if _of_context.get(None) is None:
+                self.dynlib.fastconv_set_num_threads(num_threads)
+            else:
+                _of_context.set(as_count("num_threads", num_threads))
 
         def get_version(self) -> str:
             return _core.__version__

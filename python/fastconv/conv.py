@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastconv import _core
+from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.ops import _arguments as arguments
 from fastconv.ops._arguments import FloatArray
@@ -147,6 +148,8 @@ class Conv2d:
         with an input's shape takes a fraction of a second, unless the result is on disk from an earlier
         time. Which algorithm runs, and so how sums are rounded, then depends on the machine and on the
         threads.
+    threads : int, optional
+        How many threads its calls use, as for :class:`Model`.
 
     Raises
     ------
@@ -182,7 +185,9 @@ class Conv2d:
         algorithm: str = "auto",
         precision: str = "fast",
         tune: bool = False,
+        threads: int | None = None,
     ) -> None:
+        self._threads = None if threads is None else as_count("threads", threads)
         self._channels_last = arguments.is_channels_last(layout)
         self._layout = layout
         tune = arguments.flag("tune", tune)
@@ -216,7 +221,8 @@ class Conv2d:
     def algorithm_for(self, x_shape: tuple[int, ...]) -> str:
         """Return the name of the algorithm for an input of that shape, in this object's layout."""
         shape = self._logical(x_shape)
-        return self._conv_for(shape).algorithm(shape)
+        with threads_of(self._threads):
+            return self._conv_for(shape).algorithm(shape)
 
     def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
         """Return the plan for an input's shape in NCHW order."""
@@ -243,10 +249,11 @@ class Conv2d:
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
-        conv = self._conv
-        if self._tuned is not None:
-            conv = self._conv_for(self._logical(arguments.as_array("x", x, rank=4).shape))
-        return run(conv, x, residual, out, self._channels_last, 2)
+        with threads_of(self._threads):
+            conv = self._conv
+            if self._tuned is not None:
+                conv = self._conv_for(self._logical(arguments.as_array("x", x, rank=4).shape))
+            return run(conv, x, residual, out, self._channels_last, 2)
 
     def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
         """Say which algorithm and register tile run, and why each other algorithm does not.
@@ -257,7 +264,8 @@ class Conv2d:
             An input's shape in this object's layout, for where the choice depends on it.
         """
         shape = None if x_shape is None else self._logical(x_shape)
-        facts = (self._conv if shape is None else self._conv_for(shape)).explain(shape)
+        with threads_of(self._threads):
+            facts = (self._conv if shape is None else self._conv_for(shape)).explain(shape)
         tile = f", tile {facts['tile']}" if facts["tile"] else ""
         lines = [
             f"algorithm {facts['algorithm']}{tile} ({_core.active_tier()}), "

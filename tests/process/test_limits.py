@@ -13,21 +13,22 @@ Script = Callable[..., str]
 
 NO_QUOTA = 2**31 - 1
 USED = """
-def threads_used(expected):
-    '''Return how many threads did products' work, once it is `expected`, at most after a minute of them.
+A = np.ones((600, 600), np.float32)
 
-    On a busy machine a worker may be late for many products, which the caller then does alone.
+def threads_used(expected, call=lambda: fastconv.gemm(A, A)):  # 5 ms
+    '''Return how many threads did a call's work, once it is `expected`, at most after a minute of calls.
+
+    On a busy machine a worker may be late for many calls, which the caller then does alone.
     '''
-    a = np.ones((600, 600), np.float32)
-    fastconv.gemm(a, a)
+    call()
     time.sleep(0.01)  # who has worked sleeps by now
     def seconds():
         return {t: int(open(f"/proc/self/task/{t}/schedstat").read().split()[0]) * 1e-9
                 for t in os.listdir("/proc/self/task")}
     before, end, used = seconds(), time.monotonic() + 60, 0
     while used != expected and time.monotonic() < end:
-        for _ in range(10):  # 5 ms each
-            fastconv.gemm(a, a)
+        for _ in range(10):
+            call()
         used = sum(now - before.get(t, 0) > 0.002 for t, now in seconds().items())
     return used
 """
@@ -58,6 +59,33 @@ try:
 except KeyError:
     pass
 assert fastconv.get_num_threads() == 2
+""",
+        OPENBLAS_NUM_THREADS="1",
+    )
+
+
+def test_threads_of_an_object(script: Script) -> None:
+    """What an object was given goes before the process's number, and a block before both."""
+    script(
+        USED
+        + """
+fastconv.set_num_threads(2)
+x, w = np.ones((1, 64, 56, 56), np.float32), np.ones((64, 64, 3, 3), np.float32)
+convs = {n: fastconv.Conv2d(w, padding=1, threads=n) for n in (None, 1, 2)}
+models = {n: Model(graph(64, 96), threads=n) for n in (None, 1, 2)}
+image = np.ones((1, 3, 96, 96), np.float32)
+for objects, argument in ((convs, x), (models, image)):
+    def used(n, expected):
+        return threads_used(expected, lambda: [objects[n](argument) for _ in range(10)])
+    assert (used(None, 2), used(1, 1), used(2, 2)) == (2, 1, 2)
+    fastconv.set_num_threads(1)
+    assert (used(None, 1), used(2, 2)) == (1, 2)
+    with fastconv.threads(1):
+        assert used(2, 1) == 1
+    fastconv.set_num_threads(2)
+again = pickle.loads(pickle.dumps(models[1]))
+assert threads_used(1, lambda: [again(image) for _ in range(10)]) == 1
+assert " 1 threads" in again.explain() and " 2 threads" in models[2].explain()
 """,
         OPENBLAS_NUM_THREADS="1",
     )

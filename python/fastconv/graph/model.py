@@ -15,6 +15,7 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._text import counted
+from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Shape, Stage
@@ -79,6 +80,10 @@ class Model:
     max_bytes : int or None
         The memory that the model may take beyond the size of its own weights, 2 GiB by default: constants
         that are computed, packed weights, intermediate tensors and the outputs of a run. None: any.
+    threads : int, optional
+        How many threads its runs use, from whichever thread or context they come; a block of
+        :func:`fastconv.threads` around a run goes before it. By default what
+        :func:`fastconv.get_num_threads` says when it runs.
 
     Raises
     ------
@@ -122,15 +127,18 @@ class Model:
         precision: str | None = None,
         tune: bool = False,
         max_bytes: int | None = MAX_BYTES,
+        threads: int | None = None,
     ) -> None:
         if precision is not None:
             check_precision(precision)
         if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
             raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
         passes = passes if isinstance(passes, str) else tuple(passes)
+        self._threads = None if threads is None else as_count("threads", threads)
         self._remake = partial(
-            type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes
-        )
+            type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes,
+            threads=self._threads,
+        )  # fmt: skip
         self._prepare = partial(prepare, graph, passes, max_bytes)  # save() does so again, for freed weights
         graph, budget = self._prepare()
         self._parameters = graph.parameters
@@ -156,7 +164,8 @@ class Model:
         if (
             shapes is not None
         ):  # plan now: errors come at load time, and weights are packed before the first call
-            self._executable(shapes)
+            with threads_of(self._threads):
+                self._executable(shapes)
 
     def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
         return self._remake, ()
@@ -227,11 +236,12 @@ class Model:
     def _run(self, inputs: Sequence[Any]) -> list[Array]:
         arrays = [_checked(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
         shapes = tuple(a.shape for a in arrays)
-        executable = self._executable(shapes)
-        arrays = [np.ascontiguousarray(a) for a in arrays]
-        if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
-            return executable.run(arrays)
-        outputs, seconds = executable.run_profiled(arrays)
+        with threads_of(self._threads):
+            executable = self._executable(shapes)
+            arrays = [np.ascontiguousarray(a) for a in arrays]
+            if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
+                return executable.run(arrays)
+            outputs, seconds = executable.run_profiled(arrays)
         sys.stderr.write(self._table(executable, seconds) + "\n")
         return outputs
 
@@ -319,15 +329,16 @@ class Model:
 
     def _planned(self, shapes: Sequence[Sequence[int]]) -> Plan:
         """Return the program for given input shapes, or the one used last."""
+        wanted = self.planned_shapes if not shapes else ()
         if shapes:
             if len(shapes) != len(self._inputs):
                 raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
-            checked = [
+            wanted = tuple(
                 _checked(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
                 for info, shape in zip(self._inputs, shapes, strict=True)
-            ]
-            return self._executable(tuple(checked))
-        return self._executable(self.planned_shapes)
+            )
+        with threads_of(self._threads):
+            return self._executable(wanted)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -27,6 +27,7 @@ def load(
     precision: str | None = None,
     tune: bool = False,
     max_bytes: int | None = MAX_BYTES,
+    threads: int | None = None,
     external_data: str | os.PathLike[str] | None = None,
     verify: bool = False,
 ) -> Model:
@@ -37,7 +38,7 @@ def load(
     source : path, bytes or onnx.ModelProto
         An ONNX model: a ``.onnx`` file, its contents, or the message itself. Or a compiled model, as
         :meth:`Model.save` wrote it, which is told by its content.
-    passes, precision, tune, max_bytes
+    passes, precision, tune, max_bytes, threads
         As for :class:`Model`.
     external_data : path, optional
         The folder of the files that hold the model's external data; by default the one that the ``.onnx``
@@ -80,12 +81,15 @@ def load(
     array([[0., 0., 2.]], dtype=float32)
     """
     folder = None if external_data is None else Path(external_data)
+    model_of = partial(
+        Model, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes, threads=threads
+    )
     read: Callable[[], Graph]
     if isinstance(source, (str, os.PathLike)):
         path = path_of(source)
         if path.suffix.lower() == ".fcm" or compiled.is_compiled(_start_of(path)):
             read = GraphFile(partial(compiled.from_file, verify=verify), path)
-            return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)
+            return model_of(read)
         if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
             raise ModelError(
                 f"{path}: expected a model with its graph (.onnx), got a file of weights;"
@@ -104,7 +108,7 @@ def load(
             read = partial(onnx.from_bytes, data, folder=folder)
     else:
         read = partial(onnx.from_proto, source, folder=folder)
-    return Model(read, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes)
+    return model_of(read)
 
 
 def _start_of(path: Path) -> bytes:
