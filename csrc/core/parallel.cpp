@@ -2,10 +2,10 @@
 // part of the threads beside other callers, and shares with them are a Team. Each worker has a
 // mailbox: the caller writes what to do, then bumps `go`. Who moves `claimed` to that number runs
 // the worker's first share: the worker, or a lane of the team that has nothing left to do. So a
-// worker that the scheduler keeps off its core is waited for only where it holds a share, and is
-// then left alone for a while. It copies the number to `done` when nothing is left. `go` and `done`
-// have a cache line each, and workers that are not asked are not disturbed. Both sides spin for
-// kSpin and then sleep on a futex (std::atomic::wait): layers follow each other within
+// worker that the scheduler keeps off its core is waited for only where it holds a share; who waits
+// sleeps, and leaves it the core. It copies the number to `done` when nothing is left. `go` and
+// `done` have a cache line each, and workers that are not asked are not disturbed. Both sides spin
+// for kSpin and then sleep on a futex (std::atomic::wait): layers follow each other within
 // microseconds, and an idle process burns nothing. Workers are detached and the pool is never
 // destroyed: at exit there is nothing to join, so nothing to hang on. A forked child has no
 // workers; it forgets the pool and makes another when it needs one. Workers compute in the mode of
@@ -35,11 +35,9 @@ namespace {
 constexpr size_t kLine = 64;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::microseconds kSpin{50};
-// A worker that has not begun after so much work of the caller's, or that holds its share so much
-// longer than the caller, is off its core: other threads have it.
-constexpr std::chrono::microseconds kLate{300};
-// It is then left alone for the first, and if it comes late again twice as long, up to the second.
-constexpr std::chrono::milliseconds kRest{2}, kLongestRest{64};
+// A worker that has not come for the first of these times is sent off its caller's core, where it
+// may wait for as long as the caller computes; and again after the second.
+constexpr std::chrono::milliseconds kMissing{3}, kSentAgain{30};
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -111,8 +109,7 @@ struct Worker {
   std::atomic<pid_t> thread{0};
   alignas(kLine) std::atomic<uint32_t> done{0};
   alignas(kLine) std::atomic_flag taken;
-  Clock::time_point rests_until{};  // this and `rest` belong to who has taken the worker
-  Clock::duration rest = kRest;
+  Clock::time_point missing_since{}, sent_away{};  // of who has taken the worker; missing: not zero
   std::atomic<Worker*> next{nullptr};
 
   void join(Team& t, int first_share) noexcept {
@@ -136,27 +133,22 @@ struct Worker {
 
   // The caller's end of a round that it began at `start`, when all shares are claimed.
   void finish(Clock::time_point start) noexcept {
-    if (claimed.load(std::memory_order_relaxed) & 1) {
-      if (Clock::now() - start > kLate) leave_alone();
-    } else if (uint32_t last = done.load(std::memory_order_acquire); last != round) {
-      const Clock::time_point waits = Clock::now();
-      do {  // `last` is older than the round before where another lane did that one
-        wait_while(done, last);
-        last = done.load(std::memory_order_acquire);
-      } while (last != round);
-      if (Clock::now() - waits > std::max<Clock::duration>(kLate, waits - start))
-        leave_alone();
-      else
-        rest = kRest;
+    if (claimed.load(std::memory_order_relaxed) & 1) return missed(start);
+    missing_since = {};
+    uint32_t last = done.load(std::memory_order_acquire);
+    while (last != round) {  // it is older than the round before where another lane did that one
+      wait_while(done, last);
+      last = done.load(std::memory_order_acquire);
     }
   }
 
-  // It may be waiting for this very core, which its caller does not give up: so it is sent away.
-  void leave_alone() noexcept {
+  void missed(Clock::time_point start) noexcept {
+    if (missing_since == Clock::time_point{}) missing_since = start;
+    const Clock::time_point now = Clock::now();
+    if (now - missing_since < kMissing || now - sent_away < kSentAgain) return;
+    sent_away = now;
     if (const pid_t id = thread.load(std::memory_order_relaxed))
       step_aside(id, sched_getcpu(), threads.load(std::memory_order_relaxed));
-    rests_until = Clock::now() + rest;
-    rest = std::min<Clock::duration>(2 * rest, kLongestRest);
   }
 
   void loop() noexcept;
@@ -223,8 +215,8 @@ struct Pool {
     grows.clear(std::memory_order_release);
   }
 
-  // Takes up to `count` free workers that do not rest, and makes them the team's.
-  int gather(Team& team, int count, Clock::time_point now) noexcept {
+  // Takes up to `count` free workers and makes them the team's.
+  int gather(Team& team, int count) noexcept {
     int found = 0;
     Worker** end = &team.first;
     for (Worker* w = first.load(std::memory_order_acquire); w != nullptr && found < count;
@@ -232,10 +224,6 @@ struct Pool {
       if (w->taken.test(std::memory_order_relaxed) ||
           w->taken.test_and_set(std::memory_order_acquire))
         continue;
-      if (w->rests_until > now) {
-        w->taken.clear(std::memory_order_release);
-        continue;
-      }
       w->join(team, ++found);
       *end = w;
       end = &w->next_in_team;
@@ -333,7 +321,7 @@ void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
   if (p->size.load(std::memory_order_relaxed) < lanes - 1) p->grow(lanes - 1);
   Team team{fn, context, Interruptible::current(), threads, sched_getcpu()};
   const Clock::time_point start = Clock::now();
-  team.next.store(1 + p->gather(team, lanes - 1, start), std::memory_order_relaxed);
+  team.next.store(1 + p->gather(team, lanes - 1), std::memory_order_relaxed);
   for (Worker* w = team.first; w != nullptr; w = w->next_in_team) post(w->go, w->round);
   in_team = true;
   fn(context, 0);
