@@ -177,14 +177,16 @@ void Worker::loop() noexcept {
   for (uint32_t seen = 0;;) {
     wait_while(go, seen);
     seen = go.load(std::memory_order_acquire);
-    const int cpu = caller_cpu.load(std::memory_order_relaxed);
-    if (sched_getcpu() == cpu) step_aside(0, cpu, threads.load(std::memory_order_relaxed));
+    const int cpu = caller_cpu.load(std::memory_order_relaxed),
+              lanes = threads.load(std::memory_order_relaxed);
+    if (sched_getcpu() == cpu) step_aside(0, cpu, lanes);
     if (!claim(seen, false)) continue;  // another lane did it; the mailbox may be newer by now
     Team& t = *team;
     Interruptible::work_for(t.call);
     t.fn(t.context, share);
     t.run_what_is_left();
     post(done, seen);
+    if (sched_getcpu() == cpu) step_aside(0, cpu, lanes);  // the waiting caller left it the core
   }
 }
 
