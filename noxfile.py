@@ -25,6 +25,7 @@ SANITIZED_TESTS = (
 THREADED_TESTS = (
     *("tests/house/test_threads.py", "tests/conv/test_plan.py", "tests/conv/test_determinism.py"),
     *("tests/graph/test_split.py", "tests/graph/test_model.py", "tests/process/test_many_threads.py"),
+    "tests/process/test_shares.py",
 )
 
 

@@ -1,6 +1,7 @@
 """In company: on a core that a neighbour burns, beside another library's threads, and with callers at once.
 
-    python bench/contended.py --json bench/results/contended/avx2.json
+    python bench/contended.py --json bench/results/lab/contended-avx2.json
+    python bench/contended.py --report                  # the tables of docs/process.md
 
 Everything runs on the first two cores that the process may use, in a process for each engine, in turns.
 
@@ -36,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv._text import markdown, replace_between
 from fastconv.bench.cases import Case
 from fastconv.bench.compare import TOLERANCE, Worker
 from fastconv.bench.engines import environment, prepare
@@ -44,6 +46,13 @@ from fastconv.bench.networks import written
 from fastconv.bench.record import made_with
 from fastconv.testing.shapes import GemmShape
 
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "process.md"
+TITLES = {
+    "neighbour": "Beside a process that keeps the second core busy",
+    "pool": "After a product of torch's, whose threads are still awake",
+    "callers": "Two Python threads that call at once",
+}
 THREADS = 2
 NETWORKS = ("resnet50", "mobilenet_v2", "squeezenet1_1")
 PRODUCTS = (512,)
@@ -192,7 +201,23 @@ def rows(part: str, case: Case, found: Mapping[str, Found]) -> list[str]:
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def table(record: Found) -> str:
+    """The tables of a record, one for each part."""
+    text = []
+    for part, results in record["parts"].items():
+        engines = list(dict.fromkeys(name for found in results.values() for name in found))
+        figures = [key for found in results.values() for key in next(iter(found.values()))]
+        rows = [["case", "", *engines]]
+        for case, found in results.items():
+            for key in dict.fromkeys(figures):
+                cells = [f"{found[name][key]:.3g}" if name in found else "" for name in engines]
+                rows.append([case, key.replace("_", " "), *cells])
+        text += [f"### {TITLES[part]}", markdown(rows, left=2)]
+    about = f"{record['cpu']}, tier {record['tier']}; {record['date']}, commit {record['git_sha']}."
+    return "\n\n".join([*text, about])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is measured, and write it where asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -202,11 +227,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--report", action="store_true", help="write the tables of docs/process.md")
+    parser.add_argument("--check", action="store_true", help="only compare them with the results")
     args = parser.parse_args(arguments)
+    if args.report or args.check:
+        records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("contended*.json"))]
+        page = PAGE.read_text()
+        text = replace_between(page, "contended", "\n\n".join(map(table, records)))
+        if args.report:
+            PAGE.write_text(text)
+        return int(args.check and text != page)
     if args.job:
         job, engine, threads, case = args.job
         print(json.dumps(JOBS[job](engine, int(threads), Case(**json.loads(case)))))
-        return
+        return 0
     cores = sorted(os.sched_getaffinity(0))[:THREADS]
     os.sched_setaffinity(0, cores)
     names = args.case or [*NETWORKS, *map(str, PRODUCTS)]
@@ -233,7 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
