@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <string>
 
 #include "core/allocation.h"
@@ -73,7 +74,9 @@ Activation activation_named(const std::string& act, float alpha, float beta);
 AutoPad auto_pad_named(const std::string& auto_pad);
 BinaryOp binary_op_named(const std::string& op);
 ReduceOp reduce_op_named(const std::string& op);
+using ScalePair = std::array<double, 2>;  // output, input: a fraction (nn/resize.h)
 ResizeParams resize_params_named(const std::string& mode, const std::string& coordinates,
-                                 const std::string& rounding, double scale_h, double scale_w);
+                                 const std::string& rounding, const ScalePair& scale_h,
+                                 const ScalePair& scale_w);
 
 }  // namespace fastconv

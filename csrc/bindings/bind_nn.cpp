@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <array>
-#include <cmath>
 
 #include "bindings/bind.h"
 #include "core/check.h"
@@ -226,15 +225,12 @@ void bind_rest(py::module_& m) {
   m.def(
       "resize2d",
       [](const py::array& x, const py::array& y, const std::string& mode,
-         const std::string& coordinates, const std::string& rounding, double scale_h,
-         double scale_w) {
+         const std::string& coordinates, const std::string& rounding,
+         const ScalePair& scale_h, const ScalePair& scale_w) {
         const View xv = input_view("x", x), yv = output_view("y", y);
         check_images(xv, yv);
         FC_CHECK(yv.size() == 0 || xv.size() > 0, ShapeError,
                  "x: expected a height and width of at least 1, got shape ", shape_string(xv));
-        for (const double scale : {scale_h, scale_w})
-          FC_CHECK(std::isfinite(scale) && scale > 0.0, ArgumentError,
-                   "scale: expected more than 0, got ", scale);
         const ResizeParams p = resize_params_named(mode, coordinates, rounding, scale_h, scale_w);
         const GilRelease unlocked;
         resize2d(xv, yv, p);

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <cmath>
 #include <string>
 #include <string_view>
 
@@ -50,16 +51,22 @@ ReduceOp reduce_op_named(const std::string& op) {
 }
 
 ResizeParams resize_params_named(const std::string& mode, const std::string& coordinates,
-                                 const std::string& rounding, double scale_h, double scale_w) {
+                                 const std::string& rounding, const ScalePair& scale_h,
+                                 const ScalePair& scale_w) {
   static constexpr std::array<std::string_view, 2> kModes = {"nearest", "linear"};
   static constexpr std::array<std::string_view, 5> kCoordinates = {
       "half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "pytorch_asymmetric"};
   static constexpr std::array<std::string_view, 4> kRoundings = {
       "floor", "ceil", "round_prefer_floor", "round_prefer_ceil"};
+  const auto scale = [](const ScalePair& pair) {
+    for (const double v : pair)
+      FC_CHECK(std::isfinite(v) && v > 0.0, ArgumentError, "scale: expected more than 0, got ", v);
+    return ResizeScale{pair[0], pair[1]};
+  };
   return {static_cast<ResizeMode>(index_of("mode", mode, kModes)),
           static_cast<ResizeCoordinates>(index_of("coordinates", coordinates, kCoordinates)),
-          static_cast<ResizeRounding>(index_of("rounding", rounding, kRoundings)), scale_h,
-          scale_w};
+          static_cast<ResizeRounding>(index_of("rounding", rounding, kRoundings)),
+          scale(scale_h), scale(scale_w)};
 }
 
 }  // namespace fastconv

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/division.h"
 #include "core/parallel.h"
 #include "kernels/dispatch.h"
 #include "nn/layout.h"
@@ -23,58 +24,123 @@ struct Source {
   float w_lo, w_hi;
 };
 
-// In float for nearest, where a rounding decides which pixel: torch and ONNX Runtime compute it so.
-// In double for linear.
-template <class T>
-T coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out, double exact_scale) {
-  const T x = static_cast<T>(o), scale = static_cast<T>(exact_scale);
+// In double, each a quotient that rounds once: what is whole comes out whole.
+double coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out, const ResizeScale& scale) {
+  const double x = static_cast<double>(o);
   switch (mode) {
     case ResizeCoordinates::align_corners:
-      return out == 1 ? T(0) : x * static_cast<T>(in - 1) / static_cast<T>(out - 1);
+      return out == 1 ? 0.0 : x * static_cast<double>(in - 1) / static_cast<double>(out - 1);
     case ResizeCoordinates::asymmetric:
-      return x / scale;
     case ResizeCoordinates::pytorch_asymmetric:
-      return x * static_cast<T>(1.0 / exact_scale);
+      return x * scale.in / scale.out;
     case ResizeCoordinates::pytorch_half_pixel:
-      if (out == 1) return T(0);
+      if (out == 1) return 0.0;
       [[fallthrough]];
     case ResizeCoordinates::half_pixel:
-      return (x + T(0.5)) / scale - T(0.5);
+      return (x + 0.5) * scale.in / scale.out - 0.5;
   }
   return x;
 }
 
-std::vector<Source> sources(const ResizeParams& p, dim_t in, dim_t out, double scale) {
+// In float, as torch and ONNX Runtime do for a factor that is no ratio: it decides which pixel is
+// nearest.
+float float_coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out,
+                       const ResizeScale& factor) {
+  if (mode == ResizeCoordinates::align_corners)
+    return static_cast<float>(coordinate(mode, o, in, out, factor));
+  const double exact_scale = factor.out / factor.in;
+  const float x = static_cast<float>(o), scale = static_cast<float>(exact_scale);
+  if (mode == ResizeCoordinates::pytorch_asymmetric)
+    return x * static_cast<float>(1.0 / exact_scale);
+  if (mode == ResizeCoordinates::asymmetric) return x / scale;
+  if (mode == ResizeCoordinates::pytorch_half_pixel && out == 1) return 0.0f;
+  return (x + 0.5f) / scale - 0.5f;
+}
+
+dim_t rounded(float x, ResizeRounding rounding) {
+  switch (rounding) {
+    case ResizeRounding::floor:
+      break;
+    case ResizeRounding::ceil:
+      x = std::ceil(x);
+      break;
+    case ResizeRounding::round_prefer_floor:
+      x = std::ceil(x - 0.5f);
+      break;
+    case ResizeRounding::round_prefer_ceil:
+      x += 0.5f;
+      break;
+  }
+  return static_cast<dim_t>(std::clamp(std::floor(x), -1.0f, 0x1p62f));
+}
+
+// A coordinate without rounding; q > 0.
+struct Rational {
+  dim_t p, q;
+};
+
+Rational exact_coordinate(ResizeCoordinates mode, dim_t o, dim_t in, dim_t out,
+                          const ResizeScale& scale) {
+  const dim_t to = static_cast<dim_t>(scale.out), from = static_cast<dim_t>(scale.in);
+  switch (mode) {
+    case ResizeCoordinates::align_corners:
+      return out == 1 ? Rational{0, 1} : Rational{o * (in - 1), out - 1};
+    case ResizeCoordinates::asymmetric:
+    case ResizeCoordinates::pytorch_asymmetric:
+      return {o * from, to};
+    case ResizeCoordinates::pytorch_half_pixel:
+      if (out == 1) return {0, 1};
+      [[fallthrough]];
+    case ResizeCoordinates::half_pixel:
+      return {(2 * o + 1) * from - to, 2 * to};
+  }
+  return {o, 1};
+}
+
+dim_t rounded(const Rational& x, ResizeRounding rounding) {
+  switch (rounding) {
+    case ResizeRounding::floor:
+      break;
+    case ResizeRounding::ceil:
+      return ceil_div(x.p, x.q);
+    case ResizeRounding::round_prefer_floor:
+      return ceil_div(2 * x.p - x.q, 2 * x.q);
+    case ResizeRounding::round_prefer_ceil:
+      return floor_div(2 * x.p + x.q, 2 * x.q);
+  }
+  return floor_div(x.p, x.q);
+}
+
+// Whether exact_coordinate() and its rounding stay within 63 bits.
+bool is_exact(const ResizeParams& p, dim_t in, dim_t out, const ResizeScale& scale) {
+  constexpr dim_t limit = dim_t{1} << 30;
+  const auto whole = [](double v) { return v < static_cast<double>(limit) && v == std::floor(v); };
+  return in < limit && out < limit &&
+         (p.coordinates == ResizeCoordinates::align_corners || (whole(scale.out) && whole(scale.in)));
+}
+
+std::vector<Source> sources(const ResizeParams& p, dim_t in, dim_t out, const ResizeScale& scale) {
   std::vector<Source> map(static_cast<size_t>(out));
-  const auto clamped = [in](double x) {
-    return static_cast<dim_t>(std::clamp(x, 0.0, static_cast<double>(in - 1)));
-  };
+  const bool exact = is_exact(p, in, out, scale);
   for (dim_t o = 0; o < out; ++o) {
     Source& s = map[static_cast<size_t>(o)];
-    if (p.mode == ResizeMode::linear) {
-      const double x = std::clamp(coordinate<double>(p.coordinates, o, in, out, scale), 0.0,
-                                  static_cast<double>(in - 1));
-      s.lo = static_cast<dim_t>(x);
-      s.hi = std::min(s.lo + 1, in - 1);
-      s.w_hi = static_cast<float>(x - static_cast<double>(s.lo));
-      s.w_lo = 1.0f - s.w_hi;
+    if (p.mode == ResizeMode::nearest) {
+      const dim_t at =
+          exact ? rounded(exact_coordinate(p.coordinates, o, in, out, scale), p.rounding)
+                : rounded(float_coordinate(p.coordinates, o, in, out, scale), p.rounding);
+      s.lo = std::clamp<dim_t>(at, 0, in - 1);
       continue;
     }
-    const float x = coordinate<float>(p.coordinates, o, in, out, scale);
-    switch (p.rounding) {
-      case ResizeRounding::floor:
-        s.lo = clamped(std::floor(x));
-        break;
-      case ResizeRounding::ceil:
-        s.lo = clamped(std::ceil(x));
-        break;
-      case ResizeRounding::round_prefer_floor:
-        s.lo = clamped(std::ceil(x - 0.5f));
-        break;
-      case ResizeRounding::round_prefer_ceil:
-        s.lo = clamped(std::floor(x + 0.5f));
-        break;
+    const double x = std::clamp(coordinate(p.coordinates, o, in, out, scale), 0.0,
+                                static_cast<double>(in - 1));
+    s.lo = static_cast<dim_t>(x);
+    s.hi = std::min(s.lo + 1, in - 1);
+    s.w_hi = static_cast<float>(x - static_cast<double>(s.lo));
+    if (s.w_hi == 1.0f) {  // rounded up: all of it is the next pixel's
+      s.lo = s.hi;
+      s.w_hi = 0.0f;
     }
+    s.w_lo = 1.0f - s.w_hi;
   }
   return map;
 }

@@ -6,8 +6,8 @@ namespace fastconv {
 
 enum class ResizeMode : int { nearest, linear };
 // How an output pixel maps to an input coordinate. The names are ONNX Resize's, but for the last:
-// asymmetric, o / scale, with the reciprocal of the scale rounded first. That is torch's nearest,
-// which differs in some pixels where o / scale is whole.
+// asymmetric, o / scale, with the reciprocal of a scale that is no ratio of whole numbers rounded
+// first. That is torch's nearest, which differs in some pixels where o / scale is nearly whole.
 enum class ResizeCoordinates : int {
   half_pixel,
   align_corners,
@@ -22,12 +22,17 @@ enum class ResizeRounding : int {
   round_prefer_ceil
 };  // nearest only
 
+// Output / input, which maps coordinates; it need not be the ratio of the sizes. Kept as a fraction,
+// for a quotient rounds: of whole numbers, nearest finds its pixels without any rounding.
+struct ResizeScale {
+  double out, in;
+};
+
 struct ResizeParams {
   ResizeMode mode;
   ResizeCoordinates coordinates;
   ResizeRounding rounding;
-  double scale_h, scale_w;  // output / input; used for the coordinates (they need not equal the
-                            // ratio of the sizes)
+  ResizeScale scale_h, scale_w;
 };
 void resize2d(const View& x, const View& y, const ResizeParams& p);
 

@@ -13,6 +13,7 @@ PlanView = tuple[Sequence[int], Sequence[int]]  # shape, strides in elements
 PlanOperand = tuple[int, int, Sequence[int], Sequence[int]]  # slot, offset, shape, strides in elements
 PlanArray = tuple[int, int, Sequence[int], Sequence[int], np.dtype[Any]]  # and the dtype
 Pair = tuple[int, int] | list[int]
+ScalePair = tuple[float, float]  # output, input: a fraction
 
 __version__: str
 MAX_THREADS: int
@@ -102,7 +103,7 @@ def layer_norm(x: F32, scale: F32, shift: F32, y: F32, epsilon: float) -> None: 
 def softmax(x: F32, y: F32, axis: int) -> None: ...
 def reduce(op: str, x: F32, y: F32) -> None: ...
 def resize2d(
-    x: F32, y: F32, mode: str, coordinates: str, rounding: str, scale_h: float, scale_w: float
+    x: F32, y: F32, mode: str, coordinates: str, rounding: str, scale_h: ScalePair, scale_w: ScalePair
 ) -> None: ...
 def copy(src: F32, dst: F32) -> None: ...
 def fill(dst: F32, value: float) -> None: ...
@@ -227,8 +228,8 @@ class Program:
         mode: str,
         coordinates: str,
         rounding: str,
-        scale_h: float,
-        scale_w: float,
+        scale_h: ScalePair,
+        scale_w: ScalePair,
     ) -> None: ...
     def copy(self, x: PlanOperand, y: PlanOperand) -> None: ...
     def fill(self, y: PlanOperand, value: float) -> None: ...

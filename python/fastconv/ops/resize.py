@@ -34,7 +34,8 @@ def interpolate(
         The result's height and width.
     scale_factor : float or (float, float), optional
         Instead of `size`: the result is ``floor(scale_factor * size)`` large, and `scale_factor` itself maps
-        its pixels to those of `x`.
+        its pixels to those of `x`, as in torch, which makes two exceptions: an axis whose size stays is
+        copied, and nearest maps by the sizes where the result is twice as large.
     mode : {"nearest", "bilinear"}
         Without smoothing, as in torch: an image made much smaller is sampled.
     align_corners : bool
@@ -72,7 +73,7 @@ def interpolate(
     n, c, *image = x.shape
     if 0 in image:
         raise ShapeError(f"x: expected a height and width of at least 1, got {image[0]} x {image[1]}")
-    (oh, scale_h), (ow, scale_w) = _sizes_and_scales(image, size, scale_factor)
+    (oh, scale_h), (ow, scale_w) = _sizes_and_scales(image, size, scale_factor, mode)
 
     y = arguments.output(out, (n, c, oh, ow), x, channels_last)
     if mode == "nearest":
@@ -83,13 +84,15 @@ def interpolate(
     return arguments.physical(y, channels_last) if out is None else out
 
 
-def _sizes_and_scales(image: Sequence[int], size: Any, scale_factor: Any) -> list[tuple[int, float]]:
-    """Return each axis's output size, and its scale (output / input) for the coordinates."""
+def _sizes_and_scales(
+    image: Sequence[int], size: Any, scale_factor: Any, mode: str
+) -> list[tuple[int, tuple[float, float]]]:
+    """Return each axis's output size, and its scale (output, input) for the coordinates."""
     if (size is None) == (scale_factor is None):
         both = f"{arguments.shown(size)} and {arguments.shown(scale_factor)}"
         raise ArgumentError(f"size: expected either it or scale_factor, got {both}")
     if size is not None:
-        return [(out, out / n) for n, out in zip(image, arguments.pair("size", size, 1), strict=True)]
+        return [(out, (out, n)) for n, out in zip(image, arguments.pair("size", size, 1), strict=True)]
     result = []
     for n, scale in zip(image, _scales(scale_factor), strict=True):
         if not 1 <= n * scale < 2**31:
@@ -97,8 +100,10 @@ def _sizes_and_scales(image: Sequence[int], size: Any, scale_factor: Any) -> lis
                 f"scale_factor: expected a result of at least 1 pixel (below 2**31), got {n * scale:g}"
             )
         out = math.floor(n * scale)
-        # torch's nearest takes the sizes' ratio where it is exactly 1 or 2.
-        result.append((out, out / n if out in (n, 2 * n) else scale))
+        # A factor that is the sizes' ratio stands for it. torch copies along an axis that stays, and its
+        # nearest takes the sizes' ratio where the result is twice as large too.
+        ratio = scale == out / n or out == n or (mode == "nearest" and out == 2 * n)
+        result.append((out, (out, n) if ratio else (scale, 1.0)))
     return result
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,14 @@ class Form:
 
 @dataclass(frozen=True)
 class Axis:
-    """One dimension: its sizes, the factor that maps its coordinates, and the part of it that is resized."""
+    """One dimension: its sizes, the factor that maps its coordinates, and the part of it that is resized.
+
+    The factor is a fraction where sizes say it: nearest then finds its pixels without rounding.
+    """
 
     size: int
     out: int
-    scale: float
+    scale: float | Fraction
     roi: tuple[float, float] = (0.0, 1.0)
 
     def stays(self, form: Form) -> bool:
@@ -67,7 +71,7 @@ class Axis:
 
     def sources(self, coordinates: str, dtype: Any) -> Array:
         """Return the coordinate of the input that each pixel of the result is at."""
-        size, out, scale = dtype(self.size), dtype(self.out), dtype(self.scale)
+        size, out, scale = dtype(self.size), dtype(self.out), dtype(float(self.scale))
         half, o = dtype(0.5), np.arange(self.out).astype(dtype)
         x: Array = (o + half) / scale
         if coordinates == "align_corners":
@@ -87,6 +91,47 @@ class Axis:
         elif coordinates != "tf_half_pixel_for_nn":  # of opset 11, where no half pixel is taken off
             x = x - half
         return x
+
+    def exact_sources(self, coordinates: str) -> tuple[Array, int] | None:
+        """Return the same as whole numbers and what divides them, or None where it has no exact form."""
+        start, end = (Fraction(v) for v in self.roi)
+        half = Fraction(1, 2)
+        if coordinates in ("align_corners", "tf_crop_and_resize"):
+            if coordinates == "align_corners":
+                start, end = Fraction(0), Fraction(1)
+            elif start.denominator != 1 or end.denominator != 1:  # f32 numbers that stand for others
+                return None
+            slope = (end - start) * Fraction(self.size - 1, max(self.out - 1, 1))
+            offset = start * (self.size - 1)
+            if self.out == 1 and coordinates == "tf_crop_and_resize":
+                offset = half * (start + end) * (self.size - 1)
+        elif not isinstance(self.scale, Fraction):
+            return None
+        else:
+            slope = 1 / self.scale
+            offset = {
+                "asymmetric": Fraction(0),
+                "tf_half_pixel_for_nn": half * slope,
+                "half_pixel_symmetric": half * slope + half * (self.size - self.out * slope) - half,
+            }.get(coordinates, half * slope - half)
+            if coordinates == "pytorch_half_pixel" and self.out == 1:
+                offset = Fraction(0)
+        divisor = math.lcm(slope.denominator, offset.denominator)
+        step, first = int(slope * divisor), int(offset * divisor)
+        largest = 2 * (self.out * abs(step) + abs(first) + divisor)
+        o = np.arange(self.out, dtype=np.int64 if largest < 2**63 else object)
+        return o * step + first, divisor
+
+
+def _exact_nearest(x: Array, divisor: int, rounding: str) -> Array:
+    """Return x / divisor, whole numbers, rounded to one."""
+    if rounding == "floor":
+        return np.asarray(x // divisor)
+    if rounding == "ceil":
+        return np.asarray(-(-x // divisor))
+    if rounding == "round_prefer_floor":
+        return np.asarray(-((divisor - 2 * x) // (2 * divisor)))
+    return np.asarray((2 * x + divisor) // (2 * divisor))
 
 
 def _nearest(x: Array, rounding: str) -> Array:
@@ -127,10 +172,12 @@ class Taps:
         if form.coordinates == "tf_crop_and_resize":
             outside = (x < 0) | (x > axis.size - 1)
         if form.mode == "nearest":
-            index = _nearest(x, form.nearest)[np.newaxis]
+            exact = axis.exact_sources(form.coordinates)
+            index = _nearest(x, form.nearest) if exact is None else _exact_nearest(*exact, form.nearest)
+            index = index[np.newaxis]
             return Taps(_clamped(index, axis.size), None, outside)
         # Antialiased, the filter is as wide as a pixel of the result.
-        shrink = min(axis.scale, 1.0) if form.antialias else 1.0
+        shrink = min(float(axis.scale), 1.0) if form.antialias else 1.0
         reach = math.ceil((1 if form.mode == "linear" else 2) / shrink)
         index = np.floor(x) + np.arange(1 - reach, reach + 1)[:, np.newaxis]
         distance = (index - x) * shrink
@@ -197,8 +244,14 @@ def _resize_two(ctx: Context, x: Value, axes: Sequence[Axis], resized: list[int]
     image = ctx.tensor(ctx.reshape(view, (*split, ih, iw)))
     down, across = (axes[i] if i in resized else Axis(x.shape[i], x.shape[i], 1.0) for i in last)
     y = ctx.empty((*split, down.out, across.out), image.order())
-    ctx.emit("resize2d", (image,), y, form.mode, form.coordinates, form.nearest, down.scale, across.scale)
+    ctx.emit("resize2d", (image,), y, form.mode, form.coordinates, form.nearest, *map(_pair, (down, across)))
     return ctx.reshape(y, (*lead, down.out, across.out)).transpose([perm.index(i) for i in range(rank)])
+
+
+def _pair(axis: Axis) -> tuple[float, float]:
+    """Return an axis's factor as the kernel takes it."""
+    scale = axis.scale
+    return (scale.numerator, scale.denominator) if isinstance(scale, Fraction) else (scale, 1.0)
 
 
 def _resize_any(ctx: Context, x: Value, axes: Sequence[Axis], changed: list[int], form: Form) -> Value:
@@ -230,7 +283,13 @@ def _by_factors(x: Value, factors: Sequence[float]) -> list[Axis]:
         )
     if not all(0 < s < 1e6 for s in factors):
         raise ShapeError(f"scales: expected positive numbers, got {list(factors)}")
-    return [Axis(n, math.floor(n * s), s) for n, s in zip(x.shape, factors, strict=True)]
+    return [Axis(n, math.floor(n * s), _ratio(n, s)) for n, s in zip(x.shape, factors, strict=True)]
+
+
+def _ratio(size: int, factor: float) -> float | Fraction:
+    """Return the sizes' ratio where a factor is the float32 nearest to it, and so stands for it."""
+    out = math.floor(size * factor)
+    return Fraction(out, size) if out and np.float32(out / size) == np.float32(factor) else factor
 
 
 def _floats(array: Array) -> list[float]:
@@ -324,13 +383,13 @@ def _to_sizes(
         raise ArgumentError(
             f"keep_aspect_ratio_policy: expected one of {', '.join(POLICIES)}, got {policy!r}"
         )
-    factors = {i: m / x.shape[i] if x.shape[i] else 1.0 for i, m in target.items()}
+    factors = {i: Fraction(int(m), x.shape[i]) if x.shape[i] else Fraction(1) for i, m in target.items()}
     sizes = {i: int(m) for i, m in target.items()}
     if policy != "stretch" and factors:
         factor = min(factors.values()) if policy == "not_larger" else max(factors.values())
         factors = dict.fromkeys(factors, factor)
-        sizes = {i: math.floor(factor * x.shape[i] + 0.5) for i in sizes}
-    return [Axis(n, sizes.get(i, n), factors.get(i, 1.0), rois[i]) for i, n in enumerate(x.shape)]
+        sizes = {i: math.floor(factor * x.shape[i] + Fraction(1, 2)) for i in sizes}
+    return [Axis(n, sizes.get(i, n), factors.get(i, Fraction(1)), rois[i]) for i, n in enumerate(x.shape)]
 
 
 def _zip(name: str, axes: Sequence[int], values: Sequence[float]) -> list[tuple[int, float]]:
