@@ -89,7 +89,7 @@ def from_proto(
     onnx = _import_onnx()
     if not isinstance(proto, onnx.ModelProto):
         raise DTypeError(f"source: expected a path, bytes or an onnx.ModelProto, got {type(proto).__name__}")
-    opsets = {_domain(_text(o.domain)): o.version for o in proto.opset_import}
+    opsets = _opsets(onnx, proto.opset_import, source)
     if not proto.HasField("graph") or not opsets or not proto.graph.output:
         raise ModelError(
             f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
@@ -103,6 +103,21 @@ def from_proto(
     nodes = in_order([_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node)])
     check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
+
+
+def _opsets(onnx: ModuleType, imports: Iterable[Any], source: str) -> dict[str, int]:
+    """Return the version of each domain's operators; of ONNX's own, those that its package knows."""
+    opsets: dict[str, int] = {}
+    for entry in imports:
+        domain, version = _domain(_text(entry.domain)), int(entry.version)
+        most = (1 << 31) - 1 if domain else onnx.defs.onnx_opset_version()
+        if not 1 <= version <= most:
+            known = domain or "ai.onnx"
+            raise ModelError(f"{source}: expected an opset of {known!r} from 1 to {most}, got {version}")
+        if opsets.setdefault(domain, version) != version:
+            both = f"{opsets[domain]} and {version}"
+            raise ModelError(f"{source}: expected one opset of {domain or 'ai.onnx'!r}, got {both}")
+    return opsets
 
 
 def _initializers(
@@ -248,6 +263,8 @@ def _node(
     attrs = {}
     for a in proto.attribute:
         key = _text(a.name)
+        if key in attrs:
+            raise ModelError(f"node {name!r} ({op}): expected attributes of different names, got {key} twice")
         if a.type == onnx.AttributeProto.GRAPH:
             attrs[key] = _subgraph(onnx, a.g, f"{outputs[0]}/{key}", opsets, external, scope)
         else:
@@ -316,6 +333,24 @@ def _is_packed(dtype: np.dtype[Any]) -> bool:
     return dtype.name in ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
 
 
+def _check_integers(proto: Any, dtype: np.dtype[Any], size: int, where: str) -> None:
+    """Check data that ``onnx.numpy_helper`` would cut: packed elements too many, integers too large."""
+    raw = proto.raw_data if proto.HasField("raw_data") else None
+    bits = 8 * dtype.itemsize
+    least, most = -(1 << (bits - 1)), (1 << bits) - 1  # of what is given by its bits
+    if _is_packed(dtype):
+        count = -(-size * (2 if "int2" in dtype.name else 4) // 8)
+        data = proto.int32_data if raw is None else raw
+        if len(data) != count:
+            raise ModelError(f"{where}: expected {count} bytes for {size} of {dtype}, got {len(data)}")
+    elif dtype.kind in "iu":
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if raw is None and len(proto.int32_data) and dtype.kind != "b":
+        low, high = min(proto.int32_data), max(proto.int32_data)
+        if low < least or high > most:
+            raise ModelError(f"{where}: expected numbers of {dtype}, got {low if low < least else high}")
+
+
 def _array(
     onnx: ModuleType, proto: Any, where: str, external: ExternalData, raw: memoryview | None = None
 ) -> Array:
@@ -352,6 +387,7 @@ def _array(
         return array if sys.byteorder == "little" else array.astype(dtype)
     if raw is not None:
         proto = onnx.TensorProto(data_type=proto.data_type, dims=dims, raw_data=bytes(raw))
+    _check_integers(proto, dtype, size, where)
     try:
         return np.asarray(onnx.numpy_helper.to_array(proto))
     except (ValueError, TypeError, KeyError) as error:

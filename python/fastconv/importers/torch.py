@@ -60,8 +60,21 @@ def _is_count(value: object) -> bool:
 # ---------------------------------------------------------------- what stands in for Python's globals
 
 
-def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> _View:
-    """Stand in for ``torch._utils._rebuild_tensor_v2``; requires_grad, hooks and metadata are ignored."""
+def _rebuild_tensor(
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    _requires_grad: object = False,
+    _hooks: object = None,
+    metadata: object = None,
+    *_: object,
+) -> _View:
+    """Stand in for ``torch._utils._rebuild_tensor_v2``; requires_grad and hooks are ignored."""
+    if isinstance(metadata, dict) and metadata:  # the storage then holds other numbers than the tensor has
+        bits = sorted(key for key, value in metadata.items() if type(key) is str and value is True)
+        if bits:
+            raise ModelError(f"a tensor: expected its numbers as they are, got one that is marked {bits[0]}")
     if not isinstance(storage, _Storage) or not _is_count(offset):
         raise ModelError("a tensor: expected a storage and an offset")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
@@ -83,7 +96,8 @@ def _rebuild_tensor_v3(storage: object, *rest: object) -> _View:
     dtype = rest[5] if len(rest) > 5 else None
     if not isinstance(storage, _Storage) or not isinstance(dtype, np.dtype):
         raise ModelError("a tensor: expected an untyped storage and a dtype")
-    return _rebuild_tensor(_Storage(storage.key, dtype, storage.nbytes // dtype.itemsize), *rest[:3])
+    words = _Storage(storage.key, dtype, storage.nbytes // dtype.itemsize)
+    return _rebuild_tensor(words, *rest[:5], *rest[6:7])
 
 
 def _rebuild_parameter(tensor: object, *_: object) -> _View:

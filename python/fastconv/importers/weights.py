@@ -22,6 +22,7 @@ from fastconv.importers.npz import open_zip, read_npz
 from fastconv.importers.safetensors import read_safetensors
 from fastconv.importers.tensors import FileData, Tensor, Weights, check_dtype, map_file, path_of
 from fastconv.importers.torch import read_torch
+from fastconv.ops._arguments import check_mask
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, Any]
 
@@ -130,6 +131,7 @@ def _in_memory(name: object, value: Any) -> Tensor:
     if hasattr(value, "detach"):  # a torch tensor: one to be trained, on a GPU, of a type that numpy lacks
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    check_mask(name, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:

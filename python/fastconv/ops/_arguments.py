@@ -66,11 +66,26 @@ def as_array(name: str, x: Any, rank: int | None = None, dtype: np.dtype[Any] = 
         raise ShapeError(f"{name}: expected at most {MAX_RANK} dimensions, got {x.ndim} (shape {x.shape})")
     if rank is not None and x.ndim != rank:
         raise ShapeError(f"{name}: expected {rank} dimensions, got {x.ndim} (shape {x.shape})")
+    if type(x) is not np.ndarray:
+        check_mask(name, x)
     array: NDArray[Any] = x if type(x) is np.ndarray else np.asarray(x)
     return array if array.flags.aligned else array.copy()
 
 
+def check_mask(name: str, x: Any) -> None:
+    """Refuse a masked array that hides some of its elements: what is under a mask is no data."""
+    if isinstance(x, np.ma.MaskedArray):
+        count = int(np.count_nonzero(np.ma.getmaskarray(x)))
+        if count:
+            raise DTypeError(f"{name}: expected an array without masked elements, got {count} of {x.size}")
+
+
 def _imported(name: str, x: Any) -> NDArray[Any]:
+    for bit in ("is_neg", "is_conj"):  # of torch: the memory that __dlpack__ shows is not what it stands for
+        lazy = getattr(x, bit, None)
+        if callable(lazy) and lazy() is True:
+            resolve = bit.replace("is", "resolve")
+            raise DTypeError(f"{name}: expected numbers as they lie in memory, got a tensor for {resolve}()")
     try:
         if hasattr(x, "__dlpack__"):
             return np.from_dlpack(x)
@@ -263,6 +278,8 @@ def checked_output(
         raise DTypeError(f"out: expected dtype float32 in native byte order, got {_dtype_name(out.dtype)}")
     if out.shape != shape:
         raise ShapeError(f"out: expected shape {shape}, got {out.shape}")
+    if type(out) is not np.ndarray:
+        check_mask("out", out)
     flags = out.flags
     if not (flags.writeable and flags.aligned):
         raise ArgumentError("out: expected a writable array aligned to 4 bytes, got one that is not")

@@ -18,7 +18,7 @@ from fastconv.errors import DTypeError, ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ops.conv import conv_parameters, conv_windows, convolution, pads_of
 from fastconv.graph.ops.linear import matmul
-from fastconv.graph.ops.quantize import F64, S32, saturated
+from fastconv.graph.ops.quantize import F64, S32, positive, saturated
 from fastconv.graph.ops.windows import convolve
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import F32, Array, Constant, Ints, Value
@@ -177,8 +177,12 @@ def requantized(
     dtype = zero.dtype
     if dtype.kind not in "iu" or dtype.itemsize != 1:
         raise DTypeError(f"y_zero_point: expected 8-bit integers, got {dtype}")
+    names = ("first scale", "second scale", "y_scale")
+    checks = [positive(name, scale) for name, scale in zip(names, scales, strict=True)]
 
     def function(sums: Array, *given: Array) -> Array:
+        for check, scale in zip(checks, given[:-1], strict=True):
+            check(np.asarray(scale))
         a, b, y, zero = (v.astype(F32).reshape(shape) for v, shape in zip(given, shapes, strict=True))
         result = np.multiply(sums, a * b / y, dtype=F32, casting="same_kind")
         np.rint(result, out=result)

@@ -11,7 +11,7 @@ from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
 from fastconv.graph.ops.integer import check_scalar, integer_product, requantized, zero_of
 from fastconv.graph.ops.pool import average_pool, global_average_pool
-from fastconv.graph.ops.quantize import F64, MICROSOFT, S32, dequantized, quantized
+from fastconv.graph.ops.quantize import F64, MICROSOFT, S32, dequantized, positive, quantized
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axis
 
@@ -208,8 +208,10 @@ def qgemm(
         sums = ctx.call(lambda s, c: np.asarray(s + c.astype(F64)), [sums, c], sums.shape, F64, "add")
     columns = () if b_scale.shape in ((), (1,)) else b_scale.shape
     if y_scale is None or y_zero_point is None:
+        check_a, check_b = positive("a_scale", a_scale), positive("b_scale", b_scale)
 
         def function(sums: Array, a_scale: Array, b_scale: Array) -> Array:
+            a_scale, b_scale = check_a(np.asarray(a_scale)), check_b(np.asarray(b_scale))
             scale = np.float32(alpha) * a_scale.reshape(()) * b_scale.reshape(columns)
             return np.asarray(sums.astype(F32) * scale)
 

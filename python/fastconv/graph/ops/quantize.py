@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.errors import DTypeError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ops.cast import element_type, is_float8, to_float8
 from fastconv.graph.registry import op
@@ -49,6 +49,21 @@ class Granularity:
             repeated = np.repeat(values, self.block, axis=self.axis)
             return np.take(repeated, np.arange(self.shape[self.axis]), axis=self.axis)
         return values.reshape([-1 if i == self.axis else 1 for i in range(self.rank)])
+
+
+def positive(name: str, scale: Value) -> Callable[[Array], Array]:
+    """Return what checks the numbers of a scale in a run; those that the model holds are checked now."""
+
+    def check(numbers: Array) -> Array:
+        wrong = numbers[~((numbers > 0) & (numbers < math.inf))]
+        if wrong.size:
+            raise ArgumentError(f"{name}: expected numbers above 0, got {float(wrong[0])}")
+        return numbers
+
+    if not isinstance(scale, Constant):
+        return check
+    check(scale.array.reshape(-1))
+    return lambda numbers: numbers
 
 
 def _check_zero_point(zero_point: Value, scale: Value) -> None:
@@ -94,8 +109,10 @@ def quantized(
     granularity = Granularity(x, scale, axis, block_size)
     _check_zero_point(zero_point, scale)
     compute = precision or scale.dtype
+    checked = positive("scale", scale)
 
     def function(x: Array, scale: Array, zero_point: Array) -> Array:
+        scale = checked(np.asarray(scale))
         y = np.asarray(x.astype(compute, copy=False) / granularity.spread(scale).astype(compute))
         # What is added has at most 16 bits, and no float is narrower than f32.
         zero = granularity.spread(zero_point.astype(F32))
@@ -170,8 +187,10 @@ def dequantized(
     _check_zero_point(zero_point, scale)
     # A difference of 8- or 16-bit integers is exact in f32; one of 32-bit integers only in f64.
     compute = F32 if x.dtype.itemsize < 4 else F64
+    checked = positive("scale", scale)
 
     def function(x: Array, scale: Array, zero_point: Array) -> Array:
+        scale = checked(np.asarray(scale))
         y = np.subtract(x.astype(compute), granularity.spread(zero_point.astype(compute)))
         scaled = y.astype(scale.dtype, copy=False) * granularity.spread(scale)
         return np.asarray(scaled).astype(dtype, copy=False)

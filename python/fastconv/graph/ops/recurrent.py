@@ -17,7 +17,7 @@ from fastconv.errors import ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context
 from fastconv.graph.ops.integer import EXACT, integer_product, largest_sums, zero_of
 from fastconv.graph.ops.linear import matmul
-from fastconv.graph.ops.quantize import MICROSOFT, U8, dynamic_quantize_linear, dynamic_range
+from fastconv.graph.ops.quantize import MICROSOFT, U8, dynamic_quantize_linear, dynamic_range, positive
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Floats, Strings, Value
 
@@ -375,6 +375,8 @@ def dynamic_quantize_lstm(
         if value.shape not in ((directions,), (directions, columns)):
             expected = f"{(directions,)} or {(directions, columns)}"
             raise ShapeError(f"{name}: expected shape {expected}, got {value.shape}")
+    for name, value in (("w_scale", w_scale), ("r_scale", r_scale)):
+        positive(name, value)
 
     def of(value: Value, way: int) -> Value:
         """Return the number, or those of the columns, of one direction."""

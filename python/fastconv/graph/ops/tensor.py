@@ -247,6 +247,10 @@ def split(
     size, parts = x.shape[axis], len(ctx.node.outputs) if num_outputs is None else num_outputs
     given = split if split_input is None else ctx.ints("split", split_input)
     if given is None:
+        if parts != len(ctx.node.outputs) or parts < 1:
+            raise ShapeError(f"num_outputs: expected {len(ctx.node.outputs)}, one an output, got {parts}")
+        if num_outputs is None and size % parts:  # from opset 18 on num_outputs allows a smaller last part
+            raise ShapeError(f"x: expected a multiple of {parts} at axis {axis}, for equal parts, got {size}")
         most = -(-size // parts)
         given = [min(most, max(0, size - i * most)) for i in range(parts)]
     if sum(given) != size or len(given) != len(ctx.node.outputs) or min(given) < 0:
