@@ -67,6 +67,103 @@ def test_it_is_what_torchvision_does(torchvision: Any) -> None:
     np.testing.assert_allclose(preprocess(PHOTO, 32)[0], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["resnet50", "inception_v3", "efficientnet_lite0"])
+def test_sizes_round_as_torchvisions(name: str, torchvision: Any) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    transforms, network = torchvision.transforms, getattr(models, name)
+    shorter = {224: 256, 299: 342}[network.size]
+    filter_ = getattr(transforms.InterpolationMode, network.resample.upper())
+    steps = transforms.Compose([transforms.Resize(shorter, filter_), transforms.CenterCrop(network.size)])
+    for size in [
+        (256, 259),
+        (342, 345),
+        (427, 640),
+        (500, 334),
+        (500, 375),
+        (333, 500),
+        (101, 640),
+        (90, 1200),
+    ]:
+        picture = pillow.fromarray(RNG.integers(0, 256, (9, 9, 3), np.uint8)).resize(size)
+        expected = (np.asarray(steps(picture)) - np.array(network.mean)) / network.std
+        y = network.preprocess(picture)[0].transpose(1, 2, 0)
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5, err_msg=f"{size}")
+
+
+def raw(image: Any) -> Any:
+    """Return the pixels that come of an image, without scaling them: (height, width, 3)."""
+    y = preprocess(image, 60, crop=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+    return y[0].transpose(1, 2, 0)
+
+
+def test_photos_are_turned_upright(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    ops = pytest.importorskip("PIL.ImageOps")
+    photo = pillow.fromarray(PHOTO)
+    path = tmp_path / "photo.png"
+    for orientation in range(1, 9):
+        exif = pillow.Exif()
+        exif[0x112] = orientation
+        photo.save(path, exif=exif)
+        upright = ops.exif_transpose(pillow.open(path))  # which takes the mark off
+        assert orientation == 1 or not np.array_equal(np.asarray(upright), PHOTO)
+        for image in (path, pillow.open(path), upright):
+            np.testing.assert_array_equal(raw(image), raw(np.array(upright)))
+    turned_by_hand = pillow.open(path).transpose(pillow.Transpose.ROTATE_90)
+    np.testing.assert_array_equal(raw(turned_by_hand), raw(np.array(turned_by_hand)))
+
+
+def test_more_than_8_bits(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    grey = PHOTO[..., 0]
+    expected = raw(np.repeat(grey[..., None], 3, axis=2))
+    path = tmp_path / "photo.png"
+    pillow.fromarray(grey.astype(np.uint16) * 257).save(path)
+    tiff = tmp_path / "photo.tif"
+    pillow.fromarray(grey.astype(np.float32)).save(tiff)
+    for image in (path, tiff, pillow.fromarray(grey.astype(np.int32)), pillow.fromarray(grey)):
+        np.testing.assert_array_equal(raw(image), expected)
+    for wrong in (
+        grey.astype(np.int32) * 257,
+        grey / np.float32(255),
+        grey - np.float32(9),
+        np.float32([[np.nan]]),
+    ):
+        with pytest.raises(ModelError, match=r"images: expected values from 0 to 255 \(mode '[IF]'\), got"):
+            preprocess(pillow.fromarray(wrong), 60)
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_strips_are_made_where_they_are_kept(resample: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from fastconv.models import preprocess as function
+
+    pytest.importorskip("PIL")
+    module = sys.modules[function.__module__]
+    for shape in ((3, 200, 3), (200, 3, 3), (1, 70, 3)):
+        ramp = np.linspace(0, 255, max(shape)) + np.zeros((min(shape[:2]), 1))  # a pixel off is 1.3, or 3.7
+        strip = np.stack([ramp if shape[0] < shape[1] else ramp.T] * 3, axis=2).astype(np.uint8)
+        options: Any = {"crop": 0.875, "resample": resample, "mean": (0, 0, 0), "std": (1, 1, 1)}
+        kept = preprocess(strip, 32, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "MAX_ASPECT", 1 << 30)
+            whole = preprocess(strip, 32, **options)
+        np.testing.assert_allclose(kept, whole, atol=1 if resample != "nearest" else 4)
+        assert np.ptp(whole) >= 3
+
+
+def test_a_strip_takes_little_memory(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    pillow = pytest.importorskip("PIL.Image")
+    path = tmp_path / "strip.png"
+    pillow.new("RGB", (1, 60000), (9, 9, 9)).save(path)  # resized whole: 256 x 15 million
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert preprocess(path, mean=(0, 0, 0), std=(1, 1, 1)).min() == 9
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

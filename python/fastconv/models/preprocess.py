@@ -16,12 +16,26 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.errors import ArgumentError, DTypeError, MissingPackageError, ModelError, ShapeError
+from fastconv.ops._arguments import check_mask
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 Image = str | os.PathLike[str] | npt.NDArray[Any] | Any  # Any: a pillow image
 Images = Image | list[Image] | tuple[Image, ...]
+
+MAX_ASPECT = 64  # of a picture's sides, up to which the whole of it is resized, as torchvision does
+
+EXIF_ORIENTATION = 0x0112
+_ORIENTATIONS = {  # what makes the picture upright; 1 is
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 _RESAMPLES = ("nearest", "bilinear", "bicubic", "lanczos")
 
@@ -41,7 +55,9 @@ def preprocess(
     ----------
     images
         One image, or a list or tuple of them: a path, a pillow image, or an RGB array (height, width, 3) of
-        uint8.
+        uint8. Photos are turned upright as their EXIF orientation says (torchvision, and pillow's ``open``,
+        leave them lying), but for pillow images that something was done with since they were opened. Grey
+        images of 16 bits become 8; those of 32 bits and of floats must hold 0 to 255.
     size
         Height and width of the result, in pixels.
     mean, std
@@ -63,7 +79,7 @@ def preprocess(
     ShapeError, DTypeError
         If an array is not an RGB image of uint8.
     ModelError
-        If a file cannot be decoded.
+        If a file cannot be decoded, or the values of an image have no known range.
     MissingPackageError
         If pillow is needed and not installed.
 
@@ -97,24 +113,71 @@ def _centre(image: Image, size: int, crop: float, resample: str) -> npt.NDArray[
             raise ShapeError(f"images: expected an RGB array (height, width, 3), got shape {image.shape}")
         if image.dtype != np.uint8:
             raise DTypeError(f"images: expected uint8 values, got {image.dtype}")
-        pixels = image
-        if min(image.shape[:2]) != shorter:
-            pixels = np.asarray(_resize(_pillow().fromarray(image), shorter, resample))
-    else:
-        picture = _open(image) if isinstance(image, str | os.PathLike) else image
-        if not hasattr(picture, "convert"):
-            raise DTypeError(
-                f"images: expected a path, an array or a pillow image, got {type(image).__name__}"
-            )
-        pixels = np.asarray(_resize(picture.convert("RGB"), shorter, resample))
-    top, left = ((n - size) // 2 for n in pixels.shape[:2])
+        check_mask("images", image)
+        if min(image.shape[:2]) == shorter:
+            return _cropped(image, size)
+        return _resized_centre(_pillow().fromarray(image), size, shorter, resample)
+    picture = _open(image) if isinstance(image, str | os.PathLike) else image
+    if not hasattr(picture, "convert"):
+        raise DTypeError(f"images: expected a path, an array or a pillow image, got {type(image).__name__}")
+    return _resized_centre(_rgb(_upright(picture)), size, shorter, resample)
+
+
+def _cropped(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    top, left = (_offset(n, size) for n in pixels.shape[:2])
     return pixels[top : top + size, left : left + size]
 
 
-def _resize(picture: PillowImage.Image, shorter: int, resample: str) -> PillowImage.Image:
-    scale = shorter / min(picture.size)
-    width, height = (max(shorter, round(n * scale)) for n in picture.size)
-    return picture.resize((width, height), _pillow().Resampling[resample.upper()])
+def _offset(length: int, size: int) -> int:
+    """Return where torchvision's centre begins: half a pixel is rounded to the even one."""
+    return round((length - size) / 2)
+
+
+def _resized_centre(
+    picture: PillowImage.Image, size: int, shorter: int, resample: str
+) -> npt.NDArray[np.uint8]:
+    """Resize the shorter side of an RGB picture, and cut out the centre."""
+    least = min(picture.size)
+    width, height = (int(shorter * n / least) for n in picture.size)  # as torchvision does: not rounded
+    method = _pillow().Resampling[resample.upper()]
+    if max(width, height) <= MAX_ASPECT * shorter:
+        return _cropped(np.asarray(picture.resize((width, height), method)), size)
+    # Of a strip that is one pixel wide the whole would be a gigabyte: what is kept, and no more, is made.
+    # Pillow may go along the axes in another order then, so that values differ by their rounding.
+    left, top = _offset(width, size), _offset(height, size)
+    across, down = picture.size[0] / width, picture.size[1] / height
+    right, bottom = min((left + size) * across, picture.size[0]), min((top + size) * down, picture.size[1])
+    box = (left * across, top * down, right, bottom)
+    return np.asarray(picture.resize((size, size), method, box=box))
+
+
+def _upright(picture: PillowImage.Image) -> PillowImage.Image:
+    """Turn and mirror a photo as its EXIF orientation says; a picture that was worked on has none."""
+    if getattr(picture, "format", None) is None:
+        return picture
+    try:
+        orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # damaged metadata: pillow raises what its parsers do, and the pixels are there
+        return picture
+    turn = _ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
+    return picture if turn is None else picture.transpose(_pillow().Transpose[turn])
+
+
+def _rgb(picture: PillowImage.Image) -> PillowImage.Image:
+    """Convert to RGB of 8 bits. Pillow itself cuts more bits off at 255: such photos would be white."""
+    mode = picture.mode
+    if not mode.startswith("I") and mode != "F":
+        return picture.convert("RGB")
+    values = np.asarray(picture)
+    low, high = values.min(), values.max()
+    most = 65535 if mode.startswith("I;16") or picture.format == "PNG" else 255
+    if not (low >= 0 and high <= most) or (mode == "F" and 0 < high <= 1):
+        raise ModelError(
+            f"images: expected values from 0 to {most} (mode {mode!r}), got some from {low} to {high};"
+            " scale them to 8 bits"
+        )
+    grey = np.rint(values / (257.0 if most == 65535 else 1.0)).astype(np.uint8)
+    return _pillow().fromarray(grey).convert("RGB")
 
 
 def _open(path: str | os.PathLike[str]) -> PillowImage.Image:
