@@ -228,6 +228,100 @@ def test_functions_that_explode(onnx: Any) -> None:
         fastconv.load(onnx.parser.parse_model(text))
 
 
+def with_branches(onnx: Any, calls: list[str]) -> Any:
+    """Return a model of functions F0, F1, ..., the first a Relu, that call others in both branches of an If."""
+    h, float32 = onnx.helper, onnx.TensorProto.FLOAT
+
+    def branch(name: str, result: str) -> Any:
+        node = h.make_node(name, ["x"], [result], domain="local")
+        return h.make_graph([node], "branch", [], [h.make_tensor_value_info(result, float32, None)])
+
+    opsets = [h.make_opsetid("", 17), h.make_opsetid("local", 1)]
+    functions = [h.make_function("local", "F0", ["x"], ["y"], [h.make_node("Relu", ["x"], ["y"])], opsets)]
+    for i, name in enumerate(calls):
+        condition = h.make_node("Constant", [], ["c"], value=onnx.numpy_helper.from_array(np.array(True)))
+        both = {"then_branch": branch(name, "t"), "else_branch": branch(name, "e")}
+        nodes = [condition, h.make_node("If", ["c"], ["y"], **both)]
+        functions.append(h.make_function("local", f"F{i + 1}", ["x"], ["y"], nodes, opsets))
+    x, y = (h.make_tensor_value_info(name, float32, [None, 3]) for name in "xy")
+    graph = h.make_graph([h.make_node(f"F{len(calls)}", ["x"], ["y"], domain="local")], "g", [x], [y])
+    return h.make_model(graph, opset_imports=opsets, functions=functions, ir_version=9)
+
+
+def test_functions_that_are_called_in_branches(onnx: Any) -> None:
+    model = fastconv.load(with_branches(onnx, ["F0", "F1", "F2"]))
+    np.testing.assert_array_equal(model(np.array([[-1, 2, 3]], np.float32)), [[0, 2, 3]])
+    with pytest.raises(ModelError, match="expected local functions of at most 20000 nodes"):
+        fastconv.load(with_branches(onnx, [f"F{i}" for i in range(20)]))
+    for calls in (["F1"], ["F2", "F1"]):  # each other, or themselves: onnx 1.17 dies of it
+        with pytest.raises(ModelError, match="expected functions that end, got 'F"):
+            fastconv.load(with_branches(onnx, calls))
+
+
+def test_functions_that_repeat_large_constants(onnx: Any) -> None:
+    """A call is a copy of the function: a thousand calls of one that holds a megabyte are a gigabyte."""
+    h, large = onnx.helper, onnx.numpy_helper.from_array(np.ones(1 << 18, np.float32))
+    constant = h.make_node("Constant", [], ["c"], value=large)
+    opsets = [h.make_opsetid("", 17), h.make_opsetid("local", 1)]
+    body = [constant, h.make_node("Add", ["x", "c"], ["y"])]
+    function = h.make_function("local", "F", ["x"], ["y"], body, opsets)
+    names = ["x", *(f"v{i}" for i in range(1000)), "y"]
+    calls = [h.make_node("F", [a], [b], domain="local") for a, b in zip(names, names[1:], strict=False)]
+    x, y = (h.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None]) for name in "xy")
+    proto = h.make_model(h.make_graph(calls, "g", [x], [y]), opset_imports=opsets, functions=[function])
+    with pytest.raises(ModelError, match="expected local functions of at most 268435456 bytes"):
+        fastconv.load(proto)
+
+
+def test_graphs_deep_within_each_other(onnx: Any) -> None:
+    """A message made in memory has no limit to its depth, unlike one that protobuf has read."""
+    h, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    true = onnx.numpy_helper.from_array(np.array(True), "c")
+
+    def nested(depth: int) -> Any:
+        node = h.make_node("Relu", ["x"], ["v0"])
+        for i in range(depth):
+            info = h.make_tensor_value_info(f"v{i}", float32, None)
+            branch = h.make_graph([node], "branch", [], [info])
+            node = h.make_node("If", ["c"], [f"v{i + 1}"], then_branch=branch, else_branch=branch)
+        x, y = (h.make_tensor_value_info(name, float32, [3]) for name in ("x", f"v{depth}"))
+        return h.make_model(h.make_graph([node], "g", [x], [y], [true]), ir_version=9)
+
+    np.testing.assert_array_equal(fastconv.load(nested(5))(np.array([-1, 0, 2], np.float32)), [0, 0, 2])
+    proto = onnx.ModelProto()
+    proto.CopyFrom(nested(1))
+    inner = proto.graph.node[0]
+    for _ in range(100):
+        graph = inner.attribute[0].g
+        inner = graph.node[0]
+        inner.op_type = "If"
+        inner.attribute.add(name="then_branch", type=5).g.node.add(op_type="Relu", input=["x"], output=["d"])
+    with pytest.raises(ModelError, match="expected graphs at most 32 within each other"):
+        fastconv.load(proto)
+
+
+def test_a_weight_that_branches_read_twice_is_kept(onnx: Any, rng: np.random.Generator) -> None:
+    """Two convolutions of one branch read a weight of the graph around it: the second packs it too."""
+    w = rng.standard_normal((3, 3, 1, 1)).astype(np.float32)
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[1, 3, 4, 4] x, bool c) => (float[1, 3, 4, 4] y) <float[3, 3, 1, 1] w> {
+      y = If (c) <
+        then_branch = yes () => (float[1, 3, 4, 4] b) { a = Conv(x, w) b = Conv(a, w) },
+        else_branch = no () => (float[1, 3, 4, 4] d) { d = Conv(x, w) }
+      >
+    }"""
+    proto = onnx.parser.parse_model(text.replace("<float[3, 3, 1, 1] w>", ""))
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(w, "w"))
+    model = fastconv.load(proto)
+    x = rng.standard_normal((1, 3, 4, 4)).astype(np.float32)
+    once = np.einsum("oi,nihw->nohw", w[:, :, 0, 0], x)
+    twice = np.einsum("oi,nihw->nohw", w[:, :, 0, 0], once)
+    for _ in range(2):
+        np.testing.assert_allclose(model(x, np.array(True)), twice, atol=1e-5)
+        np.testing.assert_allclose(model(x, np.array(False)), once, atol=1e-5)
+
+
 def test_onnx_is_imported_only_when_needed() -> None:
     code = """
 import sys

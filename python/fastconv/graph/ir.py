@@ -7,7 +7,7 @@ lists of them, numpy arrays).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 Dim = int | str | None  # a number, a symbol ("batch"), or unknown
+
+MAX_DEPTH = 32  # of graphs within graphs; protobuf reads 33
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,20 @@ class Graph:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     constants: Mapping[str, npt.NDArray[Any]]
+
+
+def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Yield nodes, and those of the graphs that are their attributes, at any depth.
+
+    What walks over nodes to learn something of a whole graph does it with this: a branch is part of it.
+    """
+    waiting = list(nodes)[::-1]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for value in node.attrs.values():
+            if isinstance(value, Graph):
+                waiting += reversed(value.nodes)
 
 
 class PackedWeights(NamedTuple):

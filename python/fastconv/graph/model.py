@@ -20,7 +20,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
-from fastconv.graph.ir import Graph, Node, TensorInfo
+from fastconv.graph.ir import Graph, Node, TensorInfo, all_nodes
 from fastconv.graph.prepare import prepare
 from fastconv.graph.save import save_model
 from fastconv.graph.staged import Plan, Staged, plan
@@ -145,7 +145,7 @@ class Model:
         self._inputs, self._outputs = graph.inputs, graph.outputs
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
-        reads = Counter(name for node in graph.nodes for name in node.inputs)
+        reads = Counter(name for node in all_nodes(graph.nodes) for name in node.inputs)
         sizes = (n for info in self._inputs for n in info.shape[1:])
         self._plans = Plans(
             exact=(precision or graph.precision) == "exact",

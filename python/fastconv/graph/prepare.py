@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.errors import ArgumentError
 from fastconv.graph.budget import Budget, held_bytes
-from fastconv.graph.ir import CompiledGraph, Graph
+from fastconv.graph.ir import CompiledGraph, Graph, all_nodes
 from fastconv.graph.passes import run_passes
 from fastconv.graph.registry import check_node
 from fastconv.graph.value import Array, is_storage
@@ -40,9 +40,9 @@ def prepare(
 def _arrays(graph: Graph) -> Iterator[Array]:
     """Yield the arrays that a graph came with."""
     yield from graph.constants.values()
-    for value in (value for node in graph.nodes for value in node.attrs.values()):
+    for value in (value for node in all_nodes(graph.nodes) for value in node.attrs.values()):
         if isinstance(value, Graph):
-            yield from _arrays(value)
+            yield from value.constants.values()
         elif isinstance(value, np.ndarray):
             yield value
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import FastconvError, ModelError, UnsupportedOpError
-from fastconv.graph.ir import Activation, Graph, Node
+from fastconv.graph.ir import Activation, Graph, Node, all_nodes
 from fastconv.graph.value import Constant, Value
 
 FASTCONV_DOMAIN = "fastconv"  # of the operators that passes write; "" is ONNX's own
@@ -147,7 +147,14 @@ def naming(node: Node) -> Iterator[None]:
 
 
 def check_node(node: Node) -> OpSpec:
-    """Check operator, input count, attribute names and attribute types; return the table's entry."""
+    """Check operator, inputs and attributes of a node and of its graphs; return its entry in the table."""
+    for inner in all_nodes([node]):
+        _check_one(inner)
+    return lookup(node)
+
+
+def _check_one(node: Node) -> None:
+    """Check operator, input count, attribute names and attribute types."""
     spec = lookup(node)
     given = len(node.inputs)
     most = given if spec.optional is None else spec.required + spec.optional
@@ -172,11 +179,6 @@ def check_node(node: Node) -> OpSpec:
     for name, parameter in spec.attributes.items():
         if parameter.default is parameter.empty and name not in node.attrs:
             raise ModelError(f"{describe(node)}: attribute {name}: expected {parameter.annotation}, got none")
-    for value in node.attrs.values():
-        if isinstance(value, Graph):
-            for inner in value.nodes:
-                check_node(inner)
-    return spec
 
 
 def attributes(node: Node, spec: OpSpec) -> dict[str, Any]:

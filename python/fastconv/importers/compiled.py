@@ -19,7 +19,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastconv.errors import ModelError
-from fastconv.graph.ir import Activation, CompiledGraph, Dim, Graph, Node, PackedWeights, TensorInfo
+from fastconv.graph.ir import (
+    MAX_DEPTH,
+    Activation,
+    CompiledGraph,
+    Dim,
+    Graph,
+    Node,
+    PackedWeights,
+    TensorInfo,
+)
 from fastconv.graph.save import (
     ALIGNMENT,
     MAGIC,
@@ -40,7 +49,6 @@ from fastconv.importers.tensors import FileData, map_file, view
 SMALL = 4096  # bytes of an array up to which its hash is checked at once
 MAX_RANK = 32  # of numpy 1
 MAX_SIZE = 1 << 31  # of a dimension
-MAX_DEPTH = 16  # of graphs within graphs
 _ENDS = ("inputs", "outputs")
 
 T = TypeVar("T")

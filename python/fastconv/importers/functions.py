@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from fastconv.errors import ModelError
+from fastconv.graph.ir import MAX_DEPTH
 
 MAX_NODES = 20_000  # that calls may expand to
+MAX_BYTES = 256 << 20  # that the constants in functions may take, once for each call
+
+Key = tuple[str, str]  # domain and name
+
+
+class Size(NamedTuple):
+    """How large a list of nodes is, with all that it calls."""
+
+    nodes: int = 1
+    nbytes: int = 0
+
+
+def all_nodes(nodes: Iterable[Any], source: str) -> Iterator[Any]:
+    """Yield NodeProtos, and those of the graphs that are their attributes, however deep; without recursion.
+
+    Graphs that lie deeper within each other than whoever reads them may follow are refused.
+    """
+    waiting = [(node, 0) for node in nodes]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise ModelError(f"{source}: expected graphs at most {MAX_DEPTH} within each other, got more")
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                waiting += [(inner, depth + 1) for inner in graph.node]
 
 
 def inlined(proto: Any, source: str) -> Any:
     """Return a ModelProto without local functions.
 
     Functions that call each other in a circle, or expand beyond all measure, are refused here: the inliner
-    would follow them.
+    would follow them. A call counts wherever it stands, in a branch too.
     """
     if not proto.functions:
         return proto
     bodies = {(f.domain, f.name): f.node for f in proto.functions}
-    sizes: dict[tuple[str, str], int] = {}
+    calls = {key: [(n.domain, n.op_type) for n in all_nodes(body, source)] for key, body in bodies.items()}
+    own = {key: sum(n.ByteSize() for n in body) for key, body in bodies.items()}
+    sizes: dict[Key, Size] = {}
     for key in bodies:
-        _measure(key, bodies, sizes, source)
-    if _size(proto.graph.node, sizes) > MAX_NODES:
+        _measure(key, calls, own, sizes, source)
+    whole = _size([(n.domain, n.op_type) for n in all_nodes(proto.graph.node, source)], 0, sizes)
+    if whole.nodes > MAX_NODES:
         raise ModelError(f"{source}: expected local functions of at most {MAX_NODES} nodes, got more")
+    if whole.nbytes > MAX_BYTES:
+        raise ModelError(f"{source}: expected local functions of at most {MAX_BYTES} bytes, got more")
     from onnx import inliner
 
     try:
@@ -32,28 +64,33 @@ def inlined(proto: Any, source: str) -> Any:
         raise ModelError(f"{source}: expected functions that can be written out, got: {error}") from error
 
 
-def _size(nodes: Iterable[Any], sizes: dict[tuple[str, str], int]) -> int:
-    return sum(sizes.get((node.domain, node.op_type), 1) for node in nodes)
+def _size(called: Iterable[Key], nbytes: int, sizes: dict[Key, Size]) -> Size:
+    """Return the size of nodes that take ``nbytes`` themselves; numbers beyond the limits stay small."""
+    found = [sizes.get(key, Size()) for key in called]
+    return Size(
+        min(sum(size.nodes for size in found), MAX_NODES + 1),
+        min(nbytes + sum(size.nbytes for size in found), MAX_BYTES + 1),
+    )
 
 
 def _measure(
-    start: tuple[str, str],
-    bodies: dict[tuple[str, str], Any],
-    sizes: dict[tuple[str, str], int],
-    source: str,
+    start: Key, calls: dict[Key, list[Key]], own: dict[Key, int], sizes: dict[Key, Size], source: str
 ) -> None:
-    """Count the nodes that a function expands to, after those it calls; without recursion."""
-    path = [start]
-    while path:
-        key = path[-1]
-        called = {(n.domain, n.op_type) for n in bodies[key]} & bodies.keys() - sizes.keys()
-        if not called:
-            sizes[key] = min(_size(bodies[key], sizes), MAX_NODES + 1)
-            path.pop()
-            continue
-        following = min(called)
-        if following in path:
+    """Measure what a function expands to, after those it calls; without recursion."""
+    if start in sizes:
+        return
+    path: dict[Key, Iterator[Key]] = {}  # what is being measured, each with what it calls and is not seen yet
+    following: Key | None = start
+    while following is not None or path:
+        if following is None:
+            key, left = next(reversed(path.items()))
+            following = next((called for called in left if called in calls and called not in sizes), None)
+            if following is None:
+                sizes[key] = _size(calls[key], own[key], sizes)
+                del path[key]
+        elif following in path:
             raise ModelError(
                 f"{source}: expected functions that end, got {following[1]!r}, which calls itself"
             )
-        path.append(following)
+        else:
+            path[following], following = iter(calls[following]), None

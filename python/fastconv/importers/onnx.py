@@ -7,6 +7,7 @@ What operators need besides is checked where they are lowered.
 
 from __future__ import annotations
 
+import collections
 import heapq
 import math
 import sys
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
 from fastconv.importers.external_data import ExternalData
-from fastconv.importers.functions import inlined
+from fastconv.importers.functions import all_nodes, inlined
 from fastconv.importers.raw_data import detach
 from fastconv.importers.tensors import FileData, map_file, map_parts
 
@@ -95,6 +96,7 @@ def from_proto(
             f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
         )
     proto = inlined(proto, source)
+    collections.deque(all_nodes(proto.graph.node, source), maxlen=0)  # refuses what is too deep to follow
     graph = proto.graph
     external = ExternalData(folder)
     constants = _initializers(onnx, graph, external, detached)
