@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv.errors import ArgumentError, ModelError, ShapeError
+from fastconv.errors import ArgumentError, MemoryLimitError, ModelError, ShapeError
 from fastconv.graph.ir import Graph, Node, TensorInfo
 from fastconv.graph.model import Model
 from fastconv.graph.staged import MAX_VALUES, Staged
@@ -82,7 +82,7 @@ def test_a_value_that_is_computed_cuts_the_graph(rng: np.random.Generator) -> No
         assert order.dtype == np.int64
     (plan,) = model._programs.values()
     assert isinstance(plan, Staged)
-    assert len(plan._seconds) == MAX_VALUES  # and no more
+    assert len(plan.seconds) == MAX_VALUES  # and no more
     kinds = [step.kind for step in plan.steps]
     assert kinds.count("conv") == 1
     assert "TopK_7" in model.explain()
@@ -195,3 +195,67 @@ def test_inputs_of_another_type_are_refused() -> None:
     np.testing.assert_array_equal(model(np.array([1, -2])), [-1, 2])
     with pytest.raises(ModelError.__base__, match="input 'x': expected dtype int64 in native byte order"):  # type: ignore[arg-type]
         model(np.array([1, -2], np.int32))
+
+
+def test_a_thousand_conditions_that_are_computed() -> None:
+    """Each cuts the graph again: planned and run in a loop, not within each other."""
+    count = 1000
+
+    def branch(op: str, name: str, result: str) -> Graph:
+        node = Node(op, result, (name,), (result,))
+        return Graph(op, (node,), (), (TensorInfo(result, (), np.dtype(np.float32)),), {})
+
+    nodes = [("ReduceSum", "x", "total", {"keepdims": 0})]
+    for i in range(count):
+        both = {"then_branch": branch("Neg", f"v{i}", f"t{i}"), "else_branch": branch("Abs", f"v{i}", f"e{i}")}
+        nodes += [("Less", "total zero", f"c{i}"), ("If", f"c{i} v{i}", f"v{i + 1}", both)]
+    nodes[2] = (*nodes[2][:1], "c0 x", *nodes[2][2:])
+    first = {"then_branch": branch("Neg", "x", "t0"), "else_branch": branch("Abs", "x", "e0")}
+    nodes[2] = ("If", "c0 x", "v1", first)
+    model = Model(
+        graph(nodes, {"x": ("f4", (2,))}, [f"v{count}"], zero=np.zeros((), np.float32))  # type: ignore[arg-type]
+    )
+    for _ in range(2):
+        np.testing.assert_array_equal(model(np.array([-3, 2], np.float32)), [-3, 2])  # negated 1000 times
+        np.testing.assert_array_equal(model(np.array([-3, 5], np.float32)), [3, 5])
+    assert len(model.explain().splitlines()) > count
+
+
+def test_programs_of_all_values_and_shapes_share_one_budget() -> None:
+    """Each value makes a constant of 1 MB: those that were used last are kept, as far as the budget goes."""
+    ramp = [
+        ("Range", "zero n one", "c"),
+        ("Mul", "c z", "m"),
+        ("ReduceSum", "m", "sum", {"keepdims": 0}),
+        ("Relu", "x", "y"),
+    ]
+    inputs = {"n": ("f4", ()), "z": ("f4", (1,)), "x": ("f4", (None,))}
+    made = graph(ramp, inputs, ["sum", "y"], zero=np.zeros((), np.float32), one=np.ones((), np.float32))
+    model, limit = Model(made, max_bytes=8 << 20), 8 << 20
+    one = np.ones(1, np.float32)
+    for length in range(1, 4):
+        for extra in range(6):
+            n = (1 << 18) + extra
+            total, y = model(np.float32(n), one, np.ones(length, np.float32))
+            assert y.shape == (length,)
+            np.testing.assert_allclose(total, n * (n - 1) / 2, rtol=1e-4)
+            kept = model._plans.kept
+            held = sum(program.held for plan in model._programs.values() for program in plan.seconds.values())
+            assert model._plans.budget.spent == held <= limit
+    assert 2 <= held >> 20 <= 7
+    assert len(kept) == len(model._programs) + sum(len(plan.seconds) for plan in model._programs.values())
+    with pytest.raises(MemoryLimitError, match="expected at most max_bytes = 8388608"):
+        model(np.float32(1 << 22), one, one)
+    assert model(np.float32(8), one, one)[0] == 28  # and goes on
+
+
+def test_values_that_are_carried_count() -> None:
+    """What a first half computes is in memory while the second one runs."""
+    nodes = [("Expand", "x big", "c"), ("Relu", "k", "r"), ("Cast", "r", "n", {"to": 7})]
+    nodes += [("TopK", "x n", "top i"), ("Mul", "c top", "y")]  # type: ignore[list-item]
+    inputs = {"x": ("f4", (1,)), "k": ("f4", (1,))}
+    made = graph(nodes, inputs, ["y"], big=np.array([1 << 20]))
+    x, one = np.full(1, 3, np.float32), np.ones(1, np.float32)
+    with pytest.raises(MemoryLimitError, match=r"node 'Mul_4' \(Mul\): expected at most max_bytes = 6291456"):
+        Model(made, max_bytes=6 << 20)(x, one)  # c and y are 4 MB each
+    np.testing.assert_array_equal(Model(made, max_bytes=9 << 20)(x, one), np.full(1 << 20, 9))

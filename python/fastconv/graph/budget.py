@@ -2,12 +2,13 @@
 
 A model of a kilobyte can ask for any amount: a constant of 2^40 zeros, an image resized by 10^6. What it
 needs beyond its own size is held against one number: constants that are computed while it is loaded or
-planned, packed weights, the arena and the outputs of a run.
+planned, packed weights, what the programs that are kept hold, the arena, what numpy takes for a while, and
+the outputs of a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,26 @@ MAX_BYTES = 2 << 30  # by default
 
 
 class Budget:
-    """Bytes that may be taken, beyond the ``own`` ones of a model; None: any number."""
+    """Bytes that may be taken, beyond the ``own`` ones of a model; None: any number.
 
-    def __init__(self, max_bytes: int | None = None, own: int = 0) -> None:
-        self.max_bytes, self.own, self.spent = max_bytes, own, 0
+    A fork takes from what its parent has left, and gives it back when it is dropped. Where a budget is short,
+    ``reclaim`` is asked to free something, and says whether it did.
+    """
+
+    def __init__(self, max_bytes: int | None = None, own: int = 0, parent: Budget | None = None) -> None:
+        self.max_bytes, self.own = max_bytes, own
+        self.taken = 0  # by this one alone
+        self.reclaim: Callable[[], bool] | None = None
+        self._parent = parent
+
+    @property
+    def spent(self) -> int:
+        """Bytes that have been taken, by the parents too."""
+        return self.taken + (0 if self._parent is None else self._parent.spent)
 
     def fork(self) -> Budget:
         """Return a budget of what is left, for something that is given back as a whole: a program."""
-        other = Budget(self.max_bytes, self.own)
-        other.spent = self.spent
-        return other
+        return Budget(self.max_bytes, self.own, self)
 
     def allows(self, nbytes: int) -> bool:
         """Whether so many bytes may be taken."""
@@ -37,16 +48,22 @@ class Budget:
 
     def check(self, nbytes: int) -> None:
         """Raise MemoryLimitError unless so many bytes may be taken for a while."""
-        if not self.allows(nbytes):
-            raise MemoryLimitError(
-                f"expected at most max_bytes = {self.max_bytes} bytes beyond the model's own {self.own},"
-                f" got {nbytes} beside {self.spent}"
-            )
+        while not self.allows(nbytes):
+            if not self._reclaimed():
+                raise MemoryLimitError(
+                    f"expected at most max_bytes = {self.max_bytes} bytes beyond the model's own {self.own},"
+                    f" got {nbytes} beside {self.spent}"
+                )
 
     def spend(self, nbytes: int) -> None:
         """Take so many bytes for good, or raise MemoryLimitError."""
         self.check(nbytes)
-        self.spent += nbytes
+        self.taken += nbytes
+
+    def _reclaimed(self) -> bool:
+        if self.reclaim is not None:
+            return self.reclaim()
+        return self._parent is not None and self._parent._reclaimed()
 
 
 def held_bytes(arrays: Iterable[Array]) -> int:

@@ -9,8 +9,9 @@ instead of being copied there.
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from fastconv.graph.budget import Budget, new_bytes
 from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, ValueNeeded
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
+from fastconv.graph.kept import Table
 from fastconv.graph.memory import FLOAT, Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
 from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
 from fastconv.graph.split import Split, choose_split, part_of, touched
@@ -78,6 +80,8 @@ class Executable:
     constant_outputs: Mapping[int, Array]  # outputs that are known without running
     threads: int
     split: Split | None = None
+    held: int = 0  # bytes of constants that are there for this program alone
+    seconds: Table = field(default_factory=OrderedDict)  # none: see Staged
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -110,17 +114,23 @@ def compile_graph(
     shapes: Sequence[Shape],
     plans: Plans,
     pool: _core.ArenaPool,
+    *,
+    bound: int = 0,
+    carried: int = 0,
 ) -> Executable:
     """Compile a graph for input shapes; ``plans`` and ``pool`` are shared by all programs of a model.
 
-    The graph's nodes have passed ``check_node``, once for all shapes. Raises :class:`Cut` where a node needs
+    ``bound`` are the bytes of constants that are there for this program alone, ``carried`` those of inputs
+    that another program of the model computes: both are in memory when it runs. The graph's nodes have passed ``check_node``, once for all shapes. Raises :class:`Cut` where a node needs
     a value that only a run can tell.
     """
     ctx = Context(plans)
+    ctx.budget.spend(bound + carried)
     values = _lower(ctx, graph, constants, shapes)
     if ctx.concatenations:
         found = ctx.concatenations
         ctx = Context(plans)
+        ctx.budget.spend(bound + carried)
         _place(ctx, found)
         values = _lower(ctx, graph, constants, shapes)
     for info in graph.outputs:
@@ -128,7 +138,8 @@ def compile_graph(
     batches = {shape[0] if shape else 1 for shape in shapes}
     batch = batches.pop() if len(batches) == 1 else 1
     results = [_declared(ctx, values[info.name], info) for info in graph.outputs]
-    return _finish(ctx, results, pool, batch)
+    executable = _finish(ctx, results, pool, batch)
+    return replace(executable, held=ctx.budget.taken - carried)
 
 
 def evaluate(node: Node, constants: Mapping[str, Array], budget: Budget) -> list[Array] | None:

@@ -19,6 +19,7 @@ from fastconv._fork import ForkLock
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.budget import Budget
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node, PackedWeights
+from fastconv.graph.kept import Kept
 from fastconv.graph.registry import naming
 from fastconv.graph.value import (
     F32,
@@ -150,6 +151,8 @@ class Plans:
     reads: Mapping[int, int] = field(default_factory=dict)
     # What packed weights are taken from, and in a fork what the constants of a program are.
     budget: Budget = field(default_factory=Budget)
+    # The programs that have been made.
+    kept: Kept = field(default_factory=lambda: Kept(Budget()))
     # Held while something is planned.
     lock: ForkLock = field(default_factory=ForkLock)
     # Plain weights stay, as constants that cost nothing: plans refer to them, and to stored weights.

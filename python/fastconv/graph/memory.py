@@ -52,17 +52,20 @@ def plan_memory(lifetimes: Mapping[int, Lifetime]) -> MemoryPlan:
     """
     offsets: dict[int, int] = {}
     sizes = {buffer: life.aligned for buffer, life in lifetimes.items()}
-    placed: list[tuple[int, int, int, int]] = []  # first and last step, offset, size
+    steps = max((life.last for life in lifetimes.values()), default=-1) + 1
+    # Of the buffers that have a place, by step: which are alive there, and which from there on.
+    present: list[list[int]] = [[] for _ in range(steps)]
+    beginning: list[list[int]] = [[] for _ in range(steps)]
     for buffer in sorted(lifetimes, key=lambda b: (-sizes[b], lifetimes[b].first, b)):
         first, last, size = lifetimes[buffer].first, lifetimes[buffer].last, sizes[buffer]
-        taken = [(at, n) for begin, end, at, n in placed if begin <= last and first <= end]
-        offset = _best_gap(sorted(taken), size)
-        placed.append((first, last, offset, size))
-        offsets[buffer] = offset
-    steps = max((life.last for life in lifetimes.values()), default=-1) + 1
+        beside = [*present[first], *itertools.chain.from_iterable(beginning[first + 1 : last + 1])]
+        offsets[buffer] = _best_gap(sorted((offsets[b], sizes[b]) for b in beside), size)
+        beginning[first].append(buffer)
+        for step in range(first, last + 1):
+            present[step].append(buffer)
     return MemoryPlan(
         offsets,
-        max((offset + size for _, _, offset, size in placed), default=0),
+        max((offset + sizes[buffer] for buffer, offset in offsets.items()), default=0),
         sum(sizes.values()),
         max(alive(lifetimes, steps), default=0),
     )

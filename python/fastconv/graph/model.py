@@ -21,6 +21,7 @@ from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, Node, TensorInfo, all_nodes
+from fastconv.graph.kept import Kept
 from fastconv.graph.prepare import prepare
 from fastconv.graph.save import save_model
 from fastconv.graph.staged import Plan, Staged, plan
@@ -153,6 +154,7 @@ class Model:
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self._constants.items()},
             budget=budget,
+            kept=Kept(budget),
             keep=graph.keep,
             stored=graph.packed_by_output(),
         )
@@ -248,15 +250,15 @@ class Model:
     def _executable(self, shapes: tuple[Shape, ...]) -> Plan:
         key = (_core.get_num_threads(), shapes)  # workspaces are sized for the threads at planning
         with self._lock:
-            if key not in self._programs:
+            kept = self._plans.kept
+            kept.in_use = 0
+            executable: Plan | None = kept.get(self._programs, key)
+            if executable is None:
                 executable = plan(self._graph, self._constants, shapes, self._plans, self._pool)
                 if not isinstance(executable, Staged):  # whose outputs depend on more than shapes
                     self._check_outputs(shapes, executable.output_shapes)
-                self._programs[key] = executable
-            self._programs.move_to_end(key)
-            while len(self._programs) > MAX_PROGRAMS:
-                self._programs.popitem(last=False)
-            return self._programs[key]
+                kept.add(self._programs, key, executable, MAX_PROGRAMS)
+            return executable
 
     def _check_outputs(self, shapes: tuple[Shape, ...], output_shapes: Sequence[Shape]) -> None:
         """Refuse a batch that the graph is not written for, where a Reshape would scramble it."""

@@ -20,6 +20,7 @@ from fastconv.errors import ArgumentError
 from fastconv.graph.compile import Cut, Executable, Shape, Stage, compile_graph
 from fastconv.graph.context import Plans, Step
 from fastconv.graph.ir import Graph, TensorInfo
+from fastconv.graph.kept import Table
 from fastconv.graph.memory import MemoryPlan
 from fastconv.graph.value import F32, Array, Constant
 
@@ -27,7 +28,11 @@ MAX_VALUES = 8  # for which a second half is kept
 
 
 class Staged:
-    """A first half (None where the value is an input of the graph), and a second one for each value."""
+    """A first half (None where the value is an input of the graph), and a second one for each value.
+
+    ``bound`` are the bytes of constants that were made for this program alone, ``carried`` those of its
+    inputs that a program before it computes, and ``depth`` how many programs run before it.
+    """
 
     def __init__(
         self,
@@ -37,87 +42,126 @@ class Staged:
         plans: Plans,
         pool: _core.ArenaPool,
         cut: Cut,
+        *,
+        bound: int = 0,
+        carried: int = 0,
+        depth: int = 0,
     ) -> None:
         constants = {**constants, **cut.constants}
-        self._constants, self._plans, self._pool = constants, plans, pool
+        self._constants, self._plans, self._pool, self._depth = constants, plans, pool, depth
         self._needed = cut.name
         self._inputs = [info.name for info in graph.inputs]
+        self._computed = {*self._inputs} if depth else set()  # by the programs before this one
         self._first: Executable | None = None
         self._carried: list[str] = []
         self._rest = replace(graph, nodes=(*cut.before, *cut.after))
-        self._seconds: OrderedDict[bytes, Plan] = OrderedDict()
+        self.seconds: Table = OrderedDict()
         self._bound: dict[str, Constant] = {}
         self.threads = _core.get_num_threads()
-        if cut.name in self._inputs:
-            return
-        written = {name for node in cut.before for name in node.outputs if name}
-        read = {info.name for info in graph.outputs}.union(*(node.inputs for node in cut.after))
-        self._carried = sorted(written & read)
-        infos = tuple(TensorInfo(name, (), F32) for name in self._carried)
-        first = replace(graph, nodes=cut.before, outputs=infos)
-        self._first = compile_graph(first, constants, shapes, plans, pool)
-        self._rest = replace(graph, nodes=cut.after)
+        self.held = bound
+        if cut.name not in self._inputs:
+            written = {name for node in cut.before for name in node.outputs if name}
+            self._carried = sorted(written & read_by(replace(graph, nodes=cut.after)))
+            infos = tuple(TensorInfo(name, (), F32) for name in self._carried)
+            first = replace(graph, nodes=cut.before, outputs=infos)
+            self._first = compile_graph(first, constants, shapes, plans, pool, bound=bound, carried=carried)
+            self.held = self._first.held
+            self._rest = replace(graph, nodes=cut.after)
+        self._read = read_by(self._rest)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run on C-contiguous arrays of the planned shapes and the graph's dtypes."""
-        values = dict(zip(self._inputs, inputs, strict=True))
-        if self._first is not None:
-            values |= zip(self._carried, self._first.run(inputs), strict=True)
-        second, names = self._second(values)
-        return second.run([values[name] for name in names])
+        program: Plan = self
+        while isinstance(program, Staged):  # a loop: there may be a thousand
+            program, inputs = program.advance(inputs, None)
+        return program.run(inputs)
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], list[float]]:
         """Run, and return the seconds of each step too."""
+        program: Plan = self
+        times: list[float] = []
+        while isinstance(program, Staged):
+            program, inputs = program.advance(inputs, times)
+        outputs, later = program.run_profiled(inputs)
+        return outputs, [*times, *later]
+
+    def advance(self, inputs: Sequence[Array], times: list[float] | None) -> tuple[Plan, list[Array]]:
+        """Run the first half, and return the program for the value that it computed, and its inputs.
+
+        The seconds of each step are added to ``times``, if there is such a list.
+        """
         values = dict(zip(self._inputs, inputs, strict=True))
-        seconds: list[float] = []
         if self._first is not None:
-            carried, seconds = self._first.run_profiled(inputs)
-            values |= zip(self._carried, carried, strict=True)
+            if times is None:
+                computed = self._first.run(inputs)
+            else:
+                computed, seconds = self._first.run_profiled(inputs)
+                times += seconds
+            values |= zip(self._carried, computed, strict=True)
         second, names = self._second(values)
-        outputs, later = second.run_profiled([values[name] for name in names])
-        return outputs, [*seconds, *later]
+        return second, [values[name] for name in names]
 
     def _second(self, values: Mapping[str, Array]) -> tuple[Plan, list[str]]:
         """Return the program for the needed value, and the names of its inputs."""
         known = {} if self._first is None else self._first.constant_outputs
         constant = {self._needed, *(name for i, name in enumerate(self._carried) if i in known)}
-        names = [name for name in values if name not in constant]
+        names = [name for name in values if name not in constant and name in self._read]
         needed = values[self._needed]
         key = hashlib.blake2b(np.ascontiguousarray(needed).reshape(-1).view(np.uint8).data).digest()
         with self._plans.lock:
-            if key not in self._seconds:
+            kept = self._plans.kept
+            kept.in_use = self._depth + 1
+            second: Plan | None = kept.get(self.seconds, key)
+            if second is None:
                 infos = tuple(TensorInfo(name, values[name].shape, values[name].dtype) for name in names)
-                bound = {name: Constant(values[name].copy()) for name in constant}
+                bound = {name: Constant(values[name].copy()) for name in constant if name in self._read}
                 self._bound = bound
-                self._seconds[key] = plan(
+                computed = self._computed.union(self._carried)
+                second = plan(
                     replace(self._rest, inputs=infos),
                     {**self._constants, **bound},
                     [values[name].shape for name in names],
                     self._plans,
                     self._pool,
+                    bound=sum(value.array.nbytes for value in bound.values()),
+                    carried=sum(values[name].nbytes for name in names if name in computed),
+                    depth=self._depth + 1,
                 )
-            self._seconds.move_to_end(key)
-            while len(self._seconds) > MAX_VALUES:
-                self._seconds.popitem(last=False)
-            return self._seconds[key], names
+                kept.add(self.seconds, key, second, MAX_VALUES)
+            return second, names
 
     # -- what an Executable says of itself; of the value that came last --------------------------------------
 
     @property
-    def halves(self) -> tuple[Plan, ...]:
+    def halves(self) -> tuple[Executable, ...]:
         """The programs that the last run was made of; ArgumentError before the first run."""
-        last = next(reversed(self._seconds.values()), None)
+        found: list[Executable] = []
+        program: Plan = self
+        while isinstance(program, Staged):
+            if program._first is not None:
+                found.append(program._first)
+            program = program._last()
+        return (*found, program)
+
+    def _last(self) -> Plan:
+        """Return the second half that was used last."""
+        last: Plan | None = next(reversed(self.seconds.values()), None)
         if last is None:
             raise ArgumentError(
                 f"shapes: expected a run before, as the program depends on the value of {self._needed!r}"
             )
-        return (last,) if self._first is None else (self._first, last)
+        return last
 
     @property
     def bound(self) -> dict[str, Constant]:
         """The values that the second half was compiled for."""
-        last = self.halves[-1]
-        return {**self._bound, **(last.bound if isinstance(last, Staged) else {})}
+        found: dict[str, Constant] = {}
+        program: Plan = self
+        while isinstance(program, Staged):
+            following = program._last()
+            found |= program._bound
+            program = following
+        return found
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -151,15 +195,27 @@ class Staged:
 Plan = Executable | Staged
 
 
+def read_by(graph: Graph) -> set[str]:
+    """Return the names that a graph's nodes and outputs read."""
+    return {info.name for info in graph.outputs}.union(*(node.inputs for node in graph.nodes))
+
+
 def plan(
     graph: Graph,
     constants: Mapping[str, Constant],
     shapes: Sequence[Shape],
     plans: Plans,
     pool: _core.ArenaPool,
+    *,
+    bound: int = 0,
+    carried: int = 0,
+    depth: int = 0,
 ) -> Plan:
-    """Compile a graph for input shapes, in two halves where it depends on a value."""
+    """Compile a graph for input shapes, in two halves where it depends on a value; see :class:`Staged`."""
     try:
-        return compile_graph(graph, constants, shapes, plans, pool)
-    except Cut as cut:
-        return Staged(graph, constants, shapes, plans, pool, cut)
+        return compile_graph(graph, constants, shapes, plans, pool, bound=bound, carried=carried)
+    except Cut as found:
+        cut = found.with_traceback(None)  # whose frames hold all that was lowered
+    return Staged(
+        graph, constants, shapes, plans, pool, cut, bound=bound, carried=carried, depth=depth
+    )

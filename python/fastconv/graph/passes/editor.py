@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,8 @@ class Editor:
         self.constants = dict(graph.constants)
         self.outputs = {info.name for info in graph.outputs}
         self.writer = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs if name}
+        self.ranks: dict[str, int | None] = {info.name: len(info.shape) for info in graph.inputs}
+        self._copies: Counter[str] = Counter()  # of constants by the name that theirs is derived from
         self.readers: dict[str, set[int]] = {}
         for i, node in enumerate(graph.nodes):
             for name in node.inputs:
@@ -59,9 +62,11 @@ class Editor:
 
     def constant(self, like: str, array: Array) -> str:
         """Add an f32 constant and return its name, derived from another's."""
+        like = like.partition(":folded")[0]
         name = f"{like}:folded"
-        while name in self.constants:
-            name += "'"
+        while name in self.constants:  # a weight may be shared by thousands of nodes
+            self._copies[like] += 1
+            name = f"{like}:folded{self._copies[like]}"
         self.budget.spend(array.size * 4)
         self.constants[name] = np.ascontiguousarray(array, np.float32)
         return name

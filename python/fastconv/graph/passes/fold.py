@@ -161,19 +161,30 @@ _SAME_RANK = {
 
 def _rank(edit: Editor, name: str) -> int | None:
     """Return the number of dimensions of a value, where the graph tells it without shapes."""
-    ranks = {info.name: len(info.shape) for info in edit.graph.inputs}
-    while name not in ranks and name not in edit.constants:
+    path = []  # of values of one rank
+    rank: int | None = None
+    while True:
+        if name in edit.ranks:
+            rank = edit.ranks[name]
+            break
+        path.append(name)
         node = edit.producer(name)
+        if name in edit.constants:
+            rank = edit.constants[name].ndim
+            break
         if node is None:
-            return None
+            break
         if node.op in ("Conv", "FusedConv", "ConvTranspose") and node.inputs[1] in edit.constants:
-            return edit.constants[node.inputs[1]].ndim
+            rank = edit.constants[node.inputs[1]].ndim
+            break
         if node.op == "Gemm":
-            return 2
+            rank = 2
+            break
         if node.op not in _SAME_RANK and activation_of(node, edit.constants) is None:
-            return None
+            break
         name = node.inputs[0]
-    return ranks[name] if name in ranks else edit.constants[name].ndim
+    edit.ranks.update(dict.fromkeys(path, rank))  # once: a chain of n nodes is not walked n times
+    return rank
 
 
 def _fold(
