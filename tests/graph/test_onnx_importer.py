@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,8 +166,13 @@ MALFORMED: dict[str, tuple[Callable[[Any, Any], None], str]] = {
         tensor(lambda t: setattr(t, "raw_data", t.raw_data[:-4])),
         r"initializer 'w': expected 432 bytes for shape \[4, 3, 3, 3\] of float32, got 428",
     ),
-    "negative dims": (set_dims(-4, 3, 3, -3), "initializer 'w': expected at most 32 dimensions"),
-    "huge dims": (set_dims(2**62, 2**62, 4, 4), "initializer 'w': expected at most 32 dimensions"),
+    "negative dims": (set_dims(-4, 3, 3, -3), "initializer 'w': expected dimensions of at least 0"),
+    "huge dims": (set_dims(2**62, 2**62, 4, 4), "initializer 'w': expected at most 8589934592 elements"),
+    "many dims": (set_dims(*[2**62] * 60_000), "initializer 'w': expected at most 32 dimensions, got 60000"),
+    "no elements": (
+        set_dims(0, 2**31 - 1),
+        "initializer 'w': expected at most 268435456 elements along the dimensions that are not 0",
+    ),
     "other dims": (set_dims(4, 3, 3, 4), "expected 576 bytes"),
     "wrong type": (tensor(lambda t: setattr(t, "data_type", 999)), "expected a known element type, got 999"),
     "strings": (tensor(lambda t: setattr(t, "data_type", 8)), "expected numbers, got strings"),
@@ -229,7 +235,7 @@ def test_functions_that_explode(onnx: Any) -> None:
 
 
 def with_branches(onnx: Any, calls: list[str]) -> Any:
-    """Return a model of functions F0, F1, ..., the first a Relu, that call others in both branches of an If."""
+    """Return a model of functions F0, F1, ..., the first a Relu, that call others in both branches."""
     h, float32 = onnx.helper, onnx.TensorProto.FLOAT
 
     def branch(name: str, result: str) -> Any:
@@ -266,7 +272,7 @@ def test_functions_that_repeat_large_constants(onnx: Any) -> None:
     body = [constant, h.make_node("Add", ["x", "c"], ["y"])]
     function = h.make_function("local", "F", ["x"], ["y"], body, opsets)
     names = ["x", *(f"v{i}" for i in range(1000)), "y"]
-    calls = [h.make_node("F", [a], [b], domain="local") for a, b in zip(names, names[1:], strict=False)]
+    calls = [h.make_node("F", [a], [b], domain="local") for a, b in itertools.pairwise(names)]
     x, y = (h.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None]) for name in "xy")
     proto = h.make_model(h.make_graph(calls, "g", [x], [y]), opset_imports=opsets, functions=[function])
     with pytest.raises(ModelError, match="expected local functions of at most 268435456 bytes"):

@@ -207,7 +207,10 @@ def test_a_thousand_conditions_that_are_computed() -> None:
 
     nodes = [("ReduceSum", "x", "total", {"keepdims": 0})]
     for i in range(count):
-        both = {"then_branch": branch("Neg", f"v{i}", f"t{i}"), "else_branch": branch("Abs", f"v{i}", f"e{i}")}
+        both = {
+            "then_branch": branch("Neg", f"v{i}", f"t{i}"),
+            "else_branch": branch("Abs", f"v{i}", f"e{i}"),
+        }
         nodes += [("Less", "total zero", f"c{i}"), ("If", f"c{i} v{i}", f"v{i + 1}", both)]
     nodes[2] = (*nodes[2][:1], "c0 x", *nodes[2][2:])
     first = {"then_branch": branch("Neg", "x", "t0"), "else_branch": branch("Abs", "x", "e0")}

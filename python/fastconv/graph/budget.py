@@ -8,6 +8,7 @@ the outputs of a run.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -42,9 +43,13 @@ class Budget:
         """Return a budget of what is left, for something that is given back as a whole: a program."""
         return Budget(self.max_bytes, self.own, self)
 
+    def room(self) -> int:
+        """Return how many bytes are left."""
+        return sys.maxsize if self.max_bytes is None else self.max_bytes + self.own - self.spent
+
     def allows(self, nbytes: int) -> bool:
         """Whether so many bytes may be taken."""
-        return self.max_bytes is None or nbytes <= self.max_bytes + self.own - self.spent
+        return nbytes <= self.room()
 
     def check(self, nbytes: int) -> None:
         """Raise MemoryLimitError unless so many bytes may be taken for a while."""

@@ -121,8 +121,9 @@ def compile_graph(
     """Compile a graph for input shapes; ``plans`` and ``pool`` are shared by all programs of a model.
 
     ``bound`` are the bytes of constants that are there for this program alone, ``carried`` those of inputs
-    that another program of the model computes: both are in memory when it runs. The graph's nodes have passed ``check_node``, once for all shapes. Raises :class:`Cut` where a node needs
-    a value that only a run can tell.
+    that another program of the model computes: both are in memory when it runs. The graph's nodes have passed
+    ``check_node``, once for all shapes. Raises :class:`Cut` where a node needs a value that only a run can
+    tell.
     """
     ctx = Context(plans)
     ctx.budget.spend(bound + carried)
@@ -325,13 +326,19 @@ def _check_memory(ctx: Context, steps: Sequence[Step], arena: int | None = None)
     """
     if arena is None:
         arena = max(alive(lifetimes_of(steps, ctx.buffers), len(steps)), default=0)
+    scratch = max(map(_scratch, steps), default=0)
     try:
-        ctx.budget.check(FLOAT * arena + sum(b.nbytes for b in ctx.buffers if b.kind == "output"))
+        ctx.budget.check(FLOAT * arena + scratch + sum(b.nbytes for b in ctx.buffers if b.kind == "output"))
     except MemoryLimitError as error:
         if not steps:
             raise
-        node = max(steps, key=lambda step: step.output.nbytes).node
+        node = max(steps, key=lambda step: step.output.nbytes + _scratch(step)).node
         raise MemoryLimitError(f"{describe(node)}: {error}") from error
+
+
+def _scratch(step: Step) -> int:
+    """Return the bytes that numpy takes while a step runs."""
+    return step.params[0].scratch if step.kind == "call" else 0
 
 
 def _split_stages(

@@ -31,13 +31,12 @@ from fastconv.graph.value import (
     dense_strides,
     is_storage,
     reshape_strides,
+    size_of,
 )
 
 Shape = tuple[int, ...]
 
 MAX_RANK = 6  # csrc/core/types.h
-MAX_DIMENSIONS = 32  # of a value without kernels: numpy 1.x
-MAX_ELEMENTS = 1 << 31  # of one tensor: 8 GiB; a shape beyond it is a broken file, not a network
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
 MAX_INTS = 1 << 16  # numbers in an input that is a shape, a list of axes or the like
 
@@ -218,9 +217,7 @@ class Context:
     ) -> Tensor:
         """Return a dense tensor in a new buffer, its axes in memory in the given order (row-major)."""
         shape = tuple(int(n) for n in shape)
-        size = math.prod(shape)
-        if size > MAX_ELEMENTS or any(n < 0 for n in shape):
-            raise ShapeError(f"result: expected at most {MAX_ELEMENTS} elements, got shape {shape}")
+        size = size_of(shape)
         self.buffers.append(Buffer("arena", size, dtype=dtype))
         order = range(len(shape)) if order is None else order
         return Tensor(len(self.buffers) - 1, shape, dense_strides(shape, order), dtype=dtype)
@@ -319,23 +316,28 @@ class Context:
         shape: Sequence[int],
         dtype: np.dtype[Any],
         name: str = "",
+        *,
+        scratch: int = 0,
     ) -> Value:
         """Compute with numpy what has no kernel: ``function`` of arrays, at once where all are constants.
 
-        The result has this shape and dtype. Errors that the function raises at run time name the node.
+        The result has this shape and dtype. Errors that the function raises at run time name the node. It
+        takes ``scratch`` bytes beside the result while it runs, which the budget must have.
         """
-        if math.prod(shape) > MAX_ELEMENTS:
-            raise ShapeError(f"result: expected at most {MAX_ELEMENTS} elements, got shape {tuple(shape)}")
+        size = size_of(shape)
         name = name or self.node.op.lower()
         arrays = [value.array for value in inputs if isinstance(value, Constant)]
         if len(arrays) == len(inputs):
-            self.budget.spend(math.prod(shape) * dtype.itemsize)
+            if not size:  # no function is asked for nothing, which may take it as long as for something
+                return Constant(np.zeros(shape, dtype))
+            self.budget.check(size * dtype.itemsize + scratch)
+            self.budget.spend(size * dtype.itemsize)
             return Constant(_checked_result(function(*arrays), tuple(shape), dtype))
         tensors = tuple(self.typed(value) for value in inputs)
         like = next((t for t in tensors if t.shape == tuple(shape)), None)  # an image stays one
         result = self.empty(shape, None if like is None else like.order(), dtype)
         if result.size:
-            call = Call(function, self.node, name)
+            call = Call(function, self.node, name, scratch + result.nbytes)
             self.steps.append(Step("call", tensors, result, (call,), self.node, name))
         return result
 
@@ -359,8 +361,7 @@ class Context:
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """Reshape: a view where the strides allow it, else one copy step."""
-        if len(shape) > MAX_DIMENSIONS:
-            raise ShapeError(f"expected at most {MAX_DIMENSIONS} dimensions, got {len(shape)}")
+        size_of(shape)
         if isinstance(x, Constant) and not x.array.flags.c_contiguous:
             self.budget.spend(math.prod(shape) * x.dtype.itemsize)  # numpy copies what is not a view
         view = x.reshape(shape)
@@ -463,10 +464,13 @@ class Context:
 
 
 class Call:
-    """A step's function of arrays, the last of which takes the result."""
+    """A step's function of arrays, the last of which takes the result.
 
-    def __init__(self, function: Callable[..., Any], node: Node, name: str) -> None:
-        self.function, self.node, self.name = function, node, name
+    ``scratch`` are the bytes that it takes beside its operands while it runs: what it returns is copied.
+    """
+
+    def __init__(self, function: Callable[..., Any], node: Node, name: str, scratch: int = 0) -> None:
+        self.function, self.node, self.name, self.scratch = function, node, name, scratch
 
     def __call__(self, *arrays: Array) -> None:
         """Run it; an error starts with the node's name."""

@@ -25,7 +25,7 @@ from fastconv.graph.kept import Kept
 from fastconv.graph.prepare import prepare
 from fastconv.graph.save import save_model
 from fastconv.graph.staged import Plan, Staged, plan
-from fastconv.graph.value import F32, Array, Constant
+from fastconv.graph.value import F32, Array, Constant, size_of
 from fastconv.ops._arguments import as_array, check_precision
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
@@ -444,10 +444,12 @@ class Model:
 
 def _checked(info: TensorInfo, x: Any) -> Array:
     """Return an input as an array of the declared dtype and shape; the batch may have any size."""
-    array = as_array(f"input {info.name!r}", x, rank=len(info.shape), dtype=info.dtype)
+    where = f"input {info.name!r}"
+    array = as_array(where, x, rank=len(info.shape), dtype=info.dtype)
+    size_of(array.shape, where)
     for axis, (expected, got) in enumerate(zip(info.shape, array.shape, strict=True)):
         if axis > 0 and isinstance(expected, int) and expected != got:
-            raise ShapeError(f"input {info.name!r}: expected {expected} at axis {axis}, got {got}")
+            raise ShapeError(f"{where}: expected {expected} at axis {axis}, got {got}")
     return array
 
 

@@ -216,6 +216,4 @@ def plan(
         return compile_graph(graph, constants, shapes, plans, pool, bound=bound, carried=carried)
     except Cut as found:
         cut = found.with_traceback(None)  # whose frames hold all that was lowered
-    return Staged(
-        graph, constants, shapes, plans, pool, cut, bound=bound, carried=carried, depth=depth
-    )
+    return Staged(graph, constants, shapes, plans, pool, cut, bound=bound, carried=carried, depth=depth)

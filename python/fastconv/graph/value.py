@@ -19,6 +19,35 @@ from fastconv.errors import ModelError, ShapeError
 
 F32 = np.dtype(np.float32)
 
+MAX_DIMENSIONS = 32  # numpy 1.x
+MAX_ELEMENTS = 1 << 31  # of one tensor: 8 GiB; a shape beyond it is a broken file, not a network
+MAX_EMPTY = 1 << 28  # of one without elements, along the dimensions that are not 0: loops may run over them
+
+
+def size_of(shape: Sequence[int], name: str = "result", *, most: int = MAX_ELEMENTS) -> int:
+    """Return the number of elements of a shape; ShapeError unless a tensor may have it.
+
+    Wherever a shape is made of numbers that a file or a caller gives, it passes here before anything is done
+    with it. A shape that holds a 0 is bounded too: nothing is allocated for its elements, but what works
+    along the other dimensions takes their time and memory.
+
+    >>> size_of((2, 3, 4)), size_of((0, 3, 4)), size_of(())
+    (24, 0, 1)
+    """
+    if len(shape) > MAX_DIMENSIONS:
+        raise ShapeError(f"{name}: expected at most {MAX_DIMENSIONS} dimensions, got {len(shape)}")
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"{name}: expected dimensions of at least 0, got {list(shape)}")
+    size = math.prod(shape)
+    if size > most:
+        raise ShapeError(f"{name}: expected at most {most} elements, got shape {tuple(shape)}")
+    if size == 0 and math.prod(filter(None, shape)) > MAX_EMPTY:
+        raise ShapeError(
+            f"{name}: expected at most {MAX_EMPTY} elements along the dimensions that are not 0,"
+            f" got shape {tuple(shape)}"
+        )
+    return size
+
 
 def is_storage(dtype: np.dtype[Any]) -> bool:
     """Whether values are kept in a dtype, but computed in f32: float16 and bfloat16 (of ml_dtypes)."""
@@ -74,6 +103,7 @@ class Constant:
 
     def broadcast_to(self, shape: Sequence[int]) -> Constant:
         """Repeat along new dimensions and those of size 1."""
+        size_of(shape)
         return Constant(np.broadcast_to(self.array, shape))
 
     def reshape(self, shape: Sequence[int]) -> Constant:
@@ -133,6 +163,7 @@ class Tensor:
 
     def broadcast_to(self, shape: Sequence[int]) -> Tensor:
         """Repeat along new dimensions and those of size 1: their stride becomes 0."""
+        size_of(shape)
         new = len(shape) - len(self.shape)
         if new < 0 or any(n not in (1, m) for n, m in zip(self.shape, shape[new:], strict=True)):
             raise ShapeError(f"expected a shape that broadcasts to {tuple(shape)}, got {self.shape}")

@@ -11,14 +11,13 @@ for that reads the whole file.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from fastconv.errors import ModelError
+from fastconv.errors import ModelError, ShapeError
 from fastconv.graph.ir import (
     MAX_DEPTH,
     Activation,
@@ -42,12 +41,11 @@ from fastconv.graph.save import (
     prefix_of,
     round_up,
 )
-from fastconv.graph.value import Array
+from fastconv.graph.value import Array, size_of
 from fastconv.importers.onnx import captured_names, check_names, reason
 from fastconv.importers.tensors import FileData, map_file, view
 
 SMALL = 4096  # bytes of an array up to which its hash is checked at once
-MAX_RANK = 32  # of numpy 1
 MAX_SIZE = 1 << 31  # of a dimension
 _ENDS = ("inputs", "outputs")
 
@@ -112,9 +110,10 @@ class _Reader:
             fields = _mapping(entry, where)
             dtype = dtype_named(where, _text(fields.get("dtype"), where))
             shape = _each(fields.get("shape"), where, _size)
-            if len(shape) > MAX_RANK:
-                raise ModelError(f"{where}: expected at most {MAX_RANK} dimensions, got {len(shape)}")
-            size = math.prod(shape) * dtype.itemsize
+            try:
+                size = size_of(shape, where, most=len(self._bytes)) * dtype.itemsize
+            except ShapeError as error:
+                raise ModelError(str(error)) from None
             offset = self._start + _whole(fields.get("offset"), where, len(self._bytes))
             if offset % ALIGNMENT or not end <= offset <= len(self._bytes) - size:
                 raise ModelError(
@@ -125,10 +124,7 @@ class _Reader:
             checked = verify or size <= SMALL
             if checked and content_hash(self._bytes[offset:end]).hex() != fields.get("hash"):
                 raise ModelError(f"{where}: expected the bytes of its hash, got others: the file is damaged")
-            try:
-                arrays.append(view(self._bytes, shape, dtype, offset))
-            except ValueError as error:  # no elements, but dimensions that numpy cannot multiply
-                raise ModelError(f"{where}: expected a shape that numpy has, got {list(shape)}") from error
+            arrays.append(view(self._bytes, shape, dtype, offset))
         return arrays
 
     def graph(self) -> CompiledGraph:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import heapq
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
+from fastconv.errors import DTypeError, MissingPackageError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
+from fastconv.graph.value import MAX_DIMENSIONS, size_of
 from fastconv.importers.external_data import ExternalData
 from fastconv.importers.functions import all_nodes, inlined
 from fastconv.importers.raw_data import detach
@@ -29,7 +29,6 @@ from fastconv.importers.tensors import FileData, map_file, map_parts
 Array = npt.NDArray[Any]
 
 MAX_ELEMENTS = 1 << 33  # of one tensor
-MAX_RANK = 32  # numpy 1.x
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
 NO_SCOPE: Mapping[str, str] = MappingProxyType({})
 
@@ -308,6 +307,10 @@ def _info(onnx: ModuleType, proto: Any, kind: str) -> TensorInfo:
     tensor = proto.type.tensor_type
     if kind == "input" and not tensor.HasField("shape"):
         raise ModelError(f"{where}: expected a shape (of any dimensions), got none")
+    if len(tensor.shape.dim) > MAX_DIMENSIONS:
+        raise ModelError(
+            f"{where}: expected at most {MAX_DIMENSIONS} dimensions, got {len(tensor.shape.dim)}"
+        )
     dims = tuple(_dim(d, where) for d in tensor.shape.dim)
     return TensorInfo(name, dims, _dtype(onnx, tensor.elem_type, where))
 
@@ -361,11 +364,10 @@ def _array(
     ``raw`` is its ``raw_data`` where that is not in the message.
     """
     dims = tuple(proto.dims)
-    size = math.prod(dims)
-    if any(n < 0 for n in dims) or size > MAX_ELEMENTS or len(dims) > MAX_RANK:
-        raise ModelError(
-            f"{where}: expected at most {MAX_RANK} dimensions and {MAX_ELEMENTS} elements, got {list(dims)}"
-        )
+    try:
+        size = size_of(dims, where, most=MAX_ELEMENTS)
+    except ShapeError as error:
+        raise ModelError(str(error)) from None
     if proto.HasField("segment"):
         raise ModelError(f"{where}: expected a whole tensor, got a segment of a larger one")
     dtype = _dtype(onnx, proto.data_type, where)

@@ -18,7 +18,7 @@ from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.ops.windows import SlidingWindows, convolve, convolve_transposed
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
-from fastconv.graph.value import Array, Ints, Value, channels_last_order
+from fastconv.graph.value import Array, Ints, Value, channels_last_order, size_of
 from fastconv.tuning import best_algorithm
 
 AUTO_PAD = {
@@ -114,10 +114,10 @@ def _seen_taps(
     for axis, (n, k, s, d) in enumerate(zip(size, kernel, given["stride"], given["dilation"], strict=True)):
         windows = (n + lo[axis] + hi[axis] - (k - 1) * d - 1) // s + 1
         reach = (windows - 1) * s  # from the first window to the last
-        meets = [t for t in range(k) if t * d - lo[axis] < n and t * d - lo[axis] + reach >= 0]
-        if windows < 1 or not meets:
+        # Of the taps t: those with t * d - lo < n and t * d - lo + reach >= 0.
+        first, last = max(0, -((reach - lo[axis]) // d)), min(k, (n + lo[axis] - 1) // d + 1)
+        if windows < 1 or first >= last:
             return None
-        first, last = meets[0], meets[-1] + 1
         taps.append(slice(first, last))
         lo[axis] -= first * d
         hi[axis] -= (k - last) * d
@@ -227,7 +227,12 @@ def _convolution_in_f64(
         y = product(x, w, windows, groups)
         return y + bias[0].reshape(-1, *[1] * parameters["spatial"]) if bias else y
 
-    return ctx.activate(ctx.call(function, values, shape, np.dtype(np.float64)), activation)
+    over = shape if parameters["transposed"] else x.shape
+    scratch = windows.padded_bytes(math.prod(over[:2]), x.dtype) + 2 * x.dtype.itemsize * size_of(shape)
+    scratch += x.dtype.itemsize * math.prod(
+        (*over[:2], *windows.out)
+    )  # a tap's columns, where they are copied
+    return ctx.activate(ctx.call(function, values, shape, x.dtype, scratch=scratch), activation)
 
 
 def convolution(
@@ -460,4 +465,5 @@ def col2im(
             view += columns[:, :, tap]
         return windows.inner(padded)
 
-    return ctx.call(function, [x], (n, channels, *size), x.dtype)
+    scratch = windows.padded_bytes(n * channels, x.dtype)
+    return ctx.call(function, [x], (n, channels, *size), x.dtype, scratch=scratch)

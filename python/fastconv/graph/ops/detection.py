@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastconv.errors import ArgumentError, DTypeError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, MemoryLimitError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.registry import op
 from fastconv.graph.value import Array, Constant, Ints, Value
@@ -74,7 +74,7 @@ def non_max_suppression(
     limits = _corners(ctx.array("boxes", boxes), bool(center_point_box))
     points = ctx.array("scores", scores)
     rows = []
-    for image, index in np.ndindex(*points.shape[:2]) if most else ():
+    for image, index in np.ndindex(*points.shape[:2]) if most and points.size else ():
         values = points[image, index]
         chosen = np.arange(values.size) if least is None else np.flatnonzero(values > np.float32(least))
         found = _kept(limits[image, chosen], values[chosen], int(most or 0), overlap)
@@ -140,6 +140,11 @@ def roi_align(
         )
     size, pooled = x.shape[2:], (output_height, output_width)
     half = 0.5 if transform == "half_pixel" else 0.0
+    room = ctx.budget.room()
+
+    def scratch(samples: int) -> int:
+        """Bytes of the four corners of a region's samples, and of their sum or maximum."""
+        return 7 * x.shape[1] * samples * x.dtype.itemsize
 
     def function(x: Array, rois: Array, images: Array) -> Array:
         _check_images(images, len(x))
@@ -159,6 +164,11 @@ def roi_align(
                 )
             if not math.prod(counts):
                 continue
+            if scratch(math.prod(counts) * math.prod(pooled)) > room:  # what the box itself decides
+                raise MemoryLimitError(
+                    f"rois: expected at most max_bytes beside the model's own, {room} bytes, got a box"
+                    f" {roi.tolist()} whose samples take {scratch(math.prod(counts) * math.prod(pooled))}"
+                )
             (y0, y1, wy0, wy1), (x0, x1, wx0, wx1) = (
                 _line(start, length, p, count, n)
                 for start, length, p, count, n in zip((top, left), lengths, pooled, counts, size, strict=True)
@@ -176,7 +186,8 @@ def roi_align(
         return y
 
     shape = (rois.shape[0], x.shape[1], *pooled)
-    return ctx.call(function, [x, rois, batch_indices], shape, x.dtype)
+    known = scratch(sampling_ratio**2 * math.prod(pooled))
+    return ctx.call(function, [x, rois, batch_indices], shape, x.dtype, scratch=known)
 
 
 def _check_images(images: Array, count: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import MAX_CONSTANT, MAX_INTS, Context
 from fastconv.graph.registry import op
-from fastconv.graph.value import Array, Constant, Value, normalized_axis
+from fastconv.graph.value import Array, Constant, Value, normalized_axis, size_of
 
 INT64 = np.dtype(np.int64)
 
@@ -163,15 +163,14 @@ def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: 
     if values.shape != (2,):
         raise ShapeError(f"values: expected 2 numbers, got shape {values.shape}")
     shape = [*indices.shape[:axis], size, *indices.shape[axis:]]
-    if not size >= 0 or math.prod(shape) > MAX_CONSTANT:
-        raise ShapeError(f"depth: expected a result of at most {MAX_CONSTANT} elements, got shape {shape}")
+    count = size_of(shape, "depth", most=MAX_CONSTANT)
 
     def function(index: Array, two: Array) -> Array:
         positions = np.arange(size).reshape([size if i == axis else 1 for i in range(len(shape))])
         index = np.where(index < 0, index + size, index)
         return np.asarray(np.where(np.expand_dims(index, axis) == positions, two[1], two[0]))
 
-    return ctx.call(function, [indices, values], shape, values.dtype)
+    return ctx.call(function, [indices, values], shape, values.dtype, scratch=count)  # a mask of bytes
 
 
 def _register_arg(name: str, find: Callable[..., Array]) -> None:
@@ -224,7 +223,8 @@ def top_k(
             order = np.argsort(a, axis, kind="stable")
         return order.take(np.arange(shape[axis]), axis)
 
-    indices = ctx.call(find, [x], shape, INT64)
+    scratch = 3 * math.prod(x.shape) * INT64.itemsize  # the order of all elements, flipped, counted anew
+    indices = ctx.call(find, [x], shape, INT64, scratch=scratch)
     values = ctx.call(lambda a, i: np.take_along_axis(a, i, axis), [x, indices], shape, x.dtype)
     return values, indices
 

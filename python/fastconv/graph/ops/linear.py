@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,10 @@ from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
-from fastconv.graph.value import F32, Array, Constant, Tensor, Value
+from fastconv.graph.value import F32, Array, Constant, Tensor, Value, size_of
 
+MAX_EQUATION = 1000  # characters of an Einsum's
+MAX_TERMS = 16  # of an Einsum: the search for an order grows with their cube
 MAX_PRODUCTS = 4096  # steps that one batched MatMul may become
 
 
@@ -97,14 +101,66 @@ def matmul(
 @op("Einsum")
 def einsum(ctx: Context, *values: Value, equation: str) -> Value:
     """Sum of products by Einstein's notation, as numpy reads it."""
-    tiny = [np.broadcast_to(np.zeros((), v.dtype), v.shape) for v in values]  # for the result's shape
-    path = np.einsum_path(equation, *tiny, optimize="greedy")[0]
+    if len(equation) > MAX_EQUATION or not 1 <= len(values) <= MAX_TERMS:
+        raise ShapeError(
+            f"equation: expected at most {MAX_EQUATION} characters and 1 to {MAX_TERMS} values,"
+            f" got {len(equation)} and {len(values)}"
+        )
+    equation = equation.replace(" ", "")
+    values, equation = _summed_first(ctx, values, equation)
     shape = _einsum_shape(equation, [v.shape for v in values])
     dtype = values[0].dtype
-    product = _einsum_by_products(ctx, equation.replace(" ", ""), values)
+    size_of(shape)
+    # Products of two of the values, in an order that makes the smallest, and none beyond the budget.
+    tiny = [np.broadcast_to(np.zeros((), v.dtype), v.shape) for v in values]
+    largest = max(size_of(shape), ctx.budget.room() // (4 * dtype.itemsize))
+    path = np.einsum_path(equation, *tiny, optimize=("greedy", largest))[0]
+    product = _einsum_by_products(ctx, equation, values)
     if product is not None:
         return product
-    return ctx.call(lambda *arrays: np.einsum(equation, *arrays, optimize=path), values, shape, dtype)
+    return ctx.call(
+        lambda *arrays: np.einsum(equation, *arrays, optimize=path),
+        values,
+        shape,
+        dtype,
+        scratch=_intermediate_bytes(equation, values, path),
+    )
+
+
+def _intermediate_bytes(equation: str, values: Sequence[Value], path: Sequence[Any]) -> int:
+    """Return the bytes of the products that an Einsum makes on its way, each with a copy of it."""
+    if len(path) <= 2:  # the name of the method, and one product: the result
+        return 0
+    tiny = [np.broadcast_to(np.zeros((), v.dtype), v.shape) for v in values]
+    report = np.einsum_path(equation, *tiny, optimize=path)[1]
+    found = re.search(r"Largest intermediate: +([0-9.e+]+) elements", report)
+    return 2 * int(float(found[1])) * values[0].dtype.itemsize if found else 0
+
+
+def _summed_first(ctx: Context, values: Sequence[Value], equation: str) -> tuple[tuple[Value, ...], str]:
+    """Sum over the letters of one term alone that the result does not have, where all is plainly written.
+
+    ``ab,cd->ad`` of 400 x 400 matrices is a sum over 2.6 * 10^10 products otherwise.
+    """
+    terms, arrow, result = equation.partition("->")
+    letters = terms.split(",")
+    plain = arrow and len(letters) == len(values) > 1 and all(s.isalpha() or not s for s in letters)
+    if not plain or any(len(s) != len(v.shape) for s, v in zip(letters, values, strict=False)):
+        return tuple(values), equation
+    found: list[Value] = []
+    for i, (term, value) in enumerate(zip(letters, values, strict=True)):
+        others = "".join((*letters[:i], *letters[i + 1 :], result))
+        alone = [c for c in dict.fromkeys(term) if c not in others]
+        once = [c for c in alone if term.count(c) == 1]  # of others the diagonal is summed
+        axes = tuple(term.index(c) for c in once)
+        letters[i] = "".join(c for c in term if c not in once)
+        shape = [n for axis, n in enumerate(value.shape) if axis not in axes]
+
+        def total(a: Array, axes: tuple[int, ...] = axes) -> Array:
+            return np.asarray(a.sum(axis=axes, dtype=a.dtype))
+
+        found.append(ctx.call(total, [value], shape, value.dtype, "sum") if axes else value)
+    return tuple(found), f"{','.join(letters)}->{result}"
 
 
 def _einsum_by_products(ctx: Context, equation: str, values: Sequence[Value]) -> Value | None:

@@ -20,7 +20,7 @@ from fastconv.graph.ir import Activation
 from fastconv.graph.ops.conv import auto_padding, pads_of, spatial_ints
 from fastconv.graph.ops.windows import SlidingWindows, pool_windows
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value, channels_last_order
+from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value, channels_last_order, size_of
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,18 @@ def _max_pool_any(ctx: Context, x: Value, w: Windows) -> Value:
             np.maximum(y, view, out=y)
         return y
 
-    return ctx.call(function, [x], (*x.shape[:2], *windows.out), x.dtype)
+    scratch = windows.padded_bytes(math.prod(x.shape[:2]), x.dtype)
+    return ctx.call(function, [x], (*x.shape[:2], *windows.out), x.dtype, scratch=scratch)
 
 
 def _max_places(ctx: Context, x: Value, windows: SlidingWindows, storage_order: int) -> Value:
     """Index of the first maximum of each window; in ``storage_order`` 1 rows count first."""
     lowest, size = _lowest(x.dtype), windows.size
+    arrays, positions = math.prod(x.shape[:2]), windows.padded_bytes(1, np.dtype(np.int64))
+    shape = (*x.shape[:2], *windows.out)
+    if not size_of(shape):
+        return Constant(np.zeros(shape, np.int64))
+    ctx.budget.spend(8 * (math.prod(size) + arrays))
     places = np.arange(math.prod(size)).reshape(size, order="F" if storage_order else "C")
     planes = (np.arange(math.prod(x.shape[:2])) * places.size).reshape(*x.shape[:2], *[1] * len(size))
 
@@ -176,7 +182,8 @@ def _max_places(ctx: Context, x: Value, windows: SlidingWindows, storage_order: 
             np.copyto(found, place, where=better)
         return found + planes
 
-    return ctx.call(function, [x], (*x.shape[:2], *windows.out), np.dtype(np.int64), "indices")
+    scratch = windows.padded_bytes(arrays, x.dtype) + positions + size_of(shape) * (8 + x.dtype.itemsize + 2)
+    return ctx.call(function, [x], shape, np.dtype(np.int64), "indices", scratch=scratch)
 
 
 @op("AveragePool")
@@ -224,7 +231,11 @@ def _sum_of_taps(
             total += view
         return np.asarray(after(total))
 
-    return ctx.call(function, [x], (*x.shape[:2], *windows.out), x.dtype)
+    shape = (*x.shape[:2], *windows.out)
+    scratch = windows.padded_bytes(math.prod(x.shape[:2]), x.dtype) + x.dtype.itemsize * (
+        math.prod(x.shape) + math.prod(shape)
+    )
+    return ctx.call(function, [x], shape, x.dtype, scratch=scratch)
 
 
 @op("LpPool")

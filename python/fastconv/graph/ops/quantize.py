@@ -35,7 +35,7 @@ class Granularity:
         if block_size:
             if block_size < 0:
                 raise ShapeError(f"block_size: expected at least 0, got {block_size}")
-            self.block = block_size
+            self.block = min(block_size, max(1, x.shape[self.axis]))  # a longer one repeats what is cut off
             blocks = -(-x.shape[self.axis] // block_size)
             expected = (*x.shape[: self.axis], blocks, *x.shape[self.axis + 1 :])
         if scale.shape != expected:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.context import MAX_ELEMENTS, Context
+from fastconv.graph.context import Context
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Value, normalized_axes
+from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Value, normalized_axes, size_of
 
 MODES = ("nearest", "linear", "cubic")
 NEAREST_MODES = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
@@ -219,10 +219,8 @@ def _resize(ctx: Context, x: Value, axes: Sequence[Axis], form: Form) -> Value:
     if 0 in x.shape:
         raise ShapeError(f"x: expected at least 1 element, got shape {x.shape}")
     shape = [axis.out for axis in axes]
-    if 0 in shape:
+    if not size_of(shape):
         return Constant(np.zeros(shape, x.dtype))
-    if math.prod(shape) > MAX_ELEMENTS:
-        raise ShapeError(f"result: expected at most {MAX_ELEMENTS} elements, got shape {tuple(shape)}")
     shrinks = any(axes[i].scale < 1 for i in changed)
     kernel = x.dtype == F32 and len(x.shape) >= 2 and form.mode in ("nearest", "linear")
     if kernel and form.coordinates in KERNEL_COORDINATES and not (form.antialias and shrinks):

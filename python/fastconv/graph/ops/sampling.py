@@ -100,6 +100,13 @@ def sample(
     return result
 
 
+def sample_bytes(points: int, spatial: int, channels: int, itemsize: int, mode: str) -> int:
+    """Return the bytes that :func:`sample` takes at so many points of an image, its result included."""
+    taps = {"nearest": 1, "linear": 2, "cubic": 4}[mode]
+    along = 24 * taps + 32  # of a dimension: places, weights and masks of its taps, the coordinate
+    return points * (spatial * along + 16 + 3 * channels * itemsize)
+
+
 @op("GridSample")
 def grid_sample(
     ctx: Context,
@@ -138,7 +145,9 @@ def grid_sample(
             result[...] = sample(image, points, MODES[mode], padding_mode, aligned)
         return y
 
-    return ctx.call(function, [x, grid], (*x.shape[:2], *grid.shape[1:-1]), x.dtype)
+    points = math.prod(grid.shape[1:-1])
+    scratch = sample_bytes(points, spatial, x.shape[1], x.dtype.itemsize, MODES[mode])
+    return ctx.call(function, [x, grid], (*x.shape[:2], *grid.shape[1:-1]), x.dtype, scratch=scratch)
 
 
 @op("AffineGrid")
@@ -229,4 +238,8 @@ def deform_conv(
             y[i] = np.matmul(kernel, matrix).reshape(oc, *windows.out)
         return y if bias is None else y + bias[:, None, None]
 
-    return ctx.call(function, values, (n, oc, *windows.out), x.dtype)
+    points = taps * math.prod(windows.out)
+    itemsize = x.dtype.itemsize
+    scratch = sample_bytes(points, 2, channels // offset_group, itemsize, "linear")
+    scratch += 2 * channels * points * itemsize  # the columns of all groups, and as one matrix
+    return ctx.call(function, values, (n, oc, *windows.out), x.dtype, scratch=scratch)

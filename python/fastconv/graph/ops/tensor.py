@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
-from fastconv.graph.context import MAX_CONSTANT, MAX_ELEMENTS, Concatenation, Context, broadcast_shapes
+from fastconv.graph.context import MAX_CONSTANT, Concatenation, Context, broadcast_shapes
 from fastconv.graph.ops.cast import element_type
 from fastconv.graph.registry import op
 from fastconv.graph.value import (
+    MAX_DIMENSIONS,
     Array,
     Constant,
     Floats,
@@ -22,6 +24,7 @@ from fastconv.graph.value import (
     channels_last_order,
     normalized_axes,
     normalized_axis,
+    size_of,
 )
 
 
@@ -70,8 +73,7 @@ def constant(
 
 
 def _checked_size(shape: Ints) -> tuple[int, ...]:
-    if any(n < 0 for n in shape) or math.prod(shape) > MAX_CONSTANT:
-        raise ShapeError(f"shape: expected at most {MAX_CONSTANT} elements, got {list(shape)}")
+    size_of(shape, "shape", most=MAX_CONSTANT)
     return tuple(shape)
 
 
@@ -91,7 +93,7 @@ def shape_of(ctx: Context, x: Value, *, start: int = 0, end: int | None = None) 
 
 
 @op("Size", any_dtype=True)
-def size_of(ctx: Context, x: Value) -> Value:  # noqa: ARG001
+def count_of(ctx: Context, x: Value) -> Value:  # noqa: ARG001
     """Return the number of elements of a value."""
     return Constant(np.array(math.prod(x.shape), np.int64))
 
@@ -136,6 +138,8 @@ def reshape(
 ) -> Value:
     """Another shape; 0 copies a dimension of x (without allowzero), -1 is what remains."""
     target = list(shape or ()) if shape_input is None else ctx.ints("shape", shape_input)
+    if len(target) > MAX_DIMENSIONS:
+        raise ShapeError(f"shape: expected at most {MAX_DIMENSIONS} dimensions, got {len(target)}")
     full = [x.shape[i] if n == 0 and not allowzero and i < len(x.shape) else n for i, n in enumerate(target)]
     size, known = math.prod(x.shape), math.prod(n for n in full if n != -1)
     if full.count(-1) == 1 and known > 0 and size % known == 0:
@@ -184,6 +188,7 @@ def unsqueeze(ctx: Context, x: Value, axes_input: Value | None = None, *, axes: 
     given = axes if axes_input is None else ctx.ints("axes", axes_input)
     if given is None:
         raise ModelError("axes: expected integers, got none")
+    size_of((*x.shape, *[1] * len(given)))
     added = normalized_axes("axes", given, len(x.shape) + len(given))
     sizes = iter(x.shape)
     return ctx.reshape(x, [1 if i in added else next(sizes) for i in range(len(x.shape) + len(added))])
@@ -195,9 +200,8 @@ def expand(ctx: Context, x: Value, shape: Value) -> Value:
     full = broadcast_shapes(x.shape, tuple(ctx.ints("shape", shape)))
     if isinstance(x, Constant):
         return x.broadcast_to(_checked_size(full))
-    if math.prod(full) > MAX_ELEMENTS:
-        raise ShapeError(f"shape: expected at most {MAX_ELEMENTS} elements, got {list(full)}")
-    ctx.budget.check(math.prod(full) * x.dtype.itemsize)  # nothing yet, but whoever reads it may need as much
+    # Nothing is taken yet, but whoever reads it may need as much.
+    ctx.budget.check(size_of(full, "shape") * x.dtype.itemsize)
     return x.broadcast_to(full)
 
 
@@ -257,7 +261,7 @@ def split(
         raise ShapeError(
             f"split: expected {len(ctx.node.outputs)} sizes that add up to {size}, got {list(given)}"
         )
-    starts = [sum(given[:i]) for i in range(len(given))]
+    starts = itertools.accumulate(given[:-1], initial=0)
     return tuple(x.slice(axis, start, 1, length) for start, length in zip(starts, given, strict=True))
 
 

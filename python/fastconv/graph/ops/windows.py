@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv.errors import ShapeError
-from fastconv.graph.context import MAX_ELEMENTS
-from fastconv.graph.value import Array
+from fastconv.graph.value import Array, size_of
 
 MAX_TAPS = 1 << 20  # a loop over more is a broken file's
 
@@ -54,12 +52,13 @@ class SlidingWindows:
 
     def checked(self, arrays: int) -> SlidingWindows:
         """Return itself, after a padded copy of so many arrays is known to be of a size that there is."""
-        if arrays * math.prod(self.extent) > MAX_ELEMENTS or math.prod(self.kernel) > MAX_TAPS:
-            raise ShapeError(
-                f"kernel, padding: expected at most {MAX_TAPS} taps and {MAX_ELEMENTS} padded elements,"
-                f" got kernel {self.kernel} and padded size {self.extent}"
-            )
+        size_of(self.kernel, "kernel", most=MAX_TAPS)
+        size_of((arrays, *self.extent), "padded")
         return self
+
+    def padded_bytes(self, arrays: int, dtype: np.dtype[Any]) -> int:
+        """Return the bytes of a padded copy of so many arrays."""
+        return arrays * math.prod(self.extent) * dtype.itemsize
 
     def taps(self, padded: Array) -> Iterator[Array]:
         """Yield views of a padded array: for each tap, what it meets in all windows."""
