@@ -114,6 +114,35 @@ def test_the_pickles_are_real(name: str, sandbox: Sandbox, tmp_path: Path) -> No
     assert (tmp_path / "mark").exists()
 
 
+# -- keys that cannot be hashed in any time ---------------------------------------------------------------
+
+
+def old_file(state: bytes, keys: bytes) -> bytes:
+    """Return a .pth of before torch 1.6 with these pickles of what it holds and of its storages' names."""
+    parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    return (
+        b"".join(pickle.dumps(part, 2) for part in parts) + b"\x80\x02" + state + b".\x80\x02" + keys + b"."
+    )
+
+
+NESTED = laughs(60)[2:-1]
+SAME_HASH = b"".join(pickle.dumps(i * (2**61 - 1), 2)[2:-1] + b"N" for i in range(1, 60_000))
+KEYS = {
+    "names of storages": old_file(b"}", b"](" + NESTED + b"e"),
+    "numbers of one hash": old_file(b"}(" + SAME_HASH + b"u", b"]"),
+    "keys of an OrderedDict": old_file(b"ccollections\nOrderedDict\n(](](" + NESTED + b"NeetR", b"]"),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_nothing_is_hashed_before_its_type_is_known(name: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(KEYS[name])
+    outcome = sandbox.run(read_weights, path, memory=1 << 30, seconds=20)
+    assert outcome.error == "ModelError", outcome
+    assert outcome.seconds < 10
+
+
 # -- archives ---------------------------------------------------------------------------------------------
 
 

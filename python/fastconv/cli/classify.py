@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +57,16 @@ def open_classifier(name: str) -> tuple[Model, Preprocess]:
         raise ArgumentError(f"--model: expected a file or {DEFAULT_MODEL!r}, got {name!r}")
     if Path(name).suffix in (".onnx", ".fcm"):
         return _open_graph(name)
-    weights = read_weights(name)
+    weights = read_weights(name, fitting=fitting)
     architecture = architecture_of(name, weights)
     return architecture(weights), architecture.preprocess
+
+
+def fitting(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Return how many shapes of weights are those of the architecture that they fit best."""
+    from fastconv.models import MODELS
+
+    return max(architecture.fitting(shapes) for architecture in MODELS.values())
 
 
 def architecture_of(name: str, weights: Weights) -> Architecture:

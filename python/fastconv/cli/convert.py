@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastconv.cli import arguments, output
-from fastconv.cli.classify import architecture_of
+from fastconv.cli.classify import architecture_of, fitting
 
 if TYPE_CHECKING:
     from fastconv.graph.model import Model
@@ -49,7 +49,7 @@ def open_model(args: argparse.Namespace) -> Model:
 
     if args.model.suffix.lower() in (".onnx", ".fcm"):
         return fastconv.load(args.model, precision=args.precision, verify=True)
-    weights = read_weights(args.model)
+    weights = read_weights(args.model, fitting=fitting)
     architecture = architecture_of(str(args.model), weights)
     return Model(partial(architecture.graph, weights), precision=args.precision or "fast")
 

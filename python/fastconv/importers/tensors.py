@@ -25,6 +25,11 @@ Array = npt.NDArray[Any]
 DType = np.dtype[Any]
 FileData = bytes | mmap.mmap
 
+#: Where checkpoints keep the weights; of sets that are equal otherwise the first of these is meant.
+CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "net", "model_state", "weights")
+#: How the names of numbers end that are no weights: of what averages these, or counts what they do.
+COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")
+
 #: numpy has no bfloat16: a one-field record marks its 16 bits until :func:`to_native` widens them.
 BF16: DType = np.dtype([("bf16", "<u2")])
 
@@ -70,6 +75,13 @@ class Weights(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"Weights({self.source!r}, {len(self)} arrays)"
+
+
+def mappings_in(mapping: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
+    """Return the mappings that a mapping holds, those under customary keys first."""
+    known = [mapping[key] for key in CHECKPOINT_KEYS if key in mapping]
+    others = [value for key, value in mapping.items() if key not in CHECKPOINT_KEYS]
+    return [value for value in (*known, *others) if isinstance(value, Mapping)]
 
 
 def path_of(source: str | os.PathLike[str]) -> Path:

@@ -19,15 +19,16 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from fastconv.errors import ModelError
+from fastconv.errors import ModelError, ShapeError
+from fastconv.graph.value import size_of
 from fastconv.importers.npz import member_data, open_zip
-from fastconv.importers.tensors import BF16, DType, FileData, Tensor, view
-from fastconv.importers.unpickle import Function, interpret
+from fastconv.importers.tensors import BF16, DType, FileData, Tensor, mappings_in, view
+from fastconv.importers.unpickle import Function, interpret, set_item
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _MAX_RANK = 32  # numpy 1.x
-_CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "net")  # where checkpoints keep the weights
+_MAX_CONTAINERS = 10_000  # dicts that are looked through for tensors
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ def _rebuild_tensor(
         raise ModelError("a tensor: expected sizes and strides as tuples of one length")
     if len(shape) > _MAX_RANK or not all(map(_is_count, shape + strides)):
         raise ModelError(f"a tensor: expected at most {_MAX_RANK} sizes and strides in 0 ... 2^31 - 1")
+    try:
+        size_of(shape, "a tensor", most=1 << 62)  # of one that repeats its storage the budget decides
+    except ShapeError as error:
+        raise ModelError(str(error)) from None
     tensor = _View(storage, cast(int, offset), shape, strides)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.numel:
@@ -107,9 +112,19 @@ def _rebuild_parameter(tensor: object, *_: object) -> _View:
     return tensor
 
 
-def _ordered_dict() -> OrderedDict[Any, Any]:
-    """Stand in for ``collections.OrderedDict``, which a pickle makes empty and fills afterwards."""
-    return OrderedDict()
+def _ordered_dict(items: object = ()) -> OrderedDict[Any, Any]:
+    """Stand in for ``collections.OrderedDict``.
+
+    A pickle makes it empty and fills it afterwards; Python 2 makes it of lists of a key and a value.
+    """
+    result: OrderedDict[Any, Any] = OrderedDict()
+    if not isinstance(items, list | tuple):
+        raise ModelError(f"OrderedDict: expected a list of items, got {type(items).__name__}")
+    for item in items:
+        if not isinstance(item, list | tuple) or len(item) != 2:
+            raise ModelError("OrderedDict: expected keys and values in pairs, got others")
+        set_item(result, *item)
+    return result
 
 
 def _size(shape: object) -> tuple[Any, ...]:
@@ -207,7 +222,8 @@ def _read_legacy(data: FileData) -> tuple[Any, dict[str, memoryview]]:
     storages: dict[str, _Storage] = {}
     value = interpret(stream, _GLOBALS, partial(_load_storage, storages))
     keys = interpret(stream, {})
-    if not isinstance(keys, list) or any(key not in storages for key in keys) or len(keys) != len(storages):
+    named = isinstance(keys, list) and all(type(key) is str and key in storages for key in keys)
+    if not named or len(keys) != len(storages):
         raise ModelError("the list of storages does not name the storages that the tensors use")
 
     buffers = {}
@@ -222,21 +238,33 @@ def _read_legacy(data: FileData) -> tuple[Any, dict[str, memoryview]]:
     return value, buffers
 
 
-def _state_dict(value: object) -> dict[str, _View]:
-    """Return the tensors of a state dict, or of the one that a checkpoint holds under a customary key."""
-    candidates = [value]
-    if isinstance(value, dict):
-        candidates += [value.get(key) for key in _CHECKPOINT_KEYS]
-    for candidate in candidates:
-        if isinstance(candidate, dict):
-            tensors = {name: item for name, item in candidate.items() if isinstance(item, _View)}
-            if tensors and all(isinstance(name, str) for name in tensors):
-                return tensors
-    keys = ", ".join(_CHECKPOINT_KEYS)
-    raise ModelError(f"expected a state dict, or one under any of {keys}; got {type(value).__name__}")
+def _state_dicts(value: object) -> list[dict[str, _View]]:
+    """Return the tensors of each dict that there is, however deep: the outer before those within it.
+
+    Checkpoints hold weights beside those of an optimizer, averaged ones, and single tensors.
+    """
+    found = []
+    seen: set[int] = set()  # a pickle may hold one dict a million times, and within itself
+    waiting = [value]
+    while waiting and len(seen) < _MAX_CONTAINERS:
+        candidate = waiting.pop(0)
+        if not isinstance(candidate, dict) or id(candidate) in seen:
+            continue
+        seen.add(id(candidate))
+        tensors = {
+            name: item for name, item in candidate.items() if isinstance(item, _View) and type(name) is str
+        }
+        if tensors:
+            found.append(tensors)
+        waiting += mappings_in(candidate)
+    if not found:
+        raise ModelError(
+            f"expected a state dict, or one within dicts, as checkpoints have it, got {type(value).__name__}"
+        )
+    return found
 
 
-def read_torch(data: FileData) -> dict[str, Tensor]:
+def read_torch(data: FileData) -> list[dict[str, Tensor]]:
     """List the tensors of a ``.pth`` file, zip or legacy.
 
     Parameters
@@ -246,8 +274,8 @@ def read_torch(data: FileData) -> dict[str, Tensor]:
 
     Returns
     -------
-    dict
-        A :class:`Tensor` per tensor of the state dict, by its key.
+    list of dict
+        A :class:`Tensor` per tensor by its key, for each dict of the file that holds tensors.
 
     Raises
     ------
@@ -256,11 +284,11 @@ def read_torch(data: FileData) -> dict[str, Tensor]:
         storage or a storage outside the file, or if there is no state dict. Nothing is ever executed.
     """
     value, buffers = (_read_zip if data[:2] == b"PK" else _read_legacy)(data)
-    tensors = {}
-    for name, tensor in _state_dict(value).items():
-        dtype, key = tensor.storage.dtype, tensor.storage.key
-        strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
-        offset = tensor.offset * dtype.itemsize if math.prod(tensor.shape) else 0
-        load = partial(view, buffers[key], tensor.shape, dtype, offset, strides)
-        tensors[name] = Tensor(tensor.shape, dtype, load)
-    return tensors
+
+    def described(item: _View) -> Tensor:
+        dtype, key = item.storage.dtype, item.storage.key
+        strides = tuple(stride * dtype.itemsize for stride in item.strides)
+        offset = item.offset * dtype.itemsize if math.prod(item.shape) else 0
+        return Tensor(item.shape, dtype, partial(view, buffers[key], item.shape, dtype, offset, strides))
+
+    return [{name: described(item) for name, item in candidate.items()} for candidate in _state_dicts(value)]

@@ -156,13 +156,23 @@ def _pop(stack: list[Any], count: int) -> list[Any]:
     return items
 
 
+def set_item(target: dict[Any, Any], key: object, value: object) -> None:
+    """Set an item of a dict, whose key is a string or a number of a usual size.
+
+    Nested tuples can take exponential time to hash, and numbers beyond 2^61 can be chosen to have one hash.
+    """
+    if type(key) not in (str, int, float) or (type(key) is int and abs(key) >= 1 << 60):
+        raise ModelError(
+            f"expected a string or a number below 2^60 as a dict's key, got {type(key).__name__}"
+        )
+    target[key] = value
+
+
 def _fill(name: str, target: object, items: list[Any]) -> None:
     if name == "APPENDS" and isinstance(target, list):
         target.extend(items)
     elif name == "SETITEMS" and isinstance(target, dict):
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int | float):  # nested tuples can take exponential time to hash
-                raise ModelError(f"expected a string or number as a dict's key, got {type(key).__name__}")
-            target[key] = value
+            set_item(target, key, value)
     else:
         raise ModelError(f"opcode {name}: expected a container, got {type(target).__name__}")

@@ -11,7 +11,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,26 @@ import numpy as np
 from fastconv.errors import DTypeError, ModelError
 from fastconv.importers.npz import open_zip, read_npz
 from fastconv.importers.safetensors import read_safetensors
-from fastconv.importers.tensors import FileData, Tensor, Weights, check_dtype, map_file, path_of
+from fastconv.importers.tensors import (
+    COUNTERS,
+    FileData,
+    Tensor,
+    Weights,
+    check_dtype,
+    map_file,
+    mappings_in,
+    path_of,
+)
 from fastconv.importers.torch import read_torch
 from fastconv.ops._arguments import check_mask
 
+#: What wrappers put before every name: DataParallel, torch.compile, Lightning and others.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+_MAX_PREFIXES = 4  # within each other
+_MAX_VARIANTS = 64  # of a set of names with and without them
+_MAX_CANDIDATES = 16  # sets of arrays that are held against an architecture: the largest
+
+Fitting = Callable[[Mapping[str, tuple[int, ...]]], int]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, Any]
 
 _FORMATS = "a PyTorch .pth, a .safetensors or a .npz file"
@@ -41,12 +57,22 @@ _MALFORMED = (  # what the standard library raises over damaged data
 )
 
 
-def read_weights(source: Source, *, max_bytes: int | None = None) -> Weights:
+def read_weights(
+    source: Source,
+    *,
+    max_bytes: int | None = None,
+    fitting: Fitting | None = None,
+) -> Weights:
     """Read arrays by name from a weight file, or take them from a mapping.
 
     The format is told by the content. Floating-point arrays (float16, bfloat16, float64) arrive as float32,
-    others as they are stored; a ``module.`` before every name is dropped. A path is mapped into memory and
-    its arrays are loaded when they are asked for.
+    others as they are stored. A path is mapped into memory and its arrays are loaded when they are asked for.
+
+    A checkpoint holds several sets of arrays: weights, averaged ones, an optimizer's, single numbers. The one
+    with most arrays that fit is taken, of equal ones the outermost and the first; and what wrappers put
+    before names (``module.``, ``_orig_mod.``, ``model.``, ``net.``, ``backbone.``) is dropped where more fit
+    without it. Where nothing tells what fits, the largest set is taken, and ``module.`` and ``_orig_mod.``
+    are dropped where all names begin with them.
 
     Parameters
     ----------
@@ -56,6 +82,8 @@ def read_weights(source: Source, *, max_bytes: int | None = None) -> Weights:
     max_bytes
         Limit on the bytes that all arrays together take in memory; by default 64 times the size of the file
         and at least 256 MiB, which stops archives that inflate, or overlap, to much more than they are.
+    fitting
+        The number of arrays that fit, of those with these shapes by name.
 
     Returns
     -------
@@ -81,11 +109,10 @@ def read_weights(source: Source, *, max_bytes: int | None = None) -> Weights:
     if isinstance(source, Weights):
         return source
     if isinstance(source, Mapping):
-        tensors = {name: _in_memory(name, value) for name, value in source.items()}
-        return Weights("the mapping", _strip_prefix(tensors))
+        return Weights("the mapping", _best(_mappings(source), fitting))
     name, data = _open(source)
     try:
-        tensors = _strip_prefix(_reader(data)(data))
+        tensors = _best(_reader(data)(data), fitting)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
     except _MALFORMED as error:
@@ -112,14 +139,14 @@ def _open(source: object) -> tuple[str, FileData]:
     return str(path), data
 
 
-def _reader(data: FileData) -> Callable[[FileData], dict[str, Tensor]]:
+def _reader(data: FileData) -> Callable[[FileData], list[dict[str, Tensor]]]:
     """Choose the reader by the first bytes of the content."""
     if data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data):  # first: the length may be any
-        return read_safetensors
+        return lambda content: [read_safetensors(content)]
     if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         with open_zip(data) as archive:
             is_torch = any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
-        return read_torch if is_torch else read_npz
+        return read_torch if is_torch else lambda content: [read_npz(content)]
     if data[:1] == b"\x80":  # the PROTO opcode of a pickle
         return read_torch
     raise ModelError(f"expected {_FORMATS}, got a file that starts with {bytes(data[:8])!r}")
@@ -140,8 +167,61 @@ def _in_memory(name: object, value: Any) -> Tensor:
     return Tensor(array.shape, array.dtype, partial(np.asarray, array))
 
 
-def _strip_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the ``module.`` that torch's DataParallel puts before every name."""
-    if not all(name.startswith("module.") for name in tensors):
-        return tensors
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+def _mappings(source: Mapping[Any, Any]) -> list[dict[str, Tensor]]:
+    """Return the arrays of a mapping, and of those within it where it is a checkpoint."""
+    if not mappings_in(source):
+        return [{name: _in_memory(name, value) for name, value in source.items()}]
+    found: list[dict[str, Tensor]] = []
+    waiting, seen = [source], set()
+    while waiting:
+        mapping = waiting.pop(0)
+        if id(mapping) in seen:
+            continue
+        seen.add(id(mapping))
+        arrays = {
+            name: _in_memory(name, value)
+            for name, value in mapping.items()
+            if isinstance(name, str) and hasattr(value, "shape") and hasattr(value, "dtype")
+        }
+        found += [arrays] if arrays else []
+        waiting += mappings_in(mapping)
+    if not found:
+        raise ModelError(f"expected arrays, or mappings of arrays, got {sorted(map(str, source))[:10]}")
+    return found
+
+
+def _best(candidates: list[dict[str, Tensor]], fitting: Fitting | None) -> dict[str, Tensor]:
+    """Return the candidate, as it is or without prefixes, of which most arrays fit."""
+    if fitting is None:
+        return _without_common(max(candidates, key=len))
+    best, most = _without_common(max(candidates, key=len)), 0
+    least = sorted(map(len, candidates))[-_MAX_CANDIDATES:][0]
+    for candidate in [c for c in candidates if len(c) >= least][:_MAX_CANDIDATES]:
+        for variant in _variants(candidate) if len(candidate) > most else ():
+            fits = fitting({name: tensor.shape for name, tensor in variant.items()})
+            if fits > most:
+                best, most = variant, fits
+    return best
+
+
+def _variants(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield tensors by their names, and by what these are without one prefix or several."""
+    waiting, seen = [(tensors, 0)], {frozenset(tensors)}
+    while waiting:
+        found, depth = waiting.pop(0)
+        yield found
+        for prefix in PREFIXES if depth < _MAX_PREFIXES else ():
+            without = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+            names = frozenset(without)
+            if len(without) == len(found) and names not in seen and len(seen) < _MAX_VARIANTS:
+                seen.add(names)
+                waiting.append((without, depth + 1))
+
+
+def _without_common(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop what DataParallel and torch.compile put before every name."""
+    for _ in range(_MAX_PREFIXES):
+        for prefix in PREFIXES[:2]:
+            if all(name.startswith(prefix) or name.endswith(COUNTERS) for name in tensors):
+                tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors

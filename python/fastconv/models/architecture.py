@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, FastconvError
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.importers.graph_file import GraphFile
@@ -32,7 +32,9 @@ class Architecture:
     ``.safetensors`` or ``.npz`` file, its bytes, or a mapping from key to array; ``num_classes`` is checked
     if given, otherwise taken from the weights, as is the width where the architecture comes in several.
     Returns a :class:`fastconv.graph.model.Model`; raises :class:`fastconv.errors.ModelError`, which names
-    the keys, if one is missing, unexpected or of the wrong shape (``num_batches_tracked`` is ignored).
+    the keys, if one is missing, unexpected or of the wrong shape. Counters such as ``num_batches_tracked``
+    are ignored. Of a checkpoint, that set of arrays is taken of which most fit, without what wrappers such
+    as DataParallel put before the names.
 
     Parameters
     ----------
@@ -75,8 +77,16 @@ class Architecture:
         """Return the graph with its weights, before any pass; takes and raises what a call does."""
         if num_classes is not None and num_classes < 1:
             raise ArgumentError(f"num_classes: expected a positive number, got {num_classes}")
-        arrays = read_weights(weights)
+        arrays = read_weights(weights, fitting=partial(self.fitting, num_classes=num_classes))
         return self.define(arrays.shapes, num_classes).graph(arrays)
+
+    def fitting(self, shapes: Shapes, *, num_classes: int | None = None) -> int:
+        """Return how many of these shapes of weights, by key, are those of the network."""
+        try:
+            expected = self.define(shapes, num_classes).shapes
+        except FastconvError:  # of a width that there is none of
+            return 0
+        return sum(shapes.get(key) == shape for key, shape in expected.items())
 
     def preprocess(self, images: Images) -> npt.NDArray[np.float32]:
         """Make the network's input of one or several images; see :func:`fastconv.models.preprocess`."""

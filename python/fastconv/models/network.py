@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv.errors import ModelError
 from fastconv.graph.ir import Graph, GraphBuilder
-from fastconv.importers.tensors import Weights
+from fastconv.importers.tensors import COUNTERS, Weights
 
 Shapes = Mapping[str, tuple[int, ...]]
 Kernel = int | tuple[int, int]  # height and width, or both in one
@@ -241,9 +241,7 @@ class Net:
             unexpected=[
                 key
                 for key in shapes
-                if key not in self.shapes
-                and not key.endswith("num_batches_tracked")
-                and not key.startswith(self._ignored)
+                if key not in self.shapes and not key.endswith(COUNTERS) and not key.startswith(self._ignored)
             ],
         )
 
@@ -253,9 +251,9 @@ class Net:
         Raises
         ------
         ModelError
-            If a key is missing, unexpected (other than ``num_batches_tracked`` and those that the definition
-            ignores), not of the expected shape, or not floating-point; the message names up to five keys of
-            each kind.
+            If a key is missing, unexpected (other than counters such as ``num_batches_tracked`` and those
+            that the definition ignores), not of the expected shape, or not floating-point; the message names
+            up to five keys of each kind.
         """
         wrong, missing, unexpected = self.misfits(weights.shapes)
         problems = [
