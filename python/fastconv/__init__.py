@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastconv import _interpreter  # noqa: F401  (refuses to be imported in a subinterpreter)
+
 try:
     from fastconv import _core
 except ImportError as error:  # a source tree without the compiled module, or one for another Python

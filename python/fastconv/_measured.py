@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fastconv._files import open_plain, replacing
+from fastconv.errors import ArgumentError
+
+MAX_BYTES = 16 << 20  # of a file of ours; an entry takes some hundreds
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class Results:
     def read(self) -> dict[str, Any]:
         """Return what the file holds; one that cannot be read, or is not ours, holds nothing."""
         try:
-            content = json.loads(self.path.read_text("utf-8"))
-        except (OSError, ValueError):
+            with open_plain(self.path) as file:
+                text = file.read(MAX_BYTES + 1)
+            content = json.loads(text) if len(text) <= MAX_BYTES else {}
+        except (OSError, ValueError, RecursionError):  # RecursionError: of lists in lists
             return {}
         if not isinstance(content, dict):
             return {}
@@ -54,8 +60,7 @@ class Results:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps({**self.read(), **found}, indent=1, sort_keys=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-                file.write(text)
-            Path(file.name).replace(path)
-        except OSError as error:
+            with replacing(path) as file:
+                file.write(text.encode())
+        except (OSError, ArgumentError) as error:
             warnings.warn(f"{self.name} results are not kept: {error}", RuntimeWarning, stacklevel=2)

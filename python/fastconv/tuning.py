@@ -106,11 +106,24 @@ def best_algorithm(
     key = _key(geometry, x_shape)
     with _lock:
         if key not in _known:
-            _known.update(RESULTS.read())
-        if _known.get(key) not in _core.algorithms():  # not there, or of another build
+            found = RESULTS.read().get(key)
+            if found is not None and _accepts(build, found):
+                _known[key] = found
+        if key not in _known:
             _known[key] = _fastest(build, x_shape, planar)
             RESULTS.add({key: _known[key]})
         return _known[key]
+
+
+def _accepts(build: Build, name: str) -> bool:
+    """Whether an algorithm that a file names is one that may be chosen for a convolution."""
+    if name not in _core.algorithms() or name == SLOW:  # of another build, or of nobody's measurement
+        return False
+    try:
+        build(name)
+    except ArgumentError:
+        return False
+    return True
 
 
 def _fastest(build: Build, x_shape: tuple[int, ...], planar: bool) -> str:

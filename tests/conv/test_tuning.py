@@ -171,3 +171,19 @@ def test_nothing_is_tuned_or_written_unless_asked(rng, forced, cache):
     fastconv.Conv2d(w)(x)
     assert "calls" not in forced
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("name", ["depthwise", "winograd_f4", "reference", "nonsense"])
+def test_what_the_file_says_is_held_against_the_convolution(name, rng, cache, monkeypatch):
+    """A file of another version, or of somebody else, may name what does not accept the convolution."""
+    x = rng.standard_normal((1, 4, 6, 6), np.float32)
+    w = rng.standard_normal((4, 4, 1, 1), np.float32)
+    expected = fastconv.conv2d(x, w, algorithm="reference")
+    fastconv.Conv2d(w, tune=True)(x)
+    (key,) = json.loads(cache.read_text())
+    cache.write_text(json.dumps({key: name}))
+    monkeypatch.setattr(tuning, "_known", {})
+    conv = fastconv.Conv2d(w, tune=True)
+    np.testing.assert_allclose(conv(x), expected, rtol=1e-5, atol=1e-5)
+    assert json.loads(cache.read_text())[key] not in ("nonsense", "depthwise", "winograd_f4", "reference")
+    assert [file.name for file in cache.parent.iterdir()] == [cache.name]

@@ -12,13 +12,11 @@ anew. They lie in pages of their own, which are not read while the packed ones s
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import struct
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from fastconv import _core
+from fastconv._files import replacing
 from fastconv.errors import MissingPackageError, ModelError
 from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo
 from fastconv.graph.value import Array
@@ -40,7 +39,8 @@ VERSION = 1  # of the format; files of another one are refused
 PREFIX = struct.Struct("<8sIIQ")
 HASH_BYTES = 32
 START = 64  # of the header
-MAX_HEADER = 32 << 20  # bytes
+MAX_HEADER = 16 << 20  # bytes
+MAX_LISTS, MAX_VALUES = 1 << 19, 1 << 21  # in a header: a list of nothing is two bytes there and 60 in memory
 ALIGNMENT = 64  # of arrays: a cache line
 PAGE = 4096  # where packed weights start
 
@@ -129,20 +129,22 @@ def write_compiled(path: str | os.PathLike[str], graph: CompiledGraph) -> None:
     arrays = _Arrays()
     header = _header(graph, arrays)
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    if len(text) > MAX_HEADER:
-        raise ModelError(f"graph: expected a header of at most {MAX_HEADER} bytes, got {len(text)}")
+    check_header(text)
     start = round_up(START + len(text), PAGE)
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(prefix_of(text, start + arrays.end) + text)
-            arrays.write(file, start)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with replacing(Path(path)) as file:
+        file.write(prefix_of(text, start + arrays.end) + text)
+        arrays.write(file, start)
+
+
+def check_header(text: bytes) -> None:
+    """Refuse a header whose values would take a hundred times its bytes."""
+    if len(text) > MAX_HEADER:
+        raise ModelError(f"header: expected at most {MAX_HEADER} bytes, got {len(text)}")
+    lists, values = text.count(b"[") + text.count(b"{"), text.count(b",")
+    if lists > MAX_LISTS or values > MAX_VALUES:
+        raise ModelError(
+            f"header: expected at most {MAX_LISTS} lists and {MAX_VALUES} values, got {lists} and {values}"
+        )
 
 
 class _Arrays:

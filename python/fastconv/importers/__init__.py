@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fastconv._files import open_plain
 from fastconv.errors import ModelError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.ir import Graph
@@ -114,7 +115,7 @@ def load(
 def _start_of(path: Path) -> bytes:
     """Return a file's first bytes; none where it cannot be read, which its importer says better."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return file.read(8)
     except OSError:
         return b""

@@ -36,6 +36,7 @@ from fastconv.graph.save import (
     PREFIX,
     START,
     VERSION,
+    check_header,
     content_hash,
     dtype_named,
     prefix_of,
@@ -96,6 +97,7 @@ class _Reader:
         header = data[START : START + header_bytes]
         if data[:START] != prefix_of(header, file_bytes):
             raise ModelError("header: expected the bytes of its hash, got others: the file is damaged")
+        check_header(header)
         self._bytes = memoryview(data)
         self._start = round_up(START + header_bytes, PAGE)
         self._fields = _mapping(_parsed(header), "header")

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastconv._files import KINDS, kind_of
 from fastconv.errors import ModelError
 from fastconv.importers.tensors import map_part
 
@@ -25,16 +26,6 @@ NUMBER = re.compile("[0-9]{1,19}")  # of a 64-bit size
 FOREIGN = re.compile(r"[A-Za-z]:|.*\\", re.DOTALL)  # drives and separators of another system
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # never waits for a pipe
 SMALL = 4096  # bytes up to which a copy is cheaper than a mapping of its own
-
-_KINDS = {
-    stat.S_IFREG: "a file",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 class ExternalData:
@@ -150,8 +141,7 @@ def _open(folder: Path, location: str) -> int:
 
 def _check(name: str, kind: int, found: os.stat_result) -> None:
     if stat.S_IFMT(found.st_mode) != kind:
-        what = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise ModelError(f"expected {name!r} to be {_KINDS[kind]}, got {what}")
+        raise ModelError(f"expected {name!r} to be {KINDS[kind]}, got {kind_of(found)}")
     if kind == stat.S_IFREG and found.st_nlink > 1:
         raise ModelError(
             f"expected {name!r} to be a file of one name, got a hard link (one of {found.st_nlink}); copy it"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from fastconv._files import open_plain
 from fastconv.errors import ModelError
 from fastconv.graph.ir import Graph
 
@@ -67,7 +68,7 @@ class GraphFile:
 
     def _hash(self) -> str:
         try:
-            with self._path.open("rb") as file:
+            with open_plain(self._path) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ModelError(f"{self._path}: expected a readable file, got {error.strerror}") from error

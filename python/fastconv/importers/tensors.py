@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._files import open_plain
 from fastconv.errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -94,7 +95,7 @@ def path_of(source: str | os.PathLike[str]) -> Path:
 
 def map_file(path: Path) -> FileData:
     """Return a file's contents, mapped: what is never read costs nothing. An empty file has none to map."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -102,7 +103,7 @@ def map_file(path: Path) -> FileData:
 
 def map_parts(path: Path, spans: Mapping[int, tuple[int, int]]) -> dict[int, memoryview]:
     """Map parts of a file one by one: the memory of each goes back when its view does."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return {key: map_part(file.fileno(), begin, end) for key, (begin, end) in spans.items()}
 
 
