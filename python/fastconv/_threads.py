@@ -52,7 +52,7 @@ def set_num_threads(n: SupportsIndex) -> None:
 def as_count(name: str, n: SupportsIndex) -> int:
     """Return a number of threads that the argument `name` gives, or raise what is wrong with it."""
     try:
-        count = operator.index(n)
+        count = max(-1, min(operator.index(n), 2**31 - 1))  # more digits than Python writes are too many
     except TypeError:
         raise DTypeError(f"{name}: expected an integer, got {type(n).__name__}") from None
     if not 1 <= count <= _core.MAX_THREADS:

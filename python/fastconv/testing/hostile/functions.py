@@ -35,7 +35,17 @@ EXTREME = 1e30  # beyond it float32 and the float64 reference overflow at differ
 MEMORY = 256 << 20  # address space of a child: larger results are refused by the system, not written
 
 ARRAYS = ("x", "w", "bias", "residual", "a", "b", "c", "running_mean", "running_var", "weight")
-INTEGERS = ("stride", "padding", "dilation", "groups", "kernel_size", "output_padding", "size", "axis")
+INTEGERS = (
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "kernel_size",
+    "output_padding",
+    "size",
+    "axis",
+    "threads",
+)
 NUMBERS = ("alpha", "beta", "eps", "negative_slope", "scale_factor")
 NAMES = ("layout", "mode", "algorithm", "precision", "activation")
 FLAGS = ("ceil_mode", "count_include_pad", "align_corners", "trans_a", "trans_b")
