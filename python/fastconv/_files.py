@@ -7,6 +7,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +30,7 @@ def kind_of(found: os.stat_result) -> str:
     return KINDS.get(stat.S_IFMT(found.st_mode), "something else")
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BufferedReader:
     """Open a file for reading; ModelError where it is a pipe or a device, which might never answer.
 
     What a device does when it is opened is not found out: one looks before, and again at what was opened.

@@ -86,8 +86,16 @@ def plan(
     )
 
 
-def run(conv: _core.Conv, x: Any, residual: Any, out: Any, channels_last: bool, spatial: int) -> FloatArray:
-    """Run a planned convolution on an array of the caller's layout."""
+def run(
+    conv: _core.Conv,
+    x: Any,
+    residual: Any,
+    out: Any,
+    channels_last: bool,
+    spatial: int,
+    borrowed: Any = None,
+) -> FloatArray:
+    """Run a planned convolution on an array of the caller's layout; it may still read `borrowed` weights."""
     x = arguments.logical(arguments.as_array("x", x, rank=spatial + 2), channels_last)
     shape = conv.out_shape(x.shape)
     inputs: list[FloatArray] = []
@@ -100,6 +108,8 @@ def run(conv: _core.Conv, x: Any, residual: Any, out: Any, channels_last: bool, 
                 f"residual: expected the result's shape {shape} (NCHW order), got {residual.shape}"
             )
         inputs.append(residual)
+    if out is not None and borrowed is not None:
+        inputs.append(arguments.as_array("w", borrowed))
     y = arguments.output(out, shape, x, channels_last, inputs)
     conv.run(x, y, residual)
     return out if out is not None else arguments.physical(y, channels_last)

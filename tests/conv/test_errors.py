@@ -291,3 +291,20 @@ def test_messages_name_the_numbers():
         fastconv.conv2d(X, f32(4, 5, 3, 3))
     with pytest.raises(ArgumentError, match=r"^algorithm: expected .*got 'fastest'"):
         fastconv.conv2d(X, W, algorithm="fastest")
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_out_in_the_memory_of_the_weights(kernel):
+    # A 1x1 kernel may be multiplied from where it is, so that results would be computed from results.
+    for function, spatial in (
+        *((fastconv.conv1d, 1), (fastconv.conv2d, 2), (fastconv.conv3d, 3)),
+        (fastconv.conv_transpose2d, 2),
+    ):
+        x = np.ones((2, 8, *[9] * spatial), np.float32)
+        w_shape = (8, 8, *[kernel] * spatial)
+        want = function(x, np.ones(w_shape, np.float32))
+        memory = np.ones(max(want.size, np.prod(w_shape)), np.float32)
+        w, out = memory[: np.prod(w_shape)].reshape(w_shape), memory[: want.size].reshape(want.shape)
+        with pytest.raises(fastconv.ArgumentError, match=r"^out: expected memory that no input shares"):
+            function(x, w, out=out)
+        assert (memory == 1).all()

@@ -163,3 +163,25 @@ def test_what_does_not_fit_is_refused_in_f64(
     model, feeds = node_model(op, mixed, outputs=[np.dtype(float)], **attrs)
     with pytest.raises(fastconv.FastconvError, match="all alike"):
         fastconv.load(model).run(None, feeds)
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_transposed_same_has_stride_times_the_size(
+    auto_pad: str, kernel: int, stride: int, node_model: Any
+) -> None:
+    # With a kernel below the stride nothing reaches the last pixels: they are zeros.
+    rng = np.random.default_rng(kernel)
+    size = 5
+    for dtype in (np.float32, np.float64):
+        x, w = (rng.integers(-4, 5, s).astype(dtype) for s in ((1, 2, size), (2, 3, kernel)))
+        full = np.zeros((1, 3, max((size - 1) * stride + kernel, size * stride)))
+        for i in range(size):
+            full[:, :, i * stride : i * stride + kernel] += np.einsum("nc,cok->nok", x[:, :, i], w)
+        total = max(0, (size - 1) * stride + kernel - size * stride)
+        lo = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        options = {"strides": [stride], "auto_pad": auto_pad, "outputs": [np.dtype(dtype)]}
+        model, feeds = node_model("ConvTranspose", [x, w], constant=[1], **options)
+        (y,) = fastconv.load(model).run(None, feeds)
+        np.testing.assert_array_equal(y, full[:, :, lo : lo + size * stride])

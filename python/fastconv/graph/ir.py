@@ -60,13 +60,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in topological order, with their constant inputs (weights) by value name."""
+    """Nodes in topological order, with their constant inputs (weights) by value name.
+
+    ``defaults`` are the constants that a caller may give other values for.
+    """
 
     name: str
     nodes: tuple[Node, ...]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     constants: Mapping[str, npt.NDArray[Any]]
+    defaults: tuple[TensorInfo, ...] = ()
 
 
 def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:

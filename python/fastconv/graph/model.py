@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -140,6 +140,7 @@ class Model:
             type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes,
             threads=self._threads,
         )  # fmt: skip
+        self._variant: tuple[frozenset[Any], Model] | None = None
         self._prepare = partial(prepare, graph, passes, max_bytes)  # save() does so again, for freed weights
         graph, budget = self._prepare()
         self._parameters = graph.parameters
@@ -147,6 +148,7 @@ class Model:
         self._constants = {name: Constant(array) for name, array in graph.constants.items()}
         self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
         reads = Counter(name for node in all_nodes(graph.nodes) for name in node.inputs)
+        reads.update(info.name for info in graph.outputs)  # a weight that is a result too is not released
         sizes = (n for info in self._inputs for n in info.shape[1:])
         self._plans = Plans(
             exact=(precision or graph.precision) == "exact",
@@ -217,7 +219,8 @@ class Model:
         output_names : sequence of str or None
             Which outputs to return, in which order; None returns all.
         feeds : mapping of str to array
-            An array for each input.
+            An array for each input; also for weights that an ONNX file (IR version 4 and later) lists among
+            its inputs, whose own values are defaults. Of the last set of those a model of its own is kept.
 
         Returns
         -------
@@ -225,6 +228,10 @@ class Model:
         """
         names = [info.name for info in self._inputs]
         unknown, missing = sorted(set(feeds) - set(names)), [n for n in names if n not in feeds]
+        if unknown and not missing:
+            variant = self._overriding(frozenset(unknown))
+            if variant is not None:
+                return variant.run(output_names, feeds)
         if unknown or missing:
             raise ArgumentError(f"feeds: expected arrays for {names}, got {sorted(feeds)}")
         known = [info.name for info in self._outputs]
@@ -234,6 +241,20 @@ class Model:
                 raise ArgumentError(f"output_names: expected names among {known}, got {name!r}")
         results = dict(zip(known, self._run([feeds[n] for n in names]), strict=True))
         return [results[name] for name in wanted]
+
+    def _overriding(self, names: frozenset[Any]) -> Model | None:
+        """Return this model with some constants as inputs; None where they are not to be overridden."""
+        variant = self._variant
+        if variant is None or variant[0] != names:
+            source = self._remake.args[0]
+            graph = source() if callable(source) else source
+            extra = tuple(info for info in graph.defaults if info.name in names)
+            if len(extra) != len(names):
+                return None
+            constants = {name: array for name, array in graph.constants.items() if name not in names}
+            graph = replace(graph, inputs=(*graph.inputs, *extra), constants=constants, defaults=())
+            variant = self._variant = names, type(self)(graph, **self._remake.keywords)
+        return variant[1]
 
     def _run(self, inputs: Sequence[Any]) -> list[Array]:
         arrays = [_checked(info, x) for info, x in zip(self._inputs, inputs, strict=True)]

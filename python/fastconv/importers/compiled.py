@@ -143,13 +143,13 @@ class _Reader:
             graph.inputs,
             graph.outputs,
             graph.constants,
-            precision,
-            True,
-            {
+            precision=precision,
+            keep=True,
+            parameters={
                 node: {name: _whole(n, "parameters", 1 << 53) for name, n in _mapping(read, node).items()}
                 for node, read in _mapping(self._fields.get("parameters"), "parameters").items()
             },
-            tuple(self._packed(entry) for entry in _items(self._fields, "packed")),
+            packed=tuple(self._packed(entry) for entry in _items(self._fields, "packed")),
         )
 
     def _graph(self, fields: Mapping[str, Any], depth: int) -> Graph:

@@ -7,9 +7,9 @@ What operators need besides is checked where they are lowered.
 
 from __future__ import annotations
 
-import collections
 import heapq
 import sys
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -29,6 +29,7 @@ from fastconv.importers.tensors import FileData, map_file, map_parts
 Array = npt.NDArray[Any]
 
 MAX_ELEMENTS = 1 << 33  # of one tensor
+MAX_DENSE = 1 << 28  # bytes of a sparse tensor with its zeros
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
 NO_SCOPE: Mapping[str, str] = MappingProxyType({})
 
@@ -95,15 +96,18 @@ def from_proto(
             f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
         )
     proto = inlined(proto, source)
-    collections.deque(all_nodes(proto.graph.node, source), maxlen=0)  # refuses what is too deep to follow
+    deque(all_nodes(proto.graph.node, source), maxlen=0)  # refuses what is too deep to follow
     graph = proto.graph
     external = ExternalData(folder)
     constants = _initializers(onnx, graph, external, detached)
-    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in constants)
+    listed = {_text(t.name) for t in graph.initializer} | constants.keys()  # strings are no constants
+    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in listed)
+    given = [_text(v.name) for v in graph.input] if proto.ir_version >= 4 else []  # before, all are listed
+    defaults = [TensorInfo(n, constants[n].shape, constants[n].dtype) for n in given if n in constants]
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
     nodes = in_order([_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node)])
     check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
-    return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants)
+    return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants, tuple(defaults))
 
 
 def _opsets(onnx: ModuleType, imports: Iterable[Any], source: str) -> dict[str, int]:
@@ -124,15 +128,61 @@ def _opsets(onnx: ModuleType, imports: Iterable[Any], source: str) -> dict[str, 
 def _initializers(
     onnx: ModuleType, graph: Any, external: ExternalData, detached: Mapping[int, memoryview] = EMPTY
 ) -> dict[str, Array]:
-    if graph.sparse_initializer:
-        raise ModelError(f"graph {_text(graph.name)!r}: expected dense initializers, got a sparse one")
     constants: dict[str, Array] = {}
+    strings = [_text(t.name) for t in graph.initializer if t.data_type == onnx.TensorProto.STRING]
+    unused = set(strings) - _read_names(onnx, graph) if strings else set()
+    names = [_text(t.name) for t in graph.initializer]
+    names += [_text(t.values.name) for t in graph.sparse_initializer]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ModelError(f"initializer {name!r}: expected one definition, got several")
     for i, t in enumerate(graph.initializer):
         name = _text(t.name)
-        if name in constants:
-            raise ModelError(f"initializer {name!r}: expected one definition, got several")
-        constants[name] = _array(onnx, t, f"initializer {name!r}", external, detached.get(i))
+        if name not in unused:  # class names, say, which no node reads
+            constants[name] = _array(onnx, t, f"initializer {name!r}", external, detached.get(i))
+    for t in graph.sparse_initializer:
+        name = _text(t.values.name)
+        constants[name] = _dense(onnx, t, f"initializer {name!r}", external)
     return constants
+
+
+def _read_names(onnx: ModuleType, graph: Any) -> set[str]:
+    """Return the names that the nodes of a graph, and of the graphs inside it, read or give back."""
+    names: set[str] = set()
+    graphs = [graph]
+    while graphs:
+        inner = graphs.pop()
+        names.update(_text(v.name) for v in inner.output)
+        for node in inner.node:
+            names.update(map(_text, node.input))
+            for a in node.attribute:
+                graphs += [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs
+    return names
+
+
+def _dense(onnx: ModuleType, proto: Any, where: str, external: ExternalData) -> Array:
+    """Return a sparse tensor with its zeros; ``indices`` counts elements, or has a row for each value."""
+    dims = tuple(proto.dims)
+    values = _array(onnx, proto.values, where, external)
+    indices = _array(onnx, proto.indices, f"{where}: indices", external)
+    if not dims:
+        raise ModelError(f"{where}: expected at least 1 dimension, got none")
+    size = size_of(dims, where, most=MAX_DENSE // max(values.dtype.itemsize, 1))
+    count = values.shape[0] if values.ndim == 1 else -1
+    if indices.dtype != np.int64 or indices.shape not in ((count,), (count, len(dims))):
+        raise ModelError(
+            f"{where}: expected a list of values and int64 indices of each,"
+            f" got shapes {values.shape} and {indices.shape} of {indices.dtype}"
+        )
+    limits = np.array(dims if indices.ndim == 2 else [size], np.int64)
+    if ((indices.reshape(count, -1) < 0) | (indices.reshape(count, -1) >= limits)).any():
+        raise ModelError(f"{where}: expected indices within {list(dims)}, got some outside")
+    flat = np.ravel_multi_index(tuple(indices.T), dims) if indices.ndim == 2 else indices
+    if len(np.unique(flat)) != count:
+        raise ModelError(f"{where}: expected one value for each index, got some twice")
+    dense = np.zeros(size, values.dtype)
+    dense[flat] = values
+    return dense.reshape(dims)
 
 
 def _subgraph(

@@ -70,7 +70,7 @@ def conv2d(
         "fast" allows algorithms that trade exactness for fewer multiplications, F(4x4, 3x3) Winograd with a
         relative RMS error of about 2e-6; "exact" takes only those as accurate as a sum of the products.
     out : array of the result's shape, float32, optional
-        Receives the result; it may not overlap `x` or `residual`.
+        Receives the result; it may not overlap `x`, `w` or `residual`.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def conv2d(
     conv = _plan_for(
         x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 2, precision
     )
-    return run(conv, x, residual, out, channels_last, 2)
+    return run(conv, x, residual, out, channels_last, 2, w)
 
 
 def conv1d(
@@ -132,7 +132,7 @@ def conv1d(
     """
     channels_last = arguments.is_channels_last(layout, 1)
     conv = _plan_for(x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 1)
-    return run(conv, x, residual, out, channels_last, 1)
+    return run(conv, x, residual, out, channels_last, 1, w)
 
 
 def conv3d(
@@ -178,7 +178,7 @@ def conv3d(
     conv = _plan_for(
         x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 3, precision
     )
-    return run(conv, x, residual, out, channels_last, 3)
+    return run(conv, x, residual, out, channels_last, 3, w)
 
 
 def conv_transpose2d(
@@ -230,7 +230,7 @@ def conv_transpose2d(
         w, bias, stride, padding, dilation, groups, activation, algorithm,
         spatial=2, transposed=True, output_padding=output_padding,
     )  # fmt: skip
-    return run(conv, x, residual, out, channels_last, 2)
+    return run(conv, x, residual, out, channels_last, 2, w)
 
 
 def _plan_for(

@@ -310,6 +310,10 @@ def conv_transpose(
         target = spatial_ints("output_shape", output_shape, spatial, 0)
         padding, extra = _padding_for(parameters, x.shape[2:], w.shape[2:], extra, target, auto_pad)
         parameters["auto_pad"] = "explicit"
+    elif parameters["auto_pad"] != "explicit":  # the result has stride times the size, zeros after all else
+        target = [n * s for n, s in zip(x.shape[2:], parameters["stride"], strict=False)]
+        padding, extra = _padding_for(parameters, x.shape[2:], w.shape[2:], extra, target, auto_pad)
+        parameters["auto_pad"] = "explicit"
     parameters |= {"transposed": True, "output_padding": extra}
     if x.dtype == np.float64:
         return _convolution_in_f64(ctx, x, w, b, parameters, padding, activation)

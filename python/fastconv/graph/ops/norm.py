@@ -12,7 +12,7 @@ from fastconv.graph.context import MAX_RANK, Context
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.ops.reduce import reduce
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axes, normalized_axis
+from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value, normalized_axes, normalized_axis
 
 
 def batch_norm_affine(
@@ -125,12 +125,13 @@ def _in_one_step(
     if scale.shape == (1,):  # the elements may come in any order: in that of memory
         perm[first:] = [i for i in x.order() if i >= first]
     shape = (*(x.shape[:first] or (1,)), math.prod(x.shape[first:]))
+    copied: Tensor | None = None
     view = x.transpose(perm)
     rows = view.reshape(shape)
     if rows is None or (shape[-1] > 1 and rows.strides[-1] != 1):
-        if scale.shape == (1,):
-            return None
-        view = ctx.copy(x, ctx.empty(x.shape))
+        # A mean over channels-last pixels adds them up one after the other, and loses digits to a large one.
+        perm = list(range(len(x.shape)))
+        view = copied = ctx.copy(x, ctx.empty(x.shape))
         rows = view.reshape(shape)
         assert rows is not None
     last = len(shape) - 1
@@ -138,7 +139,10 @@ def _in_one_step(
     vectors = [ctx.tensor(v) for v in (scale, shift)]
     vectors = [v if v.is_row_major() else ctx.copy(v, ctx.empty(v.shape)) for v in vectors]
     whole = ctx.reshape(ctx.emit("layer_norm", (rows, *vectors), y, epsilon), view.shape)
-    return whole.transpose([perm.index(i) for i in range(len(perm))])
+    whole = whole.transpose([perm.index(i) for i in range(len(perm))])
+    if scale.shape == (1,) and copied is not None:  # an image stays one
+        whole = ctx.copy(ctx.tensor(whole), ctx.empty(x.shape, x.order()))
+    return whole
 
 
 def _standardized(ctx: Context, x: Value, axes: Sequence[int], epsilon: float) -> Value:
@@ -218,7 +222,8 @@ def rms_normalization(
 def mean_variance_normalization(ctx: Context, x: Value, *, axes: Ints = (0, 2, 3)) -> Value:
     """(x - mean) / (sqrt(var) + 1e-9) over axes."""
     along = normalized_axes("axes", axes, len(x.shape))
-    _, centred = _centred(ctx, x, along)
+    _, nearly = _centred(ctx, x, along)
+    _, centred = _centred(ctx, nearly, along)  # without what a large mean lost as a sum of float32
     square = reduce(ctx, "mean", ctx.binary("mul", centred, centred), along)
     deviation = ctx.activate(square, Activation("sqrt"))
     return ctx.binary("div", centred, ctx.binary("add", deviation, Constant(np.asarray(1e-9, x.dtype))))

@@ -216,9 +216,9 @@ def _resize(ctx: Context, x: Value, axes: Sequence[Axis], form: Form) -> Value:
     changed = [i for i, axis in enumerate(axes) if not axis.stays(form)]
     if not changed:
         return x
-    if 0 in x.shape:
-        raise ShapeError(f"x: expected at least 1 element, got shape {x.shape}")
     shape = [axis.out for axis in axes]
+    if any(axis.out and not axis.size for axis in axes):
+        raise ShapeError(f"x: expected at least 1 element along what is resized, got shape {x.shape}")
     if not size_of(shape):
         return Constant(np.zeros(shape, x.dtype))
     shrinks = any(axes[i].scale < 1 for i in changed)

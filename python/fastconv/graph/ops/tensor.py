@@ -376,6 +376,8 @@ def _mirror(
 ) -> None:
     """Fill the borders from the middle, axis by axis: those of later axes include those of earlier ones."""
     for axis, ((lo, hi), n) in enumerate(zip(borders, shape, strict=True)):
+        if not lo and not hi:
+            continue
         most = {"edge": lo + hi if n else 0, "reflect": n - 1, "wrap": n}[mode]
         if max(lo, hi) > most:
             raise UnsupportedOpError(
