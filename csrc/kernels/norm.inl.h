@@ -43,7 +43,11 @@ void lrn_run(const LrnRun& r) {
 
 void layer_norm_row(const LayerNormRow& r) {
   const float count = static_cast<float>(r.n);
-  const vf mean = vset(sum_row(r.n, r.x) / count);
+  // The sum of what lies beside the first element: of values around 1000 that differ by hundredths
+  // the sum itself, in float, would lose more digits than the one rounding of the mean.
+  const vf first = vbroadcast(r.x);
+  const float beside = sum_row_of(r.n, r.x, [=](vf v) { return vsub(v, first); });
+  const vf mean = vset(r.x[0] + beside / count);
   const float squares = sum_row_of(r.n, r.x, [=](vf v) {
     const vf d = vsub(v, mean);
     return vmul(d, d);

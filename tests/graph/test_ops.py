@@ -391,3 +391,25 @@ def test_squares_are_products(onnx: Any, make_model: Any, rng: np.random.Generat
     x = rng.standard_normal((5, 7)).astype(np.float32)
     np.testing.assert_array_equal(model(x), x * x)
     assert "binary mul" in model.explain()
+
+
+@pytest.mark.parametrize("op", ["GroupNormalization", "InstanceNormalization", "MeanVarianceNormalization"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_normalisation_of_a_large_mean(op: str, channels_last: bool, onnx: Any, make_model: Any) -> None:
+    # One rounding of the mean costs half a unit in its last place; sums of the pixels lost more.
+    make = onnx.helper.make_node
+    rng = np.random.default_rng(0)
+    x = (1000 + rng.standard_normal((1, 4, 40, 40)) * 0.01).astype(np.float32)
+    given = x.transpose(0, 2, 3, 1).copy() if channels_last else x
+    wide = x.astype(np.float64)
+    groups = wide.reshape(1, 2, -1) if op == "GroupNormalization" else wide.reshape(1, 4, -1)
+    expected = (groups - groups.mean(-1, keepdims=True)) / np.sqrt(groups.var(-1, keepdims=True) + 1e-12)
+    attrs = {} if op == "MeanVarianceNormalization" else {"epsilon": 1e-12}
+    attrs |= {"num_groups": 2} if op == "GroupNormalization" else {}
+    vectors = [] if op == "MeanVarianceNormalization" else ["s", "b"]
+    nodes = [make("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2])] if channels_last else []
+    nodes.append(make(op, ["t" if channels_last else "x", *vectors], ["y"], **attrs))
+    constants = {"s": np.ones(4, np.float32), "b": np.zeros(4, np.float32)} if vectors else {}
+    y = fastconv.load(make_model(nodes, {"x": given.shape}, constants, opset=21))(given)
+    limit = 1.5 * float(np.spacing(np.float32(1000))) / 2 / 0.01
+    assert np.abs(y - expected.reshape(x.shape)).max() < limit

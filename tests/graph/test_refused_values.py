@@ -172,3 +172,15 @@ def test_numbers_too_large_for_their_type(kind: str, number: int, onnx: Any) -> 
     model.graph.initializer.append(tensor)
     with pytest.raises(fastconv.ModelError, match=f"initializer 'w': expected numbers of .*, got {number}"):
         fastconv.load(model)
+
+
+@pytest.mark.parametrize("passes", ["default", "none"])
+@pytest.mark.parametrize("wrong", WRONG_SCALES, ids=str)
+def test_scales_of_values_quantised_and_back(wrong: float, passes: str, onnx: Any, make_model: Any) -> None:
+    nodes = [
+        onnx.helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        onnx.helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    model = make_model(nodes, {"x": [2]}, {"s": np.float32(wrong), "z": np.uint8(3)})
+    with pytest.raises(fastconv.ArgumentError, match="scale: expected numbers above 0, got"):
+        fastconv.load(model, passes=passes)

@@ -27,7 +27,7 @@ from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
 from fastconv.graph.kept import Table
 from fastconv.graph.memory import FLOAT, Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
 from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
-from fastconv.graph.split import Split, choose_split, part_of, touched
+from fastconv.graph.split import Split, choose_split, independent_steps, part_of, touched
 from fastconv.graph.value import F32, Array, Constant, Tensor, Value, channels_last_order, is_storage
 
 Shape = tuple[int, ...]
@@ -82,6 +82,7 @@ class Executable:
     split: Split | None = None
     held: int = 0  # bytes of constants that are there for this program alone
     seconds: Table = field(default_factory=OrderedDict)  # none: see Staged
+    independent: bool = True  # whether each image of a batch is known to be computed by itself
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -279,8 +280,11 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
     _check_memory(ctx, ctx.steps, arena=0)  # the outputs alone, with all the steps that may write them
     ctx.steps = write_in_place(ctx.steps, ctx.buffers)
     threads = _core.get_num_threads()
-    split = None
+    split, independent = None, True
     if batch > 1:
+        rows = [value.shape[:1] for value in outputs if isinstance(value, Tensor)]
+        independent = all(row and row[0] % batch == 0 for row in rows)
+        independent &= independent_steps(ctx.steps, ctx.buffers, batch) == len(ctx.steps)
         lifetimes = lifetimes_of(ctx.steps, ctx.buffers)
         split = choose_split(ctx.steps, ctx.buffers, lifetimes, batch, threads, _cache_bytes())
     program: _core.Program | _core.BatchProgram
@@ -300,6 +304,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
         {i: value.array for i, value in enumerate(outputs) if isinstance(value, Constant)},
         threads,
         split,
+        independent,
     )
 
 

@@ -8,7 +8,7 @@ lists of them, numpy arrays).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +85,15 @@ def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
         for value in node.attrs.values():
             if isinstance(value, Graph):
                 waiting += reversed(value.nodes)
+
+
+def with_inputs(graph: Graph, names: frozenset[Any]) -> Graph | None:
+    """Return a graph with some of its defaults as inputs; None where one of the names is none of them."""
+    extra = tuple(info for info in graph.defaults if info.name in names)
+    if len(extra) != len(names):
+        return None
+    constants = {name: array for name, array in graph.constants.items() if name not in names}
+    return replace(graph, inputs=(*graph.inputs, *extra), constants=constants, defaults=())
 
 
 class PackedWeights(NamedTuple):

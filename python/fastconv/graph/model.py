@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,11 @@ from fastconv import _core
 from fastconv._text import counted
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
-from fastconv.graph.compile import Shape, Stage
+from fastconv.graph.compile import Executable, Shape, Stage
 from fastconv.graph.context import Plans, Step
-from fastconv.graph.ir import Graph, Node, TensorInfo, all_nodes
+from fastconv.graph.ir import Graph, Node, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
 from fastconv.graph.prepare import prepare
 from fastconv.graph.save import save_model
@@ -219,8 +220,7 @@ class Model:
         output_names : sequence of str or None
             Which outputs to return, in which order; None returns all.
         feeds : mapping of str to array
-            An array for each input; also for weights that an ONNX file (IR version 4 and later) lists among
-            its inputs, whose own values are defaults. Of the last set of those a model of its own is kept.
+            An array for each input, and for such weights as an ONNX file (IR 4 and later) lists among them.
 
         Returns
         -------
@@ -247,12 +247,9 @@ class Model:
         variant = self._variant
         if variant is None or variant[0] != names:
             source = self._remake.args[0]
-            graph = source() if callable(source) else source
-            extra = tuple(info for info in graph.defaults if info.name in names)
-            if len(extra) != len(names):
+            graph = with_inputs(source() if callable(source) else source, names)
+            if graph is None:
                 return None
-            constants = {name: array for name, array in graph.constants.items() if name not in names}
-            graph = replace(graph, inputs=(*graph.inputs, *extra), constants=constants, defaults=())
             variant = self._variant = names, type(self)(graph, **self._remake.keywords)
         return variant[1]
 
@@ -261,6 +258,9 @@ class Model:
         shapes = tuple(a.shape for a in arrays)
         with threads_of(self._threads):
             executable = self._executable(shapes)
+            mixes = isinstance(executable, Executable) and not executable.independent
+            if mixes and any(i.shape[:1] == (1,) != s[:1] for i, s in zip(self._inputs, shapes, strict=True)):
+                return one_by_one(self._run, arrays)
             arrays = [np.ascontiguousarray(a) for a in arrays]
             if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
                 return executable.run(arrays)
