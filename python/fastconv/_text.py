@@ -38,3 +38,14 @@ def replace_between(page: str, name: str, text: str) -> str:
     if not opens or not closes:
         raise ValueError(f"page: expected the lines {begin} and {end}")
     return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def printable(text: str) -> str:
+    r"""Return text whose control characters, but for ends of lines, are written out: a terminal obeys them.
+
+    >>> printable("a" + chr(27) + "[31mb")
+    'a\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -7,6 +7,8 @@ command needs is imported when it runs, so that ``--help`` answers at once and n
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _discard_output() -> None:
+    """Have what is left for standard output go nowhere: Python flushes it once more at its exit."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code.
 
@@ -47,15 +55,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["run", "missing.onnx"])
     2
     """
-    args = build_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    for argument in given:
+        if "\0" in argument:
+            return output.complain(f"{argument!r}: expected an argument without NUL, got one", BAD_INPUT)
+    args = build_parser().parse_args(given)
+    if sys.stdout is None:
+        return output.complain("standard output: expected an open one, got one that is closed", BAD_INPUT)
     try:
         code: int = args.run(args)
-    except BrokenPipeError:  # the reader (`head`) has seen enough; Python will flush once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (`head`) has seen enough
+        _discard_output()
         return FAILED
     except FastconvError as error:
         return output.complain(error, BAD_INPUT)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            _discard_output()
         return output.complain(f"{error.filename}: {error.strerror}" if error.filename else error, BAD_INPUT)
     except ImportError as error:
         if error.name is None or error.name.startswith("fastconv"):

@@ -6,7 +6,6 @@ Interleaved rounds, one process for each engine and mode, every result checked b
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +138,7 @@ def _write(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
     if args.json == "-":
         output.dump(record)
     elif args.json:
-        Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
+        Path(args.json).write_text(output.as_json(record, indent=1) + "\n")
     if args.csv:
         Path(args.csv).write_text(bench.as_csv(records))
     if args.plot:

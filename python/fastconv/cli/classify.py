@@ -55,7 +55,7 @@ def open_classifier(name: str) -> tuple[Model, Preprocess]:
         return efficientnet_lite0(efficientnet_lite0_weights()), efficientnet_lite0.preprocess
     if not Path(name).is_file():
         raise ArgumentError(f"--model: expected a file or {DEFAULT_MODEL!r}, got {name!r}")
-    if Path(name).suffix in (".onnx", ".fcm"):
+    if Path(name).suffix.lower() in (".onnx", ".fcm"):
         return _open_graph(name)
     weights = read_weights(name, fitting=fitting)
     architecture = architecture_of(name, weights)
@@ -99,11 +99,24 @@ def _open_graph(name: str) -> tuple[Model, Preprocess]:
     return model, prepare
 
 
+def scores_of(model: Model, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the scores of one image; of outputs that are all alike (logits, probabilities) the first."""
+    found = model(x)
+    outputs = found if isinstance(found, tuple) else (found,)
+    if len({y.shape for y in outputs}) > 1:
+        shapes = ", ".join(f"{o.name} {y.shape}" for o, y in zip(model.outputs, outputs, strict=True))
+        raise ArgumentError(f"--model: expected scores of classes, got outputs of several shapes: {shapes}")
+    y: npt.NDArray[Any] = outputs[0]
+    if not y.size or y.dtype.kind not in "iufV":
+        raise ArgumentError(f"--model: expected scores of classes, got shape {y.shape} of {y.dtype}")
+    return y
+
+
 def classify(model: Model, x: npt.NDArray[np.float32], topk: int, seconds: float = 0.1) -> dict[str, Any]:
     """Return the best classes of one image and the best time of a run."""
     from fastconv.timing import time_calls
 
-    y = model(x)
+    y = scores_of(model, x)
     return {
         "milliseconds": 1e3 * time_calls(lambda: model(x), seconds).min,
         "top": labels.top_classes(y.reshape(-1), topk),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._files import open_plain
 from fastconv.cli import arguments, output
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, ModelError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,10 +44,38 @@ def read_inputs(arguments: list[str]) -> dict[str, npt.NDArray[Any]]:
         if not (name and equals and file):
             raise ArgumentError(f"--input: expected NAME=FILE.npy, got {argument!r}")
         try:
-            feeds[name] = np.load(file, allow_pickle=False)
-        except ValueError as error:  # not a .npy file, or one that holds objects
-            raise ArgumentError(f"--input {name}: expected an array in {file}: {error}") from None
+            with open_plain(Path(file)) as stream:
+                feeds[name] = np.load(stream, allow_pickle=False)
+        except (OSError, ModelError):  # which name the file
+            raise
+        except (
+            Exception
+        ) as error:  # numpy's parser of headers is Python's: SyntaxError, MemoryError and others
+            reason = str(error) or type(error).__name__
+            raise ArgumentError(f"--input {name}: expected an array in {file}: {reason:.200}") from None
+        if not isinstance(feeds[name], np.ndarray):
+            raise ArgumentError(f"--input {name}: expected one array in {file}, got an archive of them")
     return feeds
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return the name of a file for each output: what no file's name may hold replaced, each another.
+
+    >>> file_names(["a/b", "a_b", "logits"])
+    ['a_b.npy', 'a_b_2.npy', 'logits.npy']
+    """
+    taken: set[str] = set()
+    files = []
+    for name in names:
+        plain = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
+        plain = plain.encode("utf-8", "replace")[:200].decode("utf-8", "ignore") or "output"
+        file, count = plain, 1
+        while file.lower() in taken:  # some file systems tell no case
+            count += 1
+            file = f"{plain}_{count}"
+        taken.add(file.lower())
+        files.append(f"{file}.npy")
+    return files
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,12 +93,14 @@ def run(args: argparse.Namespace) -> int:
     milliseconds = 1e3 * time_calls(lambda: model.run(None, feeds), args.seconds).min
 
     described = []
-    for name, y in results.items():
+    for file_name, (name, y) in zip(file_names(list(results)), results.items(), strict=True):
         entry: dict[str, Any] = {"name": name, "shape": list(y.shape), "dtype": str(y.dtype)}
-        if y.size:
-            entry |= {"min": float(y.min()), "max": float(y.max()), "mean": float(y.mean())}
+        if y.size and y.dtype.kind in "biufV":
+            with np.errstate(all="ignore"):  # infinities and NaN are values
+                wide = y.astype(np.float64)
+                entry |= {"min": float(wide.min()), "max": float(wide.max()), "mean": float(wide.mean())}
         if args.output_dir is not None:
-            file = args.output_dir / f"{name.replace('/', '_')}.npy"
+            file = args.output_dir / file_name
             np.save(file, y)
             entry["file"] = str(file)
         described.append(entry)

@@ -6,7 +6,6 @@ Each of them takes ``--json [FILE]`` and ``--plot FILE``; ``fastconv sweep EXPER
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -259,7 +258,7 @@ def _report(args: argparse.Namespace, experiment: str, measure: Any) -> int:
     else:
         _print(text.LINES, results)
         if args.json:
-            Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
+            Path(args.json).write_text(output.as_json(record, indent=1) + "\n")
     _draw(args, results, quiet=args.json == "-")
     return 0
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv._text import counted
+from fastconv._text import counted, printable
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.batch import one_by_one
@@ -254,7 +254,7 @@ class Model:
         return variant[1]
 
     def _run(self, inputs: Sequence[Any]) -> list[Array]:
-        arrays = [_checked(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
+        arrays = [checked_input(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
         shapes = tuple(a.shape for a in arrays)
         with threads_of(self._threads):
             executable = self._executable(shapes)
@@ -357,7 +357,7 @@ class Model:
             if len(shapes) != len(self._inputs):
                 raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
             wanted = tuple(
-                _checked(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
+                checked_input(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
                 for info, shape in zip(self._inputs, shapes, strict=True)
             )
         with threads_of(self._threads):
@@ -452,7 +452,7 @@ class Model:
         took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
         steps, arena = len(executable.steps), 4 * executable.memory.arena
         title = f"{self._graph.name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
-        return "\n".join([title, *_parts(executable), *(line.rstrip() for line in lines)])
+        return printable("\n".join([title, *_parts(executable), *(line.rstrip() for line in lines)]))
 
     def __repr__(self) -> str:
         """Name, inputs and outputs."""
@@ -460,10 +460,11 @@ class Model:
         def described(infos: Sequence[TensorInfo]) -> str:
             return ", ".join(f"{info.name}{list(info.shape)}" for info in infos)
 
-        return f"<Model {self._graph.name!r}: {described(self._inputs)} -> {described(self._outputs)}>"
+        ends = f"{described(self._inputs)} -> {described(self._outputs)}"
+        return printable(f"<Model {self._graph.name!r}: {ends}>")
 
 
-def _checked(info: TensorInfo, x: Any) -> Array:
+def checked_input(info: TensorInfo, x: Any) -> Array:
     """Return an input as an array of the declared dtype and shape; the batch may have any size."""
     where = f"input {info.name!r}"
     array = as_array(where, x, rank=len(info.shape), dtype=info.dtype)

@@ -16,7 +16,7 @@ from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError, DTypeError
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
-from fastconv.graph.model import Model, described
+from fastconv.graph.model import Model, checked_input, described
 from fastconv.graph.staged import Plan, Staged
 from fastconv.importers import from_torch
 from fastconv.profiler.counters import count_traffic
@@ -66,12 +66,14 @@ def count(model: Model | Any, *shapes: Sequence[int] | Any) -> Count:
     """
     model = _model(model, shapes)
     executable = model._planned([_shape(x) for x in shapes])
+    if isinstance(executable, Staged) and not executable.seconds:  # what it runs depends on values
+        executable.run(_arrays(model, shapes))
     return Count(model.name, model.parameters, _counted(model, executable))
 
 
 def profile(
     model: Model | Any,
-    *inputs: npt.NDArray[np.float32] | Sequence[int] | Any,
+    *inputs: npt.NDArray[Any] | Sequence[int] | Any,
     threads: int | None = None,
     seconds: float = 2.0,
     roofline: Roofline | None = None,
@@ -199,18 +201,35 @@ def _shape(x: Any) -> tuple[int, ...]:
     return tuple(x.shape if hasattr(x, "shape") else x)
 
 
-def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[np.float32]]:
+def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[Any]]:
     """Return the arrays to run on: those given, or random ones of the shapes given or planned."""
     if inputs and len(inputs) != len(model.inputs):
         raise ArgumentError(f"inputs: expected {len(model.inputs)} arrays or shapes, got {len(inputs)}")
     rng = np.random.default_rng(0)
     given = inputs or model.planned_shapes
-    return [
-        np.ascontiguousarray(x, np.float32)
-        if hasattr(x, "shape")
-        else rng.standard_normal(tuple(x), dtype=np.float32)
-        for x in given
-    ]
+    planned = model._planned([_shape(x) for x in given])
+    bound = planned.bound if isinstance(planned, Staged) and planned.seconds else {}
+    arrays = []
+    for info, x in zip(model.inputs, given, strict=True):
+        if hasattr(x, "shape"):
+            x = x.detach() if hasattr(x, "detach") else x
+            arrays.append(np.ascontiguousarray(checked_input(info, x)))
+        elif info.name in bound:  # a value that the program was made for: no other fits it
+            arrays.append(np.ascontiguousarray(bound[info.name].array))
+        else:
+            arrays.append(_random(rng, tuple(x), info.dtype))
+    return arrays
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return random numbers; where integers may be indices, or sizes, the first: all others may be none."""
+    if dtype.kind == "b" or dtype.itemsize == 1:
+        info = np.iinfo(dtype) if dtype.kind in "iu" else None
+        low, high = (0, 1) if info is None else (info.min, info.max)
+        return rng.integers(low, high, shape, endpoint=True).astype(dtype)
+    if dtype.kind in "iu":
+        return np.zeros(shape, dtype)
+    return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
 
 
 def _counted(model: Model, executable: Plan) -> tuple[LayerCount, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,7 @@ def einsum(ctx: Context, *values: Value, equation: str) -> Value:
         )
     equation = equation.replace(" ", "")
     values, equation = _summed_first(ctx, values, equation)
+    ctx.node = replace(ctx.node, attrs={**ctx.node.attrs, "equation": equation})  # what its step computes
     shape = _einsum_shape(equation, [v.shape for v in values])
     dtype = values[0].dtype
     size_of(shape)
