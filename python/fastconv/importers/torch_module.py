@@ -25,6 +25,8 @@ import numpy.typing as npt
 from fastconv.errors import (
     ArgumentError,
     DTypeError,
+    FastconvError,
+    MemoryLimitError,
     MissingPackageError,
     ModelError,
     UnsupportedOpError,
@@ -76,7 +78,9 @@ def from_torch(
     Raises
     ------
     ModelError
-        Where the exporter refuses the module; the message has its reason.
+        Where the exporter refuses the module; the message has its reason. Where what it wrote computes
+        something else than the module, on the example or on random numbers: it loses some writes through
+        views of a tensor, for one.
     UnsupportedOpError
         Where it lacks an operator (the message names it), or where the model has one that does not run.
     ArgumentError, DTypeError
@@ -113,6 +117,7 @@ def from_torch(
         outputs = _outputs(torch, module, inputs)
         data, doubts = _exported(torch, module, inputs, outputs, axes)
         load = partial(_load, data, type(module).__name__, passes, precision)
+        _check_export(torch, module, load, inputs, doubted=bool(doubts))
         if doubts and not _agree(torch, module, load, inputs, axes):
             for doubt in doubts:
                 warnings.warn_explicit(doubt.message, doubt.category, doubt.filename, doubt.lineno)
@@ -173,7 +178,7 @@ def _arguments(module: Any, count: int) -> list[str]:
 
 def _tensor(torch: ModuleType, value: Any, parameter: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.detach().to(parameter.device)
+        return value.detach().to(parameter.device).clone()  # the module may write into it
     if not isinstance(value, np.ndarray):
         raise DTypeError(
             f"example: expected a tensor, an array or a tuple of them, got {type(value).__name__}"
@@ -220,7 +225,7 @@ def _evaluating(module: Any) -> Iterator[None]:
 def _outputs(torch: ModuleType, module: Any, inputs: Mapping[str, Any]) -> list[str]:
     """Run the module on the example and return the names of its outputs."""
     try:
-        results = module(*inputs.values())
+        results = module(*_copies(inputs))
     except Exception as error:  # a module's code may raise anything
         shapes = ", ".join(f"{name} {list(x.shape)} of {x.dtype}" for name, x in inputs.items())
         raise ArgumentError(
@@ -296,7 +301,7 @@ def _written(
         torch.jit.TracerWarning.ignore_lib_warnings()  # as torch does: about shape checks of its own
         torch.onnx.export(
             module,
-            tuple(inputs.values()),
+            tuple(_copies(inputs)),
             file,
             dynamo=False,
             input_names=list(inputs),
@@ -326,7 +331,8 @@ def _traceable(torch: ModuleType, module: Any) -> Iterator[None]:
     hook = module.register_forward_hook(flattened)
     if not isinstance(module, torch.jit.ScriptModule):
         # The default of an argument, where it is a number, would become an input: this has no such arguments.
-        module.forward = lambda *args: forward(*args)
+        # What it writes into its inputs it writes into copies: the graph has its inputs as they were.
+        module.forward = lambda *args: forward(*(_copied(torch, a) for a in args))
     log = torch._C._jit_onnx_log  # prints the whole graph when an operator is missing
     torch._C._jit_onnx_log = lambda *_: None
     fused = torch.backends.mha.get_fastpath_enabled()  # attention as one operator, which ONNX has not
@@ -353,6 +359,89 @@ def _said(error: Exception) -> str:
     return words if len(words) <= 500 else f"{words[:500]} ..."
 
 
+# ---------------------------------------------------------------- whether the export is the module
+
+
+def _copies(inputs: Mapping[str, Any]) -> list[Any]:
+    """Return copies of the example: a module may write into what it is given."""
+    return [x.clone() for x in inputs.values()]
+
+
+def _copied(torch: ModuleType, value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _check_export(
+    torch: ModuleType, module: Any, load: Callable[..., Model], inputs: Mapping[str, Any], *, doubted: bool
+) -> None:
+    """Refuse an export that computes something else than the module.
+
+    It is held against the module on the example, and on random numbers, where the tracer has no doubts: of
+    what is decided by the data it says so, and the caller is told. A module that gives something else each
+    time is not held against anything.
+    """
+    name = type(module).__name__
+    try:
+        expected = module(*_copies(inputs))
+        if _difference(torch, expected, _arrays_of(torch, module(*_copies(inputs)))):
+            return
+    except Exception:  # a module that can be called once
+        return
+    try:
+        model = load(tune=False)
+    except FastconvError:  # which comes again, after what the tracer doubts
+        return
+    generator = torch.Generator().manual_seed(1)
+    other = {key: _elsewhere(torch, x, [], generator) for key, x in inputs.items()}
+    for what, data in (("the example", inputs), ("random numbers", other)):
+        if data is other:
+            if doubted:
+                return
+            try:
+                expected = module(*_copies(data))
+            except Exception:  # what is no input to it
+                return
+        try:
+            got = model(*(_array(x) for x in _copies(data)))
+        except (UnsupportedOpError, MemoryLimitError):
+            raise
+        except FastconvError as error:
+            raise ModelError(f"{name}: expected an export that runs on {what}, got: {error}") from error
+        found = _difference(torch, expected, got if isinstance(got, tuple) else (got,))
+        if found:
+            raise ModelError(
+                f"{name}: expected an export that computes what the module does, got another result on"
+                f" {what}: {found}; PyTorch's exporter loses, for one, some writes into parts of a tensor"
+            )
+
+
+def _arrays_of(torch: ModuleType, results: Any) -> tuple[npt.NDArray[Any], ...]:
+    return tuple(_array(leaf) for _, leaf in _leaves(torch, "", results))
+
+
+def _difference(torch: ModuleType, expected: Any, got: Sequence[npt.NDArray[Any]]) -> str:
+    """Return how results differ; one of a thousand elements may be rounded the other way."""
+    pairs = list(_leaves(torch, "", expected))
+    if len(pairs) != len(got):
+        return f"{len(got)} outputs, not {len(pairs)}"
+    for (name, tensor), found in zip(pairs, got, strict=True):
+        wanted = _array(tensor)
+        if wanted.shape != found.shape:
+            return f"{name} has shape {found.shape}, not {wanted.shape}"
+        a, b = wanted.astype(np.float64), np.asarray(found, np.float64)
+        finite = np.isfinite(a)
+        largest = np.abs(a, where=finite, out=np.zeros_like(a)).max(initial=0)
+        with np.errstate(invalid="ignore"):
+            wrong = ~np.isclose(b, a, rtol=0, atol=_AGREEMENT * largest, equal_nan=True)
+        if wrong.sum() > a.size / 1000:
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            return (
+                f"{name} differs in {wrong.sum()} of {a.size} elements, at {list(at)} {b[at]:.6g},"
+                f" not {a[at]:.6g}"
+            )
+    return ""
+
+
 # ---------------------------------------------------------------- whether what the tracer doubts matters
 
 
@@ -369,7 +458,10 @@ def _agree(
     opposite = [-x if x.is_floating_point() else x for x in other]  # for what is decided by a sign
     try:
         model = load(tune=False)  # one that goes: what it needs for larger data than the example goes too
-        return all(_same(torch, module(*data), model(*map(_array, data))) for data in (other, opposite))
+        return all(
+            _same(torch, module(*(x.clone() for x in data)), model(*map(_array, data)))
+            for data in (other, opposite)
+        )
     except UnsupportedOpError:
         raise
     except Exception:  # the model's shapes do not fit, or the module refuses the data
