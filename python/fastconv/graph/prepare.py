@@ -64,10 +64,15 @@ def _widened(graph: Graph) -> Graph:
 # What is learned: the inputs of these operators that are constants, by position.
 _LEARNED: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization"), (1, 2)),
-    **dict.fromkeys(("LayerNormalization", "GroupNormalization", "RMSNormalization"), (1, 2)),
+    **dict.fromkeys(("LayerNormalization", "GroupNormalization", "RMSNormalization", "DeformConv"), (1, 2)),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), (1, 2, 3)),
     **dict.fromkeys(("Gemm", "MatMul", "Add", "Sub", "Mul", "Div"), (0, 1, 2)),
+    "Einsum": tuple(range(8)),
+    "Gather": (0,),  # a table of vectors
     "PRelu": (1,),
 }
+# Of these a single number is one of the architecture: a temperature, an epsilon.
+_ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div"))
 # The same of integers.
 _LEARNED_INTEGERS: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), (1,)),
@@ -75,24 +80,48 @@ _LEARNED_INTEGERS: Mapping[str, tuple[int, ...]] = {
     "QLinearMatMul": (3,),
     "QGemm": (3, 6),
 }
+# What only moves or converts its inputs, so that weights may lie behind it: all of them, or the first.
+_MOVES = frozenset(("Concat",))
+_MOVES_FIRST = frozenset(
+    (
+        *("Identity", "Transpose", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
+        *("Slice", "Split", "Expand", "QuantizeLinear", "DequantizeLinear"),
+    )
+)
+_QUANTIZES = ("QuantizeLinear", "DequantizeLinear")
 
 
 def parameters_of(graph: Graph) -> dict[str, dict[str, int]]:
     """Return how many learned parameters each node reads, by the names of node and constant.
 
-    Statistics of a batch normalisation are not learned; a scalar is a number of the architecture. What is
-    quantised counts as what it stands for.
+    Those of branches count; weights may lie behind nodes that only move or convert them. Statistics of a
+    batch normalisation are not learned; a scalar that something is added to or multiplied by is a number of
+    the architecture. What is quantised counts as what it stands for.
     """
+    constants = dict(graph.constants)
     found: dict[str, dict[str, int]] = {}
-    integers: dict[str, str] = {}  # that a value is made of by its scale, or by its way from f32 and back
-    for node in graph.nodes:
-        if node.op in ("QuantizeLinear", "DequantizeLinear") and node.inputs:
-            integers[node.outputs[0]] = integers.get(node.inputs[0], node.inputs[0])
+    behind: dict[str, tuple[str, ...]] = {}  # constants that a value is made of by moving and converting them
+    quantised: set[str] = set()
+    for node in all_nodes(graph.nodes):
+        for value in node.attrs.values():
+            if isinstance(value, Graph):
+                constants.update(value.constants)
+            elif node.op == "Constant" and isinstance(value, np.ndarray):
+                constants[node.outputs[0]] = value
+        if not node.domain and node.op in _MOVES | _MOVES_FIRST:
+            moved = [n for n in node.inputs if n][: None if node.op in _MOVES else 1]
+            sources = [behind.get(name, (name,) if name in constants else ()) for name in moved]
+            if sources and all(sources):
+                together = tuple(dict.fromkeys(name for part in sources for name in part))
+                behind.update(dict.fromkeys(filter(None, node.outputs), together))
+            if node.op in _QUANTIZES or quantised.intersection(moved):
+                quantised.update(node.outputs)
         for position in (*_LEARNED.get(node.op, ()), *_LEARNED_INTEGERS.get(node.op, ())):
             given = node.inputs[position] if position < len(node.inputs) else ""
-            name = integers.get(given, given)
-            array = graph.constants.get(name)
-            counts = node.op in _LEARNED_INTEGERS or given in integers
-            if array is not None and array.size > 1 and (array.dtype.kind == "f" or counts):
-                found.setdefault(node.name, {})[name] = array.size
+            for name in behind.get(given, (given,)):
+                array = constants.get(name)
+                counts = node.op in _LEARNED_INTEGERS or given in quantised
+                few = node.op in _ARITHMETIC and array is not None and array.size == 1
+                if array is not None and not few and (array.dtype.kind == "f" or counts):
+                    found.setdefault(node.name, {})[name] = array.size
     return found
