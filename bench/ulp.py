@@ -34,9 +34,14 @@ ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "numbers.md"
 
 # Parameters, and the smallest number whose units count (tolerance.ULPS says why).
-PARAMETERS = {"leaky_relu": (0.1,), "hardsigmoid": (0.2, 0.5), "elu": (1.0,)}
-LEAST = {"hardsigmoid": 0.5}
-FUNCTIONS = [name for name in ULPS if name not in ("none", "clamp", "abs", "neg")]  # the others are exact
+PARAMETERS = {
+    "leaky_relu": (0.1,), "hardsigmoid": (0.2, 0.5), "elu": (1.0,), "thresholded_relu": (1.5,),
+    "affine": (0.3, 0.4), "scaled_tanh": (1.7, 0.6), "selu": (1.75, 1.05), "celu": (0.7,),
+}  # fmt: skip
+LEAST = {"hardsigmoid": 0.5, "affine": 0.4}
+FUNCTIONS = [
+    name for name in ULPS if name not in ("none", "clamp", "abs", "neg", "thresholded_relu")
+]  # the others are exact
 
 BLOCK = 2**15  # floats; what is computed of them in float64 stays in L2
 Array = np.ndarray[Any, np.dtype[Any]]

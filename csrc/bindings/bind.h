@@ -16,6 +16,7 @@
 #include "core/parallel.h"
 #include "core/shape.h"
 #include "core/view.h"
+#include "nn/recurrent.h"
 #include "nn/resize.h"
 
 namespace fastconv {
@@ -24,6 +25,7 @@ void bind_core(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
+void bind_recurrent(pybind11::module_& m);
 void bind_program(pybind11::module_& m);
 void bind_roofline(pybind11::module_& m);
 void bind_sweep(pybind11::module_& m);
@@ -72,6 +74,7 @@ void interruptible(F&& f) {
 // Enumerations by their Python names; ArgumentError lists the names there are.
 Activation activation_named(const std::string& act, float alpha, float beta);
 AutoPad auto_pad_named(const std::string& auto_pad);
+Cell cell_named(const std::string& cell);
 BinaryOp binary_op_named(const std::string& op);
 ReduceOp reduce_op_named(const std::string& op);
 using ScalePair = std::array<double, 2>;  // output, input: a fraction (nn/resize.h)

@@ -263,6 +263,17 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
              self.resize2d(operand(x), operand(y),
                            resize_params_named(mode, coordinates, rounding, scale_h, scale_w));
            })
+      .def("recurrent",
+           [](Program& self, const P& x, const std::optional<P>& initial_h,
+              const std::optional<P>& initial_c, const std::optional<P>& peepholes,
+              const std::optional<P>& lengths, const P& y,
+              const std::shared_ptr<const Recurrent>& layer, const P& workspace) {
+             const auto h = optional_operand(initial_h), c = optional_operand(initial_c),
+                        p = optional_operand(peepholes), l = optional_operand(lengths);
+             const auto at = [](const std::optional<Operand>& o) { return o ? &*o : nullptr; };
+             self.recurrent(layer, operand(x), at(h), at(c), at(p), at(l), operand(y),
+                            operand(workspace));
+           })
       .def("copy", [](Program& self, const P& x, const P& y) { self.copy(operand(x), operand(y)); })
       .def("fill", [](Program& self, const P& y, float value) { self.fill(operand(y), value); })
       .def("call", &add_call, py::arg("operands"), py::arg("function"));

@@ -26,11 +26,39 @@ int index_of(const char* argument, const std::string& name,
 }  // namespace
 
 Activation activation_named(const std::string& act, float alpha, float beta) {
-  static constexpr std::array<std::string_view, 17> kNames = {
-      "none",      "clamp", "leaky_relu", "sigmoid", "silu",         "hardsigmoid",
-      "hardswish", "gelu",  "gelu_tanh",  "mish",    "tanh",         "elu",
-      "exp",       "sqrt",  "abs",        "neg",     "fake_quantize"};
+  static constexpr std::array<std::string_view, 27> kNames = {"none",
+                                                              "clamp",
+                                                              "leaky_relu",
+                                                              "sigmoid",
+                                                              "silu",
+                                                              "hardsigmoid",
+                                                              "hardswish",
+                                                              "gelu",
+                                                              "gelu_tanh",
+                                                              "mish",
+                                                              "tanh",
+                                                              "elu",
+                                                              "exp",
+                                                              "sqrt",
+                                                              "abs",
+                                                              "neg",
+                                                              "fake_quantize",
+                                                              "erf",
+                                                              "log",
+                                                              "softplus",
+                                                              "softsign",
+                                                              "reciprocal",
+                                                              "thresholded_relu",
+                                                              "affine",
+                                                              "scaled_tanh",
+                                                              "selu",
+                                                              "celu"};
   return {static_cast<Act>(index_of("act", act, kNames)), alpha, beta};
+}
+
+Cell cell_named(const std::string& cell) {
+  static constexpr std::array<std::string_view, 3> kNames = {"rnn", "gru", "lstm"};
+  return static_cast<Cell>(index_of("cell", cell, kNames));
 }
 
 AutoPad auto_pad_named(const std::string& auto_pad) {

@@ -28,6 +28,16 @@ enum class Act : int32_t {
   // Rounded to one of 256 multiples of alpha: alpha * clamp(round(x / alpha), beta, beta + 255),
   // beta whole; ties to even, NaN to the least. What quantising to 8 bits and back does.
   fake_quantize,
+  erf,
+  log,
+  softplus,          // log(1 + exp(x))
+  softsign,          // x / (1 + |x|)
+  reciprocal,        // 1 / x
+  thresholded_relu,  // x > alpha ? x : 0
+  affine,            // alpha * x + beta
+  scaled_tanh,       // alpha * tanh(beta * x)
+  selu,              // x < 0 ? alpha * (exp(x) - 1) : beta * x
+  celu,              // x < 0 ? alpha * (exp(x / alpha) - 1) : x, alpha > 0
 };
 
 struct Activation {

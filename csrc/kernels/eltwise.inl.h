@@ -93,6 +93,31 @@ inline void with_activation(const Activation& activation, F f) {
       return f([](vf v) { return vabs(v); });
     case Act::neg:
       return f([](vf v) { return vneg(v); });
+    case Act::erf:
+      return f([](vf v) { return verf(v); });
+    case Act::log:
+      return f([](vf v) { return vlog(v); });
+    case Act::softplus:
+      return f([](vf v) { return vsoftplus(v); });
+    case Act::softsign:
+      return f([](vf v) { return vdiv(v, vadd(vset(1.0f), vabs(v))); });
+    case Act::reciprocal:
+      return f([](vf v) { return vdiv(vset(1.0f), v); });
+    case Act::thresholded_relu:
+      return f([=](vf v) { return vselect_lt(alpha, v, v, vzero()); });
+    case Act::affine:
+      return f([=](vf v) { return vfma(alpha, v, beta); });
+    case Act::scaled_tanh:
+      return f([=](vf v) { return vmul(alpha, vtanh(vmul(beta, v))); });
+    case Act::selu:
+      return f([=](vf v) {
+        return vselect_lt(v, vzero(), vmul(alpha, vexpm1_negative(v)), vmul(beta, v));
+      });
+    case Act::celu:
+      return f([=](vf v) {
+        const vf below = vmul(alpha, vexpm1_negative(vmin(vzero(), vdiv(v, alpha))));
+        return vselect_lt(v, vzero(), below, v);
+      });
     case Act::fake_quantize: {
       const vf most = vadd(beta, vset(255.0f));
       return f([=](vf v) {  // the bits of the integers' way: no -0, a division

@@ -269,6 +269,37 @@ struct ResizeKernels {
   void (*blend)(dim_t n, const float* a, float wa, const float* b, float wb, float* y) = nullptr;
 };
 
+// ---- recurrent.inl.h
+// ---------------------------------------------------------------------------------------------------
+// The product of a few rows with weights that many steps use, packed in panels of kRecurrentPanel
+// vectors, b[panel][K][kRecurrentPanel * W], the last filled up with zeros:
+//   y[m * ldy + n] = sum over k < depth of a[m * lda + k] * B[k, n] + addend[m * ld_addend + n]
+// for columns n of panels [begin, end) with n < N. Each sum is over ascending k from 0, whatever
+// M. addend may be null, or y itself with its step. A panel begins panel_step floats after the one
+// before it; b is where row 0 of panel 0 is.
+constexpr int kRecurrentPanel = 4;
+struct RecurrentProduct {
+  dim_t M, N, depth;
+  const float* a;
+  dim_t lda;
+  const float* b;
+  dim_t panel_step;
+  const float* addend;
+  dim_t ld_addend;
+  float* y;
+  dim_t ldy;
+};
+struct RecurrentKernels {
+  void (*product)(const RecurrentProduct& p, dim_t begin, dim_t end) = nullptr;
+  // y = a * b + c * d, d null: + c; y may be any operand.
+  void (*multiply_add)(dim_t n, const float* a, const float* b, const float* c, const float* d,
+                       float* y) = nullptr;
+  // y = (1 - z) * a + z * b; y may be any operand.
+  void (*blend)(dim_t n, const float* z, const float* a, const float* b, float* y) = nullptr;
+  // y = clamp(round(x / scale) + zero, 0, 255) - zero
+  void (*centred)(dim_t n, const float* x, float scale, float zero, float* y) = nullptr;
+};
+
 // ---- bandwidth.inl.h
 // ------------------------------------------------------------------------------------------------
 struct BandwidthKernels {
@@ -305,6 +336,7 @@ struct KernelTable {
   SoftmaxKernels softmax;
   NormKernels norm;
   ResizeKernels resize;
+  RecurrentKernels recurrent;
   PeakKernels peak;
   BandwidthKernels bandwidth;
 };

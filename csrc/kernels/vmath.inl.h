@@ -153,6 +153,21 @@ inline vf vmish(vf x) {
   });
 }
 
+// Phi(-z) = exp(-z^2 / 2) p(1 / (1 + 0.35 z)) for z >= 0, Phi the normal distribution (vgelu).
+inline vf normal_tail_p(vf t) {
+  vf p = vset(-0.028305989f);
+  p = vfma(p, t, vset(0.13962033f));
+  p = vfma(p, t, vset(-0.24601625f));
+  p = vfma(p, t, vset(0.14700758f));
+  p = vfma(p, t, vset(-0.013672666f));
+  p = vfma(p, t, vset(0.100830615f));
+  p = vfma(p, t, vset(0.121309176f));
+  p = vfma(p, t, vset(0.13957663f));
+  p = vfma(p, t, vset(0.13965194f));
+  p = vfma(p, t, vset(-1.3780851e-06f));
+  return p;
+}
+
 // x * Phi(x), Phi the normal distribution. For z >= 0, Phi(-z) = exp(-z^2 / 2) R(z) with R(z) =
 // erfcx(z / sqrt 2) / 2, which is smooth: a polynomial in t = 1 / (1 + 0.35 z), minimax on 0 <= z
 // <= 14.5 (relative error 2^-25). Rounding z^2 / 2 would cost up to 100 units in the last place, so
@@ -165,20 +180,75 @@ inline vf vgelu(vf x) {
   const vf low = vmul(vmul(vsub(z, head), vadd(z, head)), vneg(half));
   const vf n = ln2_multiple(vadd(high, low));
   const Exponential e = exp_of_parts(n, vadd(ln2_remainder(high, n), low));
-  const vf t = vdiv(one, vfma(z, vset(0.35f), one));
-  vf p = vset(-0.028305989f);
-  p = vfma(p, t, vset(0.13962033f));
-  p = vfma(p, t, vset(-0.24601625f));
-  p = vfma(p, t, vset(0.14700758f));
-  p = vfma(p, t, vset(-0.013672666f));
-  p = vfma(p, t, vset(0.100830615f));
-  p = vfma(p, t, vset(0.121309176f));
-  p = vfma(p, t, vset(0.13957663f));
-  p = vfma(p, t, vset(0.13965194f));
-  p = vfma(p, t, vset(-1.3780851e-06f));
+  const vf p = normal_tail_p(vdiv(one, vfma(z, vset(0.35f), one)));
   const vf tail = vmul(p, e.mantissa);  // Phi(-z) = tail * scale
   const vf below = vscaled_exp(x, tail, e.power, -14.5f);
   return vselect_lt(x, vzero(), below, vmul(x, vsub(one, vscale(tail, e.power))));
+}
+
+// 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. Below 1 it is x + x q(x^2), minimax
+// (relative error 2^-29); above, 1 - 2 Phi(-sqrt(2) |x|), whose error counts the less the smaller
+// that tail is. From 4.2 on it is 1.
+inline vf verf(vf x) {
+  const vf one = vset(1.0f), a = vmin(vset(4.2f), vabs(x)), square = vmul(a, a);
+  vf q = vset(7.853861e-5f);
+  q = vfma(q, square, vset(-0.0008010193f));
+  q = vfma(q, square, vset(0.0051883277f));
+  q = vfma(q, square, vset(-0.026853811f));
+  q = vfma(q, square, vset(0.112835854f));
+  q = vfma(q, square, vset(-0.37612626f));
+  q = vfma(q, square, vset(0.1283791657f));
+  const vf n = ln2_multiple(vneg(square));
+  const vf e = vmul(exp_reduced(ln2_remainder(vneg(square), n)), vexp2i(n));
+  const vf t = vdiv(one, vfma(a, vset(0.494974747f), one));
+  const vf upper = vfma(vmul(normal_tail_p(t), e), vset(-2.0f), one);
+  const vf beyond = vselect_lt(x, vzero(), vneg(upper), upper);
+  return vselect_lt(a, one, vfma(x, q, x), beyond);
+}
+
+// log(2^k (1 + f)) for 1 + f from sqrt(1/2) to sqrt(2): f - f^2 / 2 + f^3 p(f), p of degree 8
+// (Cephes' logf, S. Moshier), and k ln 2 in two parts.
+inline vf log_reduced(vf k, vf f) {
+  const vf square = vmul(f, f);
+  vf p = vset(7.0376836292e-2f);
+  p = vfma(p, f, vset(-1.1514610310e-1f));
+  p = vfma(p, f, vset(1.1676998740e-1f));
+  p = vfma(p, f, vset(-1.2420140846e-1f));
+  p = vfma(p, f, vset(1.4249322787e-1f));
+  p = vfma(p, f, vset(-1.6668057665e-1f));
+  p = vfma(p, f, vset(2.0000714765e-1f));
+  p = vfma(p, f, vset(-2.4999993993e-1f));
+  p = vfma(p, f, vset(3.3333331174e-1f));
+  vf low = vmul(vmul(p, f), square);
+  low = vfma(k, vset(-2.12194440e-4f), low);
+  low = vfma(square, vset(-0.5f), low);
+  return vfma(k, vset(0.693359375f), vadd(f, low));
+}
+
+// Natural logarithm; -inf of 0, NaN of what is less. A denormal is scaled to a normal number first.
+inline vf vlog(vf x) {
+  const vf least = vset(1.17549435e-38f), infinity = vset(__builtin_inff());
+  const vf normal = vselect_lt(x, least, vmul(x, vset(16777216.0f)), x);
+  vf k = vlogb(normal);
+  vf m = vadd_exponent(normal, vsub(vset(12582912.0f), k));
+  k = vselect_lt(x, least, vsub(k, vset(24.0f)), k);
+  const vf root = vset(1.41421356f), one = vset(1.0f);
+  k = vselect_lt(root, m, vadd(k, one), k);
+  m = vselect_lt(root, m, vmul(m, vset(0.5f)), m);
+  const vf y = log_reduced(k, vsub(m, one));
+  const vf of_none = vselect_lt(x, vzero(), vset(__builtin_nanf("")), vneg(infinity));
+  const vf finite = vselect_lt(vzero(), x, y, of_none);
+  return vselect_nan(x, x, vselect_lt(x, infinity, finite, infinity));
+}
+
+// log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), the second of an argument from 1 to 2, of which
+// log_reduced gets what is beyond 1 (or 2) as it is.
+inline vf vsoftplus(vf x) {
+  const vf e = vexp(vneg(vabs(x))), one = vset(1.0f), half = vset(0.5f);
+  const vf split = vset(0.414213562f);
+  const vf k = vselect_lt(split, e, one, vzero());
+  const vf f = vselect_lt(split, e, vmul(vsub(e, one), half), e);
+  return vselect_nan(x, x, vadd(vmax(vzero(), x), log_reduced(k, f)));
 }
 
 }  // namespace

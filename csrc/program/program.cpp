@@ -2,8 +2,10 @@
 #include "program/program.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "core/allocation.h"
@@ -173,6 +175,50 @@ void Program::reduce(const Operand& x, const Operand& y, ReduceOp op) {
 
 void Program::resize2d(const Operand& x, const Operand& y, const ResizeParams& p) {
   add({&x, &y}, [=](float* const* slots) { fastconv::resize2d(x.at(slots), y.at(slots), p); });
+}
+
+void Program::recurrent(std::shared_ptr<const Recurrent> layer, const Operand& x,
+                        const Operand* initial_h, const Operand* initial_c,
+                        const Operand* peepholes, const Operand* lengths, const Operand& y,
+                        const Operand& workspace) {
+  const View &in = x.view, &out = y.view;
+  const dim_t h = layer->hidden(), steps = in.shape[0], n = in.shape[1];
+  const auto expect = [](const char* name, const View& v, std::initializer_list<dim_t> shape) {
+    const bool fits =
+        v.rank == static_cast<int>(shape.size()) && std::equal(shape.begin(), shape.end(), v.shape);
+    View wanted;
+    wanted.rank = static_cast<int>(shape.size());
+    std::copy(shape.begin(), shape.end(), wanted.shape);
+    FC_CHECK(fits, ShapeError, name, ": expected shape ", shape_string(wanted), ", got ",
+             shape_string(v));
+  };
+  FC_CHECK(in.rank == 3, ShapeError, "x: expected 3 dimensions, got ", in.rank);
+  expect("x", in, {steps, n, layer->gates() * h});
+  expect("y", out, {steps + layer->states(), n, h});
+  if (initial_h) expect("initial_h", initial_h->view, {n, h});
+  if (initial_c) expect("initial_c", initial_c->view, {n, h});
+  if (peepholes) expect("peepholes", peepholes->view, {3 * h});
+  if (lengths) expect("lengths", lengths->view, {n});
+  for (const Operand* operand : {&x, peepholes, &y})
+    FC_CHECK(!operand || operand->view.stride[operand->view.rank - 1] == 1, ArgumentError,
+             "x, peepholes, y: expected the last dimension to be contiguous");
+  FC_CHECK(workspace.view.size() >= layer->workspace(n), ShapeError, "workspace: expected ",
+           layer->workspace(n), " floats, got ", workspace.view.size());
+  const auto given = [](const Operand* operand) {
+    return operand ? std::optional<Operand>(*operand) : std::nullopt;
+  };
+  add({&x, initial_h, initial_c, peepholes, lengths, &y, &workspace},
+      [layer = std::move(layer), x, y, workspace,
+       optional = std::array{given(initial_h), given(initial_c), given(peepholes), given(lengths)}](
+          float* const* slots) {
+        View views[4];
+        const View* at[4];
+        for (size_t i = 0; i < 4; ++i) {
+          if (optional[i]) views[i] = optional[i]->at(slots);
+          at[i] = optional[i] ? &views[i] : nullptr;
+        }
+        layer->run(x.at(slots), at[0], at[1], at[2], at[3], y.at(slots), workspace.at(slots).data);
+      });
 }
 
 void Program::copy(const Operand& x, const Operand& y) {

@@ -16,6 +16,7 @@
 #include "core/ops.h"
 #include "core/view.h"
 #include "nn/pool.h"
+#include "nn/recurrent.h"
 #include "nn/resize.h"
 
 namespace fastconv {
@@ -107,6 +108,10 @@ class Program {
   void softmax(const Operand& x, const Operand& y, int axis);
   void reduce(const Operand& x, const Operand& y, ReduceOp op);
   void resize2d(const Operand& x, const Operand& y, const ResizeParams& p);
+  // Operands that are null are absent; y has a last state below the steps for each of the layer's.
+  void recurrent(std::shared_ptr<const Recurrent> layer, const Operand& x, const Operand* initial_h,
+                 const Operand* initial_c, const Operand* peepholes, const Operand* lengths,
+                 const Operand& y, const Operand& workspace);
   void copy(const Operand& x, const Operand& y);
   void fill(const Operand& y, float value);
 

@@ -76,6 +76,11 @@ inline vf vadd_exponent(vf a, vf n) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent));
 }
+inline vf vlogb(vf a) {
+  const __m256i exponent = _mm256_srli_epi32(_mm256_castps_si256(a), 23);
+  const __m256i biased = _mm256_or_si256(exponent, _mm256_set1_epi32(0x4b000000));
+  return vsub(_mm256_castsi256_ps(biased), vset(8388608.0f + 127.0f));
+}
 inline bool vall_lt(vf a, vf b) {
   return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) == 0xff;
 }

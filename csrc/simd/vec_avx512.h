@@ -111,6 +111,11 @@ inline vf vadd_exponent(vf a, vf n) {
   const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(n), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), exponent));
 }
+inline vf vlogb(vf a) {
+  const __m512i exponent = _mm512_srli_epi32(_mm512_castps_si512(a), 23);
+  const __m512i biased = _mm512_or_si512(exponent, _mm512_set1_epi32(0x4b000000));
+  return vsub(_mm512_castsi512_ps(biased), vset(8388608.0f + 127.0f));
+}
 inline bool vall_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }
 inline vi vindex(const int32_t* idx) { return _mm512_loadu_si512(idx); }
 inline vf vpermute(vf a, vi idx) { return _mm512_permutexvar_ps(idx, a); }

@@ -74,6 +74,11 @@ inline Power vpower(vf n) {
 inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
 // a * 2^m, m what the low 9 bits of n say, where a and the result are normal; elsewhere any value.
 inline vf vadd_exponent(vf a, vf n) { return (vf)((vu)a + ((vu)n << 23)); }
+// The k of 2^k <= a < 2^(k + 1) where a is normal and positive; elsewhere any value.
+inline vf vlogb(vf a) {
+  const vf biased = (vf)((vi)((vu)a >> 23) | 0x4b000000);  // 2^23 + 127 + k
+  return biased - vset(8388608.0f + 127.0f);
+}
 // Whether a < b in all lanes.
 inline bool vall_lt(vf a, vf b) {
   const vi less = a < b;

@@ -73,6 +73,25 @@ class Conv:
 def algorithms() -> list[str]: ...
 def packing_id() -> str: ...
 
+# bind_recurrent.cpp
+class Recurrent:
+    def __init__(
+        self,
+        cell: str,
+        r: F32,
+        *,
+        functions: Sequence[tuple[str, float, float]],
+        clip: float = 0.0,
+        reverse: bool = False,
+        reset_after: bool = False,
+        coupled: bool = False,
+        hidden_bias: F32 | None = None,
+        scales: F32 | None = None,
+    ) -> None: ...
+    def workspace(self, n: int) -> int: ...
+    @property
+    def packed_bytes(self) -> int: ...
+
 # bind_gemm.cpp
 def gemm(
     a: F32,
@@ -230,6 +249,17 @@ class Program:
         rounding: str,
         scale_h: ScalePair,
         scale_w: ScalePair,
+    ) -> None: ...
+    def recurrent(
+        self,
+        x: PlanOperand,
+        initial_h: PlanOperand | None,
+        initial_c: PlanOperand | None,
+        peepholes: PlanOperand | None,
+        lengths: PlanOperand | None,
+        y: PlanOperand,
+        layer: Recurrent,
+        workspace: PlanOperand,
     ) -> None: ...
     def copy(self, x: PlanOperand, y: PlanOperand) -> None: ...
     def fill(self, y: PlanOperand, value: float) -> None: ...

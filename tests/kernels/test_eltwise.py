@@ -21,6 +21,11 @@ PARAMETERS = {
     "leaky_relu": (0.1,),
     "hardsigmoid": (0.2, 0.5),
     "elu": (1.0,),
+    "thresholded_relu": (1.5,),
+    "affine": (0.3, 0.4),
+    "scaled_tanh": (1.7, 0.6),
+    "selu": (1.75, 1.05),
+    "celu": (0.7,),
 }
 SPECIAL = np.float32(
     [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 3e-39, -3e-39, 3e38, -3e38, 1e-5, -1e-5]
@@ -80,7 +85,7 @@ def exact_values(many_floats: np.ndarray) -> Callable[[str], np.ndarray]:
 @pytest.mark.parametrize("act", ULPS)
 def test_accuracy_over_all_floats(act, many_floats, exact_values):
     y, exact = activate(many_floats, act), exact_values(act)
-    least = 0.5 if act == "hardsigmoid" else 0.0  # alpha * x + beta cancels
+    least = {"hardsigmoid": 0.5, "affine": 0.4}.get(act, 0.0)  # alpha * x + beta cancels
     error = ulp_error(y, exact, least)
     worst = np.argmax(error)
     assert error[worst] <= ULPS[act], (

@@ -125,7 +125,9 @@ def test_units_in_the_last_place():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "gelu", "gelu_tanh", "mish", "tanh", "elu"])
+@pytest.mark.parametrize(
+    "name", ["exp", "sigmoid", "silu", "gelu", "gelu_tanh", "mish", "tanh", "elu", "softplus", "erf"]
+)
 def test_the_reference_is_exact_to_the_last_places_of_double(name):
     """Against 60 digits at every size of argument: what is left in units of float32 is float32's error."""
     mp = pytest.importorskip("mpmath")  # comes with torch
@@ -138,6 +140,8 @@ def test_the_reference_is_exact_to_the_last_places_of_double(name):
         "mish": lambda x: x * mp.tanh(mp.log1p(mp.exp(x))),
         "tanh": mp.tanh,
         "elu": lambda x: x if x > 0 else mp.expm1(x),
+        "softplus": lambda x: mp.log1p(mp.exp(x)),
+        "erf": mp.erf,
     }
     sizes = np.concatenate([2.0 ** np.arange(-148, 7), np.linspace(0.01, 13.9, 300), [17.1, 35, 87.3, 103.2]])
     x = np.concatenate([sizes, -sizes]).astype(np.float32)

@@ -13,6 +13,7 @@
 #include "kernels/norm.inl.h"
 #include "kernels/peak.inl.h"
 #include "kernels/pool.inl.h"
+#include "kernels/recurrent.inl.h"
 #include "kernels/reduce.inl.h"
 #include "kernels/resize.inl.h"
 #include "kernels/softmax.inl.h"
@@ -42,6 +43,7 @@ void fill_table(KernelTable& t) {
   t.norm.lrn_run = lrn_run;
   t.norm.layer_norm_row = layer_norm_row;
   t.resize.blend = blend;
+  fill_recurrent(t.recurrent);
   t.peak.f32 = {peak_fma, "fma"};
   t.bandwidth = {kBandwidthVectors * W, read_memory, write_memory, copy_memory};
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from fastconv import _core
 from fastconv._fork import ForkLock
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.budget import Budget
+from fastconv.graph.functions import BINARY, activation_of
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node, PackedWeights
 from fastconv.graph.kept import Kept
 from fastconv.graph.registry import naming
@@ -35,61 +36,11 @@ from fastconv.graph.value import (
 )
 
 Shape = tuple[int, ...]
+_Kept = TypeVar("_Kept")
 
 MAX_RANK = 6  # csrc/core/types.h
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
 MAX_INTS = 1 << 16  # numbers in an input that is a shape, a list of axes or the like
-
-_GELU_TANH = 2 * math.sqrt(2 / math.pi)
-
-# What kernels compute for f32 alone, for other element types: of x, alpha and beta.
-_ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
-    "abs": lambda x, _a, _b: np.abs(x),
-    "neg": lambda x, _a, _b: np.negative(x),
-    "leaky_relu": lambda x, a, _: np.where(x < 0, a * x, x),
-    "sigmoid": lambda x, _a, _b: 1 / (1 + np.exp(-x)),
-    "silu": lambda x, _a, _b: x / (1 + np.exp(-x)),
-    "hardsigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
-    "hardswish": lambda x, _a, _b: x * np.clip(x / 6 + 0.5, 0, 1),
-    "gelu_tanh": lambda x, _a, _b: x / (1 + np.exp(-_GELU_TANH * (x + 0.044715 * x**3))),
-    "mish": lambda x, _a, _b: x * np.tanh(np.logaddexp(x, 0)),
-    "tanh": lambda x, _a, _b: np.tanh(x),
-    "elu": lambda x, a, _: np.where(x < 0, a * np.expm1(x), x),
-    "exp": lambda x, _a, _b: np.exp(x),
-    "sqrt": lambda x, _a, _b: np.sqrt(x),
-}
-_BINARY: dict[str, Callable[[Array, Array], Array]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": lambda a, b: truncated_quotient(a, b) if a.dtype.kind in "iu" else a / b,
-    "min": np.minimum,
-    "max": np.maximum,
-    "pow": lambda a, b: np.power(a, b).astype(a.dtype),
-}
-
-
-def _activation_of(activation: Activation, dtype: np.dtype[Any]) -> Callable[[Array], Array]:
-    """Return an activation as a function of arrays of a dtype other than f32."""
-    kind, alpha, beta = activation
-    if kind == "clamp":
-        least: float = -math.inf
-        most: float = math.inf
-        if dtype.kind in "iu":
-            least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-        low, high = (np.asarray(min(max(n, least), most), dtype) for n in (alpha, beta))
-        return lambda x: np.clip(x, low, high)
-    function = _ACTIVATIONS.get(kind)
-    if function is None or (dtype.kind != "f" and kind not in ("abs", "neg")):
-        raise UnsupportedOpError(f"expected float32 values, got {dtype}")
-    return lambda x: np.asarray(function(x, alpha, beta), x.dtype)
-
-
-def truncated_quotient(a: Array, b: Array) -> Array:
-    """Divide integers as C does, towards zero; 0 where the divisor is 0."""
-    quotient: Array = np.floor_divide(a, b)
-    quotient += ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
-    return quotient
 
 
 class ValueNeeded(Exception):
@@ -160,6 +111,8 @@ class Plans:
     stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
     # Where a node packs a piece of its weights: which one.
     pieces: dict[tuple[str, Hashable], str] = field(default_factory=dict)
+    # What else a node makes of the model's own constants, by the node's first output and a key.
+    kept: dict[tuple[str, Hashable], Any] = field(default_factory=dict)
 
     def packed_weights(self) -> tuple[PackedWeights, ...]:
         """Return the weights of each node by algorithm; whatever its other parameters, they are the same."""
@@ -387,7 +340,7 @@ class Context:
         if activation.kind == "fake_quantize":  # of integers and of f64 too it makes f32
             x = self.cast(x, F32)
         if x.dtype != F32:
-            return self.call(_activation_of(activation, x.dtype), [x], x.shape, x.dtype, activation.kind)
+            return self.call(activation_of(activation, x.dtype), [x], x.shape, x.dtype, activation.kind)
         x = self.tensor(x)
         return self.emit("activate", (x,), self.result(x.shape, x.order()), *activation)
 
@@ -398,7 +351,7 @@ class Context:
             raise DTypeError(f"expected two values of one element type, got {a.dtype} and {b.dtype}")
         constant = isinstance(a, Constant) and isinstance(b, Constant)
         if constant or a.dtype != F32 or len(shape) > MAX_RANK:
-            return self.activate(self.call(_BINARY[op], [a, b], shape, a.dtype, op), activation)
+            return self.activate(self.call(BINARY[op], [a, b], shape, a.dtype, op), activation)
         a, b = self.tensor(a), self.tensor(b)
         like = a if a.shape == shape else b
         order = like.order() if like.shape == shape else None
@@ -452,6 +405,24 @@ class Context:
             self.plans.budget.spend(max(0, conv.packed_bytes - lent))
             self.plans.users.setdefault(id(weight), set()).add(name)
         return self.plans.packed[name, key]
+
+    def kept(self, sources: Sequence[Value], key: Hashable, nbytes: int, build: Callable[[], _Kept]) -> _Kept:
+        """Return what ``build`` makes of constants, so many bytes; made once where they are the model's own.
+
+        It is then that of all programs: neither it nor ``key`` may depend on the shapes of inputs.
+        """
+        for value in sources:
+            if isinstance(value, Tensor):
+                raise ValueNeeded(value)
+        if any(id(value) not in self.plans.reads for value in sources):
+            self.budget.spend(nbytes)
+            return build()
+        name = self.node.outputs[0], key
+        if name not in self.plans.kept:
+            self.plans.budget.spend(nbytes)
+            self.plans.kept[name] = build()
+        made: _Kept = self.plans.kept[name]
+        return made
 
     def release_packed(self, inputs: Sequence[Value | None]) -> None:
         """Drop the arrays of those of a node's weights that every node that reads them has packed."""

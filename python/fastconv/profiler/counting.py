@@ -89,6 +89,11 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         assert a is not None
         macs = times * step.output.size * a.shape[-1]
         return Work(macs, 2 * macs, 2 * macs, moved, moved)
+    if step.kind == "recurrent":  # of the states alone: the inputs' product is a step of its own
+        (projected, *_), layer = step.inputs, step.params[0]
+        assert projected is not None
+        macs = times * projected.size * step.output.shape[-1]
+        return Work(macs, 2 * macs, 2 * macs, moved + layer.packed_bytes, moved + layer.packed_bytes)
     if step.kind == "call" and step.algorithm in _PRODUCTS:
         macs = times * _PRODUCTS[step.algorithm](step)
         return Work(macs, 2 * macs, 2 * macs, moved, moved)
@@ -229,18 +234,9 @@ def _einstein(step: Step) -> int:
     return extra * math.prod(sizes.values())
 
 
-def _recurrent(step: Step) -> int:
-    """Return the multiply-accumulates of a recurrent layer's states; its inputs' are a step of their own."""
-    r, projected = step.inputs[:2]
-    assert r is not None
-    assert projected is not None
-    return projected.shape[0] * r.size
-
-
 _PRODUCTS: dict[str, Callable[[Step], int]] = {
     **dict.fromkeys(("matmul", "gemm", "matmulinteger", "qlinearmatmul"), _inner),
     **dict.fromkeys(("conv", "convtranspose", "convinteger", "qlinearconv", "deformconv"), _filters),
-    **dict.fromkeys(("rnn", "gru", "lstm", "dynamicquantizelstm"), _recurrent),
     "einsum": _einstein,
 }
 
@@ -263,6 +259,7 @@ _ELEMENTWISE = (
     "add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
     "bitwiseand bitwiseor bitwisexor "
     "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log reciprocal round "
+    "thresholded_relu "
     "sin sinh softplus softsign tan sign isnan isinf selu celu thresholdedrelu shrink prelu quantizelinear "
     "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
 )

@@ -296,6 +296,16 @@ ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "sqrt": np.sqrt,
     "abs": np.abs,
     "neg": np.negative,
+    "erf": lambda x: np.vectorize(math.erf, otypes=[np.float64])(x),
+    "log": np.log,
+    "softplus": lambda x: np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))),
+    "softsign": lambda x: x / (1.0 + np.abs(x)),
+    "reciprocal": lambda x: 1.0 / x,
+    "thresholded_relu": lambda x, alpha=1.0: np.where(x > alpha, x, 0.0),
+    "affine": lambda x, alpha=1.0, beta=0.0: alpha * x + beta,
+    "scaled_tanh": lambda x, alpha=1.0, beta=1.0: alpha * np.tanh(beta * x),
+    "selu": lambda x, alpha, beta: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0.0)), beta * x),
+    "celu": lambda x, alpha=1.0: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0.0) / alpha), x),
 }
 
 

@@ -10,7 +10,7 @@ from fastconv.errors import ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
 from fastconv.graph.registry import FASTCONV_DOMAIN, activation_op
-from fastconv.graph.value import Constant, Value
+from fastconv.graph.value import Array, Constant, Value
 
 
 @activation_op("Relu")
@@ -114,6 +114,61 @@ def exp() -> Activation:
 def sqrt() -> Activation:
     """Square root."""
     return Activation("sqrt")
+
+
+@activation_op("Erf")
+def erf() -> Activation:
+    """Error function."""
+    return Activation("erf")
+
+
+@activation_op("Log")
+def log() -> Activation:
+    """Natural logarithm."""
+    return Activation("log")
+
+
+@activation_op("Softplus")
+def softplus() -> Activation:
+    """log(1 + exp(x))."""
+    return Activation("softplus")
+
+
+@activation_op("Softsign")
+def softsign() -> Activation:
+    """X / (1 + |x|)."""
+    return Activation("softsign")
+
+
+@activation_op("Reciprocal")
+def reciprocal() -> Activation:
+    """1 / x."""
+    return Activation("reciprocal")
+
+
+@activation_op("ThresholdedRelu")
+def thresholded_relu(*, alpha: float = 1.0) -> Activation:
+    """X where x > alpha, else 0."""
+    return Activation("thresholded_relu", alpha)
+
+
+@activation_op("Selu")
+def selu(*, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Activation:
+    """Gamma * x where x >= 0, else gamma * alpha * (exp(x) - 1)."""
+    return Activation("selu", gamma * alpha, gamma)
+
+
+def _celu(ctx: Context, x: Value, *, alpha: float) -> Value:
+    def function(a: Array) -> Array:
+        return np.asarray(np.maximum(a, 0) + np.minimum(alpha * np.expm1(a / alpha), 0), a.dtype)
+
+    return ctx.call(function, [x], x.shape, x.dtype)
+
+
+@activation_op("Celu", otherwise=_celu)
+def celu(*, alpha: float = 1.0) -> Activation | None:
+    """max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0), which has a kernel for alpha above 0."""
+    return Activation("celu", alpha) if alpha > 0 else None
 
 
 @activation_op("Abs")

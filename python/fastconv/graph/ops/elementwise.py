@@ -5,7 +5,6 @@ Arithmetic of f32 values has kernels, which the next node's activation fuses int
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -194,11 +193,6 @@ def where(ctx: Context, condition: Value, a: Value, b: Value) -> Value:
 # -- functions of one value ----------------------------------------------------------------------------------
 
 
-def _erf(x: Array) -> Array:
-    """Error function, from the C library."""
-    return np.vectorize(math.erf, otypes=[np.float64])(x) if x.size else x
-
-
 _UNARY: dict[str, Callable[[Array], Array]] = {
     "Acos": np.arccos,
     "Acosh": np.arccosh,
@@ -209,15 +203,10 @@ _UNARY: dict[str, Callable[[Array], Array]] = {
     "Ceil": np.ceil,
     "Cos": np.cos,
     "Cosh": np.cosh,
-    "Erf": _erf,
     "Floor": np.floor,
-    "Log": np.log,
-    "Reciprocal": lambda x: 1 / x,
     "Round": np.rint,
     "Sin": np.sin,
     "Sinh": np.sinh,
-    "Softplus": lambda x: np.logaddexp(x, 0),
-    "Softsign": lambda x: x / (1 + np.abs(x)),
     "Tan": np.tan,
 }
 
@@ -253,30 +242,6 @@ def is_inf(ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive:
         return (detect_negative != 0) & np.isneginf(a) | (detect_positive != 0) & np.isposinf(a)
 
     return _call(ctx, function, (x,), np.dtype(bool), "f")
-
-
-@op("Selu", ignore=("consumed_inputs",))
-def selu(
-    ctx: Context,
-    x: Value,
-    *,
-    alpha: float = 1.67326319217681884765625,
-    gamma: float = 1.05070102214813232421875,
-) -> Value:
-    """Gamma * x where x > 0, else gamma * alpha * (exp(x) - 1)."""
-    return _unary(ctx, lambda a: gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))), x)
-
-
-@op("Celu")
-def celu(ctx: Context, x: Value, *, alpha: float = 1.0) -> Value:
-    """max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)."""
-    return _unary(ctx, lambda a: np.maximum(a, 0) + alpha * np.expm1(np.minimum(a, 0) / alpha), x)
-
-
-@op("ThresholdedRelu")
-def thresholded_relu(ctx: Context, x: Value, *, alpha: float = 1.0) -> Value:
-    """X where x > alpha, else 0."""
-    return _unary(ctx, lambda a: np.where(a > alpha, a, 0), x)
 
 
 @op("Shrink")

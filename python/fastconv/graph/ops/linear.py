@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,7 @@ def gemm(
             rows = w if transB else w.T
             return rows if alpha == 1 else np.float32(alpha) * rows
 
-        return _fully_connected(ctx, a, b, n, weight, c, bias, activation)
+        return fully_connected(ctx, a, b, n, weight, c, bias, activation)
     b = b.transpose((1, 0)) if transB else b
     addend = None if c is None else ctx.tensor(c).broadcast_to((m, n))
     inputs = (ctx.tensor(a), ctx.tensor(b), addend)
@@ -85,7 +85,7 @@ def matmul(
     elif isinstance(b, Constant) and len(b.shape) <= 2:
         rows = ctx.reshape(left, (math.prod(left.shape[:-1]), k))
         offset = None if bias is None else ctx.array("bias", bias).reshape(-1)
-        y = _fully_connected(ctx, rows, b, n, lambda w: w.reshape(k, n).T, bias, offset, activation)
+        y = fully_connected(ctx, rows, b, n, lambda w: w.reshape(k, n).T, bias, offset, activation)
         result = ctx.reshape(y, (*left.shape[:-1], n))
     elif bias is None:
         result = _batched(ctx, left, b if len(b.shape) > 1 else ctx.reshape(b, (k, 1)), activation)
@@ -238,7 +238,7 @@ def _bias_of(c: Value, n: int, beta: float) -> Array | None:
     return np.broadcast_to(beta * c.array.reshape(-1), (n,))
 
 
-def _fully_connected(
+def fully_connected(
     ctx: Context,
     x: Value,
     w: Constant,
@@ -246,9 +246,15 @@ def _fully_connected(
     weight: Callable[[Array], Array],
     b: Value | None,
     bias: Array | None,
-    activation: Activation,
+    activation: Activation = NO_ACTIVATION,
+    *,
+    key: Hashable = None,
+    piece: str = "",
 ) -> Tensor:
-    """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k), and ``bias`` is b's."""
+    """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k), and ``bias`` is b's.
+
+    Where that is but a piece of w, ``key`` and ``piece`` say which.
+    """
 
     def build(array: Array, *, stored: Mapping[str, Array]) -> _core.Conv:
         rows = weight(array)  # not read, and so not copied, where the packed ones are stored
@@ -272,7 +278,8 @@ def _fully_connected(
             stored=stored,
         )
 
-    return ctx.convolve(ctx.pack((w, b), activation, build), ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
+    conv = ctx.pack((w, b), (activation, key), build, piece=piece)
+    return ctx.convolve(conv, ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
 
 
 def _batched(ctx: Context, a: Value, b: Value, activation: Activation) -> Value:

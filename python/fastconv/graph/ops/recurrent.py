@@ -1,112 +1,165 @@
 """Recurrent layers: RNN, GRU and LSTM, as OCR networks have after their convolutions.
 
-The products with the inputs of all steps are one matrix product, a step of its own for each direction; what
-remains is a loop over time in numpy, where the number of calls counts. Gates are in ONNX's order: input,
-output, forget, cell for LSTM; update, reset, hidden for GRU.
+The products with the inputs of all steps are one matrix product, and what remains of each direction is one
+step of the program (csrc/nn/recurrent.h), whose weights are packed when the first program is planned. Gates
+are in ONNX's order: input, output, forget, cell for LSTM; update, reset, hidden for GRU.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fastconv import _core
 from fastconv.errors import ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context
-from fastconv.graph.ops.integer import EXACT, integer_product, largest_sums, zero_of
-from fastconv.graph.ops.linear import matmul
-from fastconv.graph.ops.quantize import MICROSOFT, U8, dynamic_quantize_linear, dynamic_range, positive
+from fastconv.graph.ir import Activation
+from fastconv.graph.ops.integer import integer_product, zero_of
+from fastconv.graph.ops.linear import fully_connected, matmul
+from fastconv.graph.ops.quantize import MICROSOFT, dynamic_quantize_linear, positive
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Floats, Strings, Value
+from fastconv.graph.value import F32, Array, Constant, Floats, Strings, Tensor, Value
 
-Function = Callable[[Array], Array]
-Product = Callable[[Array, Array], Array]
-Cell = Callable[["Direction", Array, tuple[Array, ...]], tuple[Array, ...]]  # of x's part and the state
-
-
-def _sigmoid(x: Array) -> Array:
-    y = np.negative(x)
-    np.exp(y, out=y)
-    y += 1
-    return np.divide(1, y, out=y)
-
-
-# By ONNX's names, from alpha and beta with their defaults.
-_FUNCTIONS: dict[str, tuple[Callable[[float, float], Function], float, float]] = {
-    "sigmoid": (lambda _a, _b: _sigmoid, 0.0, 0.0),
-    "tanh": (lambda _a, _b: np.tanh, 0.0, 0.0),
-    "relu": (lambda _a, _b: lambda x: np.maximum(x, 0), 0.0, 0.0),
-    "leakyrelu": (lambda a, _b: lambda x: np.where(x < 0, a * x, x), 0.01, 0.0),
-    "thresholdedrelu": (lambda a, _b: lambda x: np.where(x > a, x, 0), 1.0, 0.0),
-    "affine": (lambda a, b: lambda x: a * x + b, 1.0, 0.0),
-    "scaledtanh": (lambda a, b: lambda x: a * np.tanh(b * x), 1.0, 1.0),
-    "hardsigmoid": (lambda a, b: lambda x: np.clip(a * x + b, 0, 1), 0.2, 0.5),
-    "elu": (lambda a, _b: lambda x: np.where(x < 0, a * np.expm1(x), x), 1.0, 0.0),
-    "softsign": (lambda _a, _b: lambda x: x / (1 + np.abs(x)), 0.0, 0.0),
-    "softplus": (lambda _a, _b: lambda x: np.logaddexp(x, 0), 0.0, 0.0),
+# By ONNX's names: the kernels' name, and the defaults of alpha and beta where the function has them.
+_FUNCTIONS: dict[str, tuple[str, float | None, float | None]] = {
+    "sigmoid": ("sigmoid", None, None),
+    "tanh": ("tanh", None, None),
+    "relu": ("relu", None, None),
+    "leakyrelu": ("leaky_relu", 0.01, None),
+    "thresholdedrelu": ("thresholded_relu", 1.0, None),
+    "affine": ("affine", 1.0, 0.0),
+    "scaledtanh": ("scaled_tanh", 1.0, 1.0),
+    "hardsigmoid": ("hardsigmoid", 0.2, 0.5),
+    "elu": ("elu", 1.0, None),
+    "softsign": ("softsign", None, None),
+    "softplus": ("softplus", None, None),
 }
 
 
 @dataclass(frozen=True)
-class Direction:
-    """Parameters of one direction: recurrent weights, biases, peepholes, and the functions of the gates."""
+class _Form:
+    """What the layers differ in: the cell, its gates and states, its functions, how its gates combine."""
 
-    r: Array  # transposed
-    recurrent_bias: Array  # of a GRU; others have it in x's part
-    peepholes: Array | None
-    functions: Sequence[Function]
-    product: Product  # of a state with r, plus x's part
+    cell: str
+    gates: int
+    states: int
+    functions: tuple[str, ...]  # by default
+    reset_after: bool = False
+    coupled: bool = False
 
 
-def _functions(
-    names: Sequence[str], each: int, alpha: Floats | None, beta: Floats | None, clip: float | None
-) -> list[Function]:
-    """Return the functions that names stand for, ``each`` a direction; parameters go to those with any."""
+@dataclass(frozen=True)
+class _Quantised:
+    """Weights of 8 bits, transposed, as (directions, inputs, gates * h), with scales and zero points."""
+
+    w_scale: Value
+    w_zero: Value
+    r_scale: Value
+    r_zero: Value
+    x: list[Value] = field(default_factory=list)  # quantised once for both directions
+
+    def project(self, ctx: Context, rows: Value, w: Value, way: int) -> Value:
+        """Multiply the inputs of all steps, quantised over the range that they have."""
+        if not self.x:
+            parts = dynamic_quantize_linear(ctx, rows)
+            assert isinstance(parts, tuple)
+            self.x.extend(parts)
+        q, scale, zero = self.x
+        sums = integer_product(ctx, q, zero, _of(ctx, w, way), _of(ctx, self.w_zero, way))
+        scales = ctx.binary("mul", scale, _of(ctx, self.w_scale, way))
+        return ctx.binary("mul", ctx.cast(sums, F32), scales)
+
+
+def _of(ctx: Context, value: Value, way: int) -> Value:
+    """Return what belongs to one direction, the first axis."""
+    part = value.slice(0, way, 1, 1)
+    return ctx.reshape(part, part.shape[1:])
+
+
+def _functions(names: Sequence[str], alpha: Floats | None, beta: Floats | None) -> list[Activation]:
+    """Return the functions that names stand for; parameters go to those that have any."""
     parameters = [list(alpha or ()), list(beta or ())]
-    result: list[Function] = []
+    result: list[Activation] = []
     for name in names:
         if name.lower() not in _FUNCTIONS:
             raise UnsupportedOpError(f"activations: expected names among {sorted(_FUNCTIONS)}, got {name!r}")
-        make, *defaults = _FUNCTIONS[name.lower()]
+        kind, *defaults = _FUNCTIONS[name.lower()]
         a, b = (
-            given.pop(0) if default and given else default
+            0.0 if default is None else given.pop(0) if given else default
             for given, default in zip(parameters, defaults, strict=True)
         )
-        # The third is LSTM's, of the cell's state. ONNX Runtime clips the gates alone, and so do we.
-        gate = len(result) % each < 2
-        result.append(_clipped(make(a, b), clip if gate else None))
+        result.append(Activation("clamp", 0.0, math.inf) if kind == "relu" else Activation(kind, a, b))
     return result
 
 
-def _clipped(function: Function, clip: float | None) -> Function:
-    return function if clip is None else lambda x: function(np.clip(x, -clip, clip))
+def _input_bias(b: Array, form: _Form, h: int) -> Array:
+    """Return what is added to the inputs' product: all biases, but for one that a GRU resets."""
+    wb, rb = np.split(b, 2)
+    if form.reset_after:
+        rb = np.concatenate([rb[: 2 * h], np.zeros(h, np.float32)])
+    return np.asarray(wb + rb)
 
 
-def _project(ctx: Context, rows: Value, w: Value, way: int) -> Value:  # noqa: ARG001
-    """Multiply the inputs of all steps by the weights of one direction."""
-    product = matmul(ctx, rows, w.transpose((1, 0)))
+def _project(
+    ctx: Context, rows: Value, w: Value, b: Value | None, way: int, bias: Callable[[Array], Array]
+) -> Value:
+    """Multiply the inputs of all steps by the weights of one direction, and add ``bias`` of b."""
+    if isinstance(w, Constant):
+        offset = None if b is None else bias(ctx.array("b", b)[way])
+        return fully_connected(
+            ctx, rows, w, w.shape[1], lambda a: a[way], b, offset, key=way, piece=f"[{way}]"
+        )
+    product = matmul(ctx, rows, _of(ctx, w, way).transpose((1, 0)))
     assert not isinstance(product, tuple)
-    return product
+    return product if b is None else ctx.binary("add", product, Constant(bias(ctx.array("b", b)[way])))
 
 
-def _times(r: Array, way: int) -> Product:  # noqa: ARG001
-    """Return the function of a state and x's part that adds the product with one direction's weights."""
+def _packed(
+    ctx: Context,
+    form: _Form,
+    r: Value,
+    b: Value | None,
+    quantised: _Quantised | None,
+    way: int,
+    functions: Sequence[Activation],
+    clip: float,
+    reverse: bool,
+) -> _core.Recurrent:
+    """Return one direction with its recurrent weights packed, once for all programs of a model."""
+    sources = [r, *([] if b is None else [b])]
+    if quantised is not None:
+        sources += [quantised.r_scale, quantised.r_zero]
 
-    def product(state: Array, x: Array) -> Array:
-        sums = np.empty(x.shape, np.float32)
-        _core.gemm(state, r, x, sums, 1.0, 1.0, None, "none", 0.0, 0.0)
-        return sums
+    def build() -> _core.Recurrent:
+        weights = ctx.array("r", r)[way]
+        scales = hidden_bias = None
+        if quantised is not None:
+            zero, scale = (ctx.array("r", v)[way] for v in (quantised.r_zero, quantised.r_scale))
+            weights = np.subtract(weights, zero, dtype=F32).T
+            scales = np.ascontiguousarray(np.broadcast_to(scale, weights.shape[:1]), np.float32)
+        if form.reset_after and b is not None:
+            hidden_bias = np.ascontiguousarray(ctx.array("b", b)[way, -weights.shape[1] :])
+        return _core.Recurrent(
+            form.cell,
+            weights,
+            functions=functions,
+            clip=clip,
+            reverse=reverse,
+            reset_after=form.reset_after,
+            coupled=form.coupled,
+            hidden_bias=hidden_bias,
+            scales=scales,
+        )
 
-    return product
+    return ctx.kept(sources, way, math.prod(r.shape[1:]) * F32.itemsize, build)
 
 
 def _recurrent(
     ctx: Context,
-    cell: Cell,
-    gates: int,
-    states: int,
+    form: _Form,
     x: Value,
     w: Value,
     r: Value,
@@ -116,31 +169,30 @@ def _recurrent(
     peepholes: Value | None,
     *,
     activations: Sequence[str] | None,
-    default: Sequence[str],
     alpha: Floats | None,
     beta: Floats | None,
     clip: float | None,
     direction: str,
     hidden_size: int | None,
-    layout: int,
-    project: Callable[[Context, Value, Value, int], Value] = _project,
-    times: Callable[..., Product] = _times,
-    scales: Sequence[Value] = (),
+    layout: int = 0,
+    quantised: _Quantised | None = None,
 ) -> tuple[Value, ...]:
-    """Run a layer; return the states of all steps, then each last state.
-
-    ``times`` gets the recurrent weights, transposed, and the number of a direction, and ``scales``.
-    """
+    """Run a layer; return the states of all steps, then each last state."""
     ways = {"forward": (1,), "reverse": (-1,), "bidirectional": (1, -1)}.get(direction)
     if ways is None:
         raise ModelError(f"direction: expected forward, reverse or bidirectional, got {direction!r}")
+    if clip is not None and not clip > 0:
+        raise ModelError(f"clip: expected a number above 0, got {clip}")
     if x.dtype != F32 or len(x.shape) != 3:
         raise ShapeError(f"x: expected 3 dimensions of float32, got shape {x.shape} of {x.dtype}")
     if layout:
         x = x.transpose((1, 0, 2))
     steps, n, features = x.shape
-    d, h = len(ways), r.shape[-1]
+    gates, states = form.gates, form.states
+    d, h = len(ways), r.shape[1 if quantised else -1] if len(r.shape) == 3 else 0
     expected = {"w": (d, gates * h, features), "r": (d, gates * h, h), "b": (d, 2 * gates * h)}
+    if quantised is not None:
+        expected |= {"w": (d, features, gates * h), "r": (d, h, gates * h)}
     expected |= {"initial_h": (d, n, h), "initial_c": (d, n, h), "p": (d, 3 * h), "sequence_lens": (n,)}
     if layout:
         initial = [None if v is None else v.transpose((1, 0, 2)) for v in initial]
@@ -151,52 +203,39 @@ def _recurrent(
             raise ShapeError(f"{name}: expected shape {expected[name]}, got {value.shape}")
     if hidden_size not in (None, h):
         raise ShapeError(f"hidden_size: expected {h}, as in r, got {hidden_size}")
-    names = list(activations or tuple(default) * d)
-    if len(names) != len(default) * d:
-        raise ShapeError(f"activations: expected {len(default) * d} names, got {names}")
-    functions = _functions(names, len(default), alpha, beta, clip)
+    names = list(activations or form.functions * d)
+    each = len(form.functions)
+    if len(names) != each * d:
+        raise ShapeError(f"activations: expected {each * d} names, got {names}")
+    functions = _functions(names, alpha, beta)
+
+    def bias(array: Array) -> Array:
+        return _input_bias(array, form, h)
+
     rows = ctx.reshape(x, (steps * n, features))
-    projected = [project(ctx, rows, ctx.reshape(w.slice(0, i, 1, 1), expected["w"][1:]), i) for i in range(d)]
-    zero = {name: Constant(np.zeros(expected[name], np.float32)) for name in ("b", "initial_h")}
-    values = [
-        r.transpose((0, 2, 1)),
-        *projected,
-        zero["b"] if b is None else b,
-        *(zero["initial_h"] if v is None else v for v in initial),
-        *([] if peepholes is None else [peepholes]),
-        *([] if lengths is None else [lengths]),
-        *scales,
-    ]
-
-    def run(r: Array, *arrays: Array) -> Array:
-        rest = iter(arrays)
-        inputs = [next(rest).reshape(steps, n, gates * h) for _ in ways]
-        biases = np.split(next(rest), 2, axis=1)
-        first = [next(rest) for _ in initial]
-        p = None if peepholes is None else next(rest)
-        until = None if lengths is None else next(rest)[:, np.newaxis]
-        product_scales = list(rest)
-        result = np.zeros((steps + states, d, n, h), np.float32)
-        for i, way in enumerate(ways):
-            bias, recurrent_bias = (b[i] for b in biases)
-            part = inputs[i] + (bias if gates == 3 else bias + recurrent_bias)
-            chosen = functions[i * len(default) : (i + 1) * len(default)]
-            product = times(r[i], i, *product_scales)
-            parameters = Direction(r[i], recurrent_bias, None if p is None else p[i], chosen, product)
-            state = tuple(values[i] for values in first)
-            for t in range(steps)[::way]:
-                new = cell(parameters, part[t], state)
-                if until is None:
-                    result[t, i] = new[0]
-                    state = new
-                    continue
-                alive = t < until
-                result[t, i] = np.where(alive, new[0], 0)
-                state = tuple(np.where(alive, a, b) for a, b in zip(new, state, strict=True))
-            result[steps:, i] = state
-        return result
-
-    both = ctx.call(run, values, (steps + states, d, n, h), F32)
+    both = ctx.empty((steps + states, d, n, h))
+    until = None if lengths is None else ctx.tensor(ctx.cast(lengths, F32))
+    for i, way in enumerate(ways):
+        layer = _packed(
+            ctx, form, r, b, quantised, i, functions[i * each : (i + 1) * each], clip or 0.0, way < 0
+        )
+        if quantised is None:
+            part = _project(ctx, rows, w, b, i, bias)
+        else:
+            part = quantised.project(ctx, rows, w, i)
+            if b is not None:
+                part = ctx.binary("add", part, Constant(bias(ctx.array("b", b)[i])))
+        tensors = [None if v is None else ctx.tensor(_of(ctx, v, i)) for v in initial]
+        tensors += [None] * (2 - len(tensors))
+        p = None if peepholes is None else _dense(ctx, _of(ctx, peepholes, i))
+        ctx.emit(
+            "recurrent",
+            (_dense(ctx, ctx.reshape(part, (steps, n, gates * h))), *tensors, p, until),
+            both.transpose((1, 0, 2, 3)).at((i,)),
+            layer,
+            ctx.empty((layer.workspace(n),)),
+            algorithm=form.cell,
+        )
     every = both.slice(0, 0, 1, steps)
     last = [ctx.reshape(both.slice(0, steps + i, 1, 1), (d, n, h)) for i in range(states)]
     if layout:
@@ -204,52 +243,12 @@ def _recurrent(
     return every, *last
 
 
-def _rnn_cell(way: Direction, x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    (h,) = state
-    return (way.functions[0](way.product(h, x)),)
-
-
-def _lstm_cell(way: Direction, x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    h, c = state
-    f, g, out = way.functions
-    k = h.shape[-1]
-    sums = way.product(h, x)
-    if way.peepholes is None:  # three gates at once
-        gates = f(sums[..., : 3 * k])
-        new = gates[..., 2 * k :] * c
-        new += gates[..., :k] * g(sums[..., 3 * k :])
-        return gates[..., k : 2 * k] * out(new), new
-    i, o, forget, cell = np.split(sums, 4, axis=-1)
-    p_i, p_o, p_f = np.split(way.peepholes, 3)
-    new = f(forget + p_f * c) * c + f(i + p_i * c) * g(cell)
-    return f(o + p_o * new) * out(new), new
-
-
-def _coupled_lstm_cell(way: Direction, x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Compute an LSTM whose forget gate is 1 - the input gate."""
-    h, c = state
-    f, g, out = way.functions
-    i, o, _, cell = np.split(way.product(h, x), 4, axis=-1)
-    p_i, p_o, _ = (0, 0, 0) if way.peepholes is None else np.split(way.peepholes, 3)
-    gate = f(i + p_i * c)
-    new = (1 - gate) * c + gate * g(cell)
-    return f(o + p_o * new) * out(new), new
-
-
-def _gru_cell(reset_after: bool) -> Cell:
-    """Return GRU's cell; the reset gate applies to the state, or after the product with its weights."""
-
-    def cell(way: Direction, x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        (h,) = state
-        f, g = way.functions
-        k = h.shape[-1]
-        b_h, r_h = way.recurrent_bias[2 * k :], way.r[:, 2 * k :]
-        gates = f(x[..., : 2 * k] + h @ way.r[:, : 2 * k] + way.recurrent_bias[: 2 * k])
-        z, reset = gates[..., :k], gates[..., k:]
-        product = reset * (h @ r_h + b_h) if reset_after else (reset * h) @ r_h + b_h
-        return ((1 - z) * g(x[..., 2 * k :] + product) + z * h,)
-
-    return cell
+def _dense(ctx: Context, value: Value) -> Tensor:
+    """Return a value whose last dimension is contiguous."""
+    tensor = ctx.tensor(value)
+    if not tensor.shape or tensor.strides[-1] == 1 or tensor.size == 0:
+        return tensor
+    return ctx.copy(tensor, ctx.empty(tensor.shape))
 
 
 @op("RNN", ignore=("output_sequence",))
@@ -272,8 +271,8 @@ def rnn(
 ) -> tuple[Value, ...]:
     """H = f(x W + h R + b), for each step."""
     return _recurrent(
-        ctx, _rnn_cell, 1, 1, x, w, r, b, sequence_lens, [initial_h], None,
-        activations=activations, default=("Tanh",), alpha=activation_alpha, beta=activation_beta, clip=clip,
+        ctx, _Form("rnn", 1, 1, ("Tanh",)), x, w, r, b, sequence_lens, [initial_h], None,
+        activations=activations, alpha=activation_alpha, beta=activation_beta, clip=clip,
         direction=direction, hidden_size=hidden_size, layout=layout,
     )  # fmt: skip
 
@@ -298,11 +297,11 @@ def gru(
     linear_before_reset: int = 0,
 ) -> tuple[Value, ...]:
     """Gated recurrent unit (Cho et al., 2014)."""
-    cell = _gru_cell(linear_before_reset != 0)
+    form = _Form("gru", 3, 1, ("Sigmoid", "Tanh"), reset_after=linear_before_reset != 0)
     return _recurrent(
-        ctx, cell, 3, 1, x, w, r, b, sequence_lens, [initial_h], None,
-        activations=activations, default=("Sigmoid", "Tanh"), alpha=activation_alpha, beta=activation_beta,
-        clip=clip, direction=direction, hidden_size=hidden_size, layout=layout,
+        ctx, form, x, w, r, b, sequence_lens, [initial_h], None,
+        activations=activations, alpha=activation_alpha, beta=activation_beta, clip=clip,
+        direction=direction, hidden_size=hidden_size, layout=layout,
     )  # fmt: skip
 
 
@@ -328,11 +327,11 @@ def lstm(
     layout: int = 0,
 ) -> tuple[Value, ...]:
     """Long short-term memory (Hochreiter and Schmidhuber, 1997), with peepholes."""
-    cell = _coupled_lstm_cell if input_forget else _lstm_cell
+    form = _Form("lstm", 4, 2, ("Sigmoid", "Tanh", "Tanh"), coupled=input_forget != 0)
     return _recurrent(
-        ctx, cell, 4, 2, x, w, r, b, sequence_lens, [initial_h, initial_c], p,
-        activations=activations, default=("Sigmoid", "Tanh", "Tanh"), alpha=activation_alpha,
-        beta=activation_beta, clip=clip, direction=direction, hidden_size=hidden_size, layout=layout,
+        ctx, form, x, w, r, b, sequence_lens, [initial_h, initial_c], p,
+        activations=activations, alpha=activation_alpha, beta=activation_beta, clip=clip,
+        direction=direction, hidden_size=hidden_size, layout=layout,
     )  # fmt: skip
 
 
@@ -377,52 +376,10 @@ def dynamic_quantize_lstm(
             raise ShapeError(f"{name}: expected shape {expected}, got {value.shape}")
     for name, value in (("w_scale", w_scale), ("r_scale", r_scale)):
         positive(name, value)
-
-    def of(value: Value, way: int) -> Value:
-        """Return the number, or those of the columns, of one direction."""
-        part = value.slice(0, way, 1, 1)
-        return ctx.reshape(part, part.shape[1:])
-
-    quantised: list[Value] = []  # x is, once
-
-    def project(ctx: Context, rows: Value, w: Value, way: int) -> Value:
-        if not quantised:
-            parts = dynamic_quantize_linear(ctx, rows)
-            assert isinstance(parts, tuple)
-            quantised.extend(parts)
-        q, scale, zero = quantised
-        sums = integer_product(ctx, q, zero, w.transpose((1, 0)), of(w_zero, way))
-        return ctx.binary("mul", ctx.cast(sums, F32), ctx.binary("mul", scale, of(w_scale, way)))
-
-    def centred(r: Array, zero: Array) -> Array:
-        return np.subtract(r, zero.reshape(directions, 1, -1), dtype=F32)
-
-    weights = ctx.call(centred, [r, r_zero], r.shape, F32)
-    exact = False  # whether f32 holds all sums
-    if isinstance(weights, Constant):
-        exact = largest_sums(weights.array.transpose(0, 2, 1), U8).max(initial=0) < EXACT
-
-    def times(r: Array, way: int, r_scales: Array) -> Product:
-        r = r if exact else r.astype(np.float64)
-
-        def product(state: Array, x: Array) -> Array:
-            scale, zero = dynamic_range(state)
-            q = np.clip(np.rint(state / scale) + zero, 0, 255) - zero
-            if exact:
-                sums = np.empty(x.shape, F32)
-                _core.gemm(q, r, None, sums, 1.0, 0.0, None, "none", 0.0, 0.0)
-            else:
-                sums = np.matmul(q, r).astype(F32)
-            sums *= scale * r_scales[way]
-            sums += x
-            return sums
-
-        return product
-
-    cell = _coupled_lstm_cell if input_forget else _lstm_cell
+    form = _Form("lstm", 4, 2, ("Sigmoid", "Tanh", "Tanh"), coupled=input_forget != 0)
     return _recurrent(
-        ctx, cell, 4, 2, x, w.transpose((0, 2, 1)), weights.transpose((0, 2, 1)), b, sequence_lens,
-        [initial_h, initial_c], p, activations=activations, default=("Sigmoid", "Tanh", "Tanh"),
-        alpha=activation_alpha, beta=activation_beta, clip=clip, direction=direction,
-        hidden_size=hidden_size, layout=0, project=project, times=times, scales=[r_scale],
+        ctx, form, x, w, r, b, sequence_lens, [initial_h, initial_c], p,
+        activations=activations, alpha=activation_alpha, beta=activation_beta, clip=clip,
+        direction=direction, hidden_size=hidden_size,
+        quantised=_Quantised(w_scale, w_zero, r_scale, r_zero),
     )  # fmt: skip
