@@ -28,6 +28,7 @@ void bind_nn(pybind11::module_& m);
 void bind_recurrent(pybind11::module_& m);
 void bind_program(pybind11::module_& m);
 void bind_roofline(pybind11::module_& m);
+void bind_select(pybind11::module_& m);
 void bind_sweep(pybind11::module_& m);
 
 // Views of f32 arrays; `name` starts the message when the dtype, rank, alignment or writability is

@@ -39,5 +39,6 @@ PYBIND11_MODULE(_core, m) {
   fastconv::bind_program(m);
   fastconv::bind_recurrent(m);
   fastconv::bind_roofline(m);
+  fastconv::bind_select(m);
   fastconv::bind_sweep(m);
 }

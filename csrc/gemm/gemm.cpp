@@ -208,12 +208,13 @@ void five_loops(const Problem& p, const Blocking& blocking) {
   }
 }
 
-// Few rows of A and a row-major B, which is read in place, once. Same blocks of K and same sums as
-// five_loops: a row has the same bits whatever the number of rows.
+// Few rows of A and a B whose rows or columns are contiguous, which is read in place, once. Same
+// blocks of K and same sums as five_loops: a row has the same bits whatever the number of rows.
 void few_rows(const Problem& p) {
   const dim_t M = p.M(), N = p.N(), K = p.K();
   const Blocking blocking = gemm_blocking(p.table.gemm, K);
-  const GemvUkr gemv = p.table.gemm.gemv[M - 1];
+  const bool by_columns = p.b.stride[1] != 1 && N > 1;
+  const GemvUkr gemv = (by_columns ? p.table.gemm.gemv_columns : p.table.gemm.gemv)[M - 1];
   const bool copied = p.a.stride[1] != 1 && K > 1;
   const dim_t lines = ceil_div(N, 16);
   const int threads = p.threads(ceil_div(lines, 4));
@@ -230,8 +231,8 @@ void few_rows(const Problem& p) {
         Tile t(p, pc, std::min(blocking.KC, K - pc));
         t.a = copied ? a_copy + pc : p.a.data + pc;
         t.lda = copied ? K : p.a.stride[0];
-        t.b = p.b.data + pc * p.b.stride[0] + n;
-        t.ldb = p.b.stride[0];
+        t.b = p.b.data + pc * p.b.stride[0] + n * p.b.stride[1];
+        t.ldb = p.b.stride[by_columns];
         t.move_to(0, n, static_cast<int>(std::min(chunk, end - n)));
         gemv(t, a_copy + copy_size + tid * sums_size);
       }
@@ -265,7 +266,7 @@ void gemm(const View& a, const View& b, const View* c, const View& out, float al
     residual = &addend;
   }
   const Problem problem{a, b, residual, target, alpha, beta, bias, activation, kernels()};
-  if (M <= kGemvRows && (b.stride[1] == 1 || N == 1))
+  if (M <= kGemvRows && (b.stride[1] == 1 || N == 1 || b.stride[0] == 1))
     few_rows(problem);
   else
     five_loops(problem, gemm_blocking(problem.table.gemm, problem.K()));

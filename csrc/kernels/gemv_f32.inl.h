@@ -42,17 +42,10 @@ inline void add_rows(dim_t n_cur, const float* a, dim_t lda, const float* b, dim
   }
 }
 
+// The epilogue of the register tile, a vector wide.
 template <int M>
-void gemv_ukr(const GemmTile& t, float* sums) {
-  constexpr int U = 8 / M;
-  const dim_t ld = (t.n_cur + W - 1) / W * W;
-  for (dim_t i = 0; i < M * ld; i += W) vstore(sums + i, vzero());
-  dim_t k = 0;
-  for (; k + U <= t.K; k += U)
-    add_rows<M, U>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
-  for (; k < t.K; ++k) add_rows<M, 1>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
-
-  GemmTile column = t;  // the epilogue of the register tile, a vector wide
+inline void finish_gemv(const GemmTile& t, const float* sums, dim_t ld) {
+  GemmTile column = t;
   for (dim_t n = 0; n < t.n_cur; n += W) {
     vf acc[M][1];
     float* c[M];
@@ -73,7 +66,78 @@ void gemv_ukr(const GemmTile& t, float* sums) {
     apply_activation(t.c, M, nullptr, t.ldc, t.n_cur, t.epilogue.activation);
 }
 
+template <int M>
+void gemv_ukr(const GemmTile& t, float* sums) {
+  constexpr int U = 8 / M;
+  const dim_t ld = (t.n_cur + W - 1) / W * W;
+  for (dim_t i = 0; i < M * ld; i += W) vstore(sums + i, vzero());
+  dim_t k = 0;
+  for (; k + U <= t.K; k += U)
+    add_rows<M, U>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
+  for (; k < t.K; ++k) add_rows<M, 1>(t.n_cur, t.a + k, t.lda, t.b + k * t.ldb, t.ldb, sums, ld);
+
+  finish_gemv<M>(t, sums, ld);
+}
+
+// sums[m, l] += a[m, k] * b[l * ldb + k] over k, for the W columns l, of which `columns` exist: W x
+// W elements are turned in registers, so that each column's sum goes over ascending k.
+template <int M>
+inline void add_columns(dim_t K, const float* a, dim_t lda, const float* b, dim_t ldb, int columns,
+                        vf* sums) {
+  constexpr dim_t kAheadOfColumns = 64;  // of as many streams as no hardware prefetcher follows
+  for (int l = 0; l < columns; ++l) __builtin_prefetch(b + l * ldb + kAheadOfColumns);
+  dim_t k = 0;
+  for (; k + W <= K; k += W) {
+    vf r[W];
+    FC_UNROLL for (int l = 0; l < W; ++l) r[l] = l < columns ? vload(b + l * ldb + k) : vzero();
+    vtranspose(r);
+    FC_UNROLL for (int l = 0; l < W; ++l) FC_UNROLL for (int m = 0; m < M; ++m) sums[m] =
+        vfma(vbroadcast(a + m * lda + k + l), r[l], sums[m]);
+  }
+  for (; k < K; ++k) {
+    float row[W] = {};
+    for (int l = 0; l < columns; ++l) row[l] = b[l * ldb + k];
+    FC_UNROLL for (int m = 0; m < M; ++m) sums[m] =
+        vfma(vbroadcast(a + m * lda + k), vload(row), sums[m]);
+  }
+}
+
+// The same product where a column of B is contiguous, column n at b + n * ldb. Whole lines of
+// several columns are taken in turn, so that several chains of additions are under way, and no line
+// waits in L1, where columns a multiple of 4 KiB apart fall on each other.
+template <int M>
+void gemv_columns(const GemmTile& t, float* sums) {
+  constexpr int kGroups = 4 / M;
+  constexpr dim_t kRun = 16;
+  const dim_t ld = (t.n_cur + W - 1) / W * W;
+  dim_t n = 0;
+  for (; n + kGroups * W <= t.n_cur; n += kGroups * W) {
+    vf sum[kGroups][M];
+    FC_UNROLL for (int g = 0; g < kGroups; ++g) FC_UNROLL for (int m = 0; m < M; ++m) sum[g][m] =
+        vzero();
+    for (dim_t k = 0; k < t.K; k += kRun) {
+      const dim_t run = t.K - k < kRun ? t.K - k : kRun;
+      FC_UNROLL for (int g = 0; g < kGroups; ++g)
+          add_columns<M>(run, t.a + k, t.lda, t.b + (n + g * W) * t.ldb + k, t.ldb, W, sum[g]);
+    }
+    FC_UNROLL for (int g = 0; g < kGroups; ++g) FC_UNROLL for (int m = 0; m < M; ++m)
+        vstore(sums + m * ld + n + g * W, sum[g][m]);
+  }
+  for (; n < t.n_cur; n += W) {
+    vf sum[M];
+    FC_UNROLL for (int m = 0; m < M; ++m) sum[m] = vzero();
+    const int columns = static_cast<int>(t.n_cur - n < W ? t.n_cur - n : W);
+    add_columns<M>(t.K, t.a, t.lda, t.b + n * t.ldb, t.ldb, columns, sum);
+    FC_UNROLL for (int m = 0; m < M; ++m) vstore(sums + m * ld + n, sum[m]);
+  }
+  finish_gemv<M>(t, sums, ld);
+}
+
 void fill_gemv(GemmKernels& g) {
+  g.gemv_columns[0] = gemv_columns<1>;
+  g.gemv_columns[1] = gemv_columns<2>;
+  g.gemv_columns[2] = gemv_columns<3>;
+  g.gemv_columns[3] = gemv_columns<4>;
   static_assert(kGemvRows == 4);
   g.gemv[0] = gemv_ukr<1>;
   g.gemv[1] = gemv_ukr<2>;

@@ -29,6 +29,7 @@ def test_columns_and_depths_around_every_edge(rng, m):
         expected = reference.activate(reference.gemm(a, b, c, alpha=2.0, beta=-1.0, bias=bias), "relu")
         np.testing.assert_array_equal(fastconv.gemm(a, b, c, **keywords), expected)
         np.testing.assert_array_equal(fastconv.gemm(np.asfortranarray(a), b, c, **keywords), expected)
+        np.testing.assert_array_equal(fastconv.gemm(a, np.asfortranarray(b), c, **keywords), expected)
 
 
 @pytest.mark.parametrize("k", [40, 700, 3000])
@@ -51,6 +52,11 @@ def test_nothing_beyond_the_operands_is_touched(rng):
         a, b, bias = (guarded(integers(rng, *s), align_end=align_end) for s in ((m, 11), (11, n), (n,)))
         out = guarded_empty((m, n), align_end=align_end)
         np.testing.assert_array_equal(fastconv.gemm(a, b, bias=bias, out=out), a @ b + bias)
+        columns = guarded(np.ascontiguousarray(b.T), align_end=align_end)
+        out = guarded_empty((m, n), align_end=align_end)
+        np.testing.assert_array_equal(
+            fastconv.gemm(a, columns, trans_b=True, bias=bias, out=out), a @ b + bias
+        )
 
 
 def test_bounds_overlap():

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import _core
 from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import MAX_CONSTANT, MAX_INTS, Context
 from fastconv.graph.registry import op
-from fastconv.graph.value import Array, Constant, Value, normalized_axis, size_of
+from fastconv.graph.value import F32, Array, Constant, Value, normalized_axis, size_of
 
 INT64 = np.dtype(np.int64)
 
@@ -217,6 +218,13 @@ def top_k(
     shape = [counts[0] if i == axis else n for i, n in enumerate(x.shape)]
 
     def find(a: Array) -> Array:
+        if a.dtype == F32:
+            others = math.prod(shape[:axis]) * math.prod(shape[axis + 1 :])
+            rows = np.moveaxis(a, axis, -1).reshape(others, size)
+            found = np.empty((others, shape[axis]), np.int64)
+            _core.top_k(rows, found, largest != 0)
+            moved = (*shape[:axis], *shape[axis + 1 :], shape[axis])
+            return np.moveaxis(found.reshape(moved), -1, axis)
         if largest:  # a stable sort of the reversed array puts the last of equal ones first
             order = size - 1 - np.flip(np.argsort(np.flip(a, axis), axis, kind="stable"), axis)
         else:
@@ -305,6 +313,11 @@ def _register_cumulative(name: str, function: Callable[..., Array], neutral: int
         along = normalized_axis("axis", given, len(x.shape))
 
         def run(a: Array) -> Array:
+            if function is np.cumsum and a.dtype == F32:
+                whole = a.reshape(math.prod(a.shape[:along]), a.shape[along], math.prod(a.shape[along + 1 :]))
+                sums = np.empty_like(whole, order="C")
+                _core.cumulative_sum(whole, sums, exclusive != 0, reverse != 0)
+                return sums.reshape(a.shape)
             a = np.flip(a, along) if reverse else a
             result = function(a, axis=along, dtype=a.dtype)
             if exclusive:

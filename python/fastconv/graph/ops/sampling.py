@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fastconv import _core
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ops.conv import conv_parameters, conv_windows
 from fastconv.graph.registry import op
-from fastconv.graph.value import Array, Ints, Value
+from fastconv.graph.value import F32, Array, Ints, Value
 
 PADDING_MODES = ("zeros", "border", "reflection")
 # Names from opset 20 on, and those of opset 16.
@@ -137,6 +138,9 @@ def grid_sample(
 
     def function(x: Array, grid: Array) -> Array:
         y = np.empty((*x.shape[:2], *grid.shape[1:-1]), x.dtype)
+        if spatial == 2 and x.dtype == grid.dtype == F32:
+            _core.grid_sample(x, grid, y, MODES[mode], padding_mode, aligned)
+            return y
         for image, at, result in zip(x, grid, y, strict=True):
             points = []
             for i, n in enumerate(x.shape[2:]):

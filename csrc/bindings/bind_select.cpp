@@ -1,0 +1,83 @@
+// L6 bindings: csrc/nn/select.h and csrc/nn/grid_sample.h, which functions of graph/ops call on
+// arrays.
+#include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "bindings/bind.h"
+#include "core/check.h"
+#include "nn/grid_sample.h"
+#include "nn/select.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+namespace {
+
+template <size_t N>
+int named(const char* argument, const std::string& name,
+          const std::array<std::string_view, N>& names) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  FC_CHECK(found != names.end(), ArgumentError, argument, ": expected another name, got ", name);
+  return static_cast<int>(found - names.begin());
+}
+
+void expect_rank(const char* name, const View& v, int rank) {
+  FC_CHECK(v.rank == rank, ShapeError, name, ": expected ", rank, " dimensions, got shape ",
+           shape_string(v));
+}
+
+}  // namespace
+
+void bind_select(py::module_& m) {
+  m.def(
+      "top_k",
+      [](const py::array& x, const py::array_t<int64_t>& indices, bool largest) {
+        const View v = input_view("x", x);
+        expect_rank("x", v, 2);
+        FC_CHECK(indices.ndim() == 2 && indices.shape(0) == v.shape[0] &&
+                     indices.shape(1) <= v.shape[1] && v.shape[1] < (dim_t{1} << 32) &&
+                     (indices.flags() & py::array::c_style) && indices.writeable(),
+                 ShapeError, "indices: expected a writable C-contiguous array of ", v.shape[0],
+                 " rows of at most ", v.shape[1]);
+        int64_t* const out = const_cast<int64_t*>(indices.data());
+        interruptible([&] { top_k(v, indices.shape(1), largest, out); });
+      },
+      py::arg("x"), py::arg("indices").noconvert(), py::arg("largest"));
+  m.def(
+      "cumulative_sum",
+      [](const py::array& x, const py::array& y, bool exclusive, bool reverse) {
+        const View xv = input_view("x", x), yv = output_view("y", y);
+        expect_rank("x", xv, 3);
+        FC_CHECK(yv.rank == 3 && std::equal(xv.shape, xv.shape + 3, yv.shape), ShapeError,
+                 "y: expected shape ", shape_string(xv), ", got ", shape_string(yv));
+        interruptible([&] { cumulative_sum(xv, yv, exclusive, reverse); });
+      },
+      py::arg("x"), py::arg("y"), py::arg("exclusive"), py::arg("reverse"));
+  m.def(
+      "grid_sample",
+      [](const py::array& x, const py::array& grid, const py::array& y, const std::string& mode,
+         const std::string& padding, bool align_corners) {
+        static constexpr std::array<std::string_view, 3> kModes = {"nearest", "linear", "cubic"};
+        static constexpr std::array<std::string_view, 3> kPaddings = {"zeros", "border",
+                                                                      "reflection"};
+        const View xv = input_view("x", x), gv = input_view("grid", grid), yv = output_view("y", y);
+        expect_rank("x", xv, 4);
+        expect_rank("grid", gv, 4);
+        FC_CHECK(gv.shape[0] == xv.shape[0] && gv.shape[3] == 2 && xv.size() > 0, ShapeError,
+                 "x, grid: expected (n, channels, height, width), none of them 0, and (n, oh, ow, "
+                 "2), got ",
+                 shape_string(xv), " and ", shape_string(gv));
+        const dim_t shape[4] = {xv.shape[0], xv.shape[1], gv.shape[1], gv.shape[2]};
+        FC_CHECK(yv.rank == 4 && std::equal(shape, shape + 4, yv.shape), ShapeError,
+                 "y: expected (n, channels, oh, ow), got ", shape_string(yv));
+        const auto how = static_cast<SampleMode>(named("mode", mode, kModes));
+        const auto beyond = static_cast<SamplePadding>(named("padding", padding, kPaddings));
+        interruptible([&] { grid_sample(xv, gv, yv, how, beyond, align_corners); });
+      },
+      py::arg("x"), py::arg("grid"), py::arg("y"), py::arg("mode"), py::arg("padding"),
+      py::arg("align_corners"));
+}
+
+}  // namespace fastconv
