@@ -111,6 +111,8 @@ class Plans:
     stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
     # Where a node packs a piece of its weights: which one.
     pieces: dict[tuple[str, Hashable], str] = field(default_factory=dict)
+    # The same convolutions by what went into them, for nodes that read the same weights.
+    shared: dict[Hashable, _core.Conv] = field(default_factory=dict)
     # What else a node makes of the model's own constants, by the node's first output and a key.
     kept: dict[tuple[str, Hashable], Any] = field(default_factory=dict)
 
@@ -374,13 +376,15 @@ class Context:
         build: Callable[..., _core.Conv],
         *,
         piece: str = "",
+        share: Hashable = None,
     ) -> _core.Conv:
         """Return the packed convolution of the current node and ``key``, built on first use.
 
         The weight is the first of the constants that it is built from. Where they are the model's own it
         serves all programs; what was computed or given at run time may have another value next time.
         ``build`` gets the weight's array and, by algorithm, the same as packed before. Where it takes but a
-        piece of the weight, ``piece`` says which, whatever the key.
+        piece of the weight, ``piece`` says which, whatever the key. Nodes that give the same constants and
+        the same ``share``, all that ``build`` depends on besides, get one convolution.
         """
         weight, *_ = constants
         assert weight is not None
@@ -389,22 +393,51 @@ class Context:
                 raise ValueNeeded(value)
         assert isinstance(weight, Constant)
         plain = math.prod(weight.shape) * F32.itemsize  # of packed weights at least
-        if any(value is not None and id(value) not in self.plans.reads for value in constants):
+        if not self.lasts(constants):
             self.budget.spend(plain)
             return build(weight.array, stored={})
+        if weight.derived is not None:
+            return self.kept((), (weight.derived, key), plain, lambda: build(weight.array, stored={}))
         name = self.node.outputs[0]
         if (name, key) not in self.plans.packed:
             if piece:
                 self.plans.pieces[name, key] = piece
-            packed = self.plans.stored.get(name + piece, ())
-            stored = {p.algorithm: p.arrays[0] for p in packed if p.packing == _core.packing_id()}
-            if not stored:
-                self.plans.budget.spend(plain)
-            conv = self.plans.packed[name, key] = build(weight.array, stored=stored)
-            lent = sum(stored[a].nbytes for a in conv.packed() if a in stored) if stored else plain
-            self.plans.budget.spend(max(0, conv.packed_bytes - lent))
+            known = None if share is None else (share, *map(id, constants))
+            conv = self.plans.shared.get(known)
+            if conv is None:
+                conv = self._built(name + piece, plain, lambda stored: build(weight.array, stored=stored))
+                if known is not None:
+                    self.plans.shared[known] = conv
+            self.plans.packed[name, key] = conv
             self.plans.users.setdefault(id(weight), set()).add(name)
         return self.plans.packed[name, key]
+
+    def _built(self, name: str, plain: int, build: Callable[[Mapping[str, Array]], _core.Conv]) -> _core.Conv:
+        """Build a convolution of weights as a file has them packed, or else of the plain ones."""
+        packed = self.plans.stored.get(name, ())
+        stored = {p.algorithm: p.arrays[0] for p in packed if p.packing == _core.packing_id()}
+        if not stored:
+            self.plans.budget.spend(plain)
+        conv = build(stored)
+        lent = sum(stored[a].nbytes for a in conv.packed() if a in stored) if stored else plain
+        self.plans.budget.spend(max(0, conv.packed_bytes - lent))
+        return conv
+
+    def lasts(self, constants: Sequence[Value | None]) -> bool:
+        """Whether constants are the same in all programs: the model's own, or made of such by the node."""
+        return all(
+            value is None
+            or id(value) in self.plans.reads
+            or (isinstance(value, Constant) and value.derived is not None)
+            for value in constants
+        )
+
+    def derived(self, source: Constant, key: Hashable, build: Callable[[], Array]) -> Constant:
+        """Return what the current node makes of a constant: once, where that is the model's own."""
+        if not self.lasts([source]):
+            return Constant(build())
+        nbytes = math.prod(source.shape) * F32.itemsize
+        return self.kept([source], key, nbytes, lambda: Constant(build(), key))
 
     def kept(self, sources: Sequence[Value], key: Hashable, nbytes: int, build: Callable[[], _Kept]) -> _Kept:
         """Return what ``build`` makes of constants, so many bytes; made once where they are the model's own.
@@ -414,7 +447,7 @@ class Context:
         for value in sources:
             if isinstance(value, Tensor):
                 raise ValueNeeded(value)
-        if any(id(value) not in self.plans.reads for value in sources):
+        if not self.lasts(sources):
             self.budget.spend(nbytes)
             return build()
         name = self.node.outputs[0], key

@@ -8,7 +8,7 @@ that only rearranges is written once. On a tensor they move no data: a layout is
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,11 +65,12 @@ class Constant:
     """A value known at plan time.
 
     The array of a weight may be released once it is packed: the shape stays, reading the array is then an
-    error.
+    error. ``derived`` names what a node made of the model's own constants, and keeps for all programs.
     """
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, derived: Hashable = None) -> None:
         self._array: Array | None = array
+        self.derived = derived
         self.shape: tuple[int, ...] = array.shape
         self.dtype = array.dtype
 

@@ -96,7 +96,8 @@ def _pack(
     piece = "".join(f"/taps {tap.start} to {tap.stop}" for tap in taps)
     if ctx.plans.tune:
         return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned, piece=piece)
-    return ctx.pack((w, b), key, build, piece=piece)
+    share = repr((parameters, activation, taps, x.shape if ctx.plans.fixed else (), ctx.plans.keep))
+    return ctx.pack((w, b), key, build, piece=piece, share=share)
 
 
 def _seen_taps(

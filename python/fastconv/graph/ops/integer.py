@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def zero_of(zero_point: Value | None, like: Value) -> Value:
     if like.dtype.kind not in "iu" or like.dtype.itemsize != 1:
         raise DTypeError(f"expected 8-bit integers, got {like.dtype}")
     if zero_point is None:
-        return Constant(np.zeros((), like.dtype))
+        return Constant(np.zeros((), like.dtype), "zero")
     if zero_point.dtype != like.dtype:
         raise DTypeError(f"zero_point: expected {like.dtype} values, got {zero_point.dtype}")
     return zero_point
@@ -70,6 +71,11 @@ def largest_sums(weight: Array, dtype: np.dtype[Any], zero: Value | None = None)
     return np.asarray(np.max(sums, axis=0))
 
 
+def _number(value: Value) -> float | None:
+    """Return the one number that a constant is; what is made of weights may depend on it."""
+    return float(value.array.reshape(())) if isinstance(value, Constant) else None
+
+
 def _shifted(ctx: Context, x: Value, zero: Value) -> Value:
     """Return x less its one zero point, in f32."""
     return ctx.call(lambda a, z: np.subtract(a, z.reshape(()), dtype=F32), [x, zero], x.shape, F32, "sub")
@@ -93,20 +99,18 @@ def _exact_parts(weight: Array, bias: Constant | None, x: Value, x_zero: Value, 
 def _sum_of_parts(
     ctx: Context,
     x: Value,
-    weight: Array,
     bias: Constant | None,
-    parts: list[slice],
+    parts: Sequence[tuple[slice, Constant]],
     parameters: dict[str, Any],
     padding: list[int],
 ) -> Value:
     """Convolve parts of the channels by the f32 kernels that sum products alone; add in f64 where several."""
     plain = parameters | {"plain": True}
     if len(parts) == 1:
-        return convolution(ctx, x, Constant(weight), bias, plain, padding)
+        return convolution(ctx, x, parts[0][1], bias, plain, padding)
     sums = []
-    for part in parts:
+    for part, kernel in parts:
         image = x.slice(1, part.start, 1, part.stop - part.start)
-        kernel = Constant(np.ascontiguousarray(weight[:, part]))
         sums.append(convolution(ctx, image, kernel, None if part.start else bias, plain, padding))
 
     def total(first: Array, *others: Array) -> Array:
@@ -135,12 +139,23 @@ def _integer_convolution(
     if bias is not None and (bias.shape != w.shape[:1] or bias.dtype != S32):
         raise ShapeError(f"b: expected {w.shape[0]} int32 values, got {bias.dtype} of shape {bias.shape}")
     if all(isinstance(value, Constant) for value in (w, w_zero, *([] if bias is None else [bias]))):
-        offsets = ctx.array("w_zero_point", w_zero).astype(F32)
-        weight = ctx.array("w", w).astype(F32) - _per_channel(offsets, rank)
-        added = None if bias is None else Constant(ctx.array("b", bias).astype(F32))
-        parts = _exact_parts(weight, added, x, x_zero, groups)
+        sources, number = [w, w_zero, *([] if bias is None else [bias])], _number(x_zero)
+        lasting = ctx.lasts(sources)
+        added = None
+        if isinstance(bias, Constant):
+            added = ctx.derived(bias, "bias", lambda: ctx.array("b", bias).astype(F32))
+
+        def exact() -> list[tuple[slice, Constant]]:
+            offsets = ctx.array("w_zero_point", w_zero).astype(F32)
+            weight = ctx.array("w", w).astype(F32) - _per_channel(offsets, rank)
+            parts = _exact_parts(weight, added, x, x_zero, groups)
+            pieces = [weight] if len(parts) == 1 else [np.ascontiguousarray(weight[:, p]) for p in parts]
+            keys = [("part", i, number) if lasting else None for i in range(len(parts))]
+            return list(zip(parts, map(Constant, pieces, keys), strict=True))
+
+        parts = ctx.kept(sources, ("parts", number), math.prod(w.shape) * F32.itemsize, exact)
         if parts:
-            return _sum_of_parts(ctx, _shifted(ctx, x, x_zero), weight, added, parts, parameters, padding)
+            return _sum_of_parts(ctx, _shifted(ctx, x, x_zero), added, parts, parameters, padding)
     windows = conv_windows(parameters, x.shape, w.shape, padding)
     shape = (x.shape[0], w.shape[0], *windows.out)
 
@@ -264,12 +279,20 @@ def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Val
         raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
     a_shape, b_shape = _rows(a_zero, a.shape[-2] if len(a.shape) > 1 else 1), _columns(b_zero)
     if isinstance(b, Constant) and isinstance(b_zero, Constant) and a_shape == () and len(b.shape) == 2:
-        weight = ctx.array("b", b).astype(F32) - ctx.array("b_zero_point", b_zero).astype(F32).reshape(
-            b_shape
-        )
-        if largest_sums(weight.T, a.dtype, a_zero).max(initial=0) < EXACT:
-            product = matmul(ctx, _shifted(ctx, a, a_zero), Constant(weight))
+        lasting, key = ctx.lasts((b, b_zero)), ("weight", b.derived, b_zero.derived, _number(a_zero))
+
+        def exact() -> Constant | None:
+            weight = ctx.array("b", b).astype(F32)
+            weight -= ctx.array("b_zero_point", b_zero).astype(F32).reshape(b_shape)
+            fits = largest_sums(weight.T, a.dtype, a_zero).max(initial=0) < EXACT
+            return Constant(weight, key if lasting else None) if fits else None
+
+        weight = ctx.kept((b, b_zero), key, math.prod(b.shape) * F32.itemsize, exact)
+        if weight is not None:
+            product = matmul(ctx, _shifted(ctx, a, a_zero), weight)
             assert not isinstance(product, tuple)
+            if lasting:  # it is packed, under a key that no shape changes
+                weight.release()
             return product
     left = a.shape if len(a.shape) > 1 else (1, *a.shape)
     right = b.shape if len(b.shape) > 1 else (*b.shape, 1)

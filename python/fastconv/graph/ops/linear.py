@@ -57,7 +57,8 @@ def gemm(
             rows = w if transB else w.T
             return rows if alpha == 1 else np.float32(alpha) * rows
 
-        return fully_connected(ctx, a, b, n, weight, c, bias, activation)
+        share = ("gemm", transB, alpha, beta)
+        return fully_connected(ctx, a, b, n, weight, c, bias, activation, share=share)
     b = b.transpose((1, 0)) if transB else b
     addend = None if c is None else ctx.tensor(c).broadcast_to((m, n))
     inputs = (ctx.tensor(a), ctx.tensor(b), addend)
@@ -85,7 +86,9 @@ def matmul(
     elif isinstance(b, Constant) and len(b.shape) <= 2:
         rows = ctx.reshape(left, (math.prod(left.shape[:-1]), k))
         offset = None if bias is None else ctx.array("bias", bias).reshape(-1)
-        y = fully_connected(ctx, rows, b, n, lambda w: w.reshape(k, n).T, bias, offset, activation)
+        y = fully_connected(
+            ctx, rows, b, n, lambda w: w.reshape(k, n).T, bias, offset, activation, share="matmul"
+        )
         result = ctx.reshape(y, (*left.shape[:-1], n))
     elif bias is None:
         result = _batched(ctx, left, b if len(b.shape) > 1 else ctx.reshape(b, (k, 1)), activation)
@@ -250,10 +253,12 @@ def fully_connected(
     *,
     key: Hashable = None,
     piece: str = "",
+    share: Hashable = None,
 ) -> Tensor:
     """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k), and ``bias`` is b's.
 
-    Where that is but a piece of w, ``key`` and ``piece`` say which.
+    Where that is but a piece of w, ``key`` and ``piece`` say which; ``share`` says what ``weight`` and
+    ``bias`` do, so that nodes with the same weights share them.
     """
 
     def build(array: Array, *, stored: Mapping[str, Array]) -> _core.Conv:
@@ -278,7 +283,8 @@ def fully_connected(
             stored=stored,
         )
 
-    conv = ctx.pack((w, b), (activation, key), build, piece=piece)
+    whole = None if share is None else ("linear", share, n, activation, key)
+    conv = ctx.pack((w, b), (activation, key), build, piece=piece, share=whole)
     return ctx.convolve(conv, ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
 
 

@@ -68,13 +68,16 @@ class _Quantised:
             assert isinstance(parts, tuple)
             self.x.extend(parts)
         q, scale, zero = self.x
-        sums = integer_product(ctx, q, zero, _of(ctx, w, way), _of(ctx, self.w_zero, way))
+        weights, offsets = _of(ctx, w, way, "w"), _of(ctx, self.w_zero, way, "w_zero")
+        sums = integer_product(ctx, q, zero, weights, offsets)
         scales = ctx.binary("mul", scale, _of(ctx, self.w_scale, way))
         return ctx.binary("mul", ctx.cast(sums, F32), scales)
 
 
-def _of(ctx: Context, value: Value, way: int) -> Value:
-    """Return what belongs to one direction, the first axis."""
+def _of(ctx: Context, value: Value, way: int, name: str = "") -> Value:
+    """Return what belongs to one direction, the first axis; of a weight, which has a name, once."""
+    if name and isinstance(value, Constant):
+        return ctx.derived(value, (name, way), lambda: value.array[way])
     part = value.slice(0, way, 1, 1)
     return ctx.reshape(part, part.shape[1:])
 
