@@ -15,7 +15,6 @@ namespace {
 
 constexpr int kMostTaps = 4;  // along an axis
 constexpr dim_t kPoints = 64;
-constexpr dim_t kOutside = std::numeric_limits<dim_t>::min();  // the offset of what counts as 0
 
 struct Axis {
   dim_t size;
@@ -78,13 +77,14 @@ struct Axis {
 struct Block {
   dim_t offset[kMostTaps * kMostTaps][kPoints];
   float weight[kMostTaps * kMostTaps][kPoints];
-  bool whole = true;  // no pixel counts as 0
+  bool counts[kMostTaps * kMostTaps][kPoints];
+  dim_t partial[kPoints], partials;  // points some of whose pixels count as 0
 };
 
 void find_block(const Axis& rows, const Axis& columns, const View& x, const View& grid, dim_t image,
                 dim_t first, dim_t count, Block& block) noexcept {
   const int down = rows.taps(), across = columns.taps();
-  block.whole = true;
+  block.partials = 0;
   for (dim_t p = 0; p < count; ++p) {
     const dim_t at = first + p, width = grid.shape[2];
     const float* point = grid.data + image * grid.stride[0] + at / width * grid.stride[1] +
@@ -93,25 +93,35 @@ void find_block(const Axis& rows, const Axis& columns, const View& x, const View
     float by_row[kMostTaps], by_column[kMostTaps];
     columns.find(point[0], column, by_column);
     rows.find(point[grid.stride[3]], row, by_row);
+    bool whole = true;
     for (int i = 0; i < down; ++i)
       for (int j = 0; j < across; ++j) {
         const int tap = i * across + j;
         const bool counts = row[i] >= 0 && column[j] >= 0;
-        block.whole = block.whole && counts;
-        block.offset[tap][p] = counts ? row[i] * x.stride[2] + column[j] * x.stride[3] : kOutside;
+        whole = whole && counts;
+        block.counts[tap][p] = counts;
+        block.offset[tap][p] = counts ? row[i] * x.stride[2] + column[j] * x.stride[3] : 0;
         block.weight[tap][p] = by_row[i] * by_column[j];
       }
+    if (!whole) block.partial[block.partials++] = p;
   }
 }
 
-template <bool kWhole>
+// As if all pixels counted; then again the points of which some do not, for 0 times infinity is
+// NaN.
 void sum_block(const Block& block, int taps, dim_t count, const float* x, float* sums) noexcept {
-  std::fill_n(sums, count, 0.0f);
-  for (int tap = 0; tap < taps; ++tap) {
+  for (dim_t p = 0; p < count; ++p) sums[p] = block.weight[0][p] * x[block.offset[0][p]];
+  for (int tap = 1; tap < taps; ++tap) {
     const dim_t* offset = block.offset[tap];
     const float* weight = block.weight[tap];
-    for (dim_t p = 0; p < count; ++p)
-      if (kWhole || offset[p] != kOutside) sums[p] += weight[p] * x[offset[p]];
+    for (dim_t p = 0; p < count; ++p) sums[p] += weight[p] * x[offset[p]];
+  }
+  for (dim_t i = 0; i < block.partials; ++i) {
+    const dim_t p = block.partial[i];
+    float sum = 0.0f;
+    for (int tap = 0; tap < taps; ++tap)
+      if (block.counts[tap][p]) sum += block.weight[tap][p] * x[block.offset[tap][p]];
+    sums[p] = sum;
   }
 }
 
@@ -135,10 +145,16 @@ void grid_sample(const View& x, const View& grid, const View& y, SampleMode mode
       find_block(rows, columns, x, grid, image, first, count, block);
       for (dim_t c = 0; c < channels; ++c) {
         const float* from = x.data + image * x.stride[0] + c * x.stride[1];
-        (block.whole ? sum_block<true> : sum_block<false>)(block, taps, count, from, sums);
+        sum_block(block, taps, count, from, sums);
         float* to = y.data + image * y.stride[0] + c * y.stride[1];
-        for (dim_t p = 0; p < count; ++p)
-          to[(first + p) / width * y.stride[2] + (first + p) % width * y.stride[3]] = sums[p];
+        dim_t row = first / width, column = first % width;
+        for (dim_t p = 0; p < count; ++p) {
+          to[row * y.stride[2] + column * y.stride[3]] = sums[p];
+          if (++column == width) {
+            column = 0;
+            ++row;
+          }
+        }
       }
     }
   });

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "core/interrupt.h"
@@ -30,15 +31,19 @@ void select_row(const float* x, dim_t step, dim_t n, dim_t k, bool largest,
                 std::vector<uint64_t>& found, int64_t* indices) {
   const size_t wanted = static_cast<size_t>(k), most = 2 * wanted + 256;
   uint64_t limit = ~uint64_t{0};
+  float bound = std::numeric_limits<float>::quiet_NaN();  // nothing is beyond it
   found.clear();
   const auto keep_least = [&] {
     const auto kth = found.begin() + static_cast<std::ptrdiff_t>(wanted - 1);
     std::nth_element(found.begin(), kth, found.end());
     limit = *kth;
+    bound = x[static_cast<dim_t>(limit & 0xffffffffu) * step];
     found.resize(wanted);
   };
   for (dim_t i = 0; i < n; ++i) {
-    const uint64_t candidate = ranked(x[i * step], static_cast<uint32_t>(i), largest);
+    const float value = x[i * step];
+    if (largest ? value < bound : value > bound) continue;
+    const uint64_t candidate = ranked(value, static_cast<uint32_t>(i), largest);
     if (candidate > limit) continue;
     found.push_back(candidate);
     if (found.size() == most) keep_least();
@@ -69,26 +74,41 @@ void cumulative_sum(const View& x, const View& y, bool exclusive, bool reverse) 
   if (n == 0) return;
   constexpr dim_t kColumns = 256;  // sums under way, in L1
   const dim_t pieces = ceil_div(inner, kColumns);
-  parallel_for(outer * pieces, std::max<dim_t>(1, kGrain / (n * std::min(inner, kColumns))),
-               [&](dim_t begin, dim_t end) {
-                 for (dim_t at = begin; at < end; ++at) {
-                   if (at > begin && interrupted()) return;
-                   const dim_t o = at / pieces, first = at % pieces * kColumns;
-                   const dim_t columns = std::min(kColumns, inner - first);
-                   float sums[kColumns] = {};
-                   for (dim_t s = 0; s < n; ++s) {
-                     const dim_t t = reverse ? n - 1 - s : s;
-                     const float* from =
-                         x.data + o * x.stride[0] + t * x.stride[1] + first * x.stride[2];
-                     float* to = y.data + o * y.stride[0] + t * y.stride[1] + first * y.stride[2];
-                     for (dim_t i = 0; i < columns; ++i) {
-                       const float before = sums[i];
-                       sums[i] += from[i * x.stride[2]];
-                       to[i * y.stride[2]] = exclusive ? before : sums[i];
-                     }
-                   }
-                 }
-               });
+  const dim_t x_step = reverse ? -x.stride[1] : x.stride[1];
+  const dim_t y_step = reverse ? -y.stride[1] : y.stride[1];
+  const bool dense = x.stride[2] == 1 && y.stride[2] == 1;
+  parallel_for(
+      outer * pieces, std::max<dim_t>(1, kGrain / (n * std::min(inner, kColumns))),
+      [&](dim_t begin, dim_t end) {
+        for (dim_t at = begin; at < end; ++at) {
+          if (at > begin && interrupted()) return;
+          const dim_t o = at / pieces, first = at % pieces * kColumns;
+          const dim_t columns = std::min(kColumns, inner - first), start = reverse ? n - 1 : 0;
+          const float* from = x.data + o * x.stride[0] + start * x.stride[1] + first * x.stride[2];
+          float* to = y.data + o * y.stride[0] + start * y.stride[1] + first * y.stride[2];
+          float sums[kColumns] = {};
+          const auto add = [&](dim_t count, dim_t by, dim_t to_by) {
+            for (dim_t t = 0; t < n; ++t, from += x_step, to += y_step)
+              for (dim_t i = 0; i < count; ++i) {
+                const float before = sums[i];
+                sums[i] += from[i * by];
+                to[i * to_by] = exclusive ? before : sums[i];
+              }
+          };
+          if (columns == 1) {
+            float sum = 0.0f;
+            for (dim_t t = 0; t < n; ++t, from += x_step, to += y_step) {
+              const float before = sum;
+              sum += *from;
+              *to = exclusive ? before : sum;
+            }
+          } else if (dense) {
+            add(columns, 1, 1);
+          } else {
+            add(columns, x.stride[2], y.stride[2]);
+          }
+        }
+      });
 }
 
 }  // namespace fastconv
