@@ -266,7 +266,9 @@ void gemm(const View& a, const View& b, const View* c, const View& out, float al
     residual = &addend;
   }
   const Problem problem{a, b, residual, target, alpha, beta, bias, activation, kernels()};
-  if (M <= kGemvRows && (b.stride[1] == 1 || N == 1 || b.stride[0] == 1))
+  // One row by columns: packed panels are faster (1 x 1024 x 1024 on Zen 3: 270 us, in place 404).
+  const bool columns = b.stride[0] == 1 && M > 1;
+  if (M <= kGemvRows && (b.stride[1] == 1 || N == 1 || columns))
     few_rows(problem);
   else
     five_loops(problem, gemm_blocking(problem.table.gemm, problem.K()));
