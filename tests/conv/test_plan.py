@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -128,3 +129,9 @@ def test_groups_of_one_or_two_vectors_have_a_kernel_of_their_own(tier):
     assert pick(lanes // 2) == pick(lanes) == pick(lanes, stride=2) == pick(2 * lanes, stride=2) == "direct"
     assert pick(2 * lanes) != "direct"
     assert pick(lanes, stride=3) == pick(4 * lanes, stride=2) == "implicit"  # no kernel of its own
+
+
+def test_copies_are_the_convolution_itself():
+    """Nothing changes what it computes, and its packed weights are in no format of Python's."""
+    conv = fastconv.Conv2d(np.ones((2, 3, 3, 3), np.float32), padding=1)
+    assert copy.copy(conv) is copy.deepcopy({"conv": conv})["conv"] is conv
