@@ -44,7 +44,7 @@ def printable(text: str) -> str:
     r"""Return text whose control characters, but for ends of lines, are written out: a terminal obeys them.
 
     >>> printable("a" + chr(27) + "[31mb")
-    'a\x1b[31mb'
+    'a\\x1b[31mb'
     """
     if text.isprintable():
         return text
