@@ -114,7 +114,7 @@ class Plans:
     # The same convolutions by what went into them, for nodes that read the same weights.
     shared: dict[Hashable, _core.Conv] = field(default_factory=dict)
     # What else a node makes of the model's own constants, by the node's first output and a key.
-    kept: dict[tuple[str, Hashable], Any] = field(default_factory=dict)
+    made: dict[tuple[str, Hashable], Any] = field(default_factory=dict)
 
     def packed_weights(self) -> tuple[PackedWeights, ...]:
         """Return the weights of each node by algorithm; whatever its other parameters, they are the same."""
@@ -451,10 +451,10 @@ class Context:
             self.budget.spend(nbytes)
             return build()
         name = self.node.outputs[0], key
-        if name not in self.plans.kept:
+        if name not in self.plans.made:
             self.plans.budget.spend(nbytes)
-            self.plans.kept[name] = build()
-        made: _Kept = self.plans.kept[name]
+            self.plans.made[name] = build()
+        made: _Kept = self.plans.made[name]
         return made
 
     def release_packed(self, inputs: Sequence[Value | None]) -> None:

@@ -69,6 +69,6 @@ class GraphFile:
     def _hash(self) -> str:
         try:
             with open_plain(self._path) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ModelError(f"{self._path}: expected a readable file, got {error.strerror}") from error
