@@ -116,12 +116,13 @@ def test_sparse(indices: Any, onnx: Any) -> None:
         ([[0, 3], [0, 0]], [2, 3], "expected indices within"),
         ([0], [2, 3], "expected a list of values and int64 indices"),
         ([3, 3], [2, 3], "expected one value for each index"),
-        ([0, 1], [2**31, 2**31], r"expected 1 to 32 dimensions and \d+ elements"),
-        ([0, 1], [0, 2**62], "expected indices within"),
+        ([0, 1], [], "expected at least 1 dimension"),
+        ([0, 1], [2**31, 2**31], r"expected at most \d+ elements"),
+        ([0, 1], [0, 2**62], r"expected at most \d+ elements along"),
     ],
 )
 def test_bad_sparse_ones(indices: Any, dims: Any, message: str, onnx: Any) -> None:
-    with pytest.raises(fastconv.ModelError, match=f"initializer 'v': {message}"):
+    with pytest.raises((fastconv.ModelError, fastconv.ShapeError), match=f"initializer 'v': {message}"):
         fastconv.load(adding(onnx, sparse(onnx, indices, dims)))
 
 

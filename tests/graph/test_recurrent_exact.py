@@ -201,12 +201,12 @@ def test_the_weights_are_packed_once_for_all_lengths(rng: np.random.Generator) -
     b.output(b.add("LSTM", b.input("x", ("steps", 1, 5)), "w", "r", direction="bidirectional"))
     model = Model(b.build())
     model(np.ones((4, 1, 5), np.float32))
-    kept = dict(model._plans.kept)
+    kept = dict(model._plans.made)
     packed = dict(model._plans.packed)
     assert len(kept) == 2
     assert len(packed) == 2
     model(np.ones((6, 1, 5), np.float32))
-    assert model._plans.kept == kept
+    assert model._plans.made == kept
     assert model._plans.packed == packed
 
 

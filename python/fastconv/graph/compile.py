@@ -304,7 +304,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
         {i: value.array for i, value in enumerate(outputs) if isinstance(value, Constant)},
         threads,
         split,
-        independent,
+        independent=independent,
     )
 
 
