@@ -225,8 +225,8 @@ void bind_rest(py::module_& m) {
   m.def(
       "resize2d",
       [](const py::array& x, const py::array& y, const std::string& mode,
-         const std::string& coordinates, const std::string& rounding,
-         const ScalePair& scale_h, const ScalePair& scale_w) {
+         const std::string& coordinates, const std::string& rounding, const ScalePair& scale_h,
+         const ScalePair& scale_w) {
         const View xv = input_view("x", x), yv = output_view("y", y);
         check_images(xv, yv);
         FC_CHECK(yv.size() == 0 || xv.size() > 0, ShapeError,

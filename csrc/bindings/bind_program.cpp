@@ -258,8 +258,8 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
            })
       .def("resize2d",
            [](Program& self, const P& x, const P& y, const std::string& mode,
-              const std::string& coordinates, const std::string& rounding,
-              const ScalePair& scale_h, const ScalePair& scale_w) {
+              const std::string& coordinates, const std::string& rounding, const ScalePair& scale_h,
+              const ScalePair& scale_w) {
              self.resize2d(operand(x), operand(y),
                            resize_params_named(mode, coordinates, rounding, scale_h, scale_w));
            })

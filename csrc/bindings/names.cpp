@@ -93,8 +93,8 @@ ResizeParams resize_params_named(const std::string& mode, const std::string& coo
   };
   return {static_cast<ResizeMode>(index_of("mode", mode, kModes)),
           static_cast<ResizeCoordinates>(index_of("coordinates", coordinates, kCoordinates)),
-          static_cast<ResizeRounding>(index_of("rounding", rounding, kRoundings)),
-          scale(scale_h), scale(scale_w)};
+          static_cast<ResizeRounding>(index_of("rounding", rounding, kRoundings)), scale(scale_h),
+          scale(scale_w)};
 }
 
 }  // namespace fastconv

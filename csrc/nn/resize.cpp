@@ -116,7 +116,8 @@ bool is_exact(const ResizeParams& p, dim_t in, dim_t out, const ResizeScale& sca
   constexpr dim_t limit = dim_t{1} << 30;
   const auto whole = [](double v) { return v < static_cast<double>(limit) && v == std::floor(v); };
   return in < limit && out < limit &&
-         (p.coordinates == ResizeCoordinates::align_corners || (whole(scale.out) && whole(scale.in)));
+         (p.coordinates == ResizeCoordinates::align_corners ||
+          (whole(scale.out) && whole(scale.in)));
 }
 
 std::vector<Source> sources(const ResizeParams& p, dim_t in, dim_t out, const ResizeScale& scale) {
@@ -131,8 +132,8 @@ std::vector<Source> sources(const ResizeParams& p, dim_t in, dim_t out, const Re
       s.lo = std::clamp<dim_t>(at, 0, in - 1);
       continue;
     }
-    const double x = std::clamp(coordinate(p.coordinates, o, in, out, scale), 0.0,
-                                static_cast<double>(in - 1));
+    const double x =
+        std::clamp(coordinate(p.coordinates, o, in, out, scale), 0.0, static_cast<double>(in - 1));
     s.lo = static_cast<dim_t>(x);
     s.hi = std::min(s.lo + 1, in - 1);
     s.w_hi = static_cast<float>(x - static_cast<double>(s.lo));

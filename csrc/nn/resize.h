@@ -22,8 +22,8 @@ enum class ResizeRounding : int {
   round_prefer_ceil
 };  // nearest only
 
-// Output / input, which maps coordinates; it need not be the ratio of the sizes. Kept as a fraction,
-// for a quotient rounds: of whole numbers, nearest finds its pixels without any rounding.
+// Output / input, which maps coordinates; it need not be the ratio of the sizes. Kept as a
+// fraction, for a quotient rounds: of whole numbers, nearest finds its pixels without any rounding.
 struct ResizeScale {
   double out, in;
 };

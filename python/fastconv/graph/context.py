@@ -101,7 +101,6 @@ class Plans:
     reads: Mapping[int, int] = field(default_factory=dict)
     # What packed weights are taken from, and in a fork what the constants of a program are.
     budget: Budget = field(default_factory=Budget)
-    # The programs that have been made.
     kept: Kept = field(default_factory=lambda: Kept(Budget()))
     # Held while something is planned.
     lock: ForkLock = field(default_factory=ForkLock)

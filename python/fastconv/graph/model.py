@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv._text import counted, printable
+from fastconv._text import printable
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
-from fastconv.graph.compile import Executable, Shape, Stage
-from fastconv.graph.context import Plans, Step
+from fastconv.graph.compile import Executable, Shape
+from fastconv.graph.context import Plans
 from fastconv.graph.ir import Graph, Node, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
 from fastconv.graph.prepare import prepare
 from fastconv.graph.save import save_model
 from fastconv.graph.staged import Plan, Staged, plan
+from fastconv.graph.table import table
 from fastconv.graph.value import F32, Array, Constant, size_of
 from fastconv.ops._arguments import as_array, check_precision
 
@@ -265,7 +266,7 @@ class Model:
             if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
                 return executable.run(arrays)
             outputs, seconds = executable.run_profiled(arrays)
-        sys.stderr.write(self._table(executable, seconds) + "\n")
+        sys.stderr.write(table(self._graph.name, executable, seconds) + "\n")
         return outputs
 
     def _executable(self, shapes: tuple[Shape, ...]) -> Plan:
@@ -433,26 +434,7 @@ class Model:
         With ``FASTCONV_VERBOSE=1`` in the environment every run prints the same table to standard error, with
         the milliseconds that each step took in front.
         """
-        return self._table(self._planned(shapes))
-
-    def _table(self, executable: Plan, seconds: Sequence[float] | None = None) -> str:
-        """Return the table of a program, with the time of each step where there is one."""
-        head = ("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
-        rows: list[tuple[str, ...]] = [head]
-        for stage in executable.stages:
-            rows += [(str(len(rows) - 1 + i), *_row(stage, step)) for i, step in enumerate(stage.steps)]
-        if seconds is not None:
-            times = ["ms", *(f"{1e3 * s:.3f}" for s in seconds)]
-            rows = [(time, *row) for time, row in zip(times, rows, strict=True)]
-        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]) - 1)]
-        lines = (
-            "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]))
-            for row in rows
-        )
-        took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
-        steps, arena = len(executable.steps), 4 * executable.memory.arena
-        title = f"{self._graph.name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
-        return printable("\n".join([title, *_parts(executable), *(line.rstrip() for line in lines)]))
+        return table(self._graph.name, self._planned(shapes))
 
     def __repr__(self) -> str:
         """Name, inputs and outputs."""
@@ -473,43 +455,3 @@ def checked_input(info: TensorInfo, x: Any) -> Array:
         if axis > 0 and isinstance(expected, int) and expected != got:
             raise ShapeError(f"{where}: expected {expected} at axis {axis}, got {got}")
     return array
-
-
-def _row(stage: Stage, step: Step) -> tuple[str, ...]:
-    """Return a step's cells in the table of a program."""
-    node = step.node
-    planned, workspace = step.params if step.kind == "conv" else (None, None)
-    return (
-        described(step),
-        step.algorithm,
-        "" if planned is None else planned.tile,
-        next((str(t.shape) for t in step.inputs if t is not None), ""),
-        str(step.output.shape),
-        stage.place(step.output),
-        "" if workspace is None or not workspace.size else stage.place(workspace),
-        " ".join((node.name, *node.absorbed)),
-    )
-
-
-def _parts(executable: Plan) -> list[str]:
-    """Return a line for each size of the parts that a batch runs in."""
-    lines, first = [], 0
-    for stage in executable.stages[:-1]:
-        last = first + len(stage.steps) - 1
-        parts = f"{counted(stage.times, 'part')} of {counted(stage.images, 'image')}"
-        lines.append(f"steps {first} to {last} run for {parts}")
-        first = last + 1
-    if executable.split is not None and executable.split.lanes > 1:
-        lines[-1] += f"; {executable.split.lanes} parts at a time, each on a thread of its own"
-    return lines
-
-
-def described(step: Step) -> str:
-    """Return what a step does: its kind, its operation, what is fused into it."""
-    words = [step.kind, *(p for p in step.params[:1] if step.kind in ("binary", "reduce"))]
-    if step.kind == "conv" and step.inputs[1] is not None:
-        words.append("+ residual")
-    name, low, high = step.node.activation
-    if name == "clamp" and low == 0 and high in (6, math.inf):
-        name = "relu6" if high == 6 else "relu"
-    return " ".join([*words, *([] if name == "none" else [f"+ {name}"])])

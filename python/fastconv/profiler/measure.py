@@ -16,8 +16,9 @@ from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError, DTypeError
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
-from fastconv.graph.model import Model, checked_input, described
+from fastconv.graph.model import Model, checked_input
 from fastconv.graph.staged import Plan, Staged
+from fastconv.graph.table import described
 from fastconv.importers import from_torch
 from fastconv.profiler.counters import count_traffic
 from fastconv.profiler.counting import work_of

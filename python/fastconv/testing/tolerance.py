@@ -57,7 +57,7 @@ EVALUATION_ROUNDINGS = 8
 # bench/ulp.py found over all of them, up to the next quarter. gelu is off by 7 where there is a fused
 # multiply-add; gelu_tanh by 8 above -2, and by 2 |u| where it is x exp(-2 |u|), u a rounded polynomial.
 # hardsigmoid's, whose sum cancels near -beta / alpha, are units of 1/2 (`least` of ulp_error), and affine's
-# of beta. Those from erf on were found over each 127th float.
+# of beta. Those from erf on were found over a sample.
 ULPS = {
     "none": 0.0,
     "clamp": 0.0,
