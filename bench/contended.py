@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv._text import markdown, replace_between
+from fastconv._text import markdown, update_page
 from fastconv.bench.cases import Case
 from fastconv.bench.compare import TOLERANCE, Worker
 from fastconv.bench.engines import environment, prepare
@@ -232,11 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.report or args.check:
         records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("contended*.json"))]
-        page = PAGE.read_text()
-        text = replace_between(page, "contended", "\n\n".join(map(table, records)))
-        if args.report:
-            PAGE.write_text(text)
-        return int(args.check and text != page)
+        return update_page(PAGE, "contended", "\n\n".join(map(table, records)), check=not args.report)
     if args.job:
         job, engine, threads, case = args.job
         print(json.dumps(JOBS[job](engine, int(threads), Case(**json.loads(case)))))

@@ -21,7 +21,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, replace_between
+from fastconv._text import markdown, update_page
 from fastconv.bench.record import made_with
 
 ROOT = Path(__file__).parents[1]
@@ -89,11 +89,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.report or args.check:
         records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("denormals*.json"))]
-        page = PAGE.read_text()
-        text = replace_between(page, "denormals", "\n\n".join(map(table, records)))
-        if args.report:
-            PAGE.write_text(text)
-        return int(args.check and text != page)
+        return update_page(PAGE, "denormals", "\n\n".join(map(table, records)), check=not args.report)
     fastconv.set_num_threads(1)
     ratios: dict[str, dict[str, float]] = {}
     for tier in _core.tiers():

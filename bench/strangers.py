@@ -24,7 +24,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, replace_between
+from fastconv._text import markdown, update_page
 from fastconv.bench.record import geometric_mean, made_with
 from fastconv.errors import FastconvError
 from fastconv.testing.strangers import STRANGERS, Stranger, operators, tolerance
@@ -167,11 +167,7 @@ def main() -> int:
         return 0
     if args.report or args.check:
         records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("strangers*.json"))]
-        page = PAGE.read_text()
-        text = replace_between(page, "strangers", "\n\n".join(map(table, records)))
-        if args.report:
-            PAGE.write_text(text)
-        return int(args.check and text != page)
+        return update_page(PAGE, "strangers", "\n\n".join(map(table, records)), check=not args.report)
     import onnxruntime
 
     fastconv.set_num_threads(1)

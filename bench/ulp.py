@@ -25,7 +25,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, replace_between
+from fastconv._text import markdown, update_page
 from fastconv.bench.record import made_with
 from fastconv.testing import reference
 from fastconv.testing.tolerance import ULPS, ulp_error
@@ -216,11 +216,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only compare it with the results")
     args = parser.parse_args()
     if args.report or args.check:
-        page = PAGE.read_text()
-        text = replace_between(page, "ulp", "\n\n".join(map(table, read_records())))
-        if args.report:
-            PAGE.write_text(text)
-        return int(args.check and text != page)
+        return update_page(PAGE, "ulp", "\n\n".join(map(table, read_records())), check=not args.report)
 
     fastconv.set_num_threads(1)
     made = made_with()  # now: the checkout may move on before the last function is done

@@ -33,7 +33,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, replace_between
+from fastconv._text import markdown, update_page
 from fastconv.bench.record import geometric_mean, made_with
 
 ROOT = Path(__file__).parents[1]
@@ -238,12 +238,8 @@ def main() -> int:
             args.json.write_text(json.dumps(record, indent=1) + "\n")
         return int(any(one["error"] for one in record["results"]))
     if args.report or args.check:
-        page = PAGE.read_text()
         records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("zoo*.json"))]
-        text = replace_between(page, "zoo", "\n\n".join(map(table, records)))
-        if args.report:
-            PAGE.write_text(text)
-        return int(args.check and text != page)
+        return update_page(PAGE, "zoo", "\n\n".join(map(table, records)), check=not args.report)
     return 0
 
 

@@ -16,6 +16,7 @@
 #include "core/parallel.h"
 #include "core/shape.h"
 #include "core/view.h"
+#include "nn/grid_sample.h"
 #include "nn/recurrent.h"
 #include "nn/resize.h"
 
@@ -76,6 +77,8 @@ void interruptible(F&& f) {
 Activation activation_named(const std::string& act, float alpha, float beta);
 AutoPad auto_pad_named(const std::string& auto_pad);
 Cell cell_named(const std::string& cell);
+SampleMode sample_mode_named(const std::string& mode);
+SamplePadding sample_padding_named(const std::string& padding);
 BinaryOp binary_op_named(const std::string& op);
 ReduceOp reduce_op_named(const std::string& op);
 using ScalePair = std::array<double, 2>;  // output, input: a fraction (nn/resize.h)

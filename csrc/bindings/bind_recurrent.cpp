@@ -39,7 +39,7 @@ std::shared_ptr<Recurrent> make(const std::string& cell, const py::array& r,
   params.reset_after = reset_after;
   params.coupled = coupled;
   params.clip = clip;
-  const dim_t gates = params.cell == Cell::rnn ? 1 : params.cell == Cell::gru ? 3 : 4;
+  const dim_t gates = gates_of(params.cell);
   const size_t wanted = params.cell == Cell::rnn ? 1 : params.cell == Cell::gru ? 2 : 3;
   FC_CHECK(functions.size() == wanted, ArgumentError, "functions: expected ", wanted, ", got ",
            functions.size());

@@ -1,27 +1,16 @@
 // L6 bindings: csrc/nn/select.h and csrc/nn/grid_sample.h, which functions of graph/ops call on
 // arrays.
 #include <algorithm>
-#include <array>
 #include <string>
-#include <string_view>
 
 #include "bindings/bind.h"
 #include "core/check.h"
-#include "nn/grid_sample.h"
 #include "nn/select.h"
 
 namespace py = pybind11;
 
 namespace fastconv {
 namespace {
-
-template <size_t N>
-int named(const char* argument, const std::string& name,
-          const std::array<std::string_view, N>& names) {
-  const auto found = std::find(names.begin(), names.end(), name);
-  FC_CHECK(found != names.end(), ArgumentError, argument, ": expected another name, got ", name);
-  return static_cast<int>(found - names.begin());
-}
 
 void expect_rank(const char* name, const View& v, int rank) {
   FC_CHECK(v.rank == rank, ShapeError, name, ": expected ", rank, " dimensions, got shape ",
@@ -59,9 +48,6 @@ void bind_select(py::module_& m) {
       "grid_sample",
       [](const py::array& x, const py::array& grid, const py::array& y, const std::string& mode,
          const std::string& padding, bool align_corners) {
-        static constexpr std::array<std::string_view, 3> kModes = {"nearest", "linear", "cubic"};
-        static constexpr std::array<std::string_view, 3> kPaddings = {"zeros", "border",
-                                                                      "reflection"};
         const View xv = input_view("x", x), gv = input_view("grid", grid), yv = output_view("y", y);
         expect_rank("x", xv, 4);
         expect_rank("grid", gv, 4);
@@ -72,8 +58,8 @@ void bind_select(py::module_& m) {
         const dim_t shape[4] = {xv.shape[0], xv.shape[1], gv.shape[1], gv.shape[2]};
         FC_CHECK(yv.rank == 4 && std::equal(shape, shape + 4, yv.shape), ShapeError,
                  "y: expected (n, channels, oh, ow), got ", shape_string(yv));
-        const auto how = static_cast<SampleMode>(named("mode", mode, kModes));
-        const auto beyond = static_cast<SamplePadding>(named("padding", padding, kPaddings));
+        const SampleMode how = sample_mode_named(mode);
+        const SamplePadding beyond = sample_padding_named(padding);
         interruptible([&] { grid_sample(xv, gv, yv, how, beyond, align_corners); });
       },
       py::arg("x"), py::arg("grid"), py::arg("y"), py::arg("mode"), py::arg("padding"),

@@ -61,6 +61,16 @@ Cell cell_named(const std::string& cell) {
   return static_cast<Cell>(index_of("cell", cell, kNames));
 }
 
+SampleMode sample_mode_named(const std::string& mode) {
+  static constexpr std::array<std::string_view, 3> kNames = {"nearest", "linear", "cubic"};
+  return static_cast<SampleMode>(index_of("mode", mode, kNames));
+}
+
+SamplePadding sample_padding_named(const std::string& padding) {
+  static constexpr std::array<std::string_view, 3> kNames = {"zeros", "border", "reflection"};
+  return static_cast<SamplePadding>(index_of("padding", padding, kNames));
+}
+
 AutoPad auto_pad_named(const std::string& auto_pad) {
   static constexpr std::array<std::string_view, 3> kNames = {"explicit", "same_upper",
                                                              "same_lower"};

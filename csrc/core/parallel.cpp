@@ -50,13 +50,13 @@ void pause() noexcept {
 // Pauses, then sleeps. It does not yield: beside a busy neighbour that gives away the rest of the
 // time slice, at each step of a network. The sleeper leaves its core to whom it waits for.
 void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   for (;;) {
     for (int i = 0; i < 32; ++i) {  // the clock costs as much as a pause: read it seldom
       if (word.load(std::memory_order_acquire) != old) return;
       pause();
     }
-    if (std::chrono::steady_clock::now() - start > kSpin) break;
+    if (Clock::now() - start > kSpin) break;
   }
   word.wait(old, std::memory_order_acquire);
 }
@@ -64,11 +64,11 @@ void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
 // Moves a worker's thread off the caller's core, and leaves it free to go where it likes from
 // there. A scheduler can keep both on one core for many milliseconds beside an idle one, above all
 // after they were stopped or slept. Before a share is claimed: a worker that comes to a busy core
-// so holds nothing that is waited for. Only where there is a core for each thread.
-void step_aside(pid_t thread, int caller_cpu, int threads) noexcept {
+// so holds nothing that is waited for. Only where there is a core for each share.
+void step_aside(pid_t thread, int caller_cpu, int shares) noexcept {
   cpu_set_t allowed;
   if (caller_cpu < 0 || caller_cpu >= CPU_SETSIZE) return;
-  if (sched_getaffinity(thread, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads)
+  if (sched_getaffinity(thread, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < shares)
     return;
   cpu_set_t others = allowed;
   CPU_CLR(caller_cpu, &others);
@@ -101,8 +101,8 @@ struct Worker {
   alignas(kLine) std::atomic<uint32_t> go{0};
   // Twice the number of the round, and one more where it was another lane that did the share.
   std::atomic<uint32_t> claimed{0};
-  std::atomic<int> threads{0}, caller_cpu{0};  // read before the share is claimed
-  Team* team = nullptr;                        // on the line of `go`: one miss brings all of it
+  std::atomic<int> shares{0}, caller_cpu{0};  // read before the share is claimed
+  Team* team = nullptr;                       // on the line of `go`: one miss brings all of it
   Worker* next_in_team = nullptr;
   int share = 0;
   uint32_t round = 0;  // the team's; `go` follows once the whole team is written down
@@ -117,7 +117,7 @@ struct Worker {
     share = first_share;
     round = go.load(std::memory_order_relaxed) + 1;
     next_in_team = nullptr;
-    threads.store(t.shares, std::memory_order_relaxed);
+    shares.store(t.shares, std::memory_order_relaxed);
     caller_cpu.store(t.caller_cpu, std::memory_order_relaxed);
   }
 
@@ -148,7 +148,7 @@ struct Worker {
     if (now - missing_since < kMissing || now - sent_away < kSentAgain) return;
     sent_away = now;
     if (const pid_t id = thread.load(std::memory_order_relaxed))
-      step_aside(id, sched_getcpu(), threads.load(std::memory_order_relaxed));
+      step_aside(id, sched_getcpu(), shares.load(std::memory_order_relaxed));
   }
 
   void loop() noexcept;
@@ -178,15 +178,15 @@ void Worker::loop() noexcept {
     wait_while(go, seen);
     seen = go.load(std::memory_order_acquire);
     const int cpu = caller_cpu.load(std::memory_order_relaxed),
-              lanes = threads.load(std::memory_order_relaxed);
-    if (sched_getcpu() == cpu) step_aside(0, cpu, lanes);
+              of = shares.load(std::memory_order_relaxed);
+    if (sched_getcpu() == cpu) step_aside(0, cpu, of);
     if (!claim(seen, false)) continue;  // another lane did it; the mailbox may be newer by now
     Team& t = *team;
     Interruptible::work_for(t.call);
     t.fn(t.context, share);
     t.run_what_is_left();
     post(done, seen);
-    if (sched_getcpu() == cpu) step_aside(0, cpu, lanes);  // the waiting caller left it the core
+    if (sched_getcpu() == cpu) step_aside(0, cpu, of);  // the waiting caller left it the core
   }
 }
 

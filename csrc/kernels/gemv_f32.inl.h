@@ -134,7 +134,6 @@ void gemv_columns(const GemmTile& t, float* sums) {
 }
 
 void fill_gemv(GemmKernels& g) {
-  g.gemv_columns[0] = gemv_columns<1>;
   g.gemv_columns[1] = gemv_columns<2>;
   g.gemv_columns[2] = gemv_columns<3>;
   g.gemv_columns[3] = gemv_columns<4>;

@@ -52,8 +52,8 @@ using GemmUkr = void (*)(const GemmTile&);
 // -------------------------------------------------------------------------------------------------
 // The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
 // in place, of one tap, without a_row and c_row. `sums` is scratch for rows * n_cur floats, each
-// row rounded up to whole vectors. gemv_columns is for a B whose columns are contiguous: row k of
-// column n is b[n * ldb + k].
+// row rounded up to whole vectors. gemv_columns is for two rows and more, and a B whose columns are
+// contiguous: row k of column n is b[n * ldb + k].
 using GemvUkr = void (*)(const GemmTile&, float* sums);
 
 constexpr int kMaxMR = 14, kGemvRows = 4;

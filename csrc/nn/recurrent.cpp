@@ -68,10 +68,6 @@ Recurrent::Recurrent(const RecurrentParams& params, const View& r, const float* 
   exact_depth_ = largest < (1 << 24) ? hidden_ : kExactTerms;
 }
 
-int Recurrent::gates() const noexcept {
-  return params_.cell == Cell::rnn ? 1 : params_.cell == Cell::gru ? 3 : 4;
-}
-
 dim_t Recurrent::bytes() const noexcept {
   return static_cast<dim_t>(sizeof(float)) * (parts_[0].data.size() + parts_[1].data.size());
 }
@@ -106,12 +102,13 @@ void Recurrent::multiply(const Part* parts, const RecurrentProduct* products,
     pairs = std::max(pairs, ceil_div(parts[i].N, 2 * panel_width()));
   }
   const dim_t worth = 1 + work / kWorthAThread;
-  const int threads = static_cast<int>(std::min({dim_t{get_num_threads()}, pairs, worth}));
+  const int threads =
+      static_cast<int>(std::max<dim_t>(1, std::min({dim_t{get_num_threads()}, pairs, worth})));
   const auto product = kernels_->recurrent.product;
-  parallel_run(std::max(1, threads), [&](int tid) {
+  parallel_run(threads, [&](int tid) {
     for (int i = 0; i < count; ++i) {
       const dim_t panels = ceil_div(parts[i].N, panel_width());
-      const Range mine = partition(ceil_div(panels, 2), std::max(1, threads), tid);
+      const Range mine = partition(ceil_div(panels, 2), threads, tid);
       product(products[i], 2 * mine.begin, std::min(2 * mine.end, panels));
     }
   });

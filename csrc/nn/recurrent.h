@@ -10,6 +10,9 @@
 namespace fastconv {
 
 enum class Cell { rnn, gru, lstm };
+constexpr int gates_of(Cell cell) noexcept {
+  return cell == Cell::rnn ? 1 : cell == Cell::gru ? 3 : 4;
+}
 
 // Gates are in ONNX's order: update, reset, hidden of a GRU; input, output, forget, cell of an
 // LSTM.
@@ -30,7 +33,7 @@ class Recurrent {
   Recurrent(const RecurrentParams& params, const View& r, const float* hidden_bias,
             const float* scales);
 
-  int gates() const noexcept;
+  int gates() const noexcept { return gates_of(params_.cell); }
   int states() const noexcept { return params_.cell == Cell::lstm ? 2 : 1; }
   dim_t hidden() const noexcept { return hidden_; }
   dim_t bytes() const noexcept;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def counted(n: int, noun: str) -> str:
@@ -38,6 +39,16 @@ def replace_between(page: str, name: str, text: str) -> str:
     if not opens or not closes:
         raise ValueError(f"page: expected the lines {begin} and {end}")
     return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def update_page(page: Path, name: str, text: str, *, check: bool) -> int:
+    """Write a text between such lines of a page; or only return 1 where they do not hold it, else 0."""
+    before = page.read_text()
+    after = replace_between(before, name, text)
+    if check:
+        return int(after != before)
+    page.write_text(after)
+    return 0
 
 
 def printable(text: str) -> str:

@@ -181,12 +181,6 @@ class Conv2d:
     the first call of a size that wants it; the object keeps a copy of the filters for that.
     """
 
-    def __copy__(self) -> Conv2d:  # nothing changes what it computes
-        return self
-
-    def __deepcopy__(self, memo: object) -> Conv2d:
-        return self
-
     def __init__(
         self,
         w: Any,
@@ -228,6 +222,12 @@ class Conv2d:
                 "precision": precision, "layout": layout,
             }  # fmt: skip
             self._tuned = _Tuned(build, geometry, planar=not self._channels_last)
+
+    def __copy__(self) -> Conv2d:  # nothing changes what it computes
+        return self
+
+    def __deepcopy__(self, memo: object) -> Conv2d:
+        return self
 
     @property
     def algorithm(self) -> str:

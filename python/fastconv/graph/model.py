@@ -353,14 +353,12 @@ class Model:
 
     def _planned(self, shapes: Sequence[Sequence[int]]) -> Plan:
         """Return the program for given input shapes, or the one used last."""
-        wanted = self.planned_shapes if not shapes else ()
-        if shapes:
-            if len(shapes) != len(self._inputs):
-                raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
-            wanted = tuple(
-                checked_input(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
-                for info, shape in zip(self._inputs, shapes, strict=True)
-            )
+        if shapes and len(shapes) != len(self._inputs):
+            raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
+        wanted = tuple(
+            checked_input(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
+            for info, shape in zip(self._inputs, shapes or self.planned_shapes, strict=True)
+        )
         with threads_of(self._threads):
             return self._executable(wanted)
 

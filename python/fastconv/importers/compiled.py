@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastconv.errors import ModelError, ShapeError
+from fastconv.errors import ModelError
 from fastconv.graph.ir import (
     MAX_DEPTH,
     Activation,
@@ -42,9 +42,9 @@ from fastconv.graph.save import (
     prefix_of,
     round_up,
 )
-from fastconv.graph.value import Array, size_of
+from fastconv.graph.value import Array
 from fastconv.importers.onnx import captured_names, check_names, reason
-from fastconv.importers.tensors import FileData, map_file, view
+from fastconv.importers.tensors import FileData, checked_size, map_file, view
 
 SMALL = 4096  # bytes of an array up to which its hash is checked at once
 MAX_SIZE = 1 << 31  # of a dimension
@@ -112,10 +112,7 @@ class _Reader:
             fields = _mapping(entry, where)
             dtype = dtype_named(where, _text(fields.get("dtype"), where))
             shape = _each(fields.get("shape"), where, _size)
-            try:
-                size = size_of(shape, where, most=len(self._bytes)) * dtype.itemsize
-            except ShapeError as error:
-                raise ModelError(str(error)) from None
+            size = checked_size(shape, where, most=len(self._bytes)) * dtype.itemsize
             offset = self._start + _whole(fields.get("offset"), where, len(self._bytes))
             if offset % ALIGNMENT or not end <= offset <= len(self._bytes) - size:
                 raise ModelError(

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.errors import DTypeError, MissingPackageError, ModelError, ShapeError, UnsupportedOpError
+from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
-from fastconv.graph.value import MAX_DIMENSIONS, size_of
+from fastconv.graph.value import MAX_DIMENSIONS
 from fastconv.importers.external_data import ExternalData
 from fastconv.importers.functions import all_nodes, inlined
 from fastconv.importers.raw_data import detach
-from fastconv.importers.tensors import FileData, map_file, map_parts
+from fastconv.importers.tensors import FileData, checked_size, map_file, map_parts
 
 Array = npt.NDArray[Any]
 
@@ -130,7 +130,7 @@ def _initializers(
 ) -> dict[str, Array]:
     constants: dict[str, Array] = {}
     strings = [_text(t.name) for t in graph.initializer if t.data_type == onnx.TensorProto.STRING]
-    unused = set(strings) - _read_names(onnx, graph) if strings else set()
+    unused = set(strings) - _read_names(graph) if strings else set()
     names = [_text(t.name) for t in graph.initializer]
     names += [_text(t.values.name) for t in graph.sparse_initializer]
     for name, count in Counter(names).items():
@@ -146,17 +146,13 @@ def _initializers(
     return constants
 
 
-def _read_names(onnx: ModuleType, graph: Any) -> set[str]:
+def _read_names(graph: Any) -> set[str]:
     """Return the names that the nodes of a graph, and of the graphs inside it, read or give back."""
-    names: set[str] = set()
-    graphs = [graph]
-    while graphs:
-        inner = graphs.pop()
-        names.update(_text(v.name) for v in inner.output)
-        for node in inner.node:
-            names.update(map(_text, node.input))
-            for a in node.attribute:
-                graphs += [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs
+    names = {_text(v.name) for v in graph.output}
+    for node in all_nodes(graph.node, f"graph {_text(graph.name)!r}"):
+        names.update(map(_text, node.input))
+        for a in node.attribute:
+            names.update(_text(v.name) for inner in (a.g, *a.graphs) for v in inner.output)
     return names
 
 
@@ -167,7 +163,7 @@ def _dense(onnx: ModuleType, proto: Any, where: str, external: ExternalData) -> 
     indices = _array(onnx, proto.indices, f"{where}: indices", external)
     if not dims:
         raise ModelError(f"{where}: expected at least 1 dimension, got none")
-    size = size_of(dims, where, most=MAX_DENSE // max(values.dtype.itemsize, 1))
+    size = checked_size(dims, where, most=MAX_DENSE // max(values.dtype.itemsize, 1))
     count = values.shape[0] if values.ndim == 1 else -1
     if indices.dtype != np.int64 or indices.shape not in ((count,), (count, len(dims))):
         raise ModelError(
@@ -414,10 +410,7 @@ def _array(
     ``raw`` is its ``raw_data`` where that is not in the message.
     """
     dims = tuple(proto.dims)
-    try:
-        size = size_of(dims, where, most=MAX_ELEMENTS)
-    except ShapeError as error:
-        raise ModelError(str(error)) from None
+    size = checked_size(dims, where, most=MAX_ELEMENTS)
     if proto.HasField("segment"):
         raise ModelError(f"{where}: expected a whole tensor, got a segment of a larger one")
     dtype = _dtype(onnx, proto.data_type, where)

@@ -11,7 +11,7 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._files import open_plain
-from fastconv.errors import ModelError
+from fastconv.errors import ModelError, ShapeError
+from fastconv.graph.value import size_of
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -83,6 +84,14 @@ def mappings_in(mapping: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
     known = [mapping[key] for key in CHECKPOINT_KEYS if key in mapping]
     others = [value for key, value in mapping.items() if key not in CHECKPOINT_KEYS]
     return [value for value in (*known, *others) if isinstance(value, Mapping)]
+
+
+def checked_size(shape: Sequence[int], where: str, most: int) -> int:
+    """Return the number of elements of a shape that a file gives; ModelError unless a tensor may have it."""
+    try:
+        return size_of(shape, where, most=most)
+    except ShapeError as error:
+        raise ModelError(str(error)) from None
 
 
 def path_of(source: str | os.PathLike[str]) -> Path:

@@ -19,15 +19,14 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from fastconv.errors import ModelError, ShapeError
-from fastconv.graph.value import size_of
+from fastconv.errors import ModelError
+from fastconv.graph.value import MAX_DIMENSIONS
 from fastconv.importers.npz import member_data, open_zip
-from fastconv.importers.tensors import BF16, DType, FileData, Tensor, mappings_in, view
+from fastconv.importers.tensors import BF16, DType, FileData, Tensor, checked_size, mappings_in, view
 from fastconv.importers.unpickle import Function, interpret, set_item
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_MAX_RANK = 32  # numpy 1.x
 _MAX_CONTAINERS = 10_000  # dicts that are looked through for tensors
 
 
@@ -80,12 +79,9 @@ def _rebuild_tensor(
         raise ModelError("a tensor: expected a storage and an offset")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
         raise ModelError("a tensor: expected sizes and strides as tuples of one length")
-    if len(shape) > _MAX_RANK or not all(map(_is_count, shape + strides)):
-        raise ModelError(f"a tensor: expected at most {_MAX_RANK} sizes and strides in 0 ... 2^31 - 1")
-    try:
-        size_of(shape, "a tensor", most=1 << 62)  # of one that repeats its storage the budget decides
-    except ShapeError as error:
-        raise ModelError(str(error)) from None
+    if len(shape) > MAX_DIMENSIONS or not all(map(_is_count, shape + strides)):
+        raise ModelError(f"a tensor: expected at most {MAX_DIMENSIONS} sizes and strides in 0 ... 2^31 - 1")
+    checked_size(shape, "a tensor", most=1 << 62)  # of one that repeats its storage the budget decides
     tensor = _View(storage, cast(int, offset), shape, strides)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.numel:

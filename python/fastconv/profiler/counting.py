@@ -259,8 +259,7 @@ _ELEMENTWISE = (
     "add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
     "bitwiseand bitwiseor bitwisexor "
     "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log reciprocal round "
-    "thresholded_relu "
-    "sin sinh softplus softsign tan sign isnan isinf selu celu thresholdedrelu shrink prelu quantizelinear "
+    "sin sinh softplus softsign tan sign isnan isinf selu celu thresholded_relu shrink prelu quantizelinear "
     "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
 )
 _WINDOWS = "maxpool indices averagepool lppool maxroipool roialign"
