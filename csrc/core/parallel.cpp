@@ -3,9 +3,9 @@
 // mailbox: the caller writes what to do, then bumps `go`. Who moves `claimed` to that number runs
 // the worker's first share: the worker, or a lane of the team that has nothing left to do. So a
 // worker that the scheduler keeps off its core is waited for only where it holds a share; who waits
-// sleeps, and leaves it the core. It copies the number to `done` when nothing is left. `go` and
-// `done` have a cache line each, and workers that are not asked are not disturbed. Both sides spin
-// for kSpin and then sleep on a futex (std::atomic::wait): layers follow each other within
+// moves it to its own core, and sleeps. It copies the number to `done` when nothing is left. `go`
+// and `done` have a cache line each, and workers that are not asked are not disturbed. Both sides
+// spin for kSpin and then sleep on a futex (std::atomic::wait): layers follow each other within
 // microseconds, and an idle process burns nothing. Workers are detached and the pool is never
 // destroyed: at exit there is nothing to join, so nothing to hang on. A forked child has no
 // workers; it forgets the pool and makes another when it needs one. Workers compute in the mode of
@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -35,6 +36,8 @@ namespace {
 constexpr size_t kLine = 64;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::microseconds kSpin{50};
+// How often a caller looks whether the worker that it waits for has a core, and for how long.
+constexpr std::chrono::microseconds kLook{10}, kWatch{1000};
 // A worker that has not come for the first of these times is sent off its caller's core, where it
 // may wait for as long as the caller computes; and again after the second.
 constexpr std::chrono::milliseconds kMissing{3}, kSentAgain{30};
@@ -47,18 +50,41 @@ void pause() noexcept {
 #endif
 }
 
-// Pauses, then sleeps. It does not yield: beside a busy neighbour that gives away the rest of the
-// time slice, at each step of a network. The sleeper leaves its core to whom it waits for.
-void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
+// Whether the word changes within that time. It does not yield: beside a busy neighbour that gives
+// away the rest of the time slice, at each step of a network.
+bool changes_within(std::chrono::nanoseconds time, const std::atomic<uint32_t>& word,
+                    uint32_t old) noexcept {
   const Clock::time_point start = Clock::now();
-  for (;;) {
+  do {
     for (int i = 0; i < 32; ++i) {  // the clock costs as much as a pause: read it seldom
-      if (word.load(std::memory_order_acquire) != old) return;
+      if (word.load(std::memory_order_acquire) != old) return true;
       pause();
     }
-    if (Clock::now() - start > kSpin) break;
-  }
-  word.wait(old, std::memory_order_acquire);
+  } while (Clock::now() - start < time);
+  return false;
+}
+
+void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
+  if (!changes_within(kSpin, word, old)) word.wait(old, std::memory_order_acquire);
+}
+
+// What the thread of this clock has had of its core.
+std::chrono::nanoseconds processor_time(clockid_t clock) noexcept {
+  timespec t{};
+  clock_gettime(clock, &t);
+  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
+}
+
+// Moves a thread to the current core, and leaves it free to go where it likes from there.
+void bring_here(pid_t thread) noexcept {
+  cpu_set_t allowed, here;
+  const int cpu = sched_getcpu();
+  if (cpu < 0 || cpu >= CPU_SETSIZE) return;
+  if (sched_getaffinity(thread, sizeof allowed, &allowed) != 0 || !CPU_ISSET(cpu, &allowed)) return;
+  CPU_ZERO(&here);
+  CPU_SET(cpu, &here);
+  if (sched_setaffinity(thread, sizeof here, &here) == 0)
+    sched_setaffinity(thread, sizeof allowed, &allowed);
 }
 
 // Moves a worker's thread off the caller's core, and leaves it free to go where it likes from
@@ -105,8 +131,9 @@ struct Worker {
   Team* team = nullptr;                       // on the line of `go`: one miss brings all of it
   Worker* next_in_team = nullptr;
   int share = 0;
-  uint32_t round = 0;  // the team's; `go` follows once the whole team is written down
-  std::atomic<pid_t> thread{0};
+  uint32_t round = 0;            // the team's; `go` follows once the whole team is written down
+  std::atomic<pid_t> thread{0};  // this and its clock are written before the first claim
+  std::atomic<clockid_t> clock{CLOCK_MONOTONIC};
   alignas(kLine) std::atomic<uint32_t> done{0};
   alignas(kLine) std::atomic_flag taken;
   Clock::time_point missing_since{}, sent_away{};  // of who has taken the worker; missing: not zero
@@ -133,13 +160,31 @@ struct Worker {
 
   // The caller's end of a round that it began at `start`, when all shares are claimed.
   void finish(Clock::time_point start) noexcept {
-    if (claimed.load(std::memory_order_relaxed) & 1) return missed(start);
+    if (claimed.load(std::memory_order_acquire) & 1) return missed(start);
     missing_since = {};
     uint32_t last = done.load(std::memory_order_acquire);
     while (last != round) {  // it is older than the round before where another lane did that one
-      wait_while(done, last);
+      wait_until_done(last);
       last = done.load(std::memory_order_acquire);
     }
+  }
+
+  // A worker that lost its core in the middle of a share, to a busy neighbour for a time slice,
+  // gets the core of the caller, who has nothing else to do with it.
+  void wait_until_done(uint32_t last) noexcept {
+    if (changes_within(kLook, done, last)) return;
+    const clockid_t time = clock.load(std::memory_order_relaxed);
+    const Clock::time_point start = Clock::now();
+    for (auto before = processor_time(time); Clock::now() - start < kWatch;) {
+      if (changes_within(kLook, done, last)) return;
+      const auto now = processor_time(time);
+      if (now - before < kLook / 2) {
+        bring_here(thread.load(std::memory_order_relaxed));
+        break;
+      }
+      before = now;
+    }
+    done.wait(last, std::memory_order_acquire);
   }
 
   void missed(Clock::time_point start) noexcept {
@@ -174,6 +219,8 @@ void Worker::loop() noexcept {
   const CountAllocations count;
   in_team = in_call = true;
   thread.store(gettid(), std::memory_order_relaxed);
+  clockid_t own;
+  if (pthread_getcpuclockid(pthread_self(), &own) == 0) clock.store(own, std::memory_order_relaxed);
   for (uint32_t seen = 0;;) {
     wait_while(go, seen);
     seen = go.load(std::memory_order_acquire);
