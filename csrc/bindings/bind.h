@@ -32,6 +32,9 @@ void bind_roofline(pybind11::module_& m);
 void bind_select(pybind11::module_& m);
 void bind_sweep(pybind11::module_& m);
 
+// What numpy's dtypes are called here, and back; `other` for what no kernel reads.
+Element element_of_dtype(const pybind11::dtype& dtype);
+pybind11::dtype dtype_of(Element element);
 // Views of f32 arrays; `name` starts the message when the dtype, rank, alignment or writability is
 // not what it must be. They point into the array: the caller keeps it alive (an argument of the
 // running call is).

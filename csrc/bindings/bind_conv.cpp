@@ -45,10 +45,11 @@ class BoundCache {
   void run(const View& x, const View* residual, const View& y) {
     // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
     const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
-    std::unique_ptr<Buffer> workspace(workspace_.exchange(nullptr));
-    if (!workspace) workspace = std::make_unique<Buffer>();
+    std::unique_ptr<Buffer<float>> workspace(workspace_.exchange(nullptr));
+    if (!workspace) workspace = std::make_unique<Buffer<float>>();
     workspace->reserve(bound->workspace());
-    bound->run(x.data, residual ? residual->data : nullptr, y.data, workspace->data());
+    bound->run(x.as<float>(), residual ? residual->as<float>() : nullptr, y.as<float>(),
+               workspace->data());
     delete workspace_.exchange(workspace.release());
   }
 
@@ -81,7 +82,7 @@ class BoundCache {
   ForkMutex mutex_;
   std::shared_ptr<const BoundConv> bound_;
   Key key_{};
-  std::atomic<Buffer*> workspace_{nullptr};
+  std::atomic<Buffer<float>*> workspace_{nullptr};
 };
 
 std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {
@@ -135,20 +136,22 @@ void bind_conv(py::module_& m) {
                const View b = input_view("bias", *bias);
                FC_CHECK(b.rank == 1 && b.shape[0] == p.oc, ShapeError, "bias: expected shape (",
                         p.oc, ",), got ", shape_string(b));
-               for (dim_t i = 0; i < p.oc; ++i) dense_bias.push_back(b.data[i * b.stride[0]]);
+               for (dim_t i = 0; i < p.oc; ++i)
+                 dense_bias.push_back(b.as<float>()[i * b.stride[0]]);
              }
              const Activation activation = activation_named(act, alpha, beta);
              std::vector<StoredWeights> packed;
              for (const auto& [name, array] : stored) {
-               const View v = input_view("stored", array);
-               FC_CHECK(v.rank == 1 && (array.flags() & py::array::c_style), ShapeError,
-                        "stored: expected contiguous vectors, got shape ", shape_string(v));
-               packed.push_back({name, v.data, v.size()});
+               FC_CHECK(array.ndim() == 1 && (array.flags() & py::array::c_style), ShapeError,
+                        "stored: expected contiguous vectors, got ", array.ndim(), " dimensions");
+               FC_CHECK(reinterpret_cast<uintptr_t>(array.data()) % sizeof(float) == 0,
+                        ArgumentError, "stored: expected aligned vectors");
+               packed.push_back({name, array.data(), array.nbytes()});
              }
              std::unique_ptr<BoundCache> conv;
              {
                const GilRelease unlocked;
-               conv = std::make_unique<BoundCache>(p, readable ? weights.data : nullptr,
+               conv = std::make_unique<BoundCache>(p, readable ? weights.as<float>() : nullptr,
                                                    bias ? dense_bias.data() : nullptr, activation,
                                                    algorithm, x_shape, once, borrow, packed);
              }
@@ -218,8 +221,8 @@ void bind_conv(py::module_& m) {
             py::dict out;
             for (const PackedWeights& p : self.cast<const BoundCache&>().conv().packed()) {
               py::list arrays;
-              for (const Buffer* b : p.arrays) {
-                py::array_t<float> array({b->size()}, {sizeof(float)}, b->data(), self);
+              for (const PackedArray& a : p.arrays) {
+                py::array array(dtype_of(a.element), {a.size}, {}, a.data, self);
                 array.attr("setflags")(py::arg("write") = false);
                 arrays.append(array);
               }

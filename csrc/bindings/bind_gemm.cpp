@@ -40,7 +40,8 @@ void bind_gemm(py::module_& m) {
         }
         const Activation activation = activation_named(act, act_alpha, act_beta);
         interruptible([&] {
-          gemm(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.data : nullptr, activation);
+          gemm(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.as<float>() : nullptr,
+               activation);
         });
       },
       py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"),

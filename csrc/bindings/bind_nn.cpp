@@ -43,7 +43,7 @@ const float* channel_vector(const char* name, const py::array& array, dim_t chan
   const View v = input_view(name, array);
   FC_CHECK(v.rank == 1 && v.shape[0] == channels && (v.stride[0] == 1 || channels <= 1), ShapeError,
            name, ": expected a contiguous array of shape (", channels, ",), got ", shape_string(v));
-  return v.data;
+  return v.as<float>();
 }
 
 PoolShape pool_of(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& pad_lo,

@@ -1,6 +1,6 @@
 // L6 bindings: _core.Program, the compiled form of a graph; python/fastconv/graph/compile.py is the
-// caller. An operand arrives as (slot, offset, shape, strides), a view to plan with as (shape,
-// strides), all in elements; the operands of a call have their dtype besides.
+// caller. An operand arrives as (slot, offset in bytes, shape, strides, dtype), a view to plan with
+// as (shape, strides); strides are in elements.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -26,8 +26,7 @@ namespace {
 
 using Dims = std::vector<dim_t>;
 using PlanView = std::tuple<Dims, Dims>;
-using PlanOperand = std::tuple<int, dim_t, Dims, Dims>;
-using PlanArray = std::tuple<int, dim_t, Dims, Dims, py::dtype>;
+using PlanOperand = std::tuple<int, dim_t, Dims, Dims, py::dtype>;
 using Pair = std::array<dim_t, 2>;
 
 // A convolution bound to shapes and strides; the Python object of its Conv is kept alive by
@@ -53,9 +52,31 @@ View view_of(const Dims& shape, const Dims& strides) {
   return v;
 }
 
+Place place_of(const PlanOperand& plan) {
+  const auto& [slot, offset, shape, strides, dtype] = plan;
+  const dim_t item = dtype.itemsize();
+  FC_CHECK(shape.size() == strides.size(), ShapeError, "operand: expected as many strides as ",
+           shape.size(), " sizes, got ", strides.size());
+  Place place{slot, offset, offset, offset + item};
+  for (size_t i = 0; i < shape.size(); ++i) {
+    FC_CHECK(shape[i] >= 0, ShapeError, "operand: expected sizes of at least 0, got ", shape[i]);
+    if (shape[i] == 0) return {slot};  // nothing is touched
+    dim_t& end = strides[i] < 0 ? place.low : place.high;
+    dim_t reach;
+    FC_CHECK(!__builtin_mul_overflow(shape[i] - 1, strides[i], &reach) &&
+                 !__builtin_mul_overflow(reach, item, &reach) &&
+                 !__builtin_add_overflow(end, reach, &end),
+             ShapeError, "operand: expected bytes that can be counted, got stride ", strides[i],
+             " for ", shape[i], " elements");
+  }
+  return place;
+}
+
 Operand operand(const PlanOperand& plan) {
-  const auto& [slot, offset, shape, strides] = plan;
-  return {slot, offset, view_of(shape, strides)};
+  const auto& [slot, offset, shape, strides, dtype] = plan;
+  Operand operand{place_of(plan), view_of(shape, strides)};
+  operand.view.element = element_of_dtype(dtype);
+  return operand;
 }
 
 // The factories of this file return holders: pybind11 makes them for instances that have none where
@@ -107,47 +128,38 @@ int add_constant(Program& program, const py::array& array) {
 
 // The pointers of row-major arrays of the program's sizes.
 template <class Bytes>
-std::vector<float*> pointers(const char* name, const std::vector<py::array>& arrays, size_t count,
-                             Bytes bytes_of, bool written) {
+std::vector<std::byte*> pointers(const char* name, const std::vector<py::array>& arrays,
+                                 size_t count, Bytes bytes_of, bool written) {
   FC_CHECK(arrays.size() == count, ArgumentError, name, ": expected ", count, " arrays, got ",
            arrays.size());
-  std::vector<float*> data;
+  std::vector<std::byte*> data;
   for (size_t i = 0; i < count; ++i) {
     FC_CHECK(!written || arrays[i].writeable(), ArgumentError, name,
              ": expected writable arrays, got a read-only one");
     FC_CHECK(arrays[i].nbytes() == bytes_of(i), ShapeError, name, ": expected ", bytes_of(i),
              " bytes in array ", i, ", got ", arrays[i].nbytes());
-    data.push_back(static_cast<float*>(row_major_data(name, arrays[i])));
+    data.push_back(static_cast<std::byte*>(row_major_data(name, arrays[i])));
   }
   return data;
 }
 
 // A Python function as a step: it is called with the operands as arrays, the result's last.
-void add_call(Program& program, const std::vector<PlanArray>& operands,
+void add_call(Program& program, const std::vector<PlanOperand>& operands,
               const py::function& function) {
   struct Array {
     py::dtype dtype;
     Dims shape, strides;  // in bytes
   };
-  std::vector<RawOperand> raw;
+  std::vector<Place> places;
   std::vector<Array> arrays;
-  for (const auto& [slot, offset, shape, strides, dtype] : operands) {
-    const dim_t item = dtype.itemsize();
-    FC_CHECK(shape.size() == strides.size(), ShapeError, "operand: expected as many strides as ",
-             shape.size(), " sizes, got ", strides.size());
+  for (const PlanOperand& plan : operands) {
+    places.push_back(place_of(plan));
+    const auto& [slot, offset, shape, strides, dtype] = plan;
     Array array{dtype, shape, strides};
-    RawOperand operand{slot, offset * item, offset * item, offset * item + item};
-    for (size_t i = 0; i < shape.size(); ++i) {
-      FC_CHECK(shape[i] >= 0, ShapeError, "operand: expected sizes of at least 0, got ", shape[i]);
-      array.strides[i] *= item;
-      (strides[i] < 0 ? operand.low : operand.high) += (shape[i] - 1) * array.strides[i];
-    }
-    for (const dim_t n : shape)
-      if (n == 0) operand.offset = operand.low = operand.high = 0;  // nothing is touched
-    raw.push_back(operand);
+    for (dim_t& stride : array.strides) stride *= dtype.itemsize();
     arrays.push_back(std::move(array));
   }
-  program.call(raw, [arrays, function](void* const* addresses) {
+  program.call(places, [arrays, function](void* const* addresses) {
     const py::gil_scoped_acquire locked;
     py::tuple arguments(arrays.size());
     for (size_t i = 0; i < arrays.size(); ++i)  // with a base (any): it is then a view, not a copy

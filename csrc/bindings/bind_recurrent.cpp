@@ -24,7 +24,7 @@ const float* vector_of(const char* name, const std::optional<py::array>& array, 
   const View v = input_view(name, *array);
   FC_CHECK(v.rank == 1 && v.shape[0] == n && (v.stride[0] == 1 || n <= 1), ShapeError, name,
            ": expected a contiguous array of shape (", n, ",), got ", shape_string(v));
-  return v.data;
+  return v.as<float>();
 }
 
 std::shared_ptr<Recurrent> make(const std::string& cell, const py::array& r,

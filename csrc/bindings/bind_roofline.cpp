@@ -118,10 +118,10 @@ std::vector<double> bandwidth(const std::string& tier, const std::string& op, di
   FC_CHECK(bytes >= floats && bytes <= kMostBytes, ArgumentError, "bytes: expected ", floats,
            " to ", kMostBytes, ", got ", bytes);
   struct Arrays {
-    Buffer x, y;
+    Buffer<float> x, y;
   };
   std::vector<Arrays> arrays(static_cast<size_t>(threads));
-  for (Arrays& a : arrays) a = {Buffer(n), Buffer(copies ? n : 0)};
+  for (Arrays& a : arrays) a = {Buffer<float>(n), Buffer<float>(copies ? n : 0)};
   const auto touch = [&](int tid) {  // by the thread that will use them: it owns the pages then
     Arrays& a = arrays[static_cast<size_t>(tid)];
     memory.write(n, 1.0f, a.x.data());

@@ -48,8 +48,12 @@ DenseProduct dense_product(const py::array& a, const py::array& b, const py::arr
   const dim_t M = av.shape[0], K = av.shape[1], N = bv.shape[1];
   FC_CHECK(M > 0 && N > 0 && K > 0, ShapeError, "a, b: expected no empty dimension, got ",
            shape_string(av), " and ", shape_string(bv));
-  return {
-      M, N, K, dense("a", av, M, K).data, dense("b", bv, K, N).data, dense("out", ov, M, N).data};
+  return {M,
+          N,
+          K,
+          dense("a", av, M, K).as<float>(),
+          dense("b", bv, K, N).as<float>(),
+          dense("out", ov, M, N).as<float>()};
 }
 
 std::vector<std::pair<std::string, std::string>> stair_steps() {
@@ -141,8 +145,8 @@ class PackedMatrix {
     p.ldc = packed_.N();
     p.groups = &group;
     p.group_count = 1;
-    const float* rows = dense("a", av, M, packed_.K()).data;
-    float* c = dense("out", ov, M, packed_.N()).data;
+    const float* rows = dense("a", av, M, packed_.K()).as<float>();
+    float* c = dense("out", ov, M, packed_.N()).as<float>();
     const GilRelease unlocked;
     fastconv::multiply(p, rows, nullptr, c);
   }
@@ -151,7 +155,7 @@ class PackedMatrix {
   static PackedB pack(const View& b) {
     FC_CHECK(b.rank == 2, ShapeError, "b: expected 2 dimensions, got ", b.rank);
     PackedB packed(kernels().gemm, b.shape[0], b.shape[1]);
-    packed.pack(0, b.shape[0], b.data, b.stride[0], b.stride[1]);
+    packed.pack(0, b.shape[0], b.as<float>(), b.stride[0], b.stride[1]);
     return packed;
   }
   PackedB packed_;
@@ -187,7 +191,7 @@ class BlockedConv {
                  own[i].step, " ", own[i].name, ", got ", sizes[i]);
       bound_ = plan.bind(x_, y_, nullptr, sizes);
     }
-    workspace_ = Buffer(bound_->workspace());
+    workspace_ = Buffer<float>(bound_->workspace());
   }
 
   std::vector<Block> blocks() const {
@@ -197,7 +201,7 @@ class BlockedConv {
   }
   void run() {
     const GilRelease unlocked;
-    bound_->run(x_.data, nullptr, y_.data, workspace_.data());
+    bound_->run(x_.as<float>(), nullptr, y_.as<float>(), workspace_.data());
   }
 
  private:
@@ -205,7 +209,7 @@ class BlockedConv {
   py::tuple arrays_;
   View x_, y_;
   std::unique_ptr<const BoundConv> bound_;
-  Buffer workspace_;
+  Buffer<float> workspace_;
 };
 
 }  // namespace

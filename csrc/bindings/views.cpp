@@ -1,11 +1,43 @@
 // L6 bindings: numpy arrays as Views. The last check before kernels trust what they are given;
 // python/fastconv/ops has checked the same with better messages for people.
+#include <bit>
+
 #include "bindings/bind.h"
 #include "core/check.h"
 
 namespace py = pybind11;
 
 namespace fastconv {
+
+namespace {
+
+struct NamedElement {
+  char kind;  // numpy's
+  Element element;
+};
+constexpr NamedElement kElements[] = {
+    {'f', Element::f32}, {'f', Element::f64}, {'f', Element::f16}, {'i', Element::s8},
+    {'u', Element::u8},  {'i', Element::s16}, {'u', Element::u16}, {'i', Element::s32},
+    {'u', Element::u32}, {'i', Element::s64}, {'u', Element::u64},
+};
+
+}  // namespace
+
+Element element_of_dtype(const py::dtype& dtype) {
+  const char order = dtype.byteorder(),
+             foreign = std::endian::native == std::endian::little ? '>' : '<';
+  // A type of numpy's own; others may have the same kind and size.
+  if (dtype.num() < 24 && order != foreign)
+    for (const auto& [kind, element] : kElements)
+      if (dtype.kind() == kind && dtype.itemsize() == element_size(element)) return element;
+  return Element::other;
+}
+
+py::dtype dtype_of(Element element) {
+  for (const auto& [kind, known] : kElements)
+    if (known == element) return py::dtype(kind + std::to_string(element_size(element)));
+  throw ArgumentError(message("element: expected one that numpy has, got ", element_name(element)));
+}
 
 View input_view(const char* name, const py::array& array) {
   if (!array.dtype().is(py::dtype::of<float>()) && !array.dtype().equal(py::dtype::of<float>()))
@@ -14,7 +46,7 @@ View input_view(const char* name, const py::array& array) {
   FC_CHECK(array.ndim() <= kMaxRank, ShapeError, name, ": expected at most ", kMaxRank,
            " dimensions, got ", array.ndim());
   View v;
-  v.data = const_cast<float*>(static_cast<const float*>(array.data()));
+  v.data = const_cast<void*>(array.data());
   v.rank = static_cast<int>(array.ndim());
   bool aligned = reinterpret_cast<uintptr_t>(v.data) % alignof(float) == 0;
   for (int i = 0; i < v.rank; ++i) {

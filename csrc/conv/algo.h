@@ -23,7 +23,7 @@ class PackedConv : public std::enable_shared_from_this<PackedConv> {
   virtual dim_t bytes() const noexcept = 0;
   // What BufferSource would have to give, in this order, for an equal one; the rest (bias, tables)
   // is made anew.
-  virtual std::vector<const Buffer*> arrays() const = 0;
+  virtual std::vector<PackedArray> arrays() const = 0;
   virtual std::string tile() const = 0;  // for explain()
 };
 

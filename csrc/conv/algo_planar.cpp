@@ -32,15 +32,16 @@ class PlanarPacked final : public PackedConv {
     const bool aliased = rows_alias(kernels_, ic);
     lda_ = ic + (aliased ? kRowGap : 0);
     if (spec.source.filled() || aliased)
-      w_ = spec.source.take(oc * lda_);
+      w_ = spec.source.take<float>(oc * lda_);
     else
-      w_ = spec.borrow ? Buffer::borrowed(spec.w, oc * ic) : Buffer::copy_of(spec.w, oc * ic);
+      w_ = spec.borrow ? Buffer<float>::borrowed(spec.w, oc * ic)
+                       : Buffer<float>::copy_of(spec.w, oc * ic);
     if (aliased && !spec.source.filled())
       for (dim_t o = 0; o < oc; ++o) {
         float* const row = std::copy_n(spec.w + o * ic, ic, w_.data() + o * lda_);
         std::fill_n(row, kRowGap, 0.0f);
       }
-    if (spec.bias) bias_ = Buffer::copy_of(spec.bias, spec.params.oc);
+    if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, spec.params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
                                         const View* residual,
@@ -48,7 +49,7 @@ class PlanarPacked final : public PackedConv {
   dim_t bytes() const noexcept override {
     return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float));
   }
-  std::vector<const Buffer*> arrays() const override { return {&w_}; }
+  std::vector<PackedArray> arrays() const override { return {w_}; }
   std::string tile() const override { return message(kernels_.mr, "x", kernels_.nr); }
 
   const GemmKernels& kernels() const { return kernels_; }
@@ -61,7 +62,7 @@ class PlanarPacked final : public PackedConv {
   Activation activation_;
   const GemmKernels& kernels_;
   dim_t lda_;
-  Buffer w_, bias_;
+  Buffer<float> w_, bias_;
 };
 
 class PlanarBound final : public BoundConv {

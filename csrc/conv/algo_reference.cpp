@@ -16,8 +16,8 @@ class ReferencePacked final : public PackedConv {
       : params(spec.params), activation(spec.activation), kernels(spec.kernels) {
     const dim_t size = params.oc * (params.ic / params.groups) * params.kernel[0] *
                        params.kernel[1] * params.kernel[2];
-    w = spec.source.filled() ? spec.source.take(size) : Buffer::copy_of(spec.w, size);
-    if (spec.bias) bias = Buffer::copy_of(spec.bias, params.oc);
+    w = spec.source.filled() ? spec.source.take<float>(size) : Buffer<float>::copy_of(spec.w, size);
+    if (spec.bias) bias = Buffer<float>::copy_of(spec.bias, params.oc);
   }
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
                                         const View* residual,
@@ -25,13 +25,13 @@ class ReferencePacked final : public PackedConv {
   dim_t bytes() const noexcept override {
     return static_cast<dim_t>((w.size() + bias.size()) * sizeof(float));
   }
-  std::vector<const Buffer*> arrays() const override { return {&w}; }
+  std::vector<PackedArray> arrays() const override { return {w}; }
   std::string tile() const override { return "1x1"; }
 
   ConvParams params;
   Activation activation;
   const KernelTable& kernels;
-  Buffer w, bias;
+  Buffer<float> w, bias;
 };
 
 class ReferenceBound final : public BoundConv {

@@ -48,9 +48,9 @@ class WinogradPacked final : public PackedConv {
     for (const PackedB& u : groups_) total += u.bytes();
     return total;
   }
-  std::vector<const Buffer*> arrays() const override {
-    std::vector<const Buffer*> found;
-    for (const PackedB& u : groups_) found.push_back(&u.data());
+  std::vector<PackedArray> arrays() const override {
+    std::vector<PackedArray> found;
+    for (const PackedB& u : groups_) found.push_back(u.data());
     return found;
   }
   std::string tile() const override {
@@ -65,7 +65,7 @@ class WinogradPacked final : public PackedConv {
   const KernelTable& kernels_;
   const WinogradForm& form_;
   Activation activation_;
-  Buffer bias_;
+  Buffer<float> bias_;
   std::vector<PackedB> groups_;  // U: K = n^2 * ic, the n^2 matrices one below the other
 };
 
@@ -92,9 +92,9 @@ WinogradPacked::WinogradPacked(const ConvSpec& spec, const WinogradForm& form)
     : kernels_(spec.kernels), form_(form), activation_(spec.activation) {
   const ConvParams& p = spec.params;
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups, r = p.kernel[2], K = form.n * form.n * ic;
-  if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
+  if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, p.oc);
   for (dim_t group = 0; group < p.groups; ++group) {
-    PackedB u(kernels_.gemm, K, oc, spec.source.take(PackedB::floats(kernels_.gemm, K, oc)));
+    PackedB u(kernels_.gemm, K, oc, spec.source.take<float>(PackedB::floats(kernels_.gemm, K, oc)));
     if (!spec.source.filled())
       transform_weights(form, spec.w + group * oc * ic * r * r, ic, oc, r, u);
     groups_.push_back(std::move(u));

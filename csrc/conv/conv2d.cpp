@@ -50,8 +50,8 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
     const dim_t taps = params_.kernel[0] * params_.kernel[1] * params_.kernel[2];
     const dim_t size = params_.oc * (params_.ic / params_.groups) * taps;
     FC_CHECK(w, ArgumentError, "w: expected a C-contiguous array");
-    w_ = borrow_ ? Buffer::borrowed(w, size) : Buffer::copy_of(w, size);
-    if (bias) bias_ = Buffer::copy_of(bias, params_.oc);
+    w_ = borrow_ ? Buffer<float>::borrowed(w, size) : Buffer<float>::copy_of(w, size);
+    if (bias) bias_ = Buffer<float>::copy_of(bias, params_.oc);
   }
 }
 
@@ -69,12 +69,12 @@ std::shared_ptr<const PackedConv> Conv::prepack(const Algo* algo, const float* w
   const FloatMode mode;  // Winograd's weights are computed
   BufferSource source;
   for (const StoredWeights& stored : stored_)
-    if (stored.algorithm == algo->name) source = BufferSource(stored.data, stored.floats);
+    if (stored.algorithm == algo->name) source = BufferSource(stored.data, stored.bytes);
   FC_CHECK(w || source.filled(), ArgumentError, "w: expected a C-contiguous array");
   const std::shared_ptr<const PackedConv> packed =
       algo->prepack({params_, w, bias, activation_, *kernels_, borrow_, source});
   FC_CHECK(!source.filled() || source.complete(), ShapeError, "stored weights of '", algo->name,
-           "': expected ", source.taken(), " floats, got ", source.floats());
+           "': expected ", source.taken(), " bytes, got ", source.bytes());
   return packed;
 }
 

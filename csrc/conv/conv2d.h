@@ -42,14 +42,14 @@ class BoundConv {
 // Weights that an equal plan had packed for an algorithm, in memory that outlives the plan.
 struct StoredWeights {
   std::string algorithm;
-  const float* data;
-  dim_t floats;
+  const void* data;
+  dim_t bytes;
 };
 // Those of a plan: `arrays` are what to store, one after another, each from a multiple of
 // kAlignment bytes on.
 struct PackedWeights {
   std::string algorithm;
-  std::vector<const Buffer*> arrays;
+  std::vector<PackedArray> arrays;
 };
 // Names the order in which this version packs weights for a tier: to be equal where stored ones are
 // to serve.
@@ -111,7 +111,7 @@ class Conv {
   std::vector<StoredWeights> stored_;
   const KernelTable* kernels_;
   Tier tier_;
-  Buffer w_, bias_;  // empty once there is but one candidate
+  Buffer<float> w_, bias_;  // empty once there is but one candidate
   mutable ForkMutex mutex_;
   mutable std::vector<Candidate> candidates_;  // at least one; the last takes every shape
 };

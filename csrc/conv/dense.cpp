@@ -38,7 +38,7 @@ class DensePacked final : public PackedConv {
                                         const View* residual,
                                         const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override;
-  std::vector<const Buffer*> arrays() const override;
+  std::vector<PackedArray> arrays() const override;
   std::string tile() const override { return phases_.front().groups.front().tile(); }
 
   const ConvParams& params() const { return params_; }
@@ -59,7 +59,7 @@ class DensePacked final : public PackedConv {
   const KernelTable& kernels_;
   bool materialise_;
   Activation activation_;
-  Buffer bias_;
+  Buffer<float> bias_;
   std::set<dim_t> residues_[kMaxSpatial];
   std::vector<Phase> phases_;
   std::vector<PackedB> no_taps_;  // one of K = 0 per group, for the untouched pixels
@@ -70,7 +70,7 @@ DensePacked::DensePacked(const ConvSpec& spec, bool materialise)
       kernels_(spec.kernels),
       materialise_(materialise),
       activation_(spec.activation) {
-  if (spec.bias) bias_ = Buffer::copy_of(spec.bias, params_.oc);
+  if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, params_.oc);
   // Residues that some tap reaches: all 0, or, transposed, k * dilation modulo stride. A stride
   // larger than the kernel leaves others, whose pixels see no input at all.
   for (int i = 0; i < kMaxSpatial; ++i)
@@ -95,7 +95,7 @@ void pack_taps(const KernelTable& kernels, const float* w, dim_t ic, dim_t taps,
   const dim_t nr = kernels.gemm.nr;
   const int threads = static_cast<int>(std::min<dim_t>(get_num_threads(), b.panels()));
   const dim_t chunk = kChannels * taps * widest_panel(kernels.gemm, b.N());
-  Buffer scratch(threads * chunk);
+  Buffer<float> scratch(threads * chunk);
   parallel_run(threads, [&](int tid) {
     float* rows = scratch.data() + tid * chunk;
     const Range mine = partition(b.panels(), threads, tid);
@@ -141,7 +141,7 @@ void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
   const dim_t K = static_cast<dim_t>(phase.taps.size()) * ic;
   for (dim_t g = 0; g < p.groups; ++g) {
-    PackedB b(kernels_.gemm, K, oc, spec.source.take(PackedB::floats(kernels_.gemm, K, oc)));
+    PackedB b(kernels_.gemm, K, oc, spec.source.take<float>(PackedB::floats(kernels_.gemm, K, oc)));
     if (spec.source.filled()) {
       phase.groups.push_back(std::move(b));
       continue;
@@ -171,10 +171,10 @@ dim_t DensePacked::bytes() const noexcept {
   return total;
 }
 
-std::vector<const Buffer*> DensePacked::arrays() const {
-  std::vector<const Buffer*> found;
+std::vector<PackedArray> DensePacked::arrays() const {
+  std::vector<PackedArray> found;
   for (const Phase& phase : phases_)
-    for (const PackedB& b : phase.groups) found.push_back(&b.data());
+    for (const PackedB& b : phase.groups) found.push_back(b.data());
   return found;
 }
 

@@ -26,7 +26,7 @@ class GroupedPacked final : public PackedConv {
     return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float)) +
            static_cast<dim_t>(index_.size() * sizeof(int32_t));
   }
-  std::vector<const Buffer*> arrays() const override { return {&w_}; }
+  std::vector<PackedArray> arrays() const override { return {w_}; }
   std::string tile() const override { return message("8x", kernels_.lanes); }
 
   const ConvKernels& kernels() const { return kernels_.conv; }
@@ -52,7 +52,7 @@ class GroupedPacked final : public PackedConv {
   ConvParams params_;
   Activation activation_;
   const KernelTable& kernels_;
-  Buffer w_, bias_;
+  Buffer<float> w_, bias_;
   std::vector<dim_t> base_;
   std::vector<int32_t> span_, index_;
 };
@@ -64,8 +64,8 @@ GroupedPacked::GroupedPacked(const ConvSpec& spec)
   const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], ic = p.ic / p.groups,
               oc = p.oc / p.groups;
   const bool permuted = !(ic == 1 && oc == 1) && !fills_vectors(p, lanes);
-  if (spec.bias) bias_ = Buffer::copy_of(spec.bias, p.oc);
-  w_ = spec.source.take(blocks * taps * ic * lanes);
+  if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, p.oc);
+  w_ = spec.source.take<float>(blocks * taps * ic * lanes);
   if (permuted) index_.assign(static_cast<size_t>(blocks * ic * lanes), 0);
   for (dim_t b = 0; b < blocks; ++b) {
     const dim_t first = permuted ? channel_span(p, b, lanes).first : b * lanes;

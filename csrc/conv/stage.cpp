@@ -53,6 +53,7 @@ bool is_in_order(const Image& m, ImageOrder order) {
 
 View view_of(const Image& m, float* data) {
   View v{data,
+         Element::f32,
          5,
          {m.n, m.c, m.size[0], m.size[1], m.size[2]},
          {m.n_stride, m.c_stride, m.stride[0], m.stride[1], m.stride[2]}};

@@ -73,7 +73,7 @@ void tiled(const DenseProduct& p, Range rows) {
 // The textbook's blocks, but N in one. Panels of B are read where they lie, or packed; one that is
 // not whole always is, because the micro-kernel reads whole vectors.
 void register_tiles(const KernelTable& table, bool packed, const DenseProduct& p, Range rows) {
-  static thread_local Buffer panels;
+  static thread_local Buffer<float> panels;
   const GemmKernels& g = table.gemm;
   const Blocking blocking = textbook_blocking(g);
   const dim_t count = panel_count(g, p.N), KC = std::min(blocking.KC, p.K);

@@ -78,15 +78,15 @@ struct Tile : GemmTile {
   }
   void move_to(dim_t m, dim_t n, int columns) {
     n_cur = columns;
-    c = p.out.data + m * ldc + n;
+    c = p.out.as<float>() + m * ldc + n;
     if (last && p.bias) epilogue.bias = p.bias + n;
-    if (first && p.residual) epilogue.residual = p.residual->data + m * epilogue.ldr + n;
+    if (first && p.residual) epilogue.residual = p.residual->as<float>() + m * epilogue.ldr + n;
   }
 };
 
 void copy_a(const Problem& p, dim_t m0, dim_t rows, dim_t k0, dim_t depth, float* dst, dim_t ld) {
   const dim_t rs = p.a.stride[0], ks = p.a.stride[1];
-  const float* src = p.a.data + m0 * rs + k0 * ks;
+  const float* src = p.a.as<float>() + m0 * rs + k0 * ks;
   if (ks == 1) {
     for (dim_t m = 0; m < rows; ++m)
       std::memcpy(dst + m * ld, src + m * rs, static_cast<size_t>(depth) * sizeof(float));
@@ -103,7 +103,7 @@ void pack(const Problem& p, dim_t n0, dim_t k0, dim_t depth, dim_t nc, dim_t jr,
   const GemmKernels& g = p.table.gemm;
   const int width = panel_width(g, nc, jr);
   const dim_t n = jr * g.nr;
-  pack_panel(depth, p.b.data + k0 * p.b.stride[0] + (n0 + n) * p.b.stride[1], p.b.stride[0],
+  pack_panel(depth, p.b.as<float>() + k0 * p.b.stride[0] + (n0 + n) * p.b.stride[1], p.b.stride[0],
              p.b.stride[1], static_cast<int>(std::min<dim_t>(width, nc - n)), width, dst);
 }
 
@@ -127,7 +127,7 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
     if (ic > rows.begin && interrupted()) return;
     const dim_t ic_end = std::min(rows.end, ic + blocking.MC);
     if (copied) copy_a(p, ic, ic_end - ic, k0, depth, storage.a_copy, t.lda);
-    const float* a = copied ? storage.a_copy : p.a.data + ic * t.lda + k0;
+    const float* a = copied ? storage.a_copy : p.a.as<float>() + ic * t.lda + k0;
     for (dim_t jr = panels.begin; jr < panels.end; ++jr) {
       const int width = panel_width(g, nc, jr);
       const int columns = static_cast<int>(std::min<dim_t>(width, nc - jr * g.nr));
@@ -136,7 +136,7 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
       if (storage.packed) {
         t.b = storage.packed + jr * depth * g.nr;
       } else if (storage.in_place && columns == width) {
-        t.b = p.b.data + k0 * p.b.stride[0] + n0 + jr * g.nr;
+        t.b = p.b.as<float>() + k0 * p.b.stride[0] + n0 + jr * g.nr;
         t.ldb = p.b.stride[0];
       } else {
         pack(p, n0, k0, depth, nc, jr, storage.panel);
@@ -154,7 +154,7 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
 // * KC floats: a fresh one for each call costs a page fault for each 4 KiB, a tenth of
 // a small product.
 float* workspace(dim_t floats) {
-  static thread_local Buffer buffer;
+  static thread_local Buffer<float> buffer;
   buffer.reserve(floats);
   return buffer.data();
 }
@@ -229,9 +229,9 @@ void few_rows(const Problem& p) {
     for (dim_t n = mine.begin * 16; n < end; n += chunk)
       for (dim_t pc = 0; pc == 0 || pc < K; pc += blocking.KC) {
         Tile t(p, pc, std::min(blocking.KC, K - pc));
-        t.a = copied ? a_copy + pc : p.a.data + pc;
+        t.a = copied ? a_copy + pc : p.a.as<float>() + pc;
         t.lda = copied ? K : p.a.stride[0];
-        t.b = p.b.data + pc * p.b.stride[0] + n * p.b.stride[1];
+        t.b = p.b.as<float>() + pc * p.b.stride[0] + n * p.b.stride[1];
         t.ldb = p.b.stride[by_columns];
         t.move_to(0, n, static_cast<int>(std::min(chunk, end - n)));
         gemv(t, a_copy + copy_size + tid * sums_size);
@@ -242,8 +242,8 @@ void few_rows(const Problem& p) {
 void copy_elements(const View& from, const View& to) {
   for (dim_t m = 0; m < to.shape[0]; ++m)
     for (dim_t n = 0; n < to.shape[1]; ++n)
-      to.data[m * to.stride[0] + n * to.stride[1]] =
-          from.data[m * from.stride[0] + n * from.stride[1]];
+      to.as<float>()[m * to.stride[0] + n * to.stride[1]] =
+          from.as<float>()[m * from.stride[0] + n * from.stride[1]];
 }
 
 }  // namespace
@@ -256,7 +256,7 @@ void gemm(const View& a, const View& b, const View* c, const View& out, float al
   // The kernel reads and writes whole vectors of a row: other strides go through dense copies.
   const bool dense_out = out.stride[1] == 1 || N == 1;
   const bool dense_residual = !residual || residual->stride[1] == 1 || N == 1;
-  Buffer out_copy(dense_out ? 0 : M * N), residual_copy(dense_residual ? 0 : M * N);
+  Buffer<float> out_copy(dense_out ? 0 : M * N), residual_copy(dense_residual ? 0 : M * N);
   const dim_t shape[2] = {M, N};
   const View target = dense_out ? out : row_major(out_copy.data(), 2, shape);
   View addend;

@@ -58,9 +58,9 @@ void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int wid
 class PackedB {
  public:
   // In `data` of floats() elements; fill it with pack(), unless it holds the panels already.
-  PackedB(const GemmKernels& kernels, dim_t K, dim_t N, Buffer data);
+  PackedB(const GemmKernels& kernels, dim_t K, dim_t N, Buffer<float> data);
   PackedB(const GemmKernels& kernels, dim_t K, dim_t N)
-      : PackedB(kernels, K, N, Buffer(floats(kernels, K, N))) {}
+      : PackedB(kernels, K, N, Buffer<float>(floats(kernels, K, N))) {}
   static dim_t floats(const GemmKernels& kernels, dim_t K, dim_t N) noexcept {
     return K * round_up(N, kernels.nr / 2);
   }
@@ -76,12 +76,12 @@ class PackedB {
   const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const GemmKernels& kernels() const noexcept { return *kernels_; }
   dim_t bytes() const noexcept { return data_.size() * static_cast<dim_t>(sizeof(float)); }
-  const Buffer& data() const noexcept { return data_; }
+  const Buffer<float>& data() const noexcept { return data_; }
 
  private:
   const GemmKernels* kernels_;
   dim_t K_, N_;
-  Buffer data_;
+  Buffer<float> data_;
 };
 
 // Has the first four row tiles of a panel bring the one that follows it, if any, to L2, because

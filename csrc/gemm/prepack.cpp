@@ -40,7 +40,7 @@ void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int wid
       for (int j = n; j < width; ++j) dst[k * width + j] = 0.0f;
 }
 
-PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N, Buffer data)
+PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N, Buffer<float> data)
     : kernels_(&kernels), K_(K), N_(N), data_(std::move(data)) {}
 
 std::string PackedB::tile() const {

@@ -17,8 +17,8 @@ void activate(const View& x, const View& y, const Activation& activation) noexce
   const auto kernel = kernels().eltwise.activate;
   const dim_t grain = activation.act <= Act::leaky_relu ? kGrain : kGrain / 8;
   for_each_run(nest, grain, [&](dim_t n, const dim_t* offset) {
-    const float* from = x.data + offset[0];
-    write_run(y.data + offset[1], y_step, n, [&](dim_t m, float* to, dim_t i) {
+    const float* from = x.as<float>() + offset[0];
+    write_run(y.as<float>() + offset[1], y_step, n, [&](dim_t m, float* to, dim_t i) {
       float buffer[kChunk];
       kernel(m, gathered(from + i * x_step, x_step, m, buffer), to, activation);
     });
@@ -36,7 +36,7 @@ void binary(BinaryOp op, const View& a, const View& b, const View& y,
   const EltwiseKernels& kernel = kernels().eltwise;
   const dim_t grain = op == BinaryOp::pow || activation.act > Act::leaky_relu ? kGrain / 8 : kGrain;
   for_each_run(nest, grain, [&](dim_t n, const dim_t* offset) {
-    const float *pa = a.data + offset[0], *pb = b.data + offset[1];
+    const float *pa = a.as<float>() + offset[0], *pb = b.as<float>() + offset[1];
     const Repeated repeated(a_period ? pa : pb, std::max(a_period, b_period), n);
     // The operand as a run, or as the one value that it is.
     const auto operand = [&](const float* p, dim_t step, dim_t period, dim_t i, dim_t m,
@@ -44,7 +44,7 @@ void binary(BinaryOp op, const View& a, const View& b, const View& y,
       if (period) return repeated.at(offset[2] + i);
       return step ? gathered(p + i * step, step, m, buffer) : p;
     };
-    write_run(y.data + offset[3], y_step, n, [&](dim_t m, float* to, dim_t i) {
+    write_run(y.as<float>() + offset[3], y_step, n, [&](dim_t m, float* to, dim_t i) {
       float buffer_a[kChunk], buffer_b[kChunk];
       const float* run_a = operand(pa, a_step, a_period, i, m, buffer_a);
       const float* run_b = operand(pb, b_step, b_period, i, m, buffer_b);

@@ -87,7 +87,7 @@ void find_block(const Axis& rows, const Axis& columns, const View& x, const View
   block.partials = 0;
   for (dim_t p = 0; p < count; ++p) {
     const dim_t at = first + p, width = grid.shape[2];
-    const float* point = grid.data + image * grid.stride[0] + at / width * grid.stride[1] +
+    const float* point = grid.as<float>() + image * grid.stride[0] + at / width * grid.stride[1] +
                          at % width * grid.stride[2];
     dim_t row[kMostTaps], column[kMostTaps];
     float by_row[kMostTaps], by_column[kMostTaps];
@@ -144,9 +144,9 @@ void grid_sample(const View& x, const View& grid, const View& y, SampleMode mode
       const dim_t count = std::min(kPoints, points - first);
       find_block(rows, columns, x, grid, image, first, count, block);
       for (dim_t c = 0; c < channels; ++c) {
-        const float* from = x.data + image * x.stride[0] + c * x.stride[1];
+        const float* from = x.as<float>() + image * x.stride[0] + c * x.stride[1];
         sum_block(block, taps, count, from, sums);
-        float* to = y.data + image * y.stride[0] + c * y.stride[1];
+        float* to = y.as<float>() + image * y.stride[0] + c * y.stride[1];
         dim_t row = first / width, column = first % width;
         for (dim_t p = 0; p < count; ++p) {
           to[row * y.stride[2] + column * y.stride[3]] = sums[p];

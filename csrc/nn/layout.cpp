@@ -60,11 +60,12 @@ void copy(const View& src, const View& dst) noexcept {
   if (nest.size() == 0) return;
   if (dst_step == 1 && src_step != 1)
     for (int d = 0; d < nest.rank - 1; ++d)
-      if (nest.stride[0][d] == 1) return transpose_planes(nest, d, src.data, dst.data);
+      if (nest.stride[0][d] == 1)
+        return transpose_planes(nest, d, src.as<float>(), dst.as<float>());
 
   for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
-    const float* s = src.data + offset[0];
-    float* d = dst.data + offset[1];
+    const float* s = src.as<float>() + offset[0];
+    float* d = dst.as<float>() + offset[1];
     if (src_step == 1 && dst_step == 1) {
       std::memcpy(d, s, static_cast<size_t>(n) * sizeof(float));
     } else {
@@ -77,7 +78,7 @@ void fill(const View& dst, float value) noexcept {
   const Nest<1> nest = merge(dst);
   const dim_t step = nest.step(0);
   for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
-    float* d = dst.data + offset[0];
+    float* d = dst.as<float>() + offset[0];
     if (step == 1)
       std::fill_n(d, n, value);
     else

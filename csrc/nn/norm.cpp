@@ -22,10 +22,10 @@ void channel_affine(const View& x, const float* scale, const float* shift, const
   const EltwiseKernels& kernel = kernels().eltwise;
   for_each_run(nest, activation.act > Act::leaky_relu ? kGrain / 8 : kGrain,
                [&](dim_t n, const dim_t* offset) {
-                 const float* from = x.data + offset[0];
+                 const float* from = x.as<float>() + offset[0];
                  const Repeated scales(scale + offset[1], period, n),
                      shifts(shift + offset[1], period, n);
-                 write_run(y.data + offset[3], y_step, n, [&](dim_t m, float* to, dim_t i) {
+                 write_run(y.as<float>() + offset[3], y_step, n, [&](dim_t m, float* to, dim_t i) {
                    float buffer[kChunk];
                    const float* x_run = gathered(from + i * x_step, x_step, m, buffer);
                    const dim_t c = offset[1] + i * c_step, at = offset[2] + i;
@@ -60,8 +60,8 @@ void lrn(const View& x, const View& y, int size, float alpha, float beta, float 
   const bool planes = x_step == 1 && y_step == 1, pixels = xc == 1 && yc == 1;
   for_each_run(nest, kGrain / (4 * std::max<dim_t>(1, channels)),
                [&](dim_t n, const dim_t* offset) {
-                 const float* from = x.data + offset[0];
-                 float* to = y.data + offset[1];
+                 const float* from = x.as<float>() + offset[0];
+                 float* to = y.as<float>() + offset[1];
                  if (planes) {
                    for (dim_t c = 0; c < channels; ++c) run(from + c * xc, to + c * yc, c, n);
                    return;
@@ -86,8 +86,8 @@ void layer_norm(const View& x, const float* scale, const float* shift, dim_t ste
   const auto kernel = kernels().norm.layer_norm_row;
   for_each_run(nest, kGrain / (4 * n), [&](dim_t rows, const dim_t* offset) {
     for (dim_t i = 0; i < rows; ++i)
-      kernel({.x = x.data + offset[0] + i * x_step,
-              .y = y.data + offset[1] + i * y_step,
+      kernel({.x = x.as<float>() + offset[0] + i * x_step,
+              .y = y.as<float>() + offset[1] + i * y_step,
               .n = n,
               .scale = scale,
               .shift = shift,

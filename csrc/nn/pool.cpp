@@ -198,8 +198,8 @@ void pool2d(const View& x, const View& y, const PoolShape& s, bool max,
                            p.w.extent() <= kScratch / (2 * block);
     parallel_for(x.shape[0] * rows, grain(channels * p.w.out), [&](dim_t begin, dim_t end) {
       for (dim_t i = begin; i < end; ++i) {
-        const float* from = x.data + i / rows * x.stride[0];
-        float* to = y.data + i / rows * y.stride[0] + i % rows * y.stride[2];
+        const float* from = x.as<float>() + i / rows * x.stride[0];
+        float* to = y.as<float>() + i / rows * y.stride[0] + i % rows * y.stride[2];
         const Taps th = taps_of(p.h, i % rows);
         if (!separable) {
           direct_row(p, th, from, x, to, y);
@@ -214,8 +214,8 @@ void pool2d(const View& x, const View& y, const PoolShape& s, bool max,
   }
   parallel_for(x.shape[0] * channels, grain(rows * p.w.out), [&](dim_t begin, dim_t end) {
     for (dim_t i = begin; i < end; ++i) {
-      const float* from = x.data + i / channels * x.stride[0] + i % channels * x.stride[1];
-      float* to = y.data + i / channels * y.stride[0] + i % channels * y.stride[1];
+      const float* from = x.as<float>() + i / channels * x.stride[0] + i % channels * x.stride[1];
+      float* to = y.as<float>() + i / channels * y.stride[0] + i % channels * y.stride[1];
       if (!by_column) {
         strided_plane(p, from, x, to, y);
         continue;

@@ -42,7 +42,7 @@ struct Recurrent::Operands {
 
   // Whether a sequence has no such step: its state stays.
   bool ended(dim_t m) const noexcept {
-    return lengths && static_cast<float>(time) >= lengths->data[m * lengths->stride[0]];
+    return lengths && static_cast<float>(time) >= lengths->as<float>()[m * lengths->stride[0]];
   }
 };
 
@@ -56,13 +56,14 @@ Recurrent::Recurrent(const RecurrentParams& params, const View& r, const float* 
   } else {
     parts_[0] = packed(r, 0, all);
   }
-  if (hidden_bias) hidden_bias_ = Buffer::copy_of(hidden_bias, hidden_);
+  if (hidden_bias) hidden_bias_ = Buffer<float>::copy_of(hidden_bias, hidden_);
   if (!scales) return;
-  scales_ = Buffer::copy_of(scales, all);
+  scales_ = Buffer<float>::copy_of(scales, all);
   double largest = 0.0;
   for (dim_t i = 0; i < all; ++i) {
     double sum = 0.0;
-    for (dim_t k = 0; k < hidden_; ++k) sum += std::fabs(r.data[i * r.stride[0] + k * r.stride[1]]);
+    for (dim_t k = 0; k < hidden_; ++k)
+      sum += std::fabs(r.as<float>()[i * r.stride[0] + k * r.stride[1]]);
     largest = std::max(largest, 255.0 * sum);
   }
   exact_depth_ = largest < (1 << 24) ? hidden_ : kExactTerms;
@@ -74,8 +75,8 @@ dim_t Recurrent::bytes() const noexcept {
 
 Recurrent::Part Recurrent::packed(const View& r, dim_t first, dim_t N) const {
   const dim_t K = hidden_, width = panel_width(), panels = ceil_div(N, width);
-  Part part{Buffer(panels * K * width), N};
-  const float* from = r.data + first * r.stride[0];
+  Part part{Buffer<float>(panels * K * width), N};
+  const float* from = r.as<float>() + first * r.stride[0];
   float* to = part.data.data();
   for (dim_t p = 0; p < panels; ++p)
     for (dim_t k = 0; k < K; ++k)
@@ -256,11 +257,11 @@ void Recurrent::run(const View& x, const View* initial_h, const View* initial_c,
   const dim_t sums_size = whole_lines(n * all), y_step = y.stride[1];
   Operands o{};
   o.n = n;
-  o.h = y.data + steps * y.stride[0];
+  o.h = y.as<float>() + steps * y.stride[0];
   o.c = params_.cell == Cell::lstm ? o.h + y.stride[0] : nullptr;
   o.step = y_step;
   o.x_step = x.stride[1];
-  o.peepholes = peepholes ? peepholes->data : nullptr;
+  o.peepholes = peepholes ? peepholes->as<float>() : nullptr;
   o.lengths = lengths;
   o.sums = workspace;
   o.scratch = o.sums + sums_size;
@@ -272,16 +273,16 @@ void Recurrent::run(const View& x, const View* initial_h, const View* initial_c,
     for (dim_t m = 0; m < n; ++m)
       for (dim_t i = 0; i < hidden_; ++i)
         state[m * y_step + i] =
-            initial ? initial->data[m * initial->stride[0] + i * initial->stride[1]] : 0.0f;
+            initial ? initial->as<float>()[m * initial->stride[0] + i * initial->stride[1]] : 0.0f;
   };
   start(o.h, initial_h);
   if (o.c) start(o.c, initial_c);
   for (dim_t s = 0; s < steps; ++s) {
     if (s > 0 && interrupted()) return;
     o.time = params_.reverse ? steps - 1 - s : s;
-    step(o, x.data + o.time * x.stride[0]);
+    step(o, x.as<float>() + o.time * x.stride[0]);
     for (dim_t m = 0; m < n; ++m) {
-      float* out = y.data + o.time * y.stride[0] + m * y_step;
+      float* out = y.as<float>() + o.time * y.stride[0] + m * y_step;
       if (o.ended(m))
         std::fill_n(out, hidden_, 0.0f);
       else

@@ -49,7 +49,7 @@ class Recurrent {
  private:
   // B of some gates, as RecurrentKernels::product reads it.
   struct Part {
-    Buffer data;
+    Buffer<float> data;
     dim_t N = 0;
   };
   struct Operands;  // of a run
@@ -65,7 +65,7 @@ class Recurrent {
   RecurrentParams params_;
   dim_t hidden_;
   Part parts_[2];  // all gates; of a GRU the first two, and the third
-  Buffer hidden_bias_, scales_;
+  Buffer<float> hidden_bias_, scales_;
   dim_t exact_depth_ = 0;  // of sums of integers that f32 holds
 };
 

@@ -51,7 +51,7 @@ void reduce(ReduceOp op, const View& x, const View& y) noexcept {
   for (int i = 0; i < x.rank; ++i) {
     (y.shape[i] == 1 ? kept_x : reduced).shape[i] = 1;
     if (y.shape[i] == 1 && x.stride[i] < 0) {  // backwards is another order of the same sum
-      kept_x.data += (x.shape[i] - 1) * x.stride[i];
+      kept_x.data = kept_x.as<float>() + (x.shape[i] - 1) * x.stride[i];
       reduced.stride[i] = -x.stride[i];
     }
   }
@@ -62,8 +62,8 @@ void reduce(ReduceOp op, const View& x, const View& y) noexcept {
   const KernelTable& kernel = kernels();
 
   for_each_run(kept, count ? kGrain / count : kGrain, [&](dim_t n, const dim_t* offset) {
-    const float* from = kept_x.data + offset[0];
-    write_run(y.data + offset[1], y_step, n, [&](dim_t m, float* to, dim_t begin) {
+    const float* from = kept_x.as<float>() + offset[0];
+    write_run(y.as<float>() + offset[1], y_step, n, [&](dim_t m, float* to, dim_t begin) {
       const float* p = from + begin * x_step;
       std::fill_n(to, m, identity(op == ReduceOp::mean && count ? ReduceOp::sum : op));
       if (count == 0) return;

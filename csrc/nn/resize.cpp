@@ -193,7 +193,7 @@ struct Rows {
 };
 
 void resize_staged(const View& x, const View& y, const ResizeParams& p) {
-  Buffer x_dense(x.size()), y_dense(y.size());
+  Buffer<float> x_dense(x.size()), y_dense(y.size());
   const View from = row_major(x_dense.data(), x.rank, x.shape),
              to = row_major(y_dense.data(), y.rank, y.shape);
   copy(x, from);
@@ -225,14 +225,15 @@ void resize2d(const View& x, const View& y, const ResizeParams& p) {
   const bool dense = rows.y_step == rows.channels;  // output rows that repeat are copied
   const int threads =
       static_cast<int>(std::clamp<dim_t>(images * height * row_work / grain, 1, get_num_threads()));
-  Buffer scratch(p.mode == ResizeMode::linear ? threads * scratch_size : 0);
+  Buffer<float> scratch(p.mode == ResizeMode::linear ? threads * scratch_size : 0);
 
   parallel_run(threads, [&](int tid) {
     const Range range = partition(images * height, threads, tid);
     for (dim_t i = range.begin; i < range.end; ++i) {
       const dim_t image = i / height, oh = i % height;
-      const float* from = x.data + image / channels * x.stride[0] + image % channels * x.stride[1];
-      float* to = y.data + image / channels * y.stride[0] + image % channels * y.stride[1] +
+      const float* from =
+          x.as<float>() + image / channels * x.stride[0] + image % channels * x.stride[1];
+      float* to = y.as<float>() + image / channels * y.stride[0] + image % channels * y.stride[1] +
                   oh * y.stride[2];
       const Source& s = down[static_cast<size_t>(oh)];
       if (p.mode == ResizeMode::nearest && dense && i > range.begin && oh > 0 &&

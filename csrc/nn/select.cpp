@@ -58,15 +58,16 @@ void select_row(const float* x, dim_t step, dim_t n, dim_t k, bool largest,
 void top_k(const View& x, dim_t k, bool largest, int64_t* indices) {
   const dim_t rows = x.shape[0], n = x.shape[1];
   if (k == 0) return;
-  parallel_for(
-      rows, std::max<dim_t>(1, kGrain / std::max<dim_t>(1, n)), [&](dim_t begin, dim_t end) {
-        std::vector<uint64_t> found;
-        found.reserve(static_cast<size_t>(2 * k + 256));
-        for (dim_t r = begin; r < end; ++r) {
-          if (r > begin && interrupted()) return;
-          select_row(x.data + r * x.stride[0], x.stride[1], n, k, largest, found, indices + r * k);
-        }
-      });
+  parallel_for(rows, std::max<dim_t>(1, kGrain / std::max<dim_t>(1, n)),
+               [&](dim_t begin, dim_t end) {
+                 std::vector<uint64_t> found;
+                 found.reserve(static_cast<size_t>(2 * k + 256));
+                 for (dim_t r = begin; r < end; ++r) {
+                   if (r > begin && interrupted()) return;
+                   select_row(x.as<float>() + r * x.stride[0], x.stride[1], n, k, largest, found,
+                              indices + r * k);
+                 }
+               });
 }
 
 void cumulative_sum(const View& x, const View& y, bool exclusive, bool reverse) noexcept {
@@ -84,8 +85,9 @@ void cumulative_sum(const View& x, const View& y, bool exclusive, bool reverse) 
           if (at > begin && interrupted()) return;
           const dim_t o = at / pieces, first = at % pieces * kColumns;
           const dim_t columns = std::min(kColumns, inner - first), start = reverse ? n - 1 : 0;
-          const float* from = x.data + o * x.stride[0] + start * x.stride[1] + first * x.stride[2];
-          float* to = y.data + o * y.stride[0] + start * y.stride[1] + first * y.stride[2];
+          const float* from =
+              x.as<float>() + o * x.stride[0] + start * x.stride[1] + first * x.stride[2];
+          float* to = y.as<float>() + o * y.stride[0] + start * y.stride[1] + first * y.stride[2];
           float sums[kColumns] = {};
           const auto add = [&](dim_t count, dim_t by, dim_t to_by) {
             for (dim_t t = 0; t < n; ++t, from += x_step, to += y_step)

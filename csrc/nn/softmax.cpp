@@ -16,8 +16,8 @@ void softmax(const View& x, const View& y, int axis) noexcept {
   const bool rows = n == 1 || (ldx == 1 && ldy == 1);
   const bool columns = x_step == 1 && y_step == 1;
   for_each_run(nest, kGrain / (8 * n), [&](dim_t count, const dim_t* offset) {
-    const float* from = x.data + offset[0];
-    float* to = y.data + offset[1];
+    const float* from = x.as<float>() + offset[0];
+    float* to = y.as<float>() + offset[1];
     if (rows)
       for (dim_t i = 0; i < count; ++i) kernel.row(n, from + i * x_step, to + i * y_step);
     else if (columns)

@@ -13,8 +13,8 @@
 namespace fastconv {
 namespace {
 
-constexpr dim_t kLineFloats = 16;  // a carried tensor starts a cache line, as graph/memory.py's do
-constexpr dim_t kFloat = sizeof(float);
+// A carried tensor starts a cache line, as graph/memory.py's do.
+dim_t whole_lines(dim_t bytes) noexcept { return round_up(bytes, dim_t{kAlignment}); }
 
 }  // namespace
 
@@ -61,31 +61,30 @@ size_t BatchProgram::part_steps() const noexcept {
   return steps;
 }
 
-void BatchProgram::run(const float* const* inputs, float* const* outputs, double* seconds) const {
+void BatchProgram::run(std::byte* const* inputs, std::byte* const* outputs, double* seconds) const {
   FC_CHECK(planned_ == images_, ArgumentError, "parts: expected ", images_, " images, got ",
            planned_);
   const size_t in = this->inputs(), out = this->outputs();
-  dim_t carried_floats = 0, lane_floats = 0;
+  dim_t carried_bytes = 0, lane_bytes = 0;
   size_t slots = 0;
-  for (size_t i = 0; i < carried_; ++i)
-    carried_floats += round_up(rest_->input_bytes(in + i) / kFloat, kLineFloats);
+  for (size_t i = 0; i < carried_; ++i) carried_bytes += whole_lines(rest_->input_bytes(in + i));
   for (const auto& program : programs_) {
-    lane_floats = std::max(lane_floats, round_up(program->arena(), kLineFloats));
+    lane_bytes = std::max(lane_bytes, whole_lines(program->arena()));
     slots = std::max(slots, program->slots());
   }
   const size_t room = slots + pointers();  // of a lane
-  ArenaPool::Lease arena(*pool_, carried_floats + std::max(lanes_ * lane_floats, rest_->arena()),
+  ArenaPool::Lease arena(*pool_, carried_bytes + std::max(lanes_ * lane_bytes, rest_->arena()),
                          std::max(lanes_ * room, rest_->slots()) + pointers());
 
   // The whole batch: inputs, carried tensors, outputs. As many pointers as for a part.
-  float** const whole_inputs = arena.slots();
-  float** const whole_outputs = whole_inputs + in + carried_;
-  float** const lane_slots = whole_outputs + out;
-  float* memory = arena.memory();
-  for (size_t i = 0; i < in; ++i) whole_inputs[i] = const_cast<float*>(inputs[i]);
+  std::byte** const whole_inputs = arena.slots();
+  std::byte** const whole_outputs = whole_inputs + in + carried_;
+  std::byte** const lane_slots = whole_outputs + out;
+  std::byte* memory = arena.memory();
+  std::copy_n(inputs, in, whole_inputs);
   for (size_t i = in; i < in + carried_; ++i) {
     whole_inputs[i] = memory;
-    memory += round_up(rest_->input_bytes(i) / kFloat, kLineFloats);
+    memory += whole_lines(rest_->input_bytes(i));
   }
   std::copy_n(outputs, out, whole_outputs);
 
@@ -94,14 +93,14 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   const auto run_lane = [&](int lane) {
-    float** const slot = lane_slots + lane * room;
-    float** const part_inputs = slot + slots;
-    float** const part_outputs = part_inputs + in;
+    std::byte** const slot = lane_slots + lane * room;
+    std::byte** const part_inputs = slot + slots;
+    std::byte** const part_outputs = part_inputs + in;
     for (size_t i = next++; i < parts_.size() && !failed && !interrupted(); i = next++) {
       const Part& part = parts_[i];
       const Program& program = *part.program;
-      const auto at = [&](float* whole, dim_t bytes) {
-        return whole + bytes / kFloat / part.images * part.first;
+      const auto at = [&](std::byte* whole, dim_t bytes) {
+        return whole + bytes / part.images * part.first;
       };
       for (size_t j = 0; j < in; ++j) part_inputs[j] = at(whole_inputs[j], program.input_bytes(j));
       for (size_t j = 0; j < out; ++j)
@@ -109,7 +108,7 @@ void BatchProgram::run(const float* const* inputs, float* const* outputs, double
       for (size_t j = out; j < out + carried_; ++j)
         part_outputs[j] = at(whole_inputs[in + j - out], program.output_bytes(j));
       double* const times = seconds ? &step_seconds[lane * timed] : nullptr;
-      program.run_in(memory + lane * lane_floats, slot, part_inputs, part_outputs, times);
+      program.run_in(memory + lane * lane_bytes, slot, part_inputs, part_outputs, times);
       if (seconds)
         for (size_t s = 0; s < program.steps(); ++s)
           lane_seconds[lane * timed + part.steps_before + s] += times[s];

@@ -25,7 +25,7 @@ class BatchProgram {
 
   // As for Program. seconds: those of the steps of each distinct Program in the order of its first
   // part, summed over its parts and divided by the lanes; then those of the rest.
-  void run(const float* const* inputs, float* const* outputs, double* seconds = nullptr) const;
+  void run(std::byte* const* inputs, std::byte* const* outputs, double* seconds = nullptr) const;
 
   dim_t input_bytes(size_t i) const { return rest_->input_bytes(i); }
   dim_t output_bytes(size_t i) const { return rest_->output_bytes(i); }

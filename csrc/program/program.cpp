@@ -19,12 +19,6 @@
 #include "nn/softmax.h"
 
 namespace fastconv {
-namespace {
-
-constexpr dim_t kFloat = sizeof(float);
-
-}  // namespace
-
 std::unique_ptr<Arena> ArenaPool::take() {
   const std::lock_guard<ForkMutex> lock(mutex_);
   if (idle_.empty()) return std::make_unique<Arena>();
@@ -41,23 +35,23 @@ void ArenaPool::give(std::unique_ptr<Arena> arena) noexcept {
   }
 }
 
-ArenaPool::Lease::Lease(ArenaPool& pool, dim_t floats, size_t slots)
+ArenaPool::Lease::Lease(ArenaPool& pool, dim_t bytes, size_t slots)
     : pool_(pool), arena_(pool.take()) {
-  arena_->memory.reserve(floats);
+  arena_->memory.reserve(bytes);
   if (arena_->slots.size() < slots) arena_->slots.resize(slots);
 }
 
 dim_t ArenaPool::bytes() const {
   const std::lock_guard<ForkMutex> lock(mutex_);
-  dim_t floats = 0;
-  for (const auto& arena : idle_) floats += arena->memory.size();
-  return floats * kFloat;
+  dim_t bytes = 0;
+  for (const auto& arena : idle_) bytes += arena->memory.bytes();
+  return bytes;
 }
 
 Program::Program(std::shared_ptr<ArenaPool> pool, dim_t arena, const std::vector<dim_t>& inputs,
                  const std::vector<dim_t>& outputs)
     : pool_(std::move(pool)), inputs_(inputs.size()), outputs_(outputs.size()) {
-  sizes_.push_back(arena * kFloat);
+  sizes_.push_back(arena);
   sizes_.insert(sizes_.end(), inputs.begin(), inputs.end());
   sizes_.insert(sizes_.end(), outputs.begin(), outputs.end());
 }
@@ -68,27 +62,23 @@ int Program::add_constant(const void* data, dim_t bytes) {
   return static_cast<int>(sizes_.size()) - 1;
 }
 
-void Program::check_slot(int slot) const {
-  FC_CHECK(slot >= 0 && slot < static_cast<int>(sizes_.size()), ArgumentError,
-           "slot: expected 0 to ", sizes_.size() - 1, ", got ", slot);
-}
-
-void Program::check(const Operand& operand) const {
-  const View& v = operand.view;
-  check_slot(operand.slot);
-  if (v.size() == 0) return;
-  dim_t low = operand.offset, high = operand.offset;
-  for (int i = 0; i < v.rank; ++i) (v.stride[i] < 0 ? low : high) += (v.shape[i] - 1) * v.stride[i];
-  const dim_t size = sizes_[static_cast<size_t>(operand.slot)] / kFloat;
-  FC_CHECK(low >= 0 && high < size, ShapeError, "operand ", shape_string(v),
-           ": expected elements 0 to ", size - 1, " of slot ", operand.slot, ", got ", low, " to ",
-           high);
+void Program::check(const Place& place) const {
+  FC_CHECK(place.slot >= 0 && place.slot < static_cast<int>(sizes_.size()), ArgumentError,
+           "slot: expected 0 to ", sizes_.size() - 1, ", got ", place.slot);
+  const dim_t size = sizes_[static_cast<size_t>(place.slot)];
+  FC_CHECK(0 <= place.low && place.low <= place.high && place.high <= size, ShapeError,
+           "operand: expected bytes 0 to ", size, " of slot ", place.slot, ", got ", place.low,
+           " to ", place.high);
 }
 
 void Program::add(std::initializer_list<const Operand*> operands, Step step) {
   const CountAllocations count;
-  for (const Operand* operand : operands)
-    if (operand) check(*operand);
+  for (const Operand* operand : operands) {
+    if (!operand) continue;
+    check(operand->place);
+    FC_CHECK(operand->view.element == Element::f32, ArgumentError,
+             "operand: expected f32 elements, got ", element_name(operand->view.element));
+  }
   steps_.push_back(std::move(step));
 }
 
@@ -99,16 +89,16 @@ void Program::conv(std::shared_ptr<const BoundConv> conv, const Operand& x, cons
   const bool added = residual != nullptr;
   add({&x, residual, &y, &workspace},
       [conv = std::move(conv), x, added, r = added ? *residual : Operand{}, y,
-       workspace](float* const* slots) {
-        conv->run(x.at(slots).data, added ? r.at(slots).data : nullptr, y.at(slots).data,
-                  workspace.at(slots).data);
+       workspace](std::byte* const* slots) {
+        conv->run(x.at(slots).as<float>(), added ? r.at(slots).as<float>() : nullptr,
+                  y.at(slots).as<float>(), workspace.at(slots).as<float>());
       });
 }
 
 void Program::gemm(const Operand& a, const Operand& b, const Operand* c, const Operand& y,
                    float alpha, float beta, const Activation& activation) {
   const bool added = c != nullptr;
-  add({&a, &b, c, &y}, [=, addend = added ? *c : Operand{}](float* const* slots) {
+  add({&a, &b, c, &y}, [=, addend = added ? *c : Operand{}](std::byte* const* slots) {
     const View view = addend.at(slots);
     fastconv::gemm(a.at(slots), b.at(slots), added ? &view : nullptr, y.at(slots), alpha, beta,
                    nullptr, activation);
@@ -117,64 +107,67 @@ void Program::gemm(const Operand& a, const Operand& b, const Operand* c, const O
 
 void Program::activate(const Operand& x, const Operand& y, const Activation& activation) {
   add({&x, &y},
-      [=](float* const* slots) { fastconv::activate(x.at(slots), y.at(slots), activation); });
+      [=](std::byte* const* slots) { fastconv::activate(x.at(slots), y.at(slots), activation); });
 }
 
 void Program::binary(const Operand& a, const Operand& b, const Operand& y, BinaryOp op,
                      const Activation& activation) {
-  add({&a, &b, &y}, [=](float* const* slots) {
+  add({&a, &b, &y}, [=](std::byte* const* slots) {
     fastconv::binary(op, a.at(slots), b.at(slots), y.at(slots), activation);
   });
 }
 
 void Program::prelu(const Operand& x, const Operand& slope, const Operand& y) {
   add({&x, &slope, &y},
-      [=](float* const* slots) { fastconv::prelu(x.at(slots), slope.at(slots), y.at(slots)); });
+      [=](std::byte* const* slots) { fastconv::prelu(x.at(slots), slope.at(slots), y.at(slots)); });
 }
 
 void Program::max_pool2d(const Operand& x, const Operand& y, const PoolShape& p) {
-  add({&x, &y}, [=](float* const* slots) { fastconv::max_pool2d(x.at(slots), y.at(slots), p); });
+  add({&x, &y},
+      [=](std::byte* const* slots) { fastconv::max_pool2d(x.at(slots), y.at(slots), p); });
 }
 
 void Program::avg_pool2d(const Operand& x, const Operand& y, const PoolShape& p,
                          bool count_include_pad) {
-  add({&x, &y}, [=](float* const* slots) {
+  add({&x, &y}, [=](std::byte* const* slots) {
     fastconv::avg_pool2d(x.at(slots), y.at(slots), p, count_include_pad);
   });
 }
 
 void Program::channel_affine(const Operand& x, const Operand& scale, const Operand& shift,
                              const Operand& y, const Activation& activation) {
-  add({&x, &scale, &shift, &y}, [=](float* const* slots) {
-    fastconv::channel_affine(x.at(slots), scale.at(slots).data, shift.at(slots).data, y.at(slots),
-                             activation);
+  add({&x, &scale, &shift, &y}, [=](std::byte* const* slots) {
+    fastconv::channel_affine(x.at(slots), scale.at(slots).as<float>(), shift.at(slots).as<float>(),
+                             y.at(slots), activation);
   });
 }
 
 void Program::lrn(const Operand& x, const Operand& y, int size, float alpha, float beta, float k) {
-  add({&x, &y},
-      [=](float* const* slots) { fastconv::lrn(x.at(slots), y.at(slots), size, alpha, beta, k); });
+  add({&x, &y}, [=](std::byte* const* slots) {
+    fastconv::lrn(x.at(slots), y.at(slots), size, alpha, beta, k);
+  });
 }
 
 void Program::layer_norm(const Operand& x, const Operand& scale, const Operand& shift,
                          const Operand& y, float epsilon) {
-  add({&x, &scale, &shift, &y}, [=](float* const* slots) {
+  add({&x, &scale, &shift, &y}, [=](std::byte* const* slots) {
     const View scales = scale.at(slots);
-    fastconv::layer_norm(x.at(slots), scales.data, shift.at(slots).data, scales.size() > 1,
-                         y.at(slots), epsilon);
+    fastconv::layer_norm(x.at(slots), scales.as<float>(), shift.at(slots).as<float>(),
+                         scales.size() > 1, y.at(slots), epsilon);
   });
 }
 
 void Program::softmax(const Operand& x, const Operand& y, int axis) {
-  add({&x, &y}, [=](float* const* slots) { fastconv::softmax(x.at(slots), y.at(slots), axis); });
+  add({&x, &y},
+      [=](std::byte* const* slots) { fastconv::softmax(x.at(slots), y.at(slots), axis); });
 }
 
 void Program::reduce(const Operand& x, const Operand& y, ReduceOp op) {
-  add({&x, &y}, [=](float* const* slots) { fastconv::reduce(op, x.at(slots), y.at(slots)); });
+  add({&x, &y}, [=](std::byte* const* slots) { fastconv::reduce(op, x.at(slots), y.at(slots)); });
 }
 
 void Program::resize2d(const Operand& x, const Operand& y, const ResizeParams& p) {
-  add({&x, &y}, [=](float* const* slots) { fastconv::resize2d(x.at(slots), y.at(slots), p); });
+  add({&x, &y}, [=](std::byte* const* slots) { fastconv::resize2d(x.at(slots), y.at(slots), p); });
 }
 
 void Program::recurrent(std::shared_ptr<const Recurrent> layer, const Operand& x,
@@ -210,55 +203,49 @@ void Program::recurrent(std::shared_ptr<const Recurrent> layer, const Operand& x
   add({&x, initial_h, initial_c, peepholes, lengths, &y, &workspace},
       [layer = std::move(layer), x, y, workspace,
        optional = std::array{given(initial_h), given(initial_c), given(peepholes), given(lengths)}](
-          float* const* slots) {
+          std::byte* const* slots) {
         View views[4];
         const View* at[4];
         for (size_t i = 0; i < 4; ++i) {
           if (optional[i]) views[i] = optional[i]->at(slots);
           at[i] = optional[i] ? &views[i] : nullptr;
         }
-        layer->run(x.at(slots), at[0], at[1], at[2], at[3], y.at(slots), workspace.at(slots).data);
+        layer->run(x.at(slots), at[0], at[1], at[2], at[3], y.at(slots),
+                   workspace.at(slots).as<float>());
       });
 }
 
 void Program::copy(const Operand& x, const Operand& y) {
-  add({&x, &y}, [=](float* const* slots) { fastconv::copy(x.at(slots), y.at(slots)); });
+  add({&x, &y}, [=](std::byte* const* slots) { fastconv::copy(x.at(slots), y.at(slots)); });
 }
 
 void Program::fill(const Operand& y, float value) {
-  add({&y}, [=](float* const* slots) { fastconv::fill(y.at(slots), value); });
+  add({&y}, [=](std::byte* const* slots) { fastconv::fill(y.at(slots), value); });
 }
 
-void Program::call(const std::vector<RawOperand>& operands,
-                   std::function<void(void* const*)> function) {
-  for (const RawOperand& operand : operands) {
-    check_slot(operand.slot);
-    const dim_t size = sizes_[static_cast<size_t>(operand.slot)];
-    FC_CHECK(0 <= operand.low && operand.low <= operand.high && operand.high <= size, ShapeError,
-             "operand: expected bytes 0 to ", size, " of slot ", operand.slot, ", got ",
-             operand.low, " to ", operand.high);
-  }
-  steps_.push_back([operands, function = std::move(function)](float* const* slots) {
+void Program::call(const std::vector<Place>& operands, std::function<void(void* const*)> function) {
+  for (const Place& operand : operands) check(operand);
+  steps_.push_back([operands, function = std::move(function)](std::byte* const* slots) {
     std::vector<void*> addresses;
     addresses.reserve(operands.size());
-    for (const RawOperand& operand : operands) addresses.push_back(operand.at(slots));
+    for (const Place& operand : operands) addresses.push_back(operand.at(slots));
     function(addresses.data());
   });
 }
 
-void Program::run(const float* const* inputs, float* const* outputs, double* seconds) const {
+void Program::run(std::byte* const* inputs, std::byte* const* outputs, double* seconds) const {
   ArenaPool::Lease arena(*pool_, this->arena(), slots());
   run_in(arena.memory(), arena.slots(), inputs, outputs, seconds);
 }
 
-void Program::run_in(float* memory, float** slots, const float* const* inputs,
-                     float* const* outputs, double* seconds) const {
-  float** slot = slots;
+void Program::run_in(std::byte* memory, std::byte** slots, std::byte* const* inputs,
+                     std::byte* const* outputs, double* seconds) const {
+  std::byte** slot = slots;
   *slot++ = memory;
-  for (size_t i = 0; i < inputs_; ++i) *slot++ = const_cast<float*>(inputs[i]);
+  slot = std::copy_n(inputs, inputs_, slot);
   slot = std::copy_n(outputs, outputs_, slot);
   for (const void* constant : constants_)
-    *slot++ = static_cast<float*>(const_cast<void*>(constant));
+    *slot++ = static_cast<std::byte*>(const_cast<void*>(constant));
 
   auto start = std::chrono::steady_clock::now();
   for (size_t i = 0; i < steps_.size(); ++i) {

@@ -21,10 +21,10 @@
 
 namespace fastconv {
 
-// What a run needs besides the program: memory, and the first float of every slot.
+// What a run needs besides the program: memory, and the first byte of every slot.
 struct Arena {
-  Buffer memory;
-  std::vector<float*> slots;
+  Buffer<std::byte> memory;
+  std::vector<std::byte*> slots;
 };
 
 // Idle arenas, shared by the programs of one model: as many exist as runs ever were under way at
@@ -34,12 +34,12 @@ class ArenaPool {
   // An arena of at least these sizes, which goes back to its pool however the run ends.
   class Lease {
    public:
-    Lease(ArenaPool& pool, dim_t floats, size_t slots);
+    Lease(ArenaPool& pool, dim_t bytes, size_t slots);
     ~Lease() { pool_.give(std::move(arena_)); }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
-    float* memory() noexcept { return arena_->memory.data(); }
-    float** slots() noexcept { return arena_->slots.data(); }
+    std::byte* memory() noexcept { return arena_->memory.data(); }
+    std::byte** slots() noexcept { return arena_->slots.data(); }
 
    private:
     ArenaPool& pool_;
@@ -55,41 +55,38 @@ class ArenaPool {
   std::vector<std::unique_ptr<Arena>> idle_;
 };
 
-// A view whose memory is known only at run time.
-struct Operand {
-  int slot = 0;
-  dim_t offset = 0;  // of the element with indices 0, in floats
-  View view;         // its data pointer is not used
-
-  View at(float* const* slots) const noexcept {
-    View v = view;
-    v.data = slots[slot] + offset;
-    return v;
-  }
-};
-
-// Elements of any type, whose memory is known only at run time; sizes and strides in bytes.
-struct RawOperand {
+// Where an array lies whose memory is known only at run time, in bytes of its slot.
+struct Place {
   int slot = 0;
   dim_t offset = 0;         // of the element with indices 0
-  dim_t low = 0, high = 0;  // the first byte and the one after the last
+  dim_t low = 0, high = 0;  // the first byte that is touched and the one after the last
 
-  void* at(float* const* slots) const noexcept {
-    return reinterpret_cast<char*>(slots[slot]) + offset;
+  std::byte* at(std::byte* const* slots) const noexcept { return slots[slot] + offset; }
+};
+
+// The same as a view.
+struct Operand {
+  Place place;
+  View view;  // its data pointer is not used
+
+  View at(std::byte* const* slots) const noexcept {
+    View v = view;
+    v.data = place.at(slots);
+    return v;
   }
 };
 
 class Program {
  public:
-  // The arena in floats, inputs and outputs in bytes: they may have any element type, which is
-  // known to those who read and write them.
+  // Sizes are in bytes: what elements an array has is known to the steps that read and write it.
   Program(std::shared_ptr<ArenaPool> pool, dim_t arena, const std::vector<dim_t>& inputs,
           const std::vector<dim_t>& outputs);
   // The array must outlive the program. Returns the slot.
   int add_constant(const void* data, dim_t bytes);
 
   // Steps, in the order of their calls; they mean what nn/*.h and conv/conv2d.h say. An operand
-  // that is not inside its slot is a ShapeError.
+  // that is not inside its slot is a ShapeError, one of other elements than the step works with an
+  // ArgumentError.
   void conv(std::shared_ptr<const BoundConv> conv, const Operand& x, const Operand* residual,
             const Operand& y, const Operand& workspace);
   void gemm(const Operand& a, const Operand& b, const Operand* c, const Operand& y, float alpha,
@@ -117,16 +114,16 @@ class Program {
 
   // A function of the caller's, for what has no kernel: it gets the address of each operand's first
   // element, on the thread that called run. What it throws ends the run.
-  void call(const std::vector<RawOperand>& operands, std::function<void(void* const*)> function);
+  void call(const std::vector<Place>& operands, std::function<void(void* const*)> function);
 
   // inputs[i] and outputs[i] are row-major arrays of the sizes given at construction. seconds, when
   // not null, receives the time of each step.
-  void run(const float* const* inputs, float* const* outputs, double* seconds = nullptr) const;
+  void run(std::byte* const* inputs, std::byte* const* outputs, double* seconds = nullptr) const;
 
-  // The same, in memory of arena() floats, with room for slots() pointers.
-  void run_in(float* memory, float** slots, const float* const* inputs, float* const* outputs,
-              double* seconds = nullptr) const;
-  dim_t arena() const noexcept { return sizes_[0] / static_cast<dim_t>(sizeof(float)); }
+  // The same, in memory of arena() bytes, with room for slots() pointers.
+  void run_in(std::byte* memory, std::byte** slots, std::byte* const* inputs,
+              std::byte* const* outputs, double* seconds = nullptr) const;
+  dim_t arena() const noexcept { return sizes_[0]; }
   size_t slots() const noexcept { return sizes_.size(); }
 
   dim_t input_bytes(size_t i) const { return sizes_.at(1 + i); }
@@ -136,10 +133,9 @@ class Program {
   size_t steps() const noexcept { return steps_.size(); }
 
  private:
-  using Step = std::function<void(float* const* slots)>;
+  using Step = std::function<void(std::byte* const* slots)>;
 
-  void check(const Operand& operand) const;
-  void check_slot(int slot) const;
+  void check(const Place& place) const;
   void add(std::initializer_list<const Operand*> operands, Step step);
 
   std::shared_ptr<ArenaPool> pool_;

@@ -10,8 +10,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
 PlanView = tuple[Sequence[int], Sequence[int]]  # shape, strides in elements
-PlanOperand = tuple[int, int, Sequence[int], Sequence[int]]  # slot, offset, shape, strides in elements
-PlanArray = tuple[int, int, Sequence[int], Sequence[int], np.dtype[Any]]  # and the dtype
+# Slot, offset in bytes, shape, strides in elements, dtype.
+PlanOperand = tuple[int, int, Sequence[int], Sequence[int], np.dtype[Any]]
 Pair = tuple[int, int] | list[int]
 ScalePair = tuple[float, float]  # output, input: a fraction
 
@@ -173,7 +173,7 @@ class Program:
         self, pool: ArenaPool, arena: int, inputs: Sequence[int], outputs: Sequence[int]
     ) -> None: ...
     def add_constant(self, array: Array) -> int: ...
-    def call(self, operands: Sequence[PlanArray], function: Callable[..., None]) -> None: ...
+    def call(self, operands: Sequence[PlanOperand], function: Callable[..., None]) -> None: ...
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None: ...
     def run_profiled(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]: ...
     def conv(

@@ -18,6 +18,8 @@ from fastconv.graph.memory import ALIGNMENT, Lifetime, plan_memory
 from fastconv.graph.model import Model
 from fastconv.graph.value import Tensor
 
+FLOAT = 4  # bytes
+
 LIFETIMES = st.lists(
     st.tuples(st.integers(1, 500), st.integers(0, 20), st.integers(0, 6)).map(
         lambda t: Lifetime(t[0], t[1], t[1] + t[2])
@@ -41,13 +43,13 @@ def test_live_buffers_never_overlap(lifetimes: list[Lifetime]) -> None:
 
 
 def test_a_chain_needs_two_buffers() -> None:
-    plan = plan_memory({i: Lifetime(160, i, i + 1) for i in range(10)})
-    assert (plan.arena, plan.lower_bound, plan.total) == (320, 320, 1600)
+    plan = plan_memory({i: Lifetime(640, i, i + 1) for i in range(10)})
+    assert (plan.arena, plan.lower_bound, plan.total) == (1280, 1280, 6400)
 
 
 def test_a_gap_is_used() -> None:
     plan = plan_memory(
-        {0: Lifetime(64, 0, 9), 1: Lifetime(48, 0, 3), 2: Lifetime(32, 2, 9), 3: Lifetime(48, 5, 9)}
+        {0: Lifetime(256, 0, 9), 1: Lifetime(192, 0, 3), 2: Lifetime(128, 2, 9), 3: Lifetime(192, 5, 9)}
     )
     assert plan.offsets[1] == plan.offsets[3]
     assert plan.arena == plan.lower_bound
@@ -92,10 +94,10 @@ def test_steps_read_what_was_written_last(rng: np.random.Generator) -> None:
     model = Model(branchy(rng))
     model(np.zeros((1, 8, 6, 5), np.float32))
     executable = model._planned(())
-    owner = np.full(executable.memory.arena, -1)
+    owner = np.full(executable.memory.arena // FLOAT, -1)
 
     def extent(t: Tensor) -> slice:
-        start = executable.memory.offsets[t.buffer] + t.offset
+        start = executable.memory.offsets[t.buffer] // FLOAT + t.offset
         return slice(start, start + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True)) + 1)
 
     for step in executable.steps:

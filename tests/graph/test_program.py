@@ -10,17 +10,22 @@ import pytest
 from fastconv import _core
 from fastconv.errors import ArgumentError, FastconvError, ShapeError
 
+F32 = np.dtype(np.float32)
 INPUT, OUTPUT = 1, 2  # slots of a program with one of each; 0 is the arena
 
 
 @pytest.fixture
 def program() -> _core.Program:
-    return _core.Program(_core.ArenaPool(), 16, [48], [48])
+    return _core.Program(_core.ArenaPool(), 64, [48], [48])
 
 
-def view(slot: int, *shape: int, offset: int = 0, strides: tuple[int, ...] | None = None) -> Any:
+def view(
+    slot: int, *shape: int, offset: int = 0, strides: tuple[int, ...] | None = None, dtype: str = "f4"
+) -> Any:
+    """Return an operand; its offset is in elements here."""
     dense = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
-    return slot, offset, shape, dense if strides is None else strides
+    element = np.dtype(dtype)
+    return slot, offset * element.itemsize, shape, dense if strides is None else strides, element
 
 
 def test_steps_run_in_order(program: _core.Program) -> None:
@@ -48,17 +53,19 @@ def test_constants_outlive_their_arrays(program: _core.Program) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (view(INPUT, 13), "expected elements 0 to 11 of slot 1, got 0 to 12"),
-        (view(INPUT, 12, offset=1), "got 1 to 12"),
-        (view(INPUT, 12, offset=-1), "got -1 to 10"),
-        (view(INPUT, 12, offset=10, strides=(-1,)), "got -1 to 10"),
-        (view(INPUT, 4, strides=(2**61,)), "got 0 to"),
+        (view(INPUT, 13), "expected bytes 0 to 48 of slot 1, got 0 to 52"),
+        (view(INPUT, 12, offset=1), "got 4 to 52"),
+        (view(INPUT, 12, offset=-1), "got -4 to 44"),
+        (view(INPUT, 12, offset=10, strides=(-1,)), "got -4 to 44"),
+        (view(INPUT, 4, strides=(2**61,)), "bytes that can be counted"),
         (view(0, 17), "of slot 0"),
         (view(3, 12), "slot: expected 0 to 2, got 3"),
         (view(-1, 12), "slot: expected 0 to 2, got -1"),
-        (view(INPUT, -1), "view: expected sizes of at least 0, got -1"),
+        (view(INPUT, -1), "operand: expected sizes of at least 0, got -1"),
         (view(INPUT, 1, 1, 1, 1, 1, 1, 12), "view: expected at most 6 sizes"),
-        ((INPUT, 0, (12,), (1, 1)), "view: expected at most 6 sizes and as many strides, got 1 and 2"),
+        ((INPUT, 0, (12,), (1, 1), F32), "operand: expected as many strides as 1 sizes, got 2"),
+        (view(INPUT, 12, dtype="i4"), "operand: expected f32 elements, got s32"),
+        (view(INPUT, 12, dtype=">f4"), "operand: expected f32 elements, got other"),
     ],
 )
 def test_operands_outside_their_slot(source: Any, message: str, program: _core.Program) -> None:
@@ -118,20 +125,18 @@ def test_arrays_that_do_not_fit(
         program.run(inputs, outputs)
 
 
-def raw(slot: int, *shape: int, dtype: str = "f4", **more: Any) -> Any:
-    return (*view(slot, *shape, **more), np.dtype(dtype))
-
-
 def test_calls_see_arrays_of_their_operands() -> None:
-    program = _core.Program(_core.ArenaPool(), 16, [24], [12])
+    program = _core.Program(_core.ArenaPool(), 64, [24], [12])
     seen = []
 
     def double(x: Any, y: Any) -> None:
         seen.append((x.dtype, x.shape, x.strides, x.tolist()))
         y[...] = 2 * x
 
-    program.call([raw(INPUT, 2, 3, dtype="i4", strides=(1, 2)), raw(0, 2, 3, dtype="i4")], double)
-    program.call([raw(0, 2, 3, dtype="i4", offset=3, strides=(-3, 1)), raw(OUTPUT, 2, 3, dtype="i2")], double)
+    program.call([view(INPUT, 2, 3, dtype="i4", strides=(1, 2)), view(0, 2, 3, dtype="i4")], double)
+    program.call(
+        [view(0, 2, 3, dtype="i4", offset=3, strides=(-3, 1)), view(OUTPUT, 2, 3, dtype="i2")], double
+    )
     y = np.zeros((2, 3), np.int16)
     program.run([np.arange(6, dtype=np.int32)], [y])
     assert seen[0] == (np.dtype("i4"), (2, 3), (4, 8), [[0, 2, 4], [1, 3, 5]])
@@ -142,7 +147,7 @@ def test_an_error_in_a_call_ends_the_run(program: _core.Program) -> None:
     def fail(_x: Any, _y: Any) -> None:
         raise ShapeError("no")
 
-    program.call([raw(INPUT, 12), raw(OUTPUT, 12)], fail)
+    program.call([view(INPUT, 12), view(OUTPUT, 12)], fail)
     for _ in range(2):  # nothing is left behind
         with pytest.raises(ShapeError, match="no"):
             program.run([np.zeros(12, np.float32)], [np.zeros(12, np.float32)])
@@ -151,11 +156,11 @@ def test_an_error_in_a_call_ends_the_run(program: _core.Program) -> None:
 @pytest.mark.parametrize(
     "operand",
     [
-        raw(INPUT, 7, dtype="f8"),
-        raw(INPUT, 6, dtype="f8", offset=1),
-        raw(INPUT, 4, offset=1, strides=(-1,)),
-        raw(9, 1),
-        raw(INPUT, -1),
+        view(INPUT, 7, dtype="f8"),
+        view(INPUT, 6, dtype="f8", offset=1),
+        view(INPUT, 4, offset=1, strides=(-1,)),
+        view(9, 1),
+        view(INPUT, -1),
     ],
 )
 def test_calls_outside_of_their_slots(operand: Any, program: _core.Program) -> None:

@@ -216,7 +216,7 @@ def chain(sizes: list[int], weights: list[int]) -> tuple[list[Step], list[Buffer
         Step("conv", (x, None), y, (Packed(w),), Node("Conv", "", (), ()), "direct")
         for x, y, w in zip(tensors[:-1], tensors[1:], weights, strict=True)
     ]
-    lifetimes = {i: Lifetime(4 * n, max(0, i - 1), min(i, len(steps) - 1)) for i, n in enumerate(sizes)}
+    lifetimes = {i: Lifetime(16 * n, max(0, i - 1), min(i, len(steps) - 1)) for i, n in enumerate(sizes)}
     return steps, [Buffer("arena", 4 * n) for n in sizes], lifetimes
 
 

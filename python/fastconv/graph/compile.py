@@ -25,7 +25,7 @@ from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, 
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
 from fastconv.graph.kept import Table
-from fastconv.graph.memory import FLOAT, Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
+from fastconv.graph.memory import Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
 from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
 from fastconv.graph.split import Split, choose_split, independent_steps, part_of, touched
 from fastconv.graph.value import F32, Array, Constant, Tensor, Value, channels_last_order, is_storage
@@ -65,7 +65,7 @@ class Stage:
             return "carried"
         if buffer.kind != "arena":
             return buffer.kind
-        return f"{FLOAT * self.memory.offsets.get(tensor.buffer, 0)}+{buffer.nbytes}"
+        return f"{self.memory.offsets.get(tensor.buffer, 0)}+{buffer.nbytes}"
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ def _stage(
 
 
 def _check_memory(ctx: Context, steps: Sequence[Step], arena: int | None = None) -> None:
-    """Refuse an arena (in floats, or one of what is alive at once) and outputs that are too large.
+    """Refuse an arena (in bytes, or one of what is alive at once) and outputs that are too large.
 
     The error starts with the node that writes the most, if there is one.
     """
@@ -333,7 +333,7 @@ def _check_memory(ctx: Context, steps: Sequence[Step], arena: int | None = None)
         arena = max(alive(lifetimes_of(steps, ctx.buffers), len(steps)), default=0)
     scratch = max(map(_scratch, steps), default=0)
     try:
-        ctx.budget.check(FLOAT * arena + scratch + sum(b.nbytes for b in ctx.buffers if b.kind == "output"))
+        ctx.budget.check(arena + scratch + sum(b.nbytes for b in ctx.buffers if b.kind == "output"))
     except MemoryLimitError as error:
         if not steps:
             raise
@@ -370,7 +370,7 @@ def _split_stages(
             limit = 1 if split.lanes > 1 else threads
             parts[images] = stage(part, "output", outputs, limit, images, split.images.count(images))
         program.add_part(parts[images].program, images)
-    kept = plan_memory({i: Lifetime(ctx.buffers[i].size, 0, 0) for i in carried}).arena
+    kept = plan_memory({i: Lifetime(ctx.buffers[i].nbytes, 0, 0) for i in carried}).arena
     largest = max((stage.memory for stage in parts.values()), key=lambda plan: plan.arena)
     memory = MemoryPlan(
         {},
@@ -424,23 +424,24 @@ def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.A
     first = {"input": 1, "output": 1 + len(sizes["input"])}  # slots: the arena, inputs, outputs, constants
     slots: dict[int, int] = {}
 
-    def operand(tensor: Tensor) -> tuple[int, int, Shape, Shape]:
+    def operand(tensor: Tensor) -> _core.PlanOperand:
         buffer = ctx.buffers[tensor.buffer]
+        offset = tensor.offset * tensor.dtype.itemsize
         if buffer.kind == "arena":
-            start = memory.offsets.get(tensor.buffer, 0) * FLOAT // tensor.dtype.itemsize
-            return 0, start + tensor.offset, tensor.shape, tensor.strides
+            offset += memory.offsets.get(tensor.buffer, 0)
+            return 0, offset, tensor.shape, tensor.strides, tensor.dtype
         if tensor.buffer not in slots:
             if buffer.array is not None:
                 slots[tensor.buffer] = program.add_constant(buffer.array)
             else:
                 slots[tensor.buffer] = first[buffer.kind] + buffer.index
-        return slots[tensor.buffer], tensor.offset, tensor.shape, tensor.strides
+        return slots[tensor.buffer], offset, tensor.shape, tensor.strides, tensor.dtype
 
     for step in steps:
         with naming(step.node):
             if step.kind == "call":
                 tensors = (*step.inputs, step.output)
-                program.call([(*operand(t), t.dtype) for t in tensors if t is not None], *step.params)
+                program.call([operand(t) for t in tensors if t is not None], *step.params)
                 continue
             arguments = (
                 operand(a) if isinstance(a, Tensor) else a for a in (*step.inputs, step.output, *step.params)

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 from fastconv.graph.context import Buffer, Step
 
-FLOAT = 4  # bytes
-ALIGNMENT = 16  # floats: one cache line
+ALIGNMENT = 64  # bytes: one cache line
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """Floats that a buffer holds, and the first and last step that touch it."""
+    """Bytes that a buffer holds, and the first and last step that touch it."""
 
     size: int
     first: int
@@ -35,10 +34,10 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Offsets in floats by buffer, and the figures that judge them."""
+    """Offsets in bytes by buffer, and the figures that judge them."""
 
     offsets: Mapping[int, int]
-    arena: int  # floats
+    arena: int  # bytes
     total: int  # of all buffers, had each its own memory
     lower_bound: int  # the most that is alive during one step: no plan can need less
 
@@ -46,9 +45,9 @@ class MemoryPlan:
 def plan_memory(lifetimes: Mapping[int, Lifetime]) -> MemoryPlan:
     """Place buffers in an arena.
 
-    >>> plan = plan_memory({0: Lifetime(32, 0, 1), 1: Lifetime(16, 1, 2), 2: Lifetime(32, 2, 3)})
+    >>> plan = plan_memory({0: Lifetime(128, 0, 1), 1: Lifetime(64, 1, 2), 2: Lifetime(128, 2, 3)})
     >>> plan.offsets[0] == plan.offsets[2], plan.arena, plan.total
-    (True, 48, 80)
+    (True, 192, 320)
     """
     offsets: dict[int, int] = {}
     sizes = {buffer: life.aligned for buffer, life in lifetimes.items()}
@@ -79,15 +78,15 @@ def lifetimes_of(steps: Sequence[Step], buffers: Sequence[Buffer]) -> dict[int, 
             buffer = buffers[tensor.buffer]
             if buffer.kind == "arena" and buffer.size:
                 first = lives[tensor.buffer].first if tensor.buffer in lives else i
-                lives[tensor.buffer] = Lifetime(-(-buffer.nbytes // FLOAT), first, i)
+                lives[tensor.buffer] = Lifetime(buffer.nbytes, first, i)
     return lives
 
 
 def alive(lifetimes: Mapping[int, Lifetime], steps: int) -> list[int]:
-    """Floats that are alive at each of a number of steps.
+    """Bytes that are alive at each of a number of steps.
 
-    >>> alive({0: Lifetime(32, 0, 1), 1: Lifetime(16, 1, 2)}, 4)
-    [32, 48, 16, 0]
+    >>> alive({0: Lifetime(128, 0, 1), 1: Lifetime(64, 1, 2)}, 4)
+    [128, 192, 64, 0]
     """
     change = [0] * (steps + 1)
     for life in lifetimes.values():

@@ -411,7 +411,7 @@ class Model:
             The shape of each input; none: those of the last run.
         """
         plan = self._planned(shapes).memory
-        return MemoryUse(4 * plan.arena, 4 * plan.total, 4 * plan.lower_bound)
+        return MemoryUse(plan.arena, plan.total, plan.lower_bound)
 
     def explain(self, *shapes: Sequence[int]) -> str:
         """Return a table of the program, a line for each step.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fastconv.graph.model import Model
 
 MAGIC = b"\x89FCM\r\n\x1a\n"  # as PNG's: 8-bit, and damaged by whoever takes it for text
-VERSION = 1  # of the format; files of another one are refused
+VERSION = 2  # of the format; files of another one are refused
 # Magic, version, header bytes, file bytes; the hash of these and of the header follows, then zeros.
 PREFIX = struct.Struct("<8sIIQ")
 HASH_BYTES = 32
@@ -161,12 +161,12 @@ class _Arrays:
         return self._enter(array.dtype.name, array.shape, [np.ascontiguousarray(array, dtype)])
 
     def add_packed(self, arrays: Sequence[Array]) -> int:
-        """Enter vectors of f32 as one, each from a multiple of the alignment on."""
-        parts = []
+        """Enter vectors of any elements as one of bytes, each from a multiple of the alignment on."""
+        parts: list[Array] = []
         for array in arrays:
-            gap = (round_up(array.nbytes, ALIGNMENT) - array.nbytes) // array.itemsize
-            parts += [array, np.zeros(gap, np.float32)]
-        return self._enter("float32", (sum(part.size for part in parts),), parts)
+            gap = round_up(array.nbytes, ALIGNMENT) - array.nbytes
+            parts += [array.view(np.uint8), np.zeros(gap, np.uint8)]
+        return self._enter("uint8", (sum(part.size for part in parts),), parts)
 
     def new_page(self) -> None:
         """Have the next array start a page."""

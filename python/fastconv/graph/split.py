@@ -21,7 +21,6 @@ from fastconv.graph.context import Buffer, Step
 from fastconv.graph.memory import Lifetime, alive
 from fastconv.graph.value import Tensor
 
-FLOAT = 4  # bytes
 BALANCED = 0.9  # of the threads' time must be work for parts to run beside each other
 
 # What these compute at an index of their output's first axis needs their inputs at that index alone; `reduce`
@@ -91,7 +90,7 @@ def choose_split(
     best, least, weights, peak = None, spills[0], 0, 1
     for i in range(independent):
         weights += steps[i].params[0].packed_bytes if steps[i].kind == "conv" else 0
-        peak = max(peak, FLOAT * held[i])
+        peak = max(peak, held[i])
         split = _parts(i + 1, batch, threads, cache * batch // peak)
         rounds = len(split.images) // split.lanes
         cost = spills[i + 1] + (weights * (rounds - 1) if weights > cache else 0)

@@ -26,7 +26,7 @@ def table(name: str, executable: Plan, seconds: Sequence[float] | None = None) -
         for row in rows
     )
     took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
-    steps, arena = len(executable.steps), 4 * executable.memory.arena
+    steps, arena = len(executable.steps), executable.memory.arena
     title = f"{name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
     return printable("\n".join([title, *_parts(executable), *(line.rstrip() for line in lines)]))
 

@@ -88,7 +88,8 @@ class _Reader:
         _, version, header_bytes, file_bytes = PREFIX.unpack_from(data)
         if version != VERSION:
             raise ModelError(
-                f"expected version {VERSION} of the format, got {version}: save the model with this fastconv"
+                f"expected version {VERSION} of the format, got {version}:"
+                " convert the model again with this fastconv"
             )
         if file_bytes != len(data):
             raise ModelError(f"expected the {file_bytes} bytes that it was written with, got {len(data)}")
@@ -178,9 +179,9 @@ class _Reader:
         output, algorithm, packing, index = _record(entry, "packed weights", 4)
         where = f"packed weights of {output!r:.80}"
         array = self._array(index, where)
-        if array.ndim != 1 or array.dtype != np.float32:
+        if array.ndim != 1 or array.dtype != np.uint8:
             raise ModelError(
-                f"{where}: expected a float32 vector, got {array.ndim} dimensions of {array.dtype}"
+                f"{where}: expected a vector of bytes, got {array.ndim} dimensions of {array.dtype}"
             )
         return PackedWeights(_text(output, where), _text(algorithm, where), _text(packing, where), (array,))
 
