@@ -38,12 +38,12 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._text import markdown, update_page
-from fastconv.bench.cases import Case
-from fastconv.bench.compare import TOLERANCE, Worker
-from fastconv.bench.engines import environment, prepare
-from fastconv.bench.expected import expected
-from fastconv.bench.networks import written
-from fastconv.bench.record import made_with
+from fastconv.lab.compare.cases import Case
+from fastconv.lab.compare.engines import environment, prepare
+from fastconv.lab.compare.expected import expected
+from fastconv.lab.compare.networks import written
+from fastconv.lab.compare.suite import TOLERANCE, Worker
+from fastconv.lab.machine.setting import made_with
 from fastconv.testing.shapes import GemmShape
 
 ROOT = Path(__file__).parents[1]

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from fastconv.bench.cases import Case
-from fastconv.bench.engines import environment
-from fastconv.bench.networks import NetworkFiles, files_of, written
-from fastconv.bench.record import made_with
+from fastconv.lab.compare.cases import Case
+from fastconv.lab.compare.engines import environment
+from fastconv.lab.compare.network_files import NetworkFiles, files_of
+from fastconv.lab.compare.networks import written
+from fastconv.lab.machine.setting import made_with
 
 OURS, PEERS = ("fastconv", "fcm"), ("ort", "openvino")
 ENGINES = (*OURS, *PEERS)

@@ -15,7 +15,7 @@ import sys
 import fastconv
 from fastconv.bench import find_cases
 from fastconv.cli import arguments, output
-from fastconv.sweep.picks import judge
+from fastconv.lab.sweeps.picks import judge
 
 
 def main() -> int:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from fastconv._text import counted, markdown, replace_between
-from fastconv.bench.engines import CONTESTS
-from fastconv.bench.record import geometric_mean, summarize
-from fastconv.pictures import axes, save
+from fastconv.lab.compare.engines import CONTESTS
+from fastconv.lab.compare.record import geometric_mean, summarize
+from fastconv.lab.draw.canvas import axes, save
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"

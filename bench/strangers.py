@@ -25,8 +25,9 @@ import numpy as np
 import fastconv
 from fastconv import _core
 from fastconv._text import markdown, update_page
-from fastconv.bench.record import geometric_mean, made_with
 from fastconv.errors import FastconvError
+from fastconv.lab.compare.record import geometric_mean
+from fastconv.lab.machine.setting import made_with
 from fastconv.testing.strangers import STRANGERS, Stranger, operators, tolerance
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ import numpy as np
 import fastconv
 from fastconv import _core
 from fastconv._text import markdown, update_page
-from fastconv.bench.record import made_with
+from fastconv.lab.machine.setting import made_with
 from fastconv.testing import reference
 from fastconv.testing.tolerance import ULPS, ulp_error
 

@@ -34,7 +34,8 @@ import numpy as np
 import fastconv
 from fastconv import _core
 from fastconv._text import markdown, update_page
-from fastconv.bench.record import geometric_mean, made_with
+from fastconv.lab.compare.record import geometric_mean
+from fastconv.lab.machine.setting import made_with
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "bench.md"

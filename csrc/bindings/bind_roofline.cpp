@@ -1,6 +1,6 @@
 // L6 bindings: _core.peak and _core.bandwidth, the measured limits of a tier;
-// python/fastconv/roofline is the caller. A sample is a few milliseconds long, so that on a shared
-// machine some samples run undisturbed: the best one is the peak, and the spread tells how
+// python/fastconv/lab/machine is the caller. A sample is a few milliseconds long, so that on a
+// shared machine some samples run undisturbed: the best one is the peak, and the spread tells how
 // disturbed the others were.
 #include <pybind11/stl.h>
 

@@ -1,5 +1,5 @@
 // L6 bindings: the experiments of csrc/experiments and the product with block sizes of the
-// caller's; python/fastconv/sweep is the caller.
+// caller's; python/fastconv/lab/sweeps is the caller.
 #include <pybind11/stl.h>
 
 #include <memory>

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from fastconv import models
     from fastconv.graph.model import Model
     from fastconv.importers import from_torch, load
-    from fastconv.profiler import count, profile
+    from fastconv.lab.profile import count, profile
 
 __version__: str = _core.__version__
 
@@ -114,9 +114,9 @@ def __getattr__(name: str) -> Any:
 
         return model.Model
     if name in ("count", "profile"):
-        from fastconv import profiler
+        from fastconv.lab import profile
 
-        return getattr(profiler, name)
+        return getattr(profile, name)
     if name == "models":
         import fastconv.models
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fastconv import _arguments as arguments
 from fastconv import _core
+from fastconv._arguments import FloatArray
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.ops import _arguments as arguments
-from fastconv.ops._arguments import FloatArray
 from fastconv.tuning import best_algorithm
 
 Padding = int | str | tuple[int, ...] | list[int]

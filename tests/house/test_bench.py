@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 
 from fastconv import bench
-from fastconv.bench import engines, worker
-from fastconv.bench.cases import Case, conv_arrays, gemm_arrays
-from fastconv.bench.compare import BenchError, Result, Timing, Worker, Workers, check_rates, compare_case
-from fastconv.bench.expected import expected
-from fastconv.bench.network_names import NETWORKS
-from fastconv.bench.networks import torchvision_module, written
-from fastconv.bench.plot import draw
-from fastconv.bench.record import as_record
 from fastconv.errors import ArgumentError
-from fastconv.profiler.executed import executed_macs
+from fastconv.lab.compare import engines, worker
+from fastconv.lab.compare.cases import Case, conv_arrays, gemm_arrays
+from fastconv.lab.compare.expected import expected
+from fastconv.lab.compare.layer_work import executed_macs
+from fastconv.lab.compare.network_names import NETWORKS
+from fastconv.lab.compare.networks import torchvision_module, written
+from fastconv.lab.compare.record import as_record
+from fastconv.lab.compare.suite import BenchError, Result, Timing, Worker, Workers, check_rates, compare_case
+from fastconv.lab.draw.bench import draw
+from fastconv.lab.sweeps import picks
 from fastconv.roofline import Roof, RoofError, peak_fma
-from fastconv.sweep import picks
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
 
 pytestmark = pytest.mark.peers

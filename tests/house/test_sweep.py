@@ -13,13 +13,14 @@ import pytest
 
 import fastconv
 from fastconv import _core, sweep
-from fastconv.bench.compare import BenchError
 from fastconv.cli import main
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.lab.compare.suite import BenchError
+from fastconv.lab.sweeps import checked, scaling, text, tiles
+from fastconv.lab.sweeps.blocking import predict_traffic
+from fastconv.lab.sweeps.record import read
+from fastconv.lab.timing import in_turns
 from fastconv.roofline import Peak, Roof, RoofError
-from fastconv.sweep import measure, scaling, text, tiles
-from fastconv.sweep.blocking import predict_traffic
-from fastconv.sweep.record import read
 from fastconv.testing import reference, tolerance
 from fastconv.testing.shapes import GemmShape
 
@@ -179,19 +180,19 @@ def test_slow_variants_are_timed_once(roof):
     def never(_seconds: float) -> Any:
         calls.append(1)
 
-    times = measure.in_turns({"slow": never}, roof, rounds=3, seconds=1.0, first={"slow": 2.0})
+    times = in_turns({"slow": never}, roof, rounds=3, seconds=1.0, first={"slow": 2.0})
     assert (times["slow"].min, times["slow"].calls, calls) == (2.0, 1, [])
 
 
 def test_wrong_results_and_impossible_rates_raise():
     a = b = np.ones((3, 3), np.float32)
-    expected = measure.Expected(a, b)
+    expected = checked.Expected(a, b)
     expected.check("right", a @ b)
     for wrong in (a @ b + np.float32(0.1), np.full((3, 3), np.nan, np.float32), np.ones((2, 3), np.float32)):
         with pytest.raises(BenchError, match="variant"):
             expected.check("variant", wrong)
     with pytest.raises(BenchError, match="variant"):  # what an earlier one left does not count
-        measure.checked_product("variant", lambda: None, a @ b, expected)
+        checked.checked_product("variant", lambda: None, a @ b, expected)
 
     low = Roof.of(Peak("ref", 1, 1e-9, 1e-9, 1), again=False)
     for measured in (
@@ -365,7 +366,7 @@ def test_records_that_are_none(content, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_pictures(results, suffix, tmp_path):
-    plot = pytest.importorskip("fastconv.sweep.plot")
+    plot = pytest.importorskip("fastconv.lab.draw.sweeps")
     pytest.importorskip("matplotlib")
     files = plot.draw(results, tmp_path / f"a.{suffix}")
     assert [file.name for file in files] == [f"a-{name}.{suffix}" for name in results]
@@ -480,7 +481,7 @@ def test_failed_measurements_are_no_traceback(monkeypatch, capsys):
     def fail(*_: Any, **__: Any) -> None:
         raise BenchError("naive: expected a product")
 
-    monkeypatch.setattr(sweep, "staircase", fail)
+    monkeypatch.setattr("fastconv.lab.sweeps.staircase", fail)
     assert main(["sweep", "gemm", "--only", "staircase"]) == 1
     assert capsys.readouterr().err == "fastconv: naive: expected a product\n"
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fastconv import _core, sweep
-from fastconv.bench.compare import BenchError
 from fastconv.conv import plan
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.lab.compare.suite import BenchError
 from fastconv.roofline import Roof
 from fastconv.testing import reference
 from fastconv.testing.shapes import ConvLayer

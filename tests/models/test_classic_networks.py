@@ -100,7 +100,7 @@ def shufflenet_v1_module(num_classes: int) -> Any:
 def test_the_graph_is_onnx(name: str, rng: np.random.Generator) -> None:
     ort = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from fastconv.bench.onnx_writer import to_onnx
+    from fastconv.lab.compare.onnx_writer import to_onnx
 
     graph = models.MODELS[name].graph(models.MODELS[name].random_weights(num_classes=10, seed=2))
     options = ort.SessionOptions()

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv.profiler import counters
-from fastconv.profiler.counters import CountedTraffic, Event, count_traffic
+from fastconv.lab.profile import counters
+from fastconv.lab.profile.counters import CountedTraffic, Event, count_traffic
 
 PAGE = mmap.PAGESIZE
 # Software events are counted by the kernel itself: PERF_TYPE_SOFTWARE, PERF_COUNT_SW_PAGE_FAULTS.

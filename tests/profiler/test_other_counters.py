@@ -101,7 +101,7 @@ def test_thop(pair: tuple[Any, Count]) -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "squeezenet1_1"])
 def test_onnx_tool(name: str) -> None:
     onnx_tool = pytest.importorskip("onnx_tool")
-    from fastconv.bench.onnx_writer import to_onnx
+    from fastconv.lab.compare.onnx_writer import to_onnx
 
     architecture = MODELS[name]
     weights = architecture.random_weights()

@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_network(folder: Path, *, inputs: int = 1) -> Path:
     """An ONNX file of a few layers, with an operator that the benchmarks' float64 walk does not know."""
     pytest.importorskip("onnx")
-    from fastconv.bench.onnx_writer import to_onnx
+    from fastconv.lab.compare.onnx_writer import to_onnx
 
     rng = np.random.default_rng(1)
     b = GraphBuilder("small", {})

@@ -14,7 +14,7 @@ from fastconv.cli.output import FAILED
 from fastconv.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from fastconv.bench import Case
+    from fastconv.lab.compare import Case
 
 KINDS = ("gemm", "conv", "model")
 
@@ -62,23 +62,23 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print, one line as soon as a case is done; 1 if fastconv failed a case."""
-    from fastconv import bench
-    from fastconv.roofline import RoofError
+    from fastconv.lab import compare
+    from fastconv.lab.machine import RoofError
 
     if args.kind == "all" and args.names:
         raise ArgumentError(f"names: expected none with 'all', got {args.names}")
     kinds = KINDS if args.kind == "all" else (args.kind,)
     if args.list:
         for kind in kinds:
-            for name, cases in bench.tables(kind).items():
+            for name, cases in compare.tables(kind).items():
                 output.line(f"{kind:6} {name:20} {len(cases):3} cases")
         return 0
     if args.plot:
         import matplotlib  # noqa: F401  # missing: say so now, not after the last case
-    suites = {kind: bench.find_tables(kind, args.names) for kind in kinds}
+    suites = {kind: compare.find_tables(kind, args.names) for kind in kinds}
     if "model" in suites:
         suites["model"] = {
-            name: [bench.batched(case, batch) for batch in args.batch for case in cases]
+            name: [compare.batched(case, batch) for batch in args.batch for case in cases]
             for name, cases in suites["model"].items()
         }
     quiet = args.json == "-"
@@ -87,18 +87,18 @@ def run(args: argparse.Namespace) -> int:
         if not quiet:
             output.line(text)
 
-    peers = bench.installed_peers(args.peers)
-    if args.peers is None and (missing := bench.missing_peers()):
+    peers = compare.installed_peers(args.peers)
+    if args.peers is None and (missing := compare.missing_peers()):
         say(f"not installed, left out: {', '.join(missing)}")
     if args.isa:
-        peers, left = bench.capped(peers)
+        peers, left = compare.capped(peers)
         if left:
             say(f"cannot be capped, left out: {', '.join(left)}")
     try:
         records = [_measure(args, kind, tables, peers, say) for kind, tables in suites.items()]
-    except (bench.BenchError, RoofError) as error:
+    except (compare.BenchError, RoofError) as error:
         return output.complain(error, FAILED)
-    for line in bench.summary_lines(records):
+    for line in compare.summary_lines(records):
         say(line)
     _write(args, records)
     failed = [
@@ -110,29 +110,29 @@ def run(args: argparse.Namespace) -> int:
 def _measure(
     args: argparse.Namespace, kind: str, tables: dict[str, list[Case]], peers: list[str], say: Any
 ) -> dict[str, Any]:
-    from fastconv import bench
+    from fastconv.lab import compare
 
     options = {"peers": peers, "isa": args.isa, "rounds": args.rounds, "seconds": args.seconds}
     if args.timeout:
         options["timeout"] = args.timeout
     results, peaks = [], []
     reasons: dict[str, str] = {}
-    say(bench.header(kind))
+    say(compare.header(kind))
     for threads in args.threads:
-        with bench.Suite(kind, threads=threads, **options) as suite:
-            for case in output.track(bench.distinct(tables), f"{kind}, {threads} threads"):
+        with compare.Suite(kind, threads=threads, **options) as suite:
+            for case in output.track(compare.distinct(tables), f"{kind}, {threads} threads"):
                 results.append(suite.compare(case))
-                say(bench.row(results[-1], suite.roof.peak.gflops))
+                say(compare.row(results[-1], suite.roof.peak.gflops))
                 reasons |= {f"{case.name}: {v}": why for v, why in results[-1].failed.items()}
         peaks.append(suite.roof.peak)
     for where, why in reasons.items():
         say(f"failed: {where}: {' '.join(why.split())}")
     say()
-    return bench.as_record(kind, tables, results, peaks, rounds=args.rounds, isa=args.isa)
+    return compare.as_record(kind, tables, results, peaks, rounds=args.rounds, isa=args.isa)
 
 
 def _write(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
-    from fastconv import bench
+    from fastconv.lab import compare
 
     record = records if args.kind == "all" else records[0]
     if args.json == "-":
@@ -140,8 +140,8 @@ def _write(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
     elif args.json:
         Path(args.json).write_text(output.as_json(record, indent=1) + "\n")
     if args.csv:
-        Path(args.csv).write_text(bench.as_csv(records))
+        Path(args.csv).write_text(compare.as_csv(records))
     if args.plot:
-        from fastconv.bench.plot import draw
+        from fastconv.lab.draw.bench import draw
 
         draw(records, args.plot)

@@ -99,9 +99,9 @@ def time_resnet50() -> list[dict[str, Any]]:
     import numpy as np
 
     import fastconv
-    from fastconv.bench.cases import network_flops
+    from fastconv.lab.compare.cases import network_flops
+    from fastconv.lab.machine import machine_peak
     from fastconv.models import resnet50
-    from fastconv.roofline import machine_peak
 
     model = resnet50(resnet50.random_weights())
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32)

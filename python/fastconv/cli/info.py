@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     config = fastconv.show_config("dict")
     peak = None
     if args.peak:
-        from fastconv.roofline import machine_peak
+        from fastconv.lab.machine import machine_peak
 
         peak = machine_peak()
     if args.json:

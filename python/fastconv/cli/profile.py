@@ -62,9 +62,10 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError("MODEL: expected a model or --zoo, got " + ("both" if args.zoo else "neither"))
     if args.zoo:
         return _zoo(args)
-    from fastconv.bench.record import made_with
-    from fastconv.pictures import save
-    from fastconv.profiler import count, plot_losses, plot_profile, profile
+    from fastconv.lab.draw.canvas import save
+    from fastconv.lab.draw.layers import plot_losses, plot_profile
+    from fastconv.lab.machine.setting import made_with
+    from fastconv.lab.profile import count, profile
 
     model, shapes = load(args)
     if args.count:
@@ -120,7 +121,7 @@ def load(args: argparse.Namespace) -> tuple[Model, list[tuple[int, ...]]]:
 
 
 def _zoo(args: argparse.Namespace) -> int:
-    from fastconv.profiler import PUBLISHED, zoo
+    from fastconv.lab.profile import PUBLISHED, zoo
 
     records = []
     if not args.json:

@@ -50,9 +50,10 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Profile and write."""
-    from fastconv import profiler
-    from fastconv.bench import BenchError
-    from fastconv.roofline import RoofError
+    from fastconv.lab.compare import BenchError
+    from fastconv.lab.machine import RoofError
+    from fastconv.lab.profile import profile as profiled
+    from fastconv.lab.report import report
 
     pictures = {path.stem: path.read_text("utf-8") for path in args.picture}
     for name, text in pictures.items():
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     model, shapes = profile.load(args)
     if args.compare and len(shapes) != 1:
         raise ArgumentError(f"--compare: expected a network of one input, got {len(shapes)}")
-    found = profiler.profile(model, *shapes, threads=args.threads, seconds=args.seconds)
+    found = profiled(model, *shapes, threads=args.threads, seconds=args.seconds)
     threads = found.roofline.peak.threads
     try:
         if args.compare:
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         sweeps = _sweeps(model, shapes, threads) if args.sweep else None
     except (BenchError, RoofError) as error:
         return output.complain(error, FAILED)
-    page = profiler.report(found, bench=bench, sweeps=sweeps, pictures=pictures)
+    page = report(found, bench=bench, sweeps=sweeps, pictures=pictures)
     args.output.write_text(page, "utf-8")
     output.line(
         f"{args.output}: {found.model}, {found.run_ms:.2f} ms, {found.totals['share']:.0%} of the roofs"
@@ -86,26 +87,28 @@ def run(args: argparse.Namespace) -> int:
 
 def _compare(name: str, shape: Sequence[int], threads: int, peers: list[str] | None) -> dict[str, Any]:
     """Run the network, on an image of the same shape, on fastconv and its peers in turns."""
-    from fastconv import bench
+    from fastconv.lab import compare
 
-    case = bench.given(name, shape)
-    with bench.Suite("model", threads=threads, peers=bench.installed_peers(peers), rounds=ROUNDS) as suite:
+    case = compare.given(name, shape)
+    with compare.Suite(
+        "model", threads=threads, peers=compare.installed_peers(peers), rounds=ROUNDS
+    ) as suite:
         results = [suite.compare(case)]
-    return bench.as_record("model", {"networks": [case]}, results, [suite.roof.peak], rounds=ROUNDS)
+    return compare.as_record("model", {"networks": [case]}, results, [suite.roof.peak], rounds=ROUNDS)
 
 
 def _sweeps(model: Model, shapes: Sequence[Sequence[int]], threads: int) -> dict[str, Any]:
     """Time the algorithms and block sizes of the network's convolutions, for one image."""
-    from fastconv import sweep
-    from fastconv.roofline import Roof
+    from fastconv.lab import sweeps
+    from fastconv.lab.machine import Roof
 
-    layers = sweep.network_layers(model, *shapes)
+    layers = sweeps.network_layers(model, *shapes)
     if not layers:
         raise ArgumentError(f"--sweep: expected a network with convolutions, got none in {model.name!r}")
     turns: dict[str, Any] = {"title": model.name, "threads": threads, "roof": Roof(threads)}
     found: dict[str, Any] = {
-        "algorithms": sweep.sweep_algorithms(layers, **turns),
-        "conv_blocking": sweep.sweep_conv_blocking(layers, **turns),
+        "algorithms": sweeps.sweep_algorithms(layers, **turns),
+        "conv_blocking": sweeps.sweep_conv_blocking(layers, **turns),
     }
     return {name: result for name, result in found.items() if result.layers}
 

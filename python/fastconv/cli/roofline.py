@@ -42,9 +42,10 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from fastconv import _core
-    from fastconv.bench.record import made_with
-    from fastconv.pictures import save
-    from fastconv.roofline import measure_roofline, plot_rooflines
+    from fastconv.lab.draw.canvas import save
+    from fastconv.lab.draw.roofline import plot_rooflines
+    from fastconv.lab.machine import measure_roofline
+    from fastconv.lab.machine.setting import made_with
 
     threads = args.threads or sorted({1, _core.get_num_threads()})
     wanted = [(tier, count) for tier in args.tiers or _core.tiers() for count in threads]

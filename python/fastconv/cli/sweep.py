@@ -151,19 +151,19 @@ def _add_common(parser: argparse.ArgumentParser, *, rounds: int, seconds: float)
 
 def run_gemm(args: argparse.Namespace) -> int:
     """Run the staircase, the block sizes, the register tiles, or all."""
-    from fastconv import sweep
-    from fastconv.roofline import Roof
+    from fastconv.lab import sweeps
+    from fastconv.lab.machine import Roof
 
     def measure() -> dict[str, Any]:
         roof = Roof(args.threads)
         turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds, "roof": roof}
         sized: dict[str, Any] = {} if args.shape is None else {"shape": args.shape}
         steps: dict[str, Callable[[], Any]] = {
-            "staircase": lambda: sweep.staircase(
+            "staircase": lambda: sweeps.staircase(
                 **sized, threads=args.threads, peer=not args.no_numpy, **turns
             ),
-            "blocking": lambda: sweep.sweep_blocking(**sized, threads=args.threads, **turns),
-            "tiles": lambda: sweep.sweep_tiles(**turns),
+            "blocking": lambda: sweeps.sweep_blocking(**sized, threads=args.threads, **turns),
+            "tiles": lambda: sweeps.sweep_tiles(**turns),
         }
         wanted = [args.only] if args.only else list(steps)
         return {name: steps[name]() for name in output.track(wanted, "sweep gemm")}
@@ -173,10 +173,10 @@ def run_gemm(args: argparse.Namespace) -> int:
 
 def run_conv(args: argparse.Namespace) -> int:
     """Run the map of algorithms, the block sizes, or both."""
-    from fastconv import sweep
-    from fastconv.bench import find_cases
-    from fastconv.roofline import Roof
-    from fastconv.sweep.algorithms import CHANNELS, SIZES
+    from fastconv.lab import sweeps
+    from fastconv.lab.compare import find_cases
+    from fastconv.lab.machine import Roof
+    from fastconv.lab.sweeps.algorithms import CHANNELS, SIZES
 
     if args.layers:
         if args.sizes or args.channels:
@@ -185,15 +185,15 @@ def run_conv(args: argparse.Namespace) -> int:
         title = ", ".join(args.layers)
     else:
         sizes, channels = args.sizes or SIZES, args.channels or CHANNELS
-        layers = sweep.square_layers(sizes, channels, kernel=args.kernel, groups=args.groups)
+        layers = sweeps.square_layers(sizes, channels, kernel=args.kernel, groups=args.groups)
         parts = "depthwise" if args.groups == 0 else f"{args.groups} groups" if args.groups > 1 else ""
         title = " ".join(["convolutions", f"{args.kernel}x{args.kernel}", parts]).strip()
 
     def measure() -> dict[str, Any]:
         turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds, "roof": Roof(args.threads)}
         steps: dict[str, Callable[[], Any]] = {
-            "algorithms": lambda: sweep.sweep_algorithms(layers, title=title, threads=args.threads, **turns),
-            "conv_blocking": lambda: sweep.sweep_conv_blocking(
+            "algorithms": lambda: sweeps.sweep_algorithms(layers, title=title, threads=args.threads, **turns),
+            "conv_blocking": lambda: sweeps.sweep_conv_blocking(
                 layers, title=title, threads=args.threads, **turns
             ),
         }
@@ -205,30 +205,30 @@ def run_conv(args: argparse.Namespace) -> int:
 
 def run_threads(args: argparse.Namespace) -> int:
     """Run the sweep over threads."""
-    from fastconv import sweep
+    from fastconv.lab import sweeps
 
     def measure() -> dict[str, Any]:
         turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds}
-        return {"threads": sweep.sweep_threads(counts=args.threads, **turns)}
+        return {"threads": sweeps.sweep_threads(counts=args.threads, **turns)}
 
     return _report(args, "threads", measure)
 
 
 def run_size(args: argparse.Namespace) -> int:
     """Run the sweep over sizes."""
-    from fastconv import sweep
+    from fastconv.lab import sweeps
 
     def measure() -> dict[str, Any]:
         turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds}
-        return {"sizes": sweep.sweep_sizes(threads=args.threads, factor=args.factor, **turns)}
+        return {"sizes": sweeps.sweep_sizes(threads=args.threads, factor=args.factor, **turns)}
 
     return _report(args, "size", measure)
 
 
 def run_draw(args: argparse.Namespace) -> int:
     """Print and draw a record."""
-    from fastconv.sweep import text
-    from fastconv.sweep.record import read
+    from fastconv.lab.sweeps import text
+    from fastconv.lab.sweeps.record import read
 
     results = read(args.record)
     if args.only:
@@ -242,9 +242,9 @@ def run_draw(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace, experiment: str, measure: Any) -> int:
     """Measure; print, or write JSON; draw."""
-    from fastconv.bench.compare import BenchError
-    from fastconv.roofline import RoofError
-    from fastconv.sweep import text
+    from fastconv.lab.compare.suite import BenchError
+    from fastconv.lab.machine import RoofError
+    from fastconv.lab.sweeps import text
 
     if args.plot:
         import matplotlib  # noqa: F401  # missing: say so now, not after the measurement
@@ -274,7 +274,7 @@ def _print(lines: Any, results: dict[str, Any]) -> None:
 def _draw(args: argparse.Namespace, results: dict[str, Any], *, quiet: bool = False) -> Sequence[Path]:
     if not args.plot:
         return []
-    from fastconv.sweep.plot import draw
+    from fastconv.lab.draw.sweeps import draw
 
     files = draw(results, args.plot)
     if not quiet:

@@ -7,13 +7,14 @@ import os
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastconv import _core
+from fastconv._arguments import as_array, check_precision
 from fastconv._text import printable
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, ShapeError
@@ -21,45 +22,17 @@ from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Executable, Shape
 from fastconv.graph.context import Plans
-from fastconv.graph.ir import Graph, Node, TensorInfo, all_nodes, with_inputs
+from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
 from fastconv.graph.prepare import prepare
-from fastconv.graph.save import save_model
+from fastconv.graph.program import Layer, MemoryUse, Program
+from fastconv.graph.save import check_same, write_compiled
 from fastconv.graph.staged import Plan, Staged, plan
 from fastconv.graph.table import table
 from fastconv.graph.value import F32, Array, Constant, size_of
-from fastconv.ops._arguments import as_array, check_precision
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
 MAX_PROGRAMS = 8  # input shapes whose programs a model keeps; a program is small, its arena is shared
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A node with parameters.
-
-    ``bytes`` is what the parameters occupy: packed, once the first input shape is planned. ``algorithm`` is
-    empty before that, and for nodes that have no choice.
-    """
-
-    name: str
-    op: str
-    algorithm: str
-    parameters: int
-    shapes: Mapping[str, Shape]
-    bytes: int
-
-
-@dataclass(frozen=True)
-class MemoryUse:
-    """Bytes of a program's intermediate tensors: in the arena, without sharing, and the least possible.
-
-    Those of a batch that runs in parts are what its parts need.
-    """
-
-    arena_bytes: int
-    tensor_bytes: int
-    lower_bound_bytes: int
 
 
 class Model:
@@ -347,9 +320,53 @@ class Model:
         """
         if shapes:
             self._planned(shapes)
-        save_model(self, path, packed=packed)
+        write_compiled(path, self._compiled(packed))
+
+    def _compiled(self, packed: bool) -> CompiledGraph:
+        """Return the graph after its passes with all weights; those freed once packed are made again."""
+        with self._lock:  # no other thread packs weights, and frees them
+            if any(constant.released for constant in self._constants.values()):
+                graph, budget = self._prepare()
+                again = type(self)(
+                    replace(graph, keep=True), precision=self._precision, max_bytes=budget.max_bytes
+                )
+                for _, shapes in self._programs:
+                    again._executable(shapes)
+                check_same(self._plans.packed_weights(), again._plans.packed_weights())
+                return again._compiled(packed)
+            return CompiledGraph(
+                *(self._graph.name, self._graph.nodes, self._graph.inputs, self._graph.outputs),
+                {name: constant.array for name, constant in self._constants.items()},
+                precision=self._precision,
+                parameters=self._parameters,
+                packed=self._plans.packed_weights() if packed else (),
+            )
+
+    @property
+    def _precision(self) -> str:
+        return "exact" if self._plans.exact else "fast"
 
     # -- looking inside --------------------------------------------------------------------------------------
+
+    def program(self, *shapes: Sequence[int]) -> Program:
+        """Return what runs for given input shapes: the steps, their weights and shapes.
+
+        Parameters
+        ----------
+        *shapes : sequence of int
+            The shape of each input; none: those of the last run.
+
+        Returns
+        -------
+        Program
+            To be read and timed; nothing of the model is changed by it.
+
+        Raises
+        ------
+        ArgumentError, ShapeError
+            Where the shapes are not those of the inputs, or none is given and none was planned.
+        """
+        return Program(self._parameters, self._planned(shapes), self._constants)
 
     def _planned(self, shapes: Sequence[Sequence[int]]) -> Plan:
         """Return the program for given input shapes, or the one used last."""

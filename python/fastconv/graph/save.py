@@ -18,20 +18,16 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastconv import _core
 from fastconv._files import replacing
 from fastconv.errors import MissingPackageError, ModelError
-from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo
+from fastconv.graph.ir import CompiledGraph, Graph, Node, PackedWeights, TensorInfo
 from fastconv.graph.value import Array
-
-if TYPE_CHECKING:
-    from fastconv.graph.model import Model
 
 MAGIC = b"\x89FCM\r\n\x1a\n"  # as PNG's: 8-bit, and damaged by whoever takes it for text
 VERSION = 2  # of the format; files of another one are refused
@@ -89,31 +85,10 @@ def round_up(n: int, step: int) -> int:
     return -(-n // step) * step
 
 
-def save_model(model: Model, path: str | os.PathLike[str], *, packed: bool) -> None:
-    """Write a model's file; see :meth:`Model.save`."""
-    with model._lock:  # no other thread packs weights, and frees them
-        released = any(constant.released for constant in model._constants.values())
-        whole = _made_again(model) if released else model
-        graph = replace(
-            whole._graph, constants={name: constant.array for name, constant in whole._constants.items()}
-        )
-        weights = whole._plans.packed_weights() if packed else ()
-    precision = "exact" if whole._plans.exact else "fast"
-    parts = (graph.name, graph.nodes, graph.inputs, graph.outputs, graph.constants)
-    write_compiled(
-        path, CompiledGraph(*parts, precision=precision, parameters=whole._parameters, packed=weights)
-    )
-
-
-def _made_again(model: Model) -> Model:
-    """Return a model made as another one was, for the same input shapes, that keeps its plain weights."""
-    graph, budget = model._prepare()
-    precision = "exact" if model._plans.exact else "fast"
-    again = type(model)(replace(graph, keep=True), precision=precision, max_bytes=budget.max_bytes)
-    for _, shapes in model._programs:
-        again._executable(shapes)
-    first = {weights[:3]: weights.arrays for weights in model._plans.packed_weights()}
-    for weights in again._plans.packed_weights():
+def check_same(packed: Sequence[PackedWeights], again: Sequence[PackedWeights]) -> None:
+    """Raise ModelError unless weights that were packed once more have the bits that they had."""
+    first = {weights[:3]: weights.arrays for weights in packed}
+    for weights in again:
         mine = first.get(weights[:3], weights.arrays)
         same = [np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, weights.arrays, strict=False)]
         if len(mine) != len(weights.arrays) or not all(same):
@@ -121,7 +96,6 @@ def _made_again(model: Model) -> Model:
                 f"weights of {weights.output!r}: expected those that the model was made of, got others:"
                 " the file or the arrays that they came from have changed"
             )
-    return again
 
 
 def write_compiled(path: str | os.PathLike[str], graph: CompiledGraph) -> None:

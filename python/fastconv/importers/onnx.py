@@ -66,7 +66,7 @@ def reason(error: Exception) -> str:
 
 
 def _parsed(data: FileData, source: str) -> Any:
-    proto = _import_onnx().ModelProto()
+    proto = import_onnx().ModelProto()
     try:
         proto.ParseFromString(memoryview(data))
     except Exception as error:  # protobuf's DecodeError; protobuf is onnx's dependency, not ours
@@ -87,7 +87,7 @@ def from_proto(
     ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message; files
     that the message names are read below ``folder`` alone.
     """
-    onnx = _import_onnx()
+    onnx = import_onnx()
     if not isinstance(proto, onnx.ModelProto):
         raise DTypeError(f"source: expected a path, bytes or an onnx.ModelProto, got {type(proto).__name__}")
     opsets = _opsets(onnx, proto.opset_import, source)
@@ -217,7 +217,8 @@ def captured_names(
     return list(dict.fromkeys(name for name in read if name and name not in defined))
 
 
-def _import_onnx() -> ModuleType:
+def import_onnx() -> ModuleType:
+    """Return the package onnx; where it is missing, MissingPackageError says how to install it."""
     try:
         import onnx
     except ImportError as error:

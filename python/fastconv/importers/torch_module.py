@@ -109,7 +109,7 @@ def from_torch(
     ((4, 8, 20, 24), True)
     """
     torch = _import_torch()
-    onnx._import_onnx()  # the exporter needs it too, and would say so in other words
+    onnx.import_onnx()  # the exporter needs it too, and would say so in other words
     module = _unwrapped(torch, module)
     inputs = _inputs(torch, module, example)
     axes = _open_axes(inputs, dynamic_batch, dynamic_size)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._arguments import check_mask
 from fastconv.errors import DTypeError, ModelError
 from fastconv.importers.npz import open_zip, read_npz
 from fastconv.importers.safetensors import read_safetensors
@@ -31,7 +32,6 @@ from fastconv.importers.tensors import (
     path_of,
 )
 from fastconv.importers.torch import read_torch
-from fastconv.ops._arguments import check_mask
 
 #: What wrappers put before every name: DataParallel, torch.compile, Lightning and others.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._arguments import check_mask
 from fastconv.errors import ArgumentError, DTypeError, MissingPackageError, ModelError, ShapeError
-from fastconv.ops._arguments import check_mask
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv import _arguments as arguments
 from fastconv import _core
+from fastconv._arguments import FloatArray
 from fastconv.conv import Padding, plan, run
 from fastconv.errors import ShapeError
-from fastconv.ops import _arguments as arguments
-from fastconv.ops._arguments import FloatArray
 
 
 def algorithms() -> list[str]:

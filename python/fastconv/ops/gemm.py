@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import _arguments as arguments
 from fastconv import _core
+from fastconv._arguments import FloatArray
 from fastconv.errors import ShapeError
-from fastconv.ops import _arguments as arguments
-from fastconv.ops._arguments import FloatArray
 
 
 def gemm(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv import _arguments as arguments
 from fastconv import _core
+from fastconv._arguments import FloatArray
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.ops import _arguments as arguments
-from fastconv.ops._arguments import FloatArray
 
 Size = int | tuple[int, int]
 

@@ -1,0 +1,84 @@
+"""What may be seen of a model: its layers, the memory of a run, and the steps for given input shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fastconv.graph.compile import Shape, Stage
+from fastconv.graph.staged import Plan, Staged
+from fastconv.graph.value import Array, Constant
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node with parameters.
+
+    ``bytes`` is what the parameters occupy: packed, once the first input shape is planned. ``algorithm`` is
+    empty before that, and for nodes that have no choice.
+    """
+
+    name: str
+    op: str
+    algorithm: str
+    parameters: int
+    shapes: Mapping[str, Shape]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of a program's intermediate tensors: in the arena, without sharing, and the least possible.
+
+    Those of a batch that runs in parts are what its parts need.
+    """
+
+    arena_bytes: int
+    tensor_bytes: int
+    lower_bound_bytes: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """The public view of a model's program; see :meth:`fastconv.Model.program`.
+
+    Attributes
+    ----------
+    parameters : mapping of str to mapping
+        For each node of the graph as it was given, its learned parameters: their sizes by name.
+    """
+
+    parameters: Mapping[str, Mapping[str, int]]
+    _plan: Plan = field(repr=False)
+    _constants: Mapping[str, Constant] = field(repr=False)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The steps in the order in which they run, in groups that run equally often."""
+        return self._plan.stages
+
+    @property
+    def waits_for_values(self) -> bool:
+        """Whether its later steps depend on values, and no run has been there to give any."""
+        return isinstance(self._plan, Staged) and not self._plan.seconds
+
+    @property
+    def bound(self) -> Mapping[str, Array]:
+        """The values that its steps were made for, by name, where they depend on values."""
+        if not isinstance(self._plan, Staged) or self.waits_for_values:
+            return {}
+        return {name: constant.array for name, constant in self._plan.bound.items()}
+
+    @property
+    def weights(self) -> Mapping[str, Shape]:
+        """The shapes of the constants that its nodes read, by name."""
+        shapes = {name: constant.shape for name, constant in self._constants.items()}
+        return shapes | {name: array.shape for name, array in self.bound.items()}
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run on C-contiguous arrays of the planned shapes and of the graph's dtypes."""
+        return self._plan.run(inputs)
+
+    def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], list[float]]:
+        """Run, and return the seconds of each step too."""
+        return self._plan.run_profiled(inputs)

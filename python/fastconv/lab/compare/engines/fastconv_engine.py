@@ -1,0 +1,56 @@
+"""fastconv itself: planned and prepacked, as a network runs it, and the plain function too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv._threads import set_num_threads
+from fastconv.conv import plan, run
+from fastconv.importers import load
+from fastconv.lab.compare.cases import Case, Prepared, conv_arrays, gemm_arrays
+from fastconv.lab.compare.layer_work import executed_macs
+from fastconv.lab.compare.network_files import files_of
+from fastconv.lab.profile.executed import saved_macs
+from fastconv.ops.conv import conv2d, conv3d, conv_transpose2d
+from fastconv.ops.gemm import gemm
+
+
+def prepare(case: Case, mode: str, threads: int) -> Prepared:
+    """Prepare a case."""
+    set_num_threads(threads)
+    if case.kind == "gemm":
+        a, b = gemm_arrays(case)
+        out = np.empty((a.shape[0], b.shape[1]), np.float32)
+        return Prepared(lambda: gemm(a, b, out=out))
+    if case.kind == "conv":
+        return _conv(case, mode)
+    files = files_of(case)
+    x, model = files.x, load(files.model)
+    saved = saved_macs(model.program(x.shape))
+    return Prepared(lambda: model(x), saved_macs=saved)
+
+
+def _conv(case: Case, mode: str) -> Prepared:
+    layer = case.layer
+    x, w, bias = conv_arrays(case)
+    options: dict[str, Any] = layer.kwargs
+    planned = {"activation": None, "algorithm": "auto", "transposed": layer.transposed, **options}
+    if mode == "functional":
+        functions = {2: conv2d, 3: conv3d}
+        function: Any = conv_transpose2d if layer.transposed else functions[layer.spatial]
+        once = () if layer.transposed else x.shape
+        algorithm = plan(
+            w, bias, spatial=layer.spatial, planar=not layer.transposed, once_for=once, **planned
+        ).algorithm(x.shape)
+        saved = layer.macs - executed_macs(layer, algorithm)
+        return Prepared(lambda: function(x, w, bias, **options), np.asarray, saved, algorithm)
+    conv = plan(w, bias, spatial=layer.spatial, **planned)  # as Conv2d, of any rank
+    algorithm = conv.algorithm(x.shape)
+    saved = layer.macs - executed_macs(layer, algorithm)
+    x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    y = np.empty((1, *layer.out, layer.oc), np.float32)
+    return Prepared(
+        lambda: run(conv, x, None, y, True, layer.spatial), lambda y: np.moveaxis(y, -1, 1), saved, algorithm
+    )

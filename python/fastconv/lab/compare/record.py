@@ -1,0 +1,181 @@
+"""Results as files to keep (JSON, CSV) and as a table to read."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.metadata
+import io
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fastconv import _core
+from fastconv.lab.compare.cases import Case
+from fastconv.lab.compare.engines import CONTESTS, ENGINES
+from fastconv.lab.compare.suite import OURS, Result
+from fastconv.lab.machine import Peak, git_sha
+
+
+def geometric_mean(ratios: Sequence[float]) -> float:
+    """Return the geometric mean.
+
+    >>> geometric_mean([0.5, 2.0])
+    1.0
+    """
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+def as_record(
+    kind: str,
+    tables: Mapping[str, Iterable[Case]],
+    results: Sequence[Result],
+    peaks: Iterable[Peak],
+    *,
+    rounds: int,
+    isa: str | None = None,
+) -> dict[str, Any]:
+    """Return everything that a results file holds.
+
+    Parameters
+    ----------
+    kind : str
+        ``"gemm"``, ``"conv"`` or ``"model"``.
+    tables : mapping of str to iterable of Case
+        Which cases make which table.
+    results : sequence of Result
+        What was measured.
+    peaks : iterable of Peak
+        The roof of each number of threads.
+    rounds : int
+        How many turns each variant had.
+    isa : str, optional
+        What all engines were capped at.
+
+    Returns
+    -------
+    dict
+        Plain values, ready for :func:`json.dump`.
+    """
+    roofs = {peak.threads: peak for peak in peaks}
+    engines = {OURS} | {name.partition("/")[0] for result in results for name in result.timings}
+    return {
+        "kind": kind,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "git_sha": git_sha(),
+        "cpu": _core.cpu_info()["model"],
+        "tier": isa or _core.active_tier(),
+        "capped": isa is not None,
+        "threads": sorted(roofs),
+        "packages": {
+            "python": platform.python_version(),
+            **{ENGINES[name].package: _version(ENGINES[name].package) for name in sorted(engines)},
+        },
+        "rounds": rounds,
+        "peaks": {str(t): {"gflops": p.gflops, "tier": p.tier, "spread": p.spread} for t, p in roofs.items()},
+        "tables": {name: [case.name for case in cases] for name, cases in tables.items()},
+        "cases": [result.as_dict(roofs[result.threads].gflops) for result in results],
+    }
+
+
+def _version(name: str) -> str:
+    return _core.__version__ if name == OURS else importlib.metadata.version(name)
+
+
+CSV_COLUMNS = (
+    *("kind", "name", "threads", "engine", "algorithm", "min_ms", "median_ms", "gflops", "executed_gflops"),
+    *("percent_of_peak", "failed"),
+)
+
+
+def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return records as CSV: a line for each case, number of threads and variant."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        for case in record["cases"]:
+            where = {"kind": record["kind"], "name": case["name"], "threads": case["threads"]}
+            for engine, numbers in case["engines"].items():
+                writer.writerow({**where, **numbers, "engine": engine})
+            for engine, reason in case["failed"].items():
+                writer.writerow({**where, "engine": engine, "failed": reason})
+    return text.getvalue()
+
+
+COLUMNS = ("case", "T", "min ms", "median", "GFLOP/s", "% roof", "algorithm", "best peer", "ms", "ratio")
+_FORMAT = "{:30} {:>2} {:>9} {:>9} {:>8} {:>7}  {:12} {:20} {:>9} {:>6}"
+FAILED_CELL = "failed"
+
+
+def header(kind: str) -> str:
+    """Return the head of the table of results."""
+    others = [f"{contest.name:>22}" for contest in CONTESTS[kind][1:]]
+    return _FORMAT.format(*COLUMNS) + "".join(others)
+
+
+def row(result: Result, peak_gflops: float) -> str:
+    """Return one result as a line under :func:`header`; a ratio is the best peer's time over ours.
+
+    GFLOP/s are of useful work; the share of the roof is that of the executed work.
+    """
+    first, *others = CONTESTS[result.case.kind]
+    cells: list[Any] = [result.case.name, result.threads]
+    us, peer, ratio = result.timings.get(first.ours), result.best_peer(first), result.ratio(first)
+    if us is None:
+        cells += [FAILED_CELL, "", "", "", ""]
+    else:
+        share = 100 * result.executed_gflops(first.ours) / peak_gflops
+        cells += [f"{us.min_ms:.4f}", f"{us.median_ms:.4f}", f"{result.gflops(first.ours):.1f}"]
+        cells += [f"{share:.1f}", us.algorithm]
+    cells += [peer or "", f"{result.timings[peer].min_ms:.4f}" if peer else ""]
+    cells.append("" if ratio is None else f"{ratio:.2f}")
+    text = _FORMAT.format(*cells)
+    for contest in others:
+        ratio = result.ratio(contest)
+        text += f"{'' if ratio is None else f'{ratio:.2f}':>22}"
+    failed = sorted(set(result.failed))
+    return (text + (f"  failed: {', '.join(failed)}" if failed else "")).rstrip()
+
+
+def summarize(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return geometric mean and worst case of each table, contest and number of threads in records."""
+    rows = []
+    for record in records:
+        for contest in CONTESTS[record["kind"]]:
+            for table, names in record["tables"].items():
+                for threads in record["threads"]:
+                    ratios = {
+                        case["name"]: case["contests"][contest.name]["ratio"]
+                        for case in record["cases"]
+                        if case["name"] in names and case["threads"] == threads
+                    }
+                    known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+                    if known:
+                        worst = min(known, key=lambda name: known[name])
+                        rows.append(
+                            {
+                                "kind": record["kind"],
+                                "tier": record["tier"],
+                                "table": table,
+                                "contest": contest.name,
+                                "threads": threads,
+                                "cases": len(known),
+                                "missing": len(ratios) - len(known),
+                                "geomean": geometric_mean(list(known.values())),
+                                "worst": known[worst],
+                                "worst_case": worst,
+                            }
+                        )
+    return rows
+
+
+def summary_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return :func:`summarize` as lines to print."""
+    form = "{:20} {:20} {:>2} {:>6} {:>8} {:>7}  {}"
+    lines = [form.format("table", "contest", "T", "cases", "geomean", "worst", "worst case")]
+    for r in summarize(records):
+        cells = (r["table"], r["contest"], r["threads"], r["cases"])
+        lines.append(form.format(*cells, f"{r['geomean']:.2f}", f"{r['worst']:.2f}", r["worst_case"]))
+    return lines

@@ -1,0 +1,373 @@
+"""Side by side: rounds of A B A B ... over the variants of a case, each in its own process, checked first.
+
+A worker is stopped (SIGSTOP) whenever it is not its turn, so that the threads of its pool cannot spin on a
+core that another one is being timed on. What counts is the ratio of two times from the same rounds; never
+compare runs. A variant that cannot run a case, gets it wrong, dies or hangs fails that case alone.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.errors import ArgumentError
+from fastconv.lab.compare.cases import Case
+from fastconv.lab.compare.engines import CONTESTS, Contest, engine_of, environment, variants
+from fastconv.lab.compare.expected import expected
+from fastconv.lab.compare.networks import written
+from fastconv.lab.machine import Roof
+
+OURS = "fastconv"
+TOLERANCE = {
+    "gemm": 1e-4,
+    "conv": 1e-4,
+    "model": 1e-3,
+}  # of the largest expected value; rounding is a tenth of it
+TIMEOUT = 120.0  # seconds for an answer: the longest, a network's preparation, takes about ten
+
+
+class BenchError(RuntimeError):
+    """A benchmark cannot be trusted: a wrong result, a worker that died or hangs."""
+
+
+class Worker:
+    """The parent's end of one variant's process, stopped except during a request.
+
+    The process starts with the first request, and again with the first after it has ended.
+    """
+
+    def __init__(
+        self, variant: str, threads: int, *, isa: str | None = None, timeout: float = TIMEOUT
+    ) -> None:
+        self.variant, self.timeout = variant, timeout
+        self._command = [sys.executable, "-m", "fastconv.lab.compare.worker", variant, str(threads)]
+        self._environment = environment(variant, threads, isa)
+        self._process: subprocess.Popen[str] | None = None
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request, let the process run until it has answered, and return the answer."""
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        hung = threading.Event()
+
+        def give_up() -> None:
+            hung.set()
+            process.kill()
+
+        timer = threading.Timer(self.timeout, give_up)
+        timer.start()
+        try:
+            process.send_signal(signal.SIGCONT)
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            timer.cancel()
+        if not line:
+            self._process = None
+            process.communicate()
+            got = f"none in {self.timeout:g} s"
+            if not hung.is_set():
+                got = f"the worker ended with {process.returncode}"
+            raise BenchError(f"{self.variant}: expected an answer, got {got}")
+        process.send_signal(signal.SIGSTOP)
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+class Workers:
+    """A worker for each variant, as a context manager; `with Workers(...) as workers` maps names to them."""
+
+    def __init__(
+        self, names: Iterable[str], threads: int, *, isa: str | None = None, timeout: float = TIMEOUT
+    ) -> None:
+        self._workers = {name: Worker(name, threads, isa=isa, timeout=timeout) for name in names}
+
+    def __enter__(self) -> Mapping[str, Worker]:
+        return self._workers
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers.values():
+            worker.close()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A variant's times of a case, in milliseconds, and its largest error over the largest expected value.
+
+    `saved_flops` are those of the case that its `algorithm` does without.
+    """
+
+    min_ms: float
+    median_ms: float
+    error: float
+    saved_flops: int = 0
+    algorithm: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case, timed.
+
+    Attributes
+    ----------
+    case : Case
+        What was timed.
+    threads : int
+        On how many threads.
+    flops : int
+        Useful floating-point operations: the direct method's, a multiply-accumulate counting as two, those
+        with padding included.
+    timings : dict of str to Timing
+        By variant.
+    failed : dict of str to str
+        Variants that could not run the case, and why.
+    """
+
+    case: Case
+    threads: int
+    flops: int
+    timings: dict[str, Timing]
+    failed: dict[str, str]
+
+    def best_peer(self, contest: Contest) -> str | None:
+        """Return a contest's fastest peer; None where there is none."""
+        peers = [v for v in self.timings if contest.includes(v)]
+        return min(peers, key=lambda v: self.timings[v].min_ms, default=None)
+
+    def ratio(self, contest: Contest | None = None, statistic: str = "min_ms") -> float | None:
+        """Return the best peer's time over ours, by ``"min_ms"`` or ``"median_ms"``: above 1, ours wins."""
+        contest = contest or CONTESTS[self.case.kind][0]
+        peer = self.best_peer(contest)
+        if peer is None or contest.ours not in self.timings:
+            return None
+        return float(getattr(self.timings[peer], statistic) / getattr(self.timings[contest.ours], statistic))
+
+    def gflops(self, variant: str) -> float:
+        """Return a variant's best rate of useful work in GFLOP/s."""
+        return self.flops / self.timings[variant].min_ms * 1e-6
+
+    def executed_gflops(self, variant: str) -> float:
+        """Return a variant's best rate of executed work in GFLOP/s, which cannot exceed the peak."""
+        timing = self.timings[variant]
+        return (self.flops - timing.saved_flops) / timing.min_ms * 1e-6
+
+    def as_dict(self, peak_gflops: float) -> dict[str, Any]:
+        """Return what a results file keeps."""
+        parameters = {key: value for key, value in self.case.parameters.items() if key != "folder"}
+        return {
+            "name": self.case.name,
+            "parameters": parameters,
+            "threads": self.threads,
+            "flops": self.flops,
+            "engines": {
+                name: {
+                    **asdict(timing),
+                    "gflops": self.gflops(name),
+                    "executed_gflops": self.executed_gflops(name),
+                    "percent_of_peak": 100 * self.executed_gflops(name) / peak_gflops,
+                }
+                for name, timing in self.timings.items()
+            },
+            "failed": self.failed,
+            "contests": {
+                contest.name: {
+                    "ours": contest.ours,
+                    "best_peer": self.best_peer(contest),
+                    "ratio": self.ratio(contest),
+                    "ratio_median": self.ratio(contest, "median_ms"),
+                }
+                for contest in CONTESTS[self.case.kind]
+            },
+        }
+
+
+def check_rates(result: Result, roof: Roof) -> None:
+    """Raise RoofError if a variant was faster than the machine can be: the harness must be broken."""
+    for name in result.timings:
+        if engine_of(name).countable:
+            roof.hold(f"{result.case.name}: {name}", result.executed_gflops(name))
+
+
+def _error(got: npt.NDArray[Any], want: npt.NDArray[np.float64]) -> float:
+    if got.shape != want.shape:
+        return float("inf")
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
+def _answer(worker: Worker, **request: Any) -> dict[str, Any]:
+    """Ask a worker; that it died or hangs is an answer too."""
+    try:
+        return worker.ask(**request)
+    except BenchError as error:
+        return {"error": str(error)}
+
+
+def compare_case(
+    case: Case,
+    workers: Mapping[str, Worker],
+    roof: Roof,
+    *,
+    rounds: int = 10,
+    seconds: float = 0.01,
+) -> Result:
+    """Check and time one case on every worker, in turns.
+
+    Parameters
+    ----------
+    case : Case
+        What to time.
+    workers : mapping of str to Worker
+        The variants' processes.
+    roof : Roof
+        The peak that no rate may exceed; a sample is added in every round.
+    rounds : int, default 10
+        Turns of each variant.
+    seconds : float, default 0.01
+        Length of a turn, during which the case runs at least once.
+
+    Returns
+    -------
+    Result
+        For each variant, the best call of all rounds and the median of the rounds' medians. A wrong result
+        is not timed.
+
+    Raises
+    ------
+    RoofError
+        If a rate is above the roof.
+    """
+    want = expected(case)
+    timings: dict[str, Timing] = {}
+    failed: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "output.npy"
+        for name, worker in workers.items():
+            reply = _answer(worker, prepare=asdict(case), output=str(path))
+            if "error" in reply:
+                failed[name] = reply["error"]
+                continue
+            error = _error(np.load(path), want.output)
+            if not error <= TOLERANCE[case.kind]:
+                failed[name] = (
+                    f"wrong: expected at most {TOLERANCE[case.kind]:g} from float64, got {error:.2g}"
+                )
+                continue
+            algorithm = reply.get("algorithm", "")
+            saved = 2 * reply["saved_macs"] if algorithm or case.kind == "model" else want.padding_flops
+            timings[name] = Timing(0.0, 0.0, error, saved, algorithm)
+
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in timings}
+    for _ in range(rounds):
+        roof.raise_to(0.005)
+        for name, replies in list(turns.items()):
+            reply = _answer(workers[name], time=seconds)
+            if "error" in reply:
+                failed[name] = reply["error"]
+                del turns[name], timings[name]
+            else:
+                replies.append(reply)
+    for name, replies in turns.items():
+        timings[name] = replace(
+            timings[name],
+            min_ms=1e3 * min(reply["min"] for reply in replies),
+            median_ms=1e3 * statistics.median(reply["median"] for reply in replies),
+        )
+    result = Result(case, roof.peak.threads, want.flops, timings, failed)
+    check_rates(result, roof)
+    return result
+
+
+class Suite:
+    """Everything that the cases of one kind on one number of threads share, as a context manager.
+
+    Parameters
+    ----------
+    kind : str
+        ``"gemm"``, ``"conv"`` or ``"model"``.
+    threads : int, default 1
+        Of every engine.
+    peers : iterable of str, optional
+        Engines to compare with.
+    isa : str, optional
+        ``"avx2"`` caps every engine, and the roof.
+    rounds, seconds
+        As in :func:`compare_case`.
+    timeout : float
+        Seconds that a worker has for an answer.
+
+    Examples
+    --------
+    >>> from fastconv.bench import find_cases
+    >>> with Suite("gemm", rounds=1) as suite:
+    ...     suite.compare(find_cases("gemm", ["64x64x64"])[0]).failed
+    {}
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        threads: int = 1,
+        peers: Iterable[str] = (),
+        isa: str | None = None,
+        rounds: int = 10,
+        seconds: float = 0.01,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        names = variants(kind, threads, [OURS, *peers])
+        self._workers = Workers(names, threads, isa=isa, timeout=timeout)
+        self._options: dict[str, Any] = {"rounds": rounds, "seconds": seconds}
+        self._folder = tempfile.TemporaryDirectory(prefix="fastconv-bench-")
+        self.roof = Roof(threads, isa)
+
+    def __enter__(self) -> Suite:
+        self._running = self._workers.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._workers.__exit__(*error)
+        self._folder.cleanup()
+
+    def compare(self, case: Case) -> Result:
+        """Compare one case; one that cannot even be written fails on every engine."""
+        if case.kind == "model":
+            try:
+                case = written(case, Path(self._folder.name))
+            except ArgumentError as error:
+                return Result(case, self.roof.peak.threads, 0, {}, dict.fromkeys(self._running, str(error)))
+        return compare_case(case, self._running, self.roof, **self._options)

@@ -1,0 +1,274 @@
+"""The counting contract: what parameters, MACs, FLOPs, bytes and intensity are, for each step of a program.
+
+========  ============================================================================================
+MACs      multiply-accumulates of convolutions and matrix products: ``n * oc * oh * ow * (ic / groups)
+          * kh * kw``, products with padding included; of a transposed convolution ``n * ic * ih * iw *
+          (oc / groups) * kh * kw``; of a matrix product ``M * N * K``
+FLOPs     work, not speed: 2 for each MAC. Bias, residual and activation of a convolution are not counted.
+          Other steps: 1 an element for an elementwise function, whichever; 2 for a batch normalisation left
+          on its own and for PReLU; the window's size for an output of a pooling; 1 an input of a reduction;
+          5 an element of softmax; the window + 4 for LRN; 9 for a bilinear resize; 0 for copies. What numpy
+          computes (other element types, operators without a kernel) counts by the same rules
+executed  FLOPs that the chosen kernel really does: fewer by Winograd, or where part of a kernel meets padding
+          alone, more where channels are filled up to whole vectors. The machine's peak is a roof for these
+          alone
+bytes     compulsory memory access: each input, weight and output once, 4 bytes an element of float32
+predicted the same with the weights as they are packed, Winograd's transformed ones being 1.8 to 4 times
+          as many, and once for each part that a batch runs in
+intensity FLOPs / bytes
+========  ============================================================================================
+
+Parameters are those of the graph as it was given, before batch normalisations are folded: weights, biases,
+and the scales and shifts of normalisations; not their running statistics, which are not learned, nor scalars.
+The size of a model is 4 bytes a parameter. A weight that several layers share counts once.
+
+A step of a kind that has no rule is an error, never a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastconv.errors import UnsupportedOpError
+from fastconv.graph.context import Step
+from fastconv.graph.value import Tensor
+from fastconv.lab.profile.executed import OUTPUTS, macs_of
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step does: MACs, FLOPs as defined and as executed, bytes that must move and that will."""
+
+    macs: int
+    flops: int
+    executed_flops: int
+    bytes: int
+    predicted_bytes: int
+
+
+def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, times: int = 1) -> Work:
+    """Count a step.
+
+    Parameters
+    ----------
+    step : Step
+        Of a program, planned for concrete shapes.
+    weights : mapping of str to tuple of int
+        Shapes of the constants by name.
+    lanes : int
+        Floats of a vector, for the work that is done on incomplete ones.
+    times : int
+        How often the step runs, on other images each time: its weights must move once.
+
+    Raises
+    ------
+    UnsupportedOpError
+        Where there is no rule for the step.
+    """
+    tensors = [t for t in (*step.inputs, step.output) if t is not None]
+    moved = times * sum(_elements(t) * t.dtype.itemsize for t in tensors)
+    if step.kind == "conv":
+        at, bias_at = _INPUTS.get(step.node.op, (1, 2))
+        weight = weights.get(step.node.inputs[at])
+        if weight is None:
+            raise UnsupportedOpError(
+                f"node {step.node.name!r} ({step.node.op}): w: expected weights of the model to count by,"
+                " got some that its shapes give"
+            )
+        biases = () if bias_at is None else step.node.inputs[bias_at : bias_at + 1]
+        bias = sum(math.prod(weights.get(name, ())) for name in biases if name in weights)
+        macs, executed = (times * n for n in _convolution(step, weight, lanes))
+        least = moved + FLOAT * (_taken(step, weight) + bias)
+        return Work(macs, 2 * macs, 2 * executed, least, moved + times * step.params[0].packed_bytes)
+    if step.kind == "gemm":
+        a = step.inputs[0]
+        assert a is not None
+        macs = times * step.output.size * a.shape[-1]
+        return Work(macs, 2 * macs, 2 * macs, moved, moved)
+    if step.kind == "recurrent":  # of the states alone: the inputs' product is a step of its own
+        (projected, *_), layer = step.inputs, step.params[0]
+        assert projected is not None
+        macs = times * projected.size * step.output.shape[-1]
+        return Work(macs, 2 * macs, 2 * macs, moved + layer.packed_bytes, moved + layer.packed_bytes)
+    if step.kind == "call" and step.algorithm in _PRODUCTS:
+        macs = times * _PRODUCTS[step.algorithm](step)
+        return Work(macs, 2 * macs, 2 * macs, moved, moved)
+    rule = _CALLED.get(step.algorithm) if step.kind == "call" else _FLOPS.get(step.kind)
+    if rule is None:
+        raise UnsupportedOpError(
+            f"node {step.node.name!r} ({step.node.op}): expected a kind of step that is counted,"
+            f" got {(step.algorithm if step.kind == 'call' else step.kind)!r}"
+        )
+    flops = times * rule(step)
+    return Work(0, flops, flops, moved, moved)
+
+
+# Where a node has its weights, and its bias, if not second and third. The products with the inputs of a
+# recurrent layer, one for each direction, are steps of their own, without it.
+_INPUTS: Mapping[str, tuple[int, int | None]] = {
+    **dict.fromkeys(("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"), (1, None)),
+    **dict.fromkeys(
+        ("ConvInteger", "ConvIntegerToFloat", "MatMulInteger", "MatMulIntegerToFloat"), (1, None)
+    ),
+    "QLinearConv": (3, 8),
+    "QLinearMatMul": (3, None),
+    "QGemm": (3, 6),
+}
+
+
+def _is_row(step: Step, weight: tuple[int, ...]) -> bool:
+    """Whether a step makes a row of the tiles of a transposed convolution."""
+    pointwise = math.prod(step.params[0].kernel) == 1
+    return step.node.op == "ConvTranspose" and pointwise and math.prod(weight[2:]) > 1
+
+
+def _taken(step: Step, weight: tuple[int, ...]) -> int:
+    """Return how many of its node's weights a step multiplies by."""
+    x, y = step.inputs[0], step.output
+    assert x is not None
+    whole = len(y.shape) > 2 and not _is_row(step, weight)
+    return math.prod(weight) if whole else x.shape[1] * y.shape[1]
+
+
+def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, int]:
+    """Return the multiply-accumulates of a convolution or fully connected layer, and those executed."""
+    x, y = step.inputs[0], step.output
+    assert x is not None
+    if len(y.shape) == 2:  # the weights of Gemm and MatMul come either way round
+        inner, oc = x.shape[1], y.shape[1]
+        return y.size * inner, y.shape[0] * inner * _whole(oc, lanes)
+    if _is_row(step, weight):
+        pixels = x.size
+        return pixels * y.shape[1], pixels * _whole(y.shape[1], lanes)
+    if step.node.op == "ConvTranspose":
+        _, ocg, *kernel = weight
+        pixels = math.prod(kernel) * x.size
+        return pixels * ocg, pixels * _whole(ocg, lanes)
+    oc, icg, *kernel = weight
+    icg = min(icg, x.shape[1])  # sums of integers may be made in parts of the channels
+    macs = y.size * icg * math.prod(kernel)
+    n, _, *out = y.shape
+    groups = x.shape[1] // icg
+    taken = list(step.params[0].kernel[-len(out) :])  # of the kernel: what meets the image
+    if step.algorithm in OUTPUTS:
+        dilation = step.node.attrs.get("dilations") or [1] * len(out)
+        filters = n * groups * icg * _whole(oc // groups, lanes)
+        return macs, macs_of(step.algorithm, filters, out, taken, dilation)
+    # Small groups share vectors, whole groups fill their own.
+    columns = _whole(oc, lanes) if oc // groups < lanes else groups * _whole(oc // groups, lanes)
+    return macs, n * math.prod(out) * columns * icg * math.prod(taken)
+
+
+def _whole(n: int, lanes: int) -> int:
+    return -(-n // lanes) * lanes
+
+
+def _elements(tensor: Tensor) -> int:
+    """Count the elements of memory that a view has: repeated ones once."""
+    return math.prod(n for n, s in zip(tensor.shape, tensor.strides, strict=True) if s != 0 or n == 0)
+
+
+def _window(step: Step) -> int:
+    kernel: tuple[int, int] = step.params[0]
+    return step.output.size * math.prod(kernel)
+
+
+def _input(step: Step) -> int:
+    x = step.inputs[0]
+    assert x is not None
+    return x.size
+
+
+_FLOPS: dict[str, Callable[[Step], int]] = {
+    "activate": lambda step: step.output.size,
+    "binary": lambda step: step.output.size,
+    "prelu": lambda step: 2 * step.output.size,
+    "channel_affine": lambda step: 2 * step.output.size,
+    "max_pool2d": _window,
+    "avg_pool2d": _window,
+    "lrn": lambda step: step.output.size * (step.params[0] + 4),
+    "layer_norm": lambda step: 8 * step.output.size,
+    "softmax": lambda step: 5 * step.output.size,
+    "reduce": _input,
+    "resize2d": lambda step: 0 if step.params[0] == "nearest" else 9 * step.output.size,
+    "copy": lambda _: 0,
+    "fill": lambda _: 0,
+}
+
+
+# -- steps that numpy computes, by the name of the call: the operator's, unless it has another ---------------
+
+
+def _inner(step: Step) -> int:
+    """Return the multiply-accumulates of a matrix product."""
+    a = step.inputs[0]
+    assert a is not None
+    return step.output.size * a.shape[-1]
+
+
+def _filters(step: Step) -> int:
+    """Return the multiply-accumulates of a convolution whose weights are the input of most dimensions."""
+    x, *others = (t for t in step.inputs if t is not None)
+    w = next(t for t in others if len(t.shape) == len(x.shape))
+    if step.node.op == "ConvTranspose":
+        return x.size * math.prod(w.shape[1:])
+    return step.output.size * math.prod(w.shape[1:])
+
+
+def _einstein(step: Step) -> int:
+    """Return the multiply-accumulates of a sum of products: the sizes of all its letters multiplied."""
+    terms = step.node.attrs["equation"].replace(" ", "").split("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    extra = 1
+    for term, x in zip(terms, step.inputs, strict=True):
+        assert x is not None
+        head, _, tail = term.partition("...")
+        rest = x.shape[len(head) : len(x.shape) - len(tail)]
+        extra = max(extra, math.prod(rest)) if "..." in term else extra
+        ends = x.shape[: len(head)] + x.shape[len(x.shape) - len(tail) :]
+        sizes.update(zip(head + tail, ends, strict=True))
+    return extra * math.prod(sizes.values())
+
+
+_PRODUCTS: dict[str, Callable[[Step], int]] = {
+    **dict.fromkeys(("matmul", "gemm", "matmulinteger", "qlinearmatmul"), _inner),
+    **dict.fromkeys(("conv", "convtranspose", "convinteger", "qlinearconv", "deformconv"), _filters),
+    "einsum": _einstein,
+}
+
+
+def _taps(step: Step) -> int:
+    """Return an operation for each element of each window."""
+    return step.output.size * math.prod(step.node.attrs.get("kernel_shape") or (1,))
+
+
+_MOVES = (
+    "copy fill bitcast gather gatherelements gathernd scatter scatterelements scatternd onehot where concat "
+    "pad tile trilu compress reversesequence maxunpool col2im hardmax"
+)
+_REDUCTIONS = (
+    "mean sum max min reduceprod argmax argmin topk cumsum cumprod globallppool globalaveragepool "
+    "globalmaxpool dynamicquantizelinear"
+)
+_ELEMENTWISE = (
+    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish gelu_tanh mish tanh elu exp sqrt clamp "
+    "add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
+    "bitwiseand bitwiseor bitwisexor "
+    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log reciprocal round "
+    "sin sinh softplus softsign tan sign isnan isinf selu celu thresholded_relu shrink prelu quantizelinear "
+    "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
+)
+_WINDOWS = "maxpool indices averagepool lppool maxroipool roialign"
+_INTERPOLATIONS = "resize upsample gridsample"
+
+_CALLED: dict[str, Callable[[Step], int]] = {
+    **dict.fromkeys(_MOVES.split(), lambda _: 0),
+    **dict.fromkeys(_REDUCTIONS.split(), _input),
+    **dict.fromkeys(_ELEMENTWISE.split(), lambda step: step.output.size),
+    **dict.fromkeys(_WINDOWS.split(), _taps),
+    **dict.fromkeys(_INTERPOLATIONS.split(), lambda step: 9 * step.output.size),
+}

@@ -1,0 +1,282 @@
+"""What is known of each layer of a network: counted for any machine, timed on this one."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastconv.lab.machine import Roofline
+from fastconv.lab.profile.counters import CountedTraffic
+from fastconv.lab.profile.counting import FLOAT
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """A step of the program: what it is, and its work for the whole batch, as counting.py defines it."""
+
+    name: str  # of the nodes that it came from
+    op: str
+    algorithm: str
+    tile: str
+    input: Shape
+    output: Shape
+    params: int
+    macs: int
+    flops: int
+    executed_flops: int
+    bytes: int
+    predicted_bytes: int
+
+    @property
+    def param_bytes(self) -> int:
+        """Bytes of the parameters, 4 each."""
+        return FLOAT * self.params
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs for each byte that must move."""
+        return self.flops / self.bytes
+
+
+@dataclass(frozen=True)
+class LayerProfile(LayerCount):
+    """A step with its times in milliseconds, and the roof that binds it."""
+
+    ms: float  # the fastest of all runs
+    median_ms: float
+    roof: str  # "compute", or the level of the memory that its bytes come from
+    ideal_ms: float  # of a kernel at that roof
+
+    @property
+    def gflops(self) -> float:
+        """Useful work in GFLOP/s; Winograd's may be above the machine's peak."""
+        return self.flops / self.ms * 1e-6
+
+    @property
+    def executed_gflops(self) -> float:
+        """Executed work in GFLOP/s."""
+        return self.executed_flops / self.ms * 1e-6
+
+    @property
+    def gbs(self) -> float:
+        """Compulsory bytes in GB/s."""
+        return self.bytes / self.ms * 1e-6
+
+    @property
+    def share(self) -> float:
+        """The share of its roof that the step reaches."""
+        return self.ideal_ms / self.ms
+
+    @property
+    def lost_ms(self) -> float:
+        """Milliseconds beyond those of a kernel at the roof."""
+        return self.ms - self.ideal_ms
+
+
+@dataclass(frozen=True)
+class Count:
+    """The counted layers of a network, in the order in which they run.
+
+    ``rows()`` is a list of flat dictionaries, as ``pandas.DataFrame`` takes it; ``totals`` the sums.
+    """
+
+    model: str
+    params: int  # shared ones once, so not always the sum of the layers'
+    layers: tuple[LayerCount, ...]
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Sums of all layers."""
+        sums = {key: sum(getattr(layer, key) for layer in self.layers) for key in _SUMMED}
+        return {"params": self.params, "param_bytes": FLOAT * self.params, **sums}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a flat dictionary for each layer, derived figures among them."""
+        return [{**asdict(layer), **{key: getattr(layer, key) for key in _COUNTED}} for layer in self.layers]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dictionaries, numbers and strings, for JSON."""
+        return {"model": self.model, "layers": self.rows(), "totals": self.totals}
+
+    def table(self) -> str:
+        """Return a table for people: a line for each layer, and the totals."""
+        return _table(_COUNT_COLUMNS, self.layers, self._total_cells())
+
+    def _total_cells(self) -> list[str]:
+        t = self.totals
+        sums = [_si(t[key]) for key in ("macs", "flops", "bytes", "predicted_bytes")]
+        return ["total", "", "", "", "", f"{t['params']:,}", *sums, ""]
+
+    def __str__(self) -> str:
+        return f"{self.model}\n{self.table()}"
+
+    def html(self) -> str:
+        """Return the layers as an HTML table, which a notebook shows."""
+        return _html(_COUNT_COLUMNS, self.layers)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+
+@dataclass(frozen=True)
+class Profile(Count):
+    """The timed layers of a network against the machine's roofline.
+
+    ``ms`` of the totals is the sum of the layers' fastest times, which no single run may have had; ``run_ms``
+    the fastest run of the whole network without the profiler. ``coverage`` is the layers' share of a profiled
+    run's time and ``overhead`` how much longer that is than the run before it without the profiler, as
+    fractions, each the median of all runs. ``traffic`` is what the processor counted of its memory traffic.
+    """
+
+    layers: tuple[LayerProfile, ...]
+    roofline: Roofline
+    run_ms: float
+    coverage: float
+    overhead: float
+    runs: int
+    traffic: CountedTraffic
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Sums of all layers, and the whole run."""
+        t = super().totals
+        ms, ideal = (sum(getattr(layer, key) for layer in self.layers) for key in ("ms", "ideal_ms"))
+        rates = {"gflops": t["flops"] / ms * 1e-6, "executed_gflops": t["executed_flops"] / ms * 1e-6}
+        whole = {key: getattr(self, key) for key in ("run_ms", "coverage", "overhead", "runs")}
+        return {
+            **t,
+            "ms": ms,
+            "ideal_ms": ideal,
+            "lost_ms": ms - ideal,
+            "share": ideal / ms,
+            **rates,
+            **whole,
+            "counted_bytes": self.traffic.bytes,
+            "counted": self.traffic.reason or self.traffic.event,
+        }
+
+    @property
+    def moved(self) -> str:
+        """The bytes of a run in three ways, for people."""
+        t = self.totals
+        ways = f"{t['bytes'] / 1e6:.1f} MB compulsory, {t['predicted_bytes'] / 1e6:.1f} MB predicted"
+        return f"{ways}; {self.traffic}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a flat dictionary for each layer, derived figures among them."""
+        timed = [{key: getattr(layer, key) for key in _TIMED} for layer in self.layers]
+        return [{**row, **more} for row, more in zip(super().rows(), timed, strict=True)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dictionaries, numbers and strings, for JSON."""
+        roof = self.roofline
+        machine = {
+            "cpu": roof.cpu,
+            "tier": roof.peak.tier,
+            "threads": roof.peak.threads,
+            "peak_gflops": roof.peak.gflops,
+            "gbs": {level: roof.gbs(level) for level in roof.levels},
+        }
+        return {**super().as_dict(), "machine": machine}
+
+    def sorted_by(self, key: str) -> tuple[LayerProfile, ...]:
+        """Return the layers by a figure, the largest first."""
+        return tuple(sorted(self.layers, key=lambda layer: -getattr(layer, key)))
+
+    def table(self, layers: Sequence[LayerProfile] | None = None) -> str:
+        """Return a table for people: a line for each layer (or for those given), and the totals."""
+        return _table(_PROFILE_COLUMNS, self.layers if layers is None else layers, self._total_cells())
+
+    def _total_cells(self) -> list[str]:
+        t = self.totals
+        rates = [f"{t['ms']:.3f}", f"{t['gflops']:.1f}", f"{t['executed_gflops']:.1f}"]
+        bound = ["", "", f"{t['share']:.0%}", f"{t['ideal_ms']:.3f}", f"{t['lost_ms']:.3f}"]
+        return [*super()._total_cells(), *rates, *bound]
+
+    def html(self) -> str:
+        """Return the layers as an HTML table, which a notebook shows."""
+        return _html(_PROFILE_COLUMNS, self.layers)
+
+
+_SUMMED = ("macs", "flops", "executed_flops", "bytes", "predicted_bytes")
+_COUNTED = ("param_bytes", "intensity")
+_TIMED = ("gflops", "executed_gflops", "gbs", "share", "lost_ms")
+
+Column = tuple[str, str, Callable[[Any], str], str]  # head, alignment (as in a format), cell, the field or ""
+
+_COUNT_COLUMNS: tuple[Column, ...] = (
+    ("layer", "<", lambda layer: layer.op, ""),
+    ("algorithm", "<", lambda layer: layer.algorithm, ""),
+    ("tile", "<", lambda layer: layer.tile, ""),
+    ("input", "<", lambda layer: _by(layer.input), ""),
+    ("output", "<", lambda layer: _by(layer.output), ""),
+    ("params", ">", lambda layer: f"{layer.params:,}", "params"),
+    ("MACs", ">", lambda layer: _si(layer.macs), "macs"),
+    ("FLOPs", ">", lambda layer: _si(layer.flops), "flops"),
+    ("bytes", ">", lambda layer: _si(layer.bytes), "bytes"),
+    ("moved", ">", lambda layer: _si(layer.predicted_bytes), "predicted_bytes"),
+    ("FLOP/B", ">", lambda layer: f"{layer.intensity:.2f}", "intensity"),
+)
+_PROFILE_COLUMNS: tuple[Column, ...] = (
+    *_COUNT_COLUMNS,
+    ("ms", ">", lambda layer: f"{layer.ms:.3f}", "ms"),
+    ("GFLOP/s", ">", lambda layer: f"{layer.gflops:.1f}", "gflops"),
+    ("executed", ">", lambda layer: f"{layer.executed_gflops:.1f}", "executed_gflops"),
+    ("GB/s", ">", lambda layer: f"{layer.gbs:.1f}", "gbs"),
+    ("roof", "<", lambda layer: layer.roof, ""),
+    ("share", ">", lambda layer: f"{layer.share:.0%}", "share"),
+    ("ideal ms", ">", lambda layer: f"{layer.ideal_ms:.3f}", "ideal_ms"),
+    ("lost ms", ">", lambda layer: f"{layer.lost_ms:.3f}", "lost_ms"),
+)
+
+
+def _table(columns: Sequence[Column], layers: Sequence[LayerCount], totals: Sequence[str]) -> str:
+    heads = ["", *(column[0] for column in columns), "nodes"]
+    aligned = [">", *(column[1] for column in columns), "<"]
+    lines = [
+        [str(i), *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)
+    ]
+    lines = [heads, *lines, ["", *totals, ""]]
+    widths = [max(len(line[c]) for line in lines) for c in range(len(heads))]
+    return "\n".join(
+        "  ".join(f"{text:{a}{w}}" for text, a, w in zip(line, aligned, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _html(columns: Sequence[Column], layers: Sequence[LayerCount]) -> str:
+    """Return a table whose cells have their numbers in ``data-value``, for whoever sorts them."""
+    classes = ["" if align == ">" else ' class="text"' for _, align, _, _ in columns]
+    heads = "".join(
+        f"<th{c}>{html.escape(head)}</th>" for (head, *_), c in zip(columns, classes, strict=True)
+    )
+    rows = []
+    for i, layer in enumerate(layers):
+        cells = [f"<td>{i}</td>"]
+        for (_, _, cell, field), c in zip(columns, classes, strict=True):
+            number = f' data-value="{getattr(layer, field)}"' if field else ""
+            cells.append(f"<td{c}{number}>{html.escape(cell(layer))}</td>")
+        rows.append(f'<tr>{"".join(cells)}<td class="text">{html.escape(layer.name)}</td></tr>')
+    head = f'<thead><tr><th>#</th>{heads}<th class="text">nodes</th></tr></thead>'
+    return f'<table class="sortable layers">{head}<tbody>{"".join(rows)}</tbody></table>'
+
+
+def _by(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _si(n: float) -> str:
+    """Write a count with a thousand's prefix.
+
+    >>> _si(4_089_184_256), _si(512), _si(0)
+    ('4.09 G', '512', '0')
+    """
+    for prefix in ("", " k", " M"):
+        if n < 1000:
+            return f"{n:.3g}{prefix}"
+        n /= 1000
+    return f"{n:.3g} G"

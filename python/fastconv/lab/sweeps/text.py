@@ -1,0 +1,159 @@
+"""Results of the sweeps as lines to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastconv.lab.sweeps.algorithms import AlgorithmMap, LayerTimes
+from fastconv.lab.sweeps.blocking import LINE, BlockingSweep, Candidate
+from fastconv.lab.sweeps.conv_blocking import ConvBlocking, LayerBlocks
+from fastconv.lab.sweeps.scaling import SizeSweep, ThreadSweep
+from fastconv.lab.sweeps.stairs import NUMPY, Staircase
+from fastconv.lab.sweeps.tiles import TileSweep
+
+BEST = 5  # so many of the fastest block sizes are listed
+NEAR = 0.03  # of the best time: less is the noise of a measurement
+
+
+def staircase_lines(found: Staircase) -> Iterator[str]:
+    """Give a line for each step: time, rate, share of the peak, gain over the step before, the idea."""
+    peak = found.setting.peak_gflops
+    yield f"{found.m}x{found.n}x{found.k} on {found.setting}"
+    yield f"{'step':24} {'ms':>9} {'GFLOP/s':>8} {'% peak':>7} {'gain':>6}  idea"
+    before = None
+    for step in found.steps:
+        gain = "" if before is None or step.name == NUMPY else f"{step.gflops / before:.2f}"
+        yield (
+            f"{step.name:24} {1e3 * step.seconds:9.3f} {step.gflops:8.2f} {100 * step.gflops / peak:7.1f} "
+            f"{gain:>6}  {step.idea}"
+        )
+        before = step.gflops
+
+
+def blocking_lines(found: BlockingSweep) -> Iterator[str]:
+    """Give a line for the shipped sizes, the textbook's, the fastest and the slowest, with their traffic."""
+    yield f"{found.m}x{found.n}x{found.k}, tile {found.mr}x{found.nr}, on {found.setting}"
+    yield (
+        f"{'':9} {'MC':>5} {'KC':>5} {'NC':>5} {'ms':>9} {'GFLOP/s':>8} {'loss':>7}  "
+        f"misses by the model, 1e6: {'L1':>6} {'L2':>6} {'L3':>6}"
+    )
+
+    def line(mark: str, c: Candidate) -> str:
+        misses = " ".join(f"{b / LINE / 1e6:6.2f}" for b in (c.traffic.l1, c.traffic.l2, c.traffic.l3))
+        return (
+            f"{mark:9} {c.mc:5} {c.kc:5} {c.nc:5} {1e3 * c.seconds:9.3f} {c.gflops:8.2f} {c.loss:7.1%}"
+            f"{'':28}{misses}"
+        )
+
+    yield line("shipped", found.at(found.shipped))
+    yield line("textbook", found.at(found.textbook))
+    ranked = sorted(found.candidates, key=lambda c: c.seconds)
+    for i, candidate in enumerate(ranked[:BEST], 1):
+        yield line(f"best {i}", candidate)
+    yield line("slowest", ranked[-1])
+    ranks = ", ".join(f"{name.upper()} {found.rank_correlation(name):+.2f}" for name in ("l1", "l2", "l3"))
+    yield f"rank correlation of the times of {len(ranked)} choices with the misses: {ranks}"
+
+
+def tiles_lines(found: TileSweep) -> Iterator[str]:
+    """Give a line for each number of rows with the rates of the widths, and what each width is for."""
+    widths = list(dict.fromkeys(tile.width for tile in found.tiles))
+    rates = {(tile.rows, tile.width): tile for tile in found.tiles}
+    yield f"register tiles, K = {found.k}, on {found.setting}; GFLOP/s (share of the peak)"
+    yield f"{'rows':>4}" + "".join(f"{f'{width} wide':>16}" for width in widths)
+    for rows in range(1, max(tile.rows for tile in found.tiles) + 1):
+        cells = [rates.get((rows, width)) for width in widths]
+        texts = ["" if tile is None else f"{tile.gflops:.1f} ({tile.share:.0%})" for tile in cells]
+        yield (f"{rows:4}" + "".join(f"{text:>16}" for text in texts)).rstrip()
+    for width, served in found.columns.items():
+        yield f"{width:>4} wide: {served}"
+    yield f"main tile {found.main[0]}x{found.main[1]}; M rows are cut into as few tiles as may be, even ones"
+
+
+def layer_line(layer: LayerTimes) -> str:
+    """Give a layer's pick, its lag, and the time of every algorithm."""
+    ordered = sorted(layer.milliseconds, key=lambda name: layer.milliseconds[name])
+    cells = [f"{name} {layer.milliseconds[name]:.4f}" for name in ordered]
+    return f"{layer.name:24} {layer.pick:12} {layer.lag:6.1%}  {'  '.join(cells)}"
+
+
+def algorithms_lines(found: AlgorithmMap) -> Iterator[str]:
+    """Give a line for each layer, the wins of each algorithm, and the worst pick."""
+    yield f"{found.title}, on {found.setting}"
+    yield f"{'layer':24} {'picked':12} {'lag':>6}  milliseconds, fastest first"
+    yield from map(layer_line, found.layers)
+    wins = ", ".join(f"{name} {count}" for name, count in found.wins().most_common())
+    yield f"fastest: {wins}"
+    worst = max(found.layers, key=lambda layer: layer.lag)
+    right = sum(layer.pick == layer.best for layer in found.layers)
+    yield (
+        f"the pick is the fastest for {right} of {len(found.layers)}; "
+        f"at worst it loses {worst.lag:.1%} ({worst.name})"
+    )
+
+
+def layer_blocks_line(layer: LayerBlocks) -> str:
+    """Give a layer's algorithm, its plan's sizes and what they lose, the best and the slowest ones."""
+    best, worst = layer.best, layer.worst
+    return (
+        f"{layer.name:24} {layer.algorithm:12} {layer.described(layer.shipped):28} {layer.loss:6.1%}  "
+        f"{layer.described(best.sizes):28} {1e3 * best.seconds:9.4f} ms  "
+        f"{layer.described(worst.sizes):28} {worst.loss:6.1%}"
+    )
+
+
+def conv_blocking_lines(found: ConvBlocking) -> Iterator[str]:
+    """Give a line for each layer, and the worst of the plans' own sizes."""
+    yield f"{found.title}, on {found.setting}"
+    yield (
+        f"{'layer':24} {'algorithm':12} {'shipped':28} {'loss':>6}  {'best':28} {'':12}  {'slowest':28} "
+        f"{'loss':>6}"
+    )
+    yield from map(layer_blocks_line, found.layers)
+    if not found.layers:
+        yield "no layer has sizes to choose"
+        return
+    worst = max(found.layers, key=lambda layer: layer.loss)
+    near = sum(layer.loss <= NEAR for layer in found.layers)
+    yield (
+        f"the shipped sizes are within {NEAR:.0%} of the best for {near} of {len(found.layers)}; "
+        f"at worst they lose {worst.loss:.1%} ({worst.name})"
+    )
+
+
+def threads_lines(found: ThreadSweep) -> Iterator[str]:
+    """Give a line for each product or layer and number of threads."""
+    yield f"on {found.setting}"
+    yield f"{'work':24} {'T':>3} {'ms':>9} {'GFLOP/s':>8} {'speedup':>8} {'efficiency':>10}"
+    for p in found.points:
+        yield (
+            f"{p.name:24} {p.threads:3} {1e3 * p.seconds:9.4f} {p.gflops:8.2f} {p.speedup:8.2f} "
+            f"{p.efficiency:10.0%}"
+        )
+    for count, peak in found.peaks.items():
+        yield f"{'FMA peak':24} {count:>3} {'':9} {peak:8.2f} {peak / found.peaks['1']:8.2f}"
+
+
+def sizes_lines(found: SizeSweep) -> Iterator[str]:
+    """Give each series' exponent, where it outgrows the caches, and its times."""
+    yield f"on {found.setting}"
+    for one in found.series:
+        full = ", ".join(f"{level.upper()[:2]} full at {at:.0f}" for level, at in one.crossings.items())
+        yield (
+            f"{one.name}: time ~ {one.variable}^{one.exponent:.2f}, work ~ {one.variable}^"
+            f"{one.work_exponent:.2f}{'; ' + full if full else ''}"
+        )
+        for size, taken, bytes_ in zip(one.sizes, one.seconds, one.working_set, strict=True):
+            yield f"  {size:6} {1e3 * taken:10.4f} ms {bytes_ / 2**20:9.2f} MiB"
+
+
+LINES: dict[str, Callable[[Any], Iterator[str]]] = {
+    "staircase": staircase_lines,
+    "blocking": blocking_lines,
+    "tiles": tiles_lines,
+    "algorithms": algorithms_lines,
+    "conv_blocking": conv_blocking_lines,
+    "threads": threads_lines,
+    "sizes": sizes_lines,
+}
