@@ -81,9 +81,7 @@ def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **o
 def conformance(session: nox.Session) -> None:
     """ONNX's own backend tests; writes the counts into the pages, or compares with them: ``-- --check``."""
     install(session)
-    session.run(
-        "python", "-m", "fastconv.testing.conformance", "docs/conformance.md", "README.md", *session.posargs
-    )
+    session.run("python", "tests/conformance.py", "docs/conformance.md", "README.md", *session.posargs)
 
 
 @nox.session
@@ -124,6 +122,7 @@ def fuzz(session: nox.Session) -> None:
     install(session)
     session.install("atheris")
     seconds = session.posargs[0] if session.posargs else "60"
+    session.env["PYTHONPATH"] = "tests"
     for name in ("onnx", "fcm", "npz", "pth", "safetensors"):
-        command = ("python", "-m", "fastconv.testing.hostile.coverage", name)
+        command = ("python", "-m", "adversarial.coverage", name)
         session.run(*command, "--seconds", seconds, "--keep", session.create_tmp())

@@ -16,7 +16,7 @@ from fastconv.graph.registry import supported_ops
 
 onnx = pytest.importorskip("onnx")
 
-from fastconv.testing.conformance import as_array, difference  # noqa: E402  (it needs onnx)
+from conformance import as_array, difference  # noqa: E402  (it needs onnx)
 
 # The last pixel of an aligned corner is the last pixel of the input, as in torch and ONNX Runtime; the
 # specification's reference aligns the corner of a fractional size instead.

@@ -1,4 +1,4 @@
-"""Damaged, foreign and hostile files of compiled models: typed errors, or the right results."""
+"""Damaged, foreign and adversarial files of compiled models: typed errors, or the right results."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ HOSTILE: list[tuple[str, Edit]] = [
 
 
 @pytest.mark.parametrize(("message", "edit"), HOSTILE, ids=[f"{i}" for i in range(len(HOSTILE))])
-def test_hostile_headers(message: str, edit: Edit, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adversarial_headers(message: str, edit: Edit, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastconv.importers.compiled.SMALL", -1)  # an edit would have to know the hashes
     with pytest.raises(FastconvError, match=message):
         fastconv.load(edited(data, edit))

@@ -214,7 +214,7 @@ EVIL = {
 
 @CONTAINERS
 @pytest.mark.parametrize("program", EVIL, ids=str)
-def test_hostile_programs_are_typed_errors_and_do_nothing(
+def test_adversarial_programs_are_typed_errors_and_do_nothing(
     program: str, container: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, message = EVIL[program]
@@ -232,7 +232,7 @@ def test_hostile_programs_are_typed_errors_and_do_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_the_hostile_programs_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_adversarial_programs_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
     pickle.loads(b"\x80\x02" + EVIL["reduce"][0] + b".")
     assert (tmp_path / "mark").exists()

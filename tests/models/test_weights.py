@@ -1,4 +1,4 @@
-"""``read_weights``: formats told by content; ``.npz``, ``.safetensors`` and mappings, good and hostile."""
+"""``read_weights``: formats told by content; good and adversarial ``.npz``, ``.safetensors``, mappings."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ HOSTILE_NPZ = {
 
 
 @pytest.mark.parametrize("case", HOSTILE_NPZ)
-def test_hostile_npz(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adversarial_npz(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     content, message = HOSTILE_NPZ[case]
     with pytest.raises(ModelError, match=message):
@@ -237,7 +237,7 @@ HOSTILE_SAFETENSORS = {
 
 
 @pytest.mark.parametrize("case", HOSTILE_SAFETENSORS)
-def test_hostile_safetensors(case: str) -> None:
+def test_adversarial_safetensors(case: str) -> None:
     pytest.importorskip("safetensors")
     with pytest.raises(ModelError, match="the weights: "):
         read_weights(HOSTILE_SAFETENSORS[case])

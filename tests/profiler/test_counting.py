@@ -204,7 +204,7 @@ def test_a_shape_is_needed() -> None:
 def test_whatever_runs_is_counted() -> None:
     """Of ONNX's own node tests: each has steps that have a rule, or it is refused by name."""
     pytest.importorskip("onnx")
-    from fastconv.testing import conformance
+    import conformance
 
     counted, refused = 0, []
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Public functions with hostile arguments: an error that names one of them, or the right result."""
+"""Public functions with adversarial arguments: an error that names one of them, or the right result."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import fastconv
+from adversarial import functions
+from adversarial.sandbox import Sandbox
 from fastconv.importers.weights import read_weights
-from fastconv.testing.hostile import functions
-from fastconv.testing.hostile.sandbox import Sandbox
 
 COUNT = 240
 SECONDS = 120  # a guard against hangs
@@ -34,7 +34,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "Conv2d"])
-def test_hostile_arguments(name: str, sandbox: Sandbox) -> None:
+def test_adversarial_arguments(name: str, sandbox: Sandbox) -> None:
     outcome = sandbox.run(functions.try_function, name, COUNT, seconds=SECONDS, memory=functions.MEMORY * 4)
     assert not outcome.signal, outcome
     assert not outcome.error, outcome.message

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from queue import SimpleQueue
 
-from fastconv.testing.hostile.mutants import mutant, originals
-from fastconv.testing.hostile.run import load_and_run
-from fastconv.testing.hostile.sandbox import Outcome, Sandbox, peak_bytes
+from adversarial.mutants import mutant, originals
+from adversarial.run import load_and_run
+from adversarial.sandbox import Outcome, Sandbox, peak_bytes
 
 BATCH = 500
 SECONDS = 20  # for one mutant

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adversarial.sandbox import Sandbox
 from fastconv.importers.weights import read_weights
-from fastconv.testing.hostile.sandbox import Sandbox
 
 MiB = 1 << 20
 

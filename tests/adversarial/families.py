@@ -255,4 +255,4 @@ def family(name: str) -> Family:
     for pattern, found in families.items():
         if re.fullmatch(pattern, name):
             return found
-    raise LookupError(f"{name}: no strategy draws its arguments; see fastconv.testing.hostile.families")
+    raise LookupError(f"{name}: no strategy draws its arguments; see adversarial.families")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from adversarial.case import Case, floats, net, node
 from fastconv.errors import FastconvError, ModelError
-from fastconv.testing.hostile.case import Case, floats, net, node
 
 WEIGHTS = floats(4, 3, 3, 3)
 NBYTES = WEIGHTS.nbytes

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from adversarial.case import BIG, HUGE, Case, X, floats, net, node, suspect
 from fastconv.errors import FastconvError
-from fastconv.testing.hostile.case import BIG, HUGE, Case, X, floats, net, node, suspect
 
 Cases = Mapping[str, tuple[Mapping[str, Any], str]]
 

@@ -1,4 +1,4 @@
-"""What is done with a model that may be hostile: it is loaded, and run once."""
+"""What is done with a model that may be adversarial: it is loaded, and run once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 MAX_INPUT = 1 << 24  # elements of an input that is worth making
-MAX_BYTES = 256 << 20  # what a hostile model is allowed: less than by default, so that little is soon enough
+MAX_BYTES = (
+    256 << 20
+)  # what an adversarial model is allowed: less than by default, so that little is soon enough
 
 
 def load_and_run(source: Any, max_bytes: int | None = MAX_BYTES) -> int:

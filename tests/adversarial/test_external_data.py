@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import fastconv
+from adversarial.case import floats, ints, net, node
+from adversarial.sandbox import Sandbox
 from fastconv.errors import ModelError
 from fastconv.importers.onnx import from_file
-from fastconv.testing.hostile.case import floats, ints, net, node
-from fastconv.testing.hostile.sandbox import Sandbox
 
 onnx = pytest.importorskip("onnx")
 

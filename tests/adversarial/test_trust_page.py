@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from fastconv.testing.hostile import coverage, functions, malformed
+from adversarial import coverage, functions, malformed
 
 pytest.importorskip("onnx")
 

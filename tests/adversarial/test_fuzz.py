@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from fastconv.testing.hostile import fuzz as fuzzing
-from fastconv.testing.hostile.__main__ import main
-from fastconv.testing.hostile.fuzz import Failure, Report, fuzz
-from fastconv.testing.hostile.mutants import mutant, networks, parts
-from fastconv.testing.hostile.sandbox import Sandbox
+from adversarial import fuzz as fuzzing
+from adversarial.__main__ import main
+from adversarial.fuzz import Failure, Report, fuzz
+from adversarial.mutants import mutant, networks, parts
+from adversarial.sandbox import Sandbox
 
 pytest.importorskip("onnx")
 

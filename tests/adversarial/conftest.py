@@ -1,4 +1,4 @@
-"""The process that hostile models are tried in."""
+"""The process that adversarial models are tried in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastconv.testing.hostile.sandbox import Sandbox
+from adversarial.sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ input. What may come of it is an error of ours whose message starts with an argu
 result. What kind of thing an argument is, its name says: a new function with the same names is tried by
 itself, and ``family`` refuses one that nothing is known about.
 
-The right arguments and the right results are those of :mod:`~fastconv.testing.hostile.families`.
+The right arguments and the right results are those of :mod:`~adversarial.families`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
+from adversarial.families import Arguments, family
 from fastconv.errors import FastconvError
-from fastconv.testing.hostile.families import Arguments, family
 
 COARSE = (
     2.0**-8
@@ -223,7 +223,7 @@ def hostile_value(draw: Any, name: str, arguments: Arguments) -> Any:
             return draw(st.sampled_from((*values, *values, *OBJECTS)))
     if name in ARRAYS or name in FLAGS:
         return draw(st.sampled_from((*OBJECTS, 0, 1, 2)))
-    raise LookupError(f"{name}: no strategy draws such an argument; see fastconv.testing.hostile.functions")
+    raise LookupError(f"{name}: no strategy draws such an argument; see adversarial.functions")
 
 
 def hostile_out(draw: Any, result: Any, arguments: Arguments) -> Any:

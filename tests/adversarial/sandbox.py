@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -53,7 +54,13 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         self._connection, theirs = multiprocessing.Pipe()
         handle = theirs.fileno()
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {
+            **os.environ,
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(paths),  # the functions of a task are found where we are
+        }
         command = [sys.executable, "-c", f"from {__name__} import serve; serve({handle})"]
         self._server = subprocess.Popen(command, pass_fds=[handle], env=environment)
         theirs.close()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import fastconv
+from adversarial.sandbox import Sandbox
 from fastconv.graph.ir import GraphBuilder
 from fastconv.graph.model import Model
 from fastconv.graph.save import MAX_LISTS, PREFIX, START, prefix_of
-from fastconv.testing.hostile.sandbox import Sandbox
 
 
 def header_of(text: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Fuzzing of the importers guided by coverage: ``python -m fastconv.testing.hostile.coverage onnx``.
+"""Fuzzing of the importers guided by coverage: ``PYTHONPATH=tests python -m adversarial.coverage onnx``.
 
 ``atheris`` (libFuzzer for Python) changes files so that they reach other lines of the importers. A file may
 be refused with one of our errors, or be loaded and run; whatever else it does stops the fuzzer, which keeps
@@ -26,7 +26,7 @@ SECONDS = 20  # for one file
 
 def seeds_onnx() -> list[bytes]:
     """Return parts of whole networks."""
-    from fastconv.testing.hostile.mutants import parts
+    from adversarial.mutants import parts
 
     return [part for part in parts() if len(part) < 4096][::5]
 
@@ -91,7 +91,7 @@ def seeds_pth() -> list[bytes]:
 
 def try_model(data: bytes) -> None:
     """Load a model and run it."""
-    from fastconv.testing.hostile.run import load_and_run
+    from adversarial.run import load_and_run
 
     load_and_run(data, MAX_BYTES)
 
@@ -133,7 +133,7 @@ def try_file(format: str, data: bytes) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 unless a file did what none may do."""
-    parser = argparse.ArgumentParser(prog="python -m fastconv.testing.hostile.coverage", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m adversarial.coverage", description=__doc__)
     parser.add_argument("format", choices=FORMATS)
     parser.add_argument("--seconds", type=int, default=60, help="how long (60)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (0: another each time)")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from adversarial.case import FLOAT, HUGE, SUSPECT, Case, X, floats, ints, net, node
 from fastconv.errors import FastconvError, MemoryLimitError, ModelError, ShapeError, UnsupportedOpError
-from fastconv.testing.hostile.case import FLOAT, HUGE, SUSPECT, Case, X, floats, ints, net, node
 
 Change = Callable[[Any], None]
 

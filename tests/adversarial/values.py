@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from adversarial.case import HUGE, Case, X, floats, ints, net, node, suspect
 from fastconv.errors import FastconvError
-from fastconv.testing.hostile.case import HUGE, Case, X, floats, ints, net, node, suspect
 
 Cases = Mapping[str, tuple[Mapping[str, Any], str]]
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import fastconv
+from adversarial import malformed
+from adversarial.case import Case, floats, ints, net, node
+from adversarial.graphs import convolution
+from adversarial.run import MAX_BYTES, load_and_run
+from adversarial.sandbox import Sandbox
+from adversarial.values import apply, made
+from adversarial.windows import blocks, conv, conv_transpose, pool, resize
 from fastconv import errors
-from fastconv.testing.hostile import malformed
-from fastconv.testing.hostile.case import Case, floats, ints, net, node
-from fastconv.testing.hostile.graphs import convolution
-from fastconv.testing.hostile.run import MAX_BYTES, load_and_run
-from fastconv.testing.hostile.sandbox import Sandbox
-from fastconv.testing.hostile.values import apply, made
-from fastconv.testing.hostile.windows import blocks, conv, conv_transpose, pool, resize
 
 pytest.importorskip("onnx")
 

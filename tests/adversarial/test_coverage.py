@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import fastconv
-from fastconv.testing.hostile import coverage
+from adversarial import coverage
 
 pytest.importorskip("onnx")
 
@@ -48,7 +48,7 @@ def test_other_errors_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", coverage.__name__, "npz", "--seconds", "1", "--keep", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True)
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if importlib.util.find_spec("atheris") is None:
         assert "pip install atheris" in run.stderr
         assert run.returncode != 0

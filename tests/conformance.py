@@ -1,8 +1,8 @@
 """ONNX's own backend tests, run and counted: what docs/conformance.md is written by.
 
-    python -m fastconv.testing.conformance docs/conformance.md README.md  # run, count, write the pages
-    python -m fastconv.testing.conformance docs/conformance.md --check    # exit with 1 if a count has dropped
-    python -m fastconv.testing.conformance --op Conv                      # an operator's cases, every error
+    python tests/conformance.py docs/conformance.md README.md  # run, count, write the pages
+    python tests/conformance.py docs/conformance.md --check    # exit with 1 if a count has dropped
+    python tests/conformance.py --op Conv                      # an operator's cases, every error
 
 The first page is written whole; in others the table between two marker lines is.
 

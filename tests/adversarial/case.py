@@ -1,4 +1,4 @@
-"""What a malformed model is in the table of hostile models, and the words that the table is written in.
+"""What a malformed model is in the table of adversarial models, and the words that the table is written in.
 
 Every model is small, and right but for the one thing that its case is about. The node that is wrong is
 called ``suspect``, so that a case can ask for an error that names it.
@@ -84,7 +84,7 @@ def net(
     inputs = {"x": X} if inputs is None else inputs
     graph = helper.make_graph(
         nodes,
-        "hostile",
+        "adversarial",
         [helper.make_tensor_value_info(name, FLOAT, list(shape)) for name, shape in inputs.items()],
         [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs.split()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
