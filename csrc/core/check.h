@@ -1,7 +1,7 @@
 // L0 core: typed errors. A message says what was expected and what came, and starts with the
 // argument's name:
-//   "w: expected ic/groups = 32 channels, got 64".   bindings/module.cpp maps each class to its
-//   Python exception.
+//   "w: expected ic/groups = 32 channels, got 64"
+// bindings/module.cpp maps each class to its Python exception.
 #pragma once
 #include <sstream>
 #include <stdexcept>

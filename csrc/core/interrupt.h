@@ -1,5 +1,5 @@
 // L0 core: how a call that takes long is stopped. The thread that made the call asks every 100 ms
-// whether it should go on (bindings/work.cpp asks Python for signals); when not, interrupted() is
+// whether it should go on (bindings/gil.cpp asks Python for signals); when not, interrupted() is
 // true on every thread that works for the call, their loops end early, and the caller throws what
 // the question threw. What the call should have written is then undefined.
 #pragma once

@@ -1,5 +1,5 @@
 // L0 core: the only shape arithmetic. Every layer asks here for output sizes and paddings; Python
-// calls it through _core.conv_out_shape and _core.pool_out_shape and never recomputes it.
+// calls it through out_shape of _core.Conv and _core.pool_out_shape and never recomputes it.
 #pragma once
 #include <initializer_list>
 

@@ -21,8 +21,8 @@ constexpr dim_t kWorthAThread = 20000;
 constexpr dim_t kGemvSums = 4096;
 
 // A's rows for the kernel: k must be contiguous. In place when it is and the rows do not fall on
-// each other in L1, nor in L2, as those of a block do that are short parts of rows a multiple of 1
-// KiB apart. Else copied, once per block, with a gap after each.
+// each other in L1, nor in L2, as those of a block do that are short parts of rows a multiple of
+// 1 KiB apart. Else copied, once per block, with a gap after each.
 bool a_in_place(const View& a, dim_t N, const GemmKernels& g, dim_t KC) {
   if (a.stride[1] != 1 && a.shape[1] > 1) return false;
   if (rows_alias(g, a.stride[0])) return false;
@@ -149,10 +149,10 @@ void gemm_block(const Problem& p, const Blocking& blocking, dim_t n0, dim_t nc, 
   }
 }
 
-// Scratch of the calling thread, for all threads of its product. It stays, at most NC * KC +
-// threads * (MC + nr)
-// * KC floats: a fresh one for each call costs a page fault for each 4 KiB, a tenth of
-// a small product.
+// Scratch of the calling thread, for all threads of its product: at most
+//   NC * KC + threads * (MC + nr) * KC
+// floats. It stays, for a fresh one costs each call a page fault for each 4 KiB, a tenth of a small
+// product.
 float* workspace(dim_t floats) {
   static thread_local Buffer<float> buffer;
   buffer.reserve(floats);

@@ -135,8 +135,9 @@ struct ProductGroup {
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null
 };
-// C_g[m, n] = act(sum over taps t, k of A[row(m) + tap_offset[t] + a_offset_g + k] * B_g[t * k_run
-// + k, n] + ...)
+// For each group, with its own B and a_offset,
+//   C[m, n] = act(... + sum over taps t, k of A[row(m) + tap_offset[t] + a_offset + k]
+//                                            * B[t * k_run + k, n])
 struct Product {
   dim_t M = 0;
   const dim_t* a_row = nullptr;  // [M], or null: m * lda

@@ -1,7 +1,7 @@
 // L2 kernels: the FMA peak of a tier, from registers only: nothing is loaded or stored inside the
 // loop. Called by bindings/bind_roofline.cpp for `fastconv roofline` and for the benchmarks' roof;
 // by no convolution.
-//   acc[i] = acc[i] * m + c   for i < kChains, `steps` times
+//   acc[i] = acc[i] * m + c   for i < kPeakChains, `steps` times
 // Contract: that of PeakLoop in kernel_table.h.
 //
 // Chains: an FMA takes 4 cycles and two start per cycle on every x86 core of interest, so 8 chains

@@ -1,7 +1,7 @@
 // L2 kernels: windows of a pooling layer. Called by nn/pool.cpp, which finds the taps of each
 // window that are in bounds.
-//   y[p * y_step + i] = max or sum / divisor over r < rows, c < cols of x[p * x_step + r * row_step
-//   + c * col_step + i]
+//   y[p * y_step + i] = max or sum / divisor over r < rows, c < cols
+//                       of x[p * x_step + r * row_step + c * col_step + i]
 // Contract: PoolRow in kernel_table.h; y does not overlap x. Start at pool_row.
 //
 // Four vectors of a window at a time: one address serves 4 loads, and the 4 chains of compare,

@@ -1,6 +1,6 @@
 // L2 kernels: softmax over a contiguous run, and over the rows of a matrix column by column. Called
 // by nn/softmax.cpp.
-//   y[i] = exp(x[i] - m) / sum_j exp(x[j] - m),  m = max_j x[j]
+//   y[i] = exp(x[i] - m) / sum over j of exp(x[j] - m),  m = max over j of x[j]
 // Contract: SoftmaxKernels in kernel_table.h. NaN and +inf in x, and a run that is all -inf, make
 // the run NaN, as in torch. Three passes: maximum, exponentials and their sum, product with
 // the inverse of that, which costs a rounding. With that, the maximum in four chains and no

@@ -1,7 +1,7 @@
 // L2 kernels: elementary functions of a vector, in the vocabulary of simd/. Called by eltwise.inl.h
 // and softmax.inl.h.
-//   x = n ln 2 + r, |r| <= ln 2 / 2:   exp(x) = 2^n (1 + r + r^2 q(r)),   q of degree 4, minimax
-//   (error 2^-26)
+//   x = n ln 2 + r, |r| <= ln 2 / 2
+//   exp(x) = 2^n (1 + r + r^2 q(r)),  q of degree 4, minimax (error 2^-26)
 // Contract: any float in, infinities, NaN and denormals included; NaN comes out as NaN. Errors are
 // at most 2.5 units in the last place, of mish 4.25, gelu 8.25, gelu_tanh 215:
 // fastconv.testing.tolerance.ULPS states them, bench/ulp.py measures them over all floats,

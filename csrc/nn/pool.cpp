@@ -1,6 +1,7 @@
 // L4 nn: pooling (pool.h). Three ways through a view, by what is contiguous in it:
 //   channels: windows straight through the kernel, vectors along channels; large maxima are taken
-//   down, then across columns:  NCHW; down first, vectors along a row of the image, then across
+//             down, then across
+//   columns:  NCHW; down first, vectors along a row of the image, then across
 //   neither:  an element at a time
 // Start at pool2d.
 #include "nn/pool.h"
@@ -92,11 +93,12 @@ void direct_row(const Pool& p, const Taps& th, const float* x, const View& xv, f
   });
 }
 
-// One output row in two passes, down and then across, through a scratch row [columns][n]: kernel_h
-// + kernel_w taps an output instead of their product. With channels contiguous n is a block of
-// them; in NCHW n is 1, step is 1, and the vectors run along the row. `step` and `y_step` are the
-// pixel steps of x and y. Long rows go in pieces. The scratch row has the padding too, so that a
-// maximum is one call across; a mean has divisors of its own at the edges.
+// One output row in two passes, down and then across, through a scratch row [columns][n]: the sum
+// of height and width of the window in taps for an output, instead of their product. With channels
+// contiguous n is a block of them; in NCHW n is 1, step is 1, and the vectors run along the row.
+// `step` and `y_step` are the pixel steps of x and y. Long rows go in pieces. The scratch row has
+// the padding too, so that a maximum is one call across; a mean has divisors of its own at the
+// edges.
 void separable_row(const Pool& p, const Taps& th, const float* x, dim_t row_step, dim_t step,
                    dim_t n, float* y, dim_t y_step) noexcept {
   if (th.taps == 0) return p.fill_empty(p.w.out, y, y_step, n);
@@ -192,7 +194,7 @@ void pool2d(const View& x, const View& y, const PoolShape& s, bool max,
   const bool by_column = unit(x, 3) && unit(y, 3) && p.w.extent() <= kScratch / 2;
   if (unit(x, 1) && unit(y, 1) && (channels > 1 || !by_column)) {
     // Down and across costs a load and store more per input column, of which an output has
-    // stride_w.
+    // as many as the stride.
     const dim_t block = std::min<dim_t>(channels, 64);
     const bool separable = max && 2 * window > 3 * (p.w.stride * (p.h.kernel + 1) + p.w.kernel) &&
                            p.w.extent() <= kScratch / (2 * block);
