@@ -19,7 +19,7 @@ CPP_LAYERS = [
     ["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program", "experiments"], ["bindings"],
 ]  # fmt: skip
 PYTHON_LAYERS = [
-    ["_core", "_fork", "errors", "timing", "_measured", "_text", "_files", "_interpreter"],
+    ["_core", "_fork", "errors", "timing", "_measured", "_text", "_table", "_files", "_interpreter"],
     ["_arguments", "_threads", "_config", "tuning"],
     ["conv"],
     ["ops"],
@@ -32,7 +32,7 @@ PYTHON_LAYERS = [
     ["bench", "profiler", "roofline", "sweep", "__main__"],
 ]
 LAB_LAYERS = [
-    ["table"], ["machine"], ["timing"], ["profile"], ["compare"], ["sweeps"], ["draw"], ["report"],
+    ["machine"], ["timing"], ["profile"], ["compare"], ["sweeps"], ["draw"], ["report"],
 ]  # fmt: skip
 CPP_RANK = {name: rank for rank, names in enumerate(CPP_LAYERS) for name in names}
 PYTHON_RANK = {name: rank for rank, names in enumerate(PYTHON_LAYERS) for name in names}

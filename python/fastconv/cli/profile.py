@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._table import Table
 from fastconv._text import counted
 from fastconv.cli import arguments, output
 from fastconv.errors import ArgumentError
@@ -124,11 +125,12 @@ def _zoo(args: argparse.Namespace) -> int:
     from fastconv.lab.profile import PUBLISHED, zoo
 
     records = []
+    table = Table(
+        *(("network", "<18"), ("params", ">11"), ("published", ">9"), ("MACs", ">14"), ("published", ">9")),
+        *(("MB", ">5"), ("bytes moved", ">11")),
+    )
     if not args.json:
-        output.line(
-            f"{'network':20}{'params':>14}{'published':>11}{'MACs':>16}{'published':>11}{'MB':>8}"
-            f"{'bytes moved':>14}"
-        )
+        output.line(table.head())
     for name, found, published in zoo():
         t = found.totals
         records.append(
@@ -137,10 +139,9 @@ def _zoo(args: argparse.Namespace) -> int:
         )  # fmt: skip
         if not args.json:
             params = "" if published.params is None else f"{published.params:.2f} M"
-            output.line(
-                f"{name:20}{t['params']:14,}{params:>11}{t['macs']:16,}{published.gmacs:9.3f} G"
-                f"{t['param_bytes'] / 1e6:8.1f}{t['bytes']:14,}"
-            )
+            macs, size = f"{published.gmacs:.3f} G", f"{t['param_bytes'] / 1e6:.1f}"
+            cells = (name, f"{t['params']:,}", params, f"{t['macs']:,}", macs, size, f"{t['bytes']:,}")
+            output.line(table.line(cells))
     if args.json:
         output.dump(records)
         return 0

@@ -7,11 +7,16 @@ roof, and the spread says how far the median fell below it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fastconv._table import Table
 from fastconv.cli import arguments, output
+
+if TYPE_CHECKING:
+    from fastconv.lab.machine import Roofline
 
 
 def add(commands: Any) -> None:
@@ -73,23 +78,31 @@ def run(args: argparse.Namespace) -> int:
         output.dump(record)
         return 0
     output.line(f"{roofs[0].cpu}: peaks from registers only, bandwidths of all threads together")
-    output.line(
-        f"{'tier':8}{'threads':>8} {'roof':16}{'working set':>14}{'best':>10}{'median':>10}{'spread':>8}"
-        "  ridge"
+    table = Table(
+        *(
+            ("tier", "<"),
+            ("threads", ">"),
+            ("roof", "<"),
+            ("working set", ">"),
+            ("best", ">"),
+            ("median", ">"),
+        ),
+        *(("spread", ">"), ("ridge", "<")),
     )
-    for roof in roofs:
-        start = f"{roof.peak.tier:8}{roof.peak.threads:8} "
-        for p in roof.peaks:
-            output.line(
-                f"{start}{p.name:16}{'':>14}{p.gflops:10.1f}{p.median:10.1f}{p.spread:8.1%}  {p.unit}"
-            )
-        for b in roof.bandwidths:
-            size = f"{b.bytes / 1024:.0f} KiB"
-            ridge = f"{roof.ridge(b.level):.2f} FLOP/byte" if b.gbs == roof.gbs(b.level) else ""
-            name = f"{b.level} {b.op}"
-            output.line(
-                f"{start}{name:16}{size:>14}{b.gbs:10.1f}{b.median:10.1f}{b.spread:8.1%}  {ridge}".rstrip()
-            )
+    for line in table.lines(row for roof in roofs for row in _rows(roof)):
+        output.line(line)
     for warning in warnings:
         output.line(f"doubtful: {warning}")
     return 0
+
+
+def _rows(roof: Roofline) -> Iterator[Sequence[Any]]:
+    """Yield the cells of each peak and bandwidth."""
+    where = (roof.peak.tier, roof.peak.threads)
+    for p in roof.peaks:
+        yield (*where, p.name, "", f"{p.gflops:.1f}", f"{p.median:.1f}", f"{p.spread:.1%}", p.unit)
+    for b in roof.bandwidths:
+        size = f"{b.bytes / 1024:.0f} KiB"
+        ridge = f"{roof.ridge(b.level):.2f} FLOP/byte" if b.gbs == roof.gbs(b.level) else ""
+        rates = (f"{b.gbs:.1f}", f"{b.median:.1f}", f"{b.spread:.1%}")
+        yield (*where, f"{b.level} {b.op}", size, *rates, ridge)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+from fastconv._table import Table
 from fastconv._text import counted, printable
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
@@ -13,22 +15,18 @@ from fastconv.graph.staged import Plan
 
 def table(name: str, executable: Plan, seconds: Sequence[float] | None = None) -> str:
     """Return the table of a program, with the time of each step where there is one."""
-    head = ("", "step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
-    rows: list[tuple[str, ...]] = [head]
-    for stage in executable.stages:
-        rows += [(str(len(rows) - 1 + i), *_row(stage, step)) for i, step in enumerate(stage.steps)]
+    heads = ("step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
+    found = [_row(stage, step) for stage in executable.stages for step in stage.steps]
+    rows: list[tuple[Any, ...]] = [(i, *row) for i, row in enumerate(found)]
+    columns = [("", "<"), *((head, "<") for head in heads)]
     if seconds is not None:
-        times = ["ms", *(f"{1e3 * s:.3f}" for s in seconds)]
-        rows = [(time, *row) for time, row in zip(times, rows, strict=True)]
-    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]) - 1)]
-    lines = (
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]))
-        for row in rows
-    )
+        columns = [("ms", "<"), *columns]
+        rows = [(f"{1e3 * s:.3f}", *row) for s, row in zip(seconds, rows, strict=True)]
+    lines = Table(*columns).lines(rows)
     took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
     steps, arena = len(executable.steps), executable.memory.arena
     title = f"{name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
-    return printable("\n".join([title, *_parts(executable), *(line.rstrip() for line in lines)]))
+    return printable("\n".join([title, *_parts(executable), *lines]))
 
 
 def _row(stage: Stage, step: Step) -> tuple[str, ...]:

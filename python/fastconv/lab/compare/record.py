@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastconv import _core
+from fastconv._table import Table
 from fastconv.lab.compare.cases import Case
 from fastconv.lab.compare.engines import CONTESTS, ENGINES
 from fastconv.lab.compare.suite import OURS, Result
@@ -104,15 +105,20 @@ def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-COLUMNS = ("case", "T", "min ms", "median", "GFLOP/s", "% roof", "algorithm", "best peer", "ms", "ratio")
-_FORMAT = "{:30} {:>2} {:>9} {:>9} {:>8} {:>7}  {:12} {:20} {:>9} {:>6}"
+COLUMNS = (
+    *(("case", "<30"), ("T", ">2"), ("min ms", ">8"), ("median", ">8"), ("GFLOP/s", ">7"), ("% roof", ">6")),
+    *(("algorithm", "<12"), ("best peer", "<20"), ("ms", ">8"), ("ratio", ">5")),
+)
 FAILED_CELL = "failed"
 
 
 def header(kind: str) -> str:
     """Return the head of the table of results."""
-    others = [f"{contest.name:>22}" for contest in CONTESTS[kind][1:]]
-    return _FORMAT.format(*COLUMNS) + "".join(others)
+    return _table(kind).head()
+
+
+def _table(kind: str) -> Table:
+    return Table(*COLUMNS, *((contest.name, ">20") for contest in CONTESTS[kind][1:]))
 
 
 def row(result: Result, peak_gflops: float) -> str:
@@ -131,12 +137,10 @@ def row(result: Result, peak_gflops: float) -> str:
         cells += [f"{share:.1f}", us.algorithm]
     cells += [peer or "", f"{result.timings[peer].min_ms:.4f}" if peer else ""]
     cells.append("" if ratio is None else f"{ratio:.2f}")
-    text = _FORMAT.format(*cells)
-    for contest in others:
-        ratio = result.ratio(contest)
-        text += f"{'' if ratio is None else f'{ratio:.2f}':>22}"
+    ratios = [result.ratio(contest) for contest in others]
+    text = _table(result.case.kind).line([*cells, *("" if r is None else f"{r:.2f}" for r in ratios)])
     failed = sorted(set(result.failed))
-    return (text + (f"  failed: {', '.join(failed)}" if failed else "")).rstrip()
+    return text + (f"  failed: {', '.join(failed)}" if failed else "")
 
 
 def summarize(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -173,9 +177,12 @@ def summarize(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def summary_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return :func:`summarize` as lines to print."""
-    form = "{:20} {:20} {:>2} {:>6} {:>8} {:>7}  {}"
-    lines = [form.format("table", "contest", "T", "cases", "geomean", "worst", "worst case")]
-    for r in summarize(records):
-        cells = (r["table"], r["contest"], r["threads"], r["cases"])
-        lines.append(form.format(*cells, f"{r['geomean']:.2f}", f"{r['worst']:.2f}", r["worst_case"]))
-    return lines
+    table = Table(
+        *(("table", "<20"), ("contest", "<20"), ("T", ">2"), ("cases", ">5"), ("geomean", ">7")),
+        *(("worst", ">6"), ("worst case", "<")),
+    )
+    return table.lines(
+        (r["table"], r["contest"], r["threads"], r["cases"], f"{r['geomean']:.2f}", f"{r['worst']:.2f}",
+         r["worst_case"])
+        for r in summarize(records)
+    )  # fmt: skip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastconv._table import Table
 from fastconv.lab.machine import Roofline
 from fastconv.lab.profile.counters import CountedTraffic
 from fastconv.lab.profile.counting import FLOAT
@@ -235,34 +235,17 @@ _PROFILE_COLUMNS: tuple[Column, ...] = (
 
 
 def _table(columns: Sequence[Column], layers: Sequence[LayerCount], totals: Sequence[str]) -> str:
-    heads = ["", *(column[0] for column in columns), "nodes"]
-    aligned = [">", *(column[1] for column in columns), "<"]
-    lines = [
-        [str(i), *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)
-    ]
-    lines = [heads, *lines, ["", *totals, ""]]
-    widths = [max(len(line[c]) for line in lines) for c in range(len(heads))]
-    return "\n".join(
-        "  ".join(f"{text:{a}{w}}" for text, a, w in zip(line, aligned, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    table = Table(("", ">"), *((head, side) for head, side, *_ in columns), ("nodes", "<"))
+    rows = [[i, *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)]
+    return "\n".join(table.lines([*rows, ["", *totals, ""]]))
 
 
 def _html(columns: Sequence[Column], layers: Sequence[LayerCount]) -> str:
-    """Return a table whose cells have their numbers in ``data-value``, for whoever sorts them."""
-    classes = ["" if align == ">" else ' class="text"' for _, align, _, _ in columns]
-    heads = "".join(
-        f"<th{c}>{html.escape(head)}</th>" for (head, *_), c in zip(columns, classes, strict=True)
-    )
-    rows = []
-    for i, layer in enumerate(layers):
-        cells = [f"<td>{i}</td>"]
-        for (_, _, cell, field), c in zip(columns, classes, strict=True):
-            number = f' data-value="{getattr(layer, field)}"' if field else ""
-            cells.append(f"<td{c}{number}>{html.escape(cell(layer))}</td>")
-        rows.append(f'<tr>{"".join(cells)}<td class="text">{html.escape(layer.name)}</td></tr>')
-    head = f'<thead><tr><th>#</th>{heads}<th class="text">nodes</th></tr></thead>'
-    return f'<table class="sortable layers">{head}<tbody>{"".join(rows)}</tbody></table>'
+    table = Table(("#", ">"), *((head, side) for head, side, *_ in columns), ("nodes", "<"))
+    rows = [[i, *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)]
+    fields = [field for *_, field in columns]
+    numbers = [[None, *(getattr(one, f) if f else None for f in fields), None] for one in layers]
+    return table.html(rows, numbers, "sortable layers")
 
 
 def _by(shape: Shape) -> str:

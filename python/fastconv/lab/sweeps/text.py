@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fastconv._table import Table
 from fastconv.lab.sweeps.algorithms import AlgorithmMap, LayerTimes
 from fastconv.lab.sweeps.blocking import LINE, BlockingSweep, Candidate
 from fastconv.lab.sweeps.conv_blocking import ConvBlocking, LayerBlocks
@@ -20,38 +21,32 @@ def staircase_lines(found: Staircase) -> Iterator[str]:
     """Give a line for each step: time, rate, share of the peak, gain over the step before, the idea."""
     peak = found.setting.peak_gflops
     yield f"{found.m}x{found.n}x{found.k} on {found.setting}"
-    yield f"{'step':24} {'ms':>9} {'GFLOP/s':>8} {'% peak':>7} {'gain':>6}  idea"
-    before = None
+    table = Table(("step", "<"), ("ms", ">"), ("GFLOP/s", ">"), ("% peak", ">"), ("gain", ">"), ("idea", "<"))
+    rows, before = [], None
     for step in found.steps:
         gain = "" if before is None or step.name == NUMPY else f"{step.gflops / before:.2f}"
-        yield (
-            f"{step.name:24} {1e3 * step.seconds:9.3f} {step.gflops:8.2f} {100 * step.gflops / peak:7.1f} "
-            f"{gain:>6}  {step.idea}"
-        )
+        rates = (f"{1e3 * step.seconds:.3f}", f"{step.gflops:.2f}", f"{100 * step.gflops / peak:.1f}")
+        rows.append((step.name, *rates, gain, step.idea))
         before = step.gflops
+    yield from table.lines(rows)
 
 
 def blocking_lines(found: BlockingSweep) -> Iterator[str]:
     """Give a line for the shipped sizes, the textbook's, the fastest and the slowest, with their traffic."""
     yield f"{found.m}x{found.n}x{found.k}, tile {found.mr}x{found.nr}, on {found.setting}"
-    yield (
-        f"{'':9} {'MC':>5} {'KC':>5} {'NC':>5} {'ms':>9} {'GFLOP/s':>8} {'loss':>7}  "
-        f"misses by the model, 1e6: {'L1':>6} {'L2':>6} {'L3':>6}"
+    table = Table(
+        *(("", "<"), ("MC", ">"), ("KC", ">"), ("NC", ">"), ("ms", ">"), ("GFLOP/s", ">"), ("loss", ">")),
+        *(("misses by the model, 1e6: L1", ">"), ("L2", ">"), ("L3", ">")),
     )
 
-    def line(mark: str, c: Candidate) -> str:
-        misses = " ".join(f"{b / LINE / 1e6:6.2f}" for b in (c.traffic.l1, c.traffic.l2, c.traffic.l3))
-        return (
-            f"{mark:9} {c.mc:5} {c.kc:5} {c.nc:5} {1e3 * c.seconds:9.3f} {c.gflops:8.2f} {c.loss:7.1%}"
-            f"{'':28}{misses}"
-        )
+    def row(mark: str, c: Candidate) -> tuple[Any, ...]:
+        misses = (f"{b / LINE / 1e6:.2f}" for b in (c.traffic.l1, c.traffic.l2, c.traffic.l3))
+        return (mark, *c.sizes, f"{1e3 * c.seconds:.3f}", f"{c.gflops:.2f}", f"{c.loss:.1%}", *misses)
 
-    yield line("shipped", found.at(found.shipped))
-    yield line("textbook", found.at(found.textbook))
     ranked = sorted(found.candidates, key=lambda c: c.seconds)
-    for i, candidate in enumerate(ranked[:BEST], 1):
-        yield line(f"best {i}", candidate)
-    yield line("slowest", ranked[-1])
+    rows = [row("shipped", found.at(found.shipped)), row("textbook", found.at(found.textbook))]
+    rows += [row(f"best {i}", candidate) for i, candidate in enumerate(ranked[:BEST], 1)]
+    yield from table.lines([*rows, row("slowest", ranked[-1])])
     ranks = ", ".join(f"{name.upper()} {found.rank_correlation(name):+.2f}" for name in ("l1", "l2", "l3"))
     yield f"rank correlation of the times of {len(ranked)} choices with the misses: {ranks}"
 
@@ -61,28 +56,29 @@ def tiles_lines(found: TileSweep) -> Iterator[str]:
     widths = list(dict.fromkeys(tile.width for tile in found.tiles))
     rates = {(tile.rows, tile.width): tile for tile in found.tiles}
     yield f"register tiles, K = {found.k}, on {found.setting}; GFLOP/s (share of the peak)"
-    yield f"{'rows':>4}" + "".join(f"{f'{width} wide':>16}" for width in widths)
+    lines = []
     for rows in range(1, max(tile.rows for tile in found.tiles) + 1):
         cells = [rates.get((rows, width)) for width in widths]
         texts = ["" if tile is None else f"{tile.gflops:.1f} ({tile.share:.0%})" for tile in cells]
-        yield (f"{rows:4}" + "".join(f"{text:>16}" for text in texts)).rstrip()
+        lines.append((rows, *texts))
+    yield from Table(("rows", ">"), *((f"{width} wide", ">") for width in widths)).lines(lines)
     for width, served in found.columns.items():
         yield f"{width:>4} wide: {served}"
     yield f"main tile {found.main[0]}x{found.main[1]}; M rows are cut into as few tiles as may be, even ones"
 
 
-def layer_line(layer: LayerTimes) -> str:
+def layer_row(layer: LayerTimes) -> tuple[str, ...]:
     """Give a layer's pick, its lag, and the time of every algorithm."""
     ordered = sorted(layer.milliseconds, key=lambda name: layer.milliseconds[name])
     cells = [f"{name} {layer.milliseconds[name]:.4f}" for name in ordered]
-    return f"{layer.name:24} {layer.pick:12} {layer.lag:6.1%}  {'  '.join(cells)}"
+    return layer.name, layer.pick, f"{layer.lag:.1%}", "  ".join(cells)
 
 
 def algorithms_lines(found: AlgorithmMap) -> Iterator[str]:
     """Give a line for each layer, the wins of each algorithm, and the worst pick."""
     yield f"{found.title}, on {found.setting}"
-    yield f"{'layer':24} {'picked':12} {'lag':>6}  milliseconds, fastest first"
-    yield from map(layer_line, found.layers)
+    heads = ("layer", "<"), ("picked", "<"), ("lag", ">"), ("milliseconds, fastest first", "<")
+    yield from Table(*heads).lines(map(layer_row, found.layers))
     wins = ", ".join(f"{name} {count}" for name, count in found.wins().most_common())
     yield f"fastest: {wins}"
     worst = max(found.layers, key=lambda layer: layer.lag)
@@ -93,24 +89,24 @@ def algorithms_lines(found: AlgorithmMap) -> Iterator[str]:
     )
 
 
-def layer_blocks_line(layer: LayerBlocks) -> str:
+def layer_blocks_row(layer: LayerBlocks) -> tuple[str, ...]:
     """Give a layer's algorithm, its plan's sizes and what they lose, the best and the slowest ones."""
     best, worst = layer.best, layer.worst
     return (
-        f"{layer.name:24} {layer.algorithm:12} {layer.described(layer.shipped):28} {layer.loss:6.1%}  "
-        f"{layer.described(best.sizes):28} {1e3 * best.seconds:9.4f} ms  "
-        f"{layer.described(worst.sizes):28} {worst.loss:6.1%}"
+        *(layer.name, layer.algorithm, layer.described(layer.shipped), f"{layer.loss:.1%}"),
+        *(layer.described(best.sizes), f"{1e3 * best.seconds:.4f}"),
+        *(layer.described(worst.sizes), f"{worst.loss:.1%}"),
     )
 
 
 def conv_blocking_lines(found: ConvBlocking) -> Iterator[str]:
     """Give a line for each layer, and the worst of the plans' own sizes."""
     yield f"{found.title}, on {found.setting}"
-    yield (
-        f"{'layer':24} {'algorithm':12} {'shipped':28} {'loss':>6}  {'best':28} {'':12}  {'slowest':28} "
-        f"{'loss':>6}"
+    table = Table(
+        *(("layer", "<"), ("algorithm", "<"), ("shipped", "<"), ("loss", ">"), ("best", "<"), ("ms", ">")),
+        *(("slowest", "<"), ("loss", ">")),
     )
-    yield from map(layer_blocks_line, found.layers)
+    yield from table.lines(map(layer_blocks_row, found.layers))
     if not found.layers:
         yield "no layer has sizes to choose"
         return
@@ -125,14 +121,23 @@ def conv_blocking_lines(found: ConvBlocking) -> Iterator[str]:
 def threads_lines(found: ThreadSweep) -> Iterator[str]:
     """Give a line for each product or layer and number of threads."""
     yield f"on {found.setting}"
-    yield f"{'work':24} {'T':>3} {'ms':>9} {'GFLOP/s':>8} {'speedup':>8} {'efficiency':>10}"
-    for p in found.points:
-        yield (
-            f"{p.name:24} {p.threads:3} {1e3 * p.seconds:9.4f} {p.gflops:8.2f} {p.speedup:8.2f} "
-            f"{p.efficiency:10.0%}"
+    heads = ("ms", "GFLOP/s", "speedup", "efficiency")
+    points = [
+        (
+            p.name,
+            p.threads,
+            f"{1e3 * p.seconds:.4f}",
+            f"{p.gflops:.2f}",
+            f"{p.speedup:.2f}",
+            f"{p.efficiency:.0%}",
         )
-    for count, peak in found.peaks.items():
-        yield f"{'FMA peak':24} {count:>3} {'':9} {peak:8.2f} {peak / found.peaks['1']:8.2f}"
+        for p in found.points
+    ]
+    peaks = [
+        ("FMA peak", count, "", f"{peak:.2f}", f"{peak / found.peaks['1']:.2f}", "")
+        for count, peak in found.peaks.items()
+    ]
+    yield from Table(("work", "<"), ("T", ">"), *((head, ">") for head in heads)).lines([*points, *peaks])
 
 
 def sizes_lines(found: SizeSweep) -> Iterator[str]:
