@@ -52,6 +52,15 @@ def test_all_is_sorted_and_complete() -> None:
     assert [name for name in fastconv.__all__ if not hasattr(fastconv, name)] == []
 
 
+@pytest.mark.parametrize("name", ["bench", "profiler", "roofline", "sweep"])
+def test_the_laboratory_has_its_names(name: str) -> None:
+    """Those of the modules that documents name, which other modules than they define."""
+    module = importlib.import_module(f"fastconv.{name}")
+    assert [public for public in module.__all__ if not hasattr(module, public)] == []
+    own = {key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+    assert own == set()
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name: str) -> None:
     try:
@@ -60,7 +69,7 @@ def test_examples_run(name: str) -> None:
         if error.name is None or error.name.startswith("fastconv"):
             raise
         pytest.skip(f"needs {error.name}")
-    if name.endswith(".plot"):  # they import it when they draw
+    if name.startswith("fastconv.lab.draw."):  # they import it when they draw
         pytest.importorskip("matplotlib")
     if name.endswith(".torch_module"):
         pytest.importorskip("torch")
