@@ -136,7 +136,7 @@ def test_python_layers(path: Path) -> None:
             continue
         rank = PYTHON_RANK[parts[1] if parts[1:] else "__init__"]
         assert rank <= PYTHON_RANK[layer], f"{layer} may not import {name}"
-        if layer == parts[1:2] == ["lab"] and inner:
+        if parts[1:2] == [layer] == ["lab"] and inner != ["__init__"]:
             assert LAB_RANK[parts[2]] <= LAB_RANK[inner[0]], f"lab.{inner[0]} may not import {name}"
 
 
