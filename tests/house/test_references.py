@@ -36,7 +36,8 @@ def tracked() -> list[str]:
 
 FILES = tracked()
 CPP = [name for name in FILES if name.endswith((".h", ".cpp"))]
-PYTHON = [name for name in FILES if name.endswith(".py")]
+HERE = Path(__file__).relative_to(ROOT).as_posix()  # whose examples name what is nowhere
+PYTHON = [name for name in FILES if name.endswith(".py") and name != HERE]
 PAGES = [name for name in FILES if name.endswith(".md") and name not in GENERATED]
 
 TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|[^/"]+|.', re.DOTALL)
@@ -80,7 +81,7 @@ def code_words() -> set[str]:
     texts = [cpp_parts((ROOT / name).read_text())[1] for name in CPP]
     others = (".pyi", ".cmake", ".toml", "CMakeLists.txt", ".ci/run")
     texts += [(ROOT / name).read_text() for name in FILES if name.endswith(others)]
-    for name in set(PYTHON) - {Path(__file__).relative_to(ROOT).as_posix()}:
+    for name in PYTHON:
         docstrings = {text for _, text in prose(name)}
         for token in tokenize.generate_tokens(io.StringIO((ROOT / name).read_text()).readline):
             if token.type == tokenize.NAME or token.string.strip("\"'") not in docstrings:
