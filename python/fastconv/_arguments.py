@@ -216,6 +216,12 @@ def activation(name: str, value: Any) -> tuple[str, float, float]:
     return act, parameters[0], parameters[1]
 
 
+def frozen_activation(value: Any) -> tuple[str | float, ...] | None:
+    """Return what says the same to :func:`activation`, without the objects that the caller may change."""
+    act, alpha, beta = activation("activation", value)
+    return None if act == "none" else (act, alpha, beta)[: 1 + len(_ACTIVATIONS[act][1])]
+
+
 def is_channels_last(layout: Any, spatial: int = 2) -> bool:
     """Tell which of the two layouts of so many spatial dimensions `layout` is."""
     first, last = _LAYOUTS[spatial]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._threads import as_count, threads_of
-from fastconv.errors import ArgumentError, DTypeError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
 from fastconv.tuning import best_algorithm
 
 Padding = int | str | tuple[int, ...] | list[int]
@@ -47,11 +50,13 @@ def plan(
     precision: Any = "fast",
     planar: bool = False,
     once_for: tuple[int, ...] = (),
+    borrow: bool = False,
 ) -> _core.Conv:
     """Check a convolution's arguments other than its input and pack its weights.
 
     ``planar`` says that the arrays will be planes of channels (NCHW), not pixels of channels. With
-    ``once_for``, an input's shape in NC<spatial> order, the plan is for one call with it.
+    ``once_for``, an input's shape in NC<spatial> order, the plan is for one call with it. Both for one call
+    and with ``borrow`` the plan may read ``w`` itself as long as it lives, instead of a copy.
     """
     w = arguments.as_array("w", w, rank=spatial + 2)
     groups = arguments.integer("groups", groups, 1)
@@ -82,7 +87,7 @@ def plan(
         algorithm=algorithm,
         x_shape=once_for,
         once=bool(once_for),
-        borrow=bool(once_for),
+        borrow=borrow or bool(once_for),
     )
 
 
@@ -122,7 +127,7 @@ class _Tuned:
         self, build: Callable[[str], _core.Conv], geometry: Mapping[str, Any], *, planar: bool
     ) -> None:
         self._build, self._geometry, self._planar = build, geometry, planar
-        self._algorithms: dict[tuple[int, ...], str] = {}  # by threads and input shape
+        self.algorithms: dict[tuple[int, ...], str] = {}  # by threads and input shape
         self._convs: dict[str, _core.Conv] = {}
 
     @property
@@ -132,9 +137,9 @@ class _Tuned:
     def conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
         """Return the plan for an input's shape in NCHW order."""
         key = (_core.get_num_threads(), *shape)
-        if key not in self._algorithms:
-            self._algorithms[key] = best_algorithm(self._build, self._geometry, shape, planar=self._planar)
-        name = self._algorithms[key]
+        if key not in self.algorithms:
+            self.algorithms[key] = best_algorithm(self._build, self._geometry, shape, planar=self._planar)
+        name = self.algorithms[key]
         if name not in self._convs:
             self._convs[name] = self._build(name)
         return self._convs[name]
@@ -146,7 +151,7 @@ class Conv2d:
     Parameters
     ----------
     w : array, shape (oc, ic / groups, kh, kw), float32
-        The filters. They are copied into packed form; later changes to the array have no effect.
+        The filters. They are copied, and packed; later changes to the array have no effect.
     bias : array, shape (oc,), float32, optional
     stride, padding, dilation, groups, activation, algorithm, precision
         As for :func:`fastconv.conv2d`.
@@ -178,7 +183,9 @@ class Conv2d:
     Notes
     -----
     Where the best algorithm depends on the size of the image, it is chosen, and the weights packed for it, at
-    the first call of a size that wants it; the object keeps a copy of the filters for that.
+    the first call of a size that wants it; the object keeps its copy of the filters for that, and to be
+    pickled. A pickle has the filters as they were given and all options, and, of a tuned convolution, the
+    algorithms that were measured to be the fastest. Copies are the object itself, which nothing changes.
     """
 
     def __init__(
@@ -201,26 +208,36 @@ class Conv2d:
         self._channels_last = arguments.is_channels_last(layout)
         self._layout = layout
         tune = arguments.flag("tune", tune)
+        if tune and isinstance(algorithm, str) and algorithm != "auto":
+            raise ArgumentError(
+                f"tune: expected algorithm='auto' beside it, got {arguments.shown(algorithm)}"
+            )
+        # Nobody else has these arrays: plans read them, and a pickle has them.
+        w = np.array(arguments.as_array("w", w, rank=4), order="C")
+        bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
+        auto_pad, low, high = normalise_padding(padding, 2)
+        layer: dict[str, Any] = {
+            "w": w,
+            "bias": bias,
+            "stride": arguments.integers("stride", stride, 2, 1),
+            "padding": low + high if auto_pad == "explicit" else "same",
+            "dilation": arguments.integers("dilation", dilation, 2, 1),
+            "groups": arguments.integer("groups", groups, 1),
+            "activation": arguments.frozen_activation(activation),
+            "precision": precision,
+        }
 
         def build(algorithm: str) -> _core.Conv:
-            return plan(
-                w, bias, stride, padding, dilation, groups, activation, algorithm,
-                spatial=2, precision=precision, planar=not self._channels_last,
-            )  # fmt: skip
+            return plan(**layer, algorithm=algorithm, spatial=2, planar=not self._channels_last, borrow=True)
 
         self._conv = build(algorithm)
+        self._arguments = layer | {
+            "layout": layout, "algorithm": algorithm, "tune": tune, "threads": self._threads,
+        }  # fmt: skip
         self._tuned: _Tuned | None = None
         if tune:
-            if algorithm != "auto":
-                raise ArgumentError(
-                    f"tune: expected algorithm='auto' beside it, got {arguments.shown(algorithm)}"
-                )
-            w = arguments.as_array("w", w, rank=4).copy()  # later changes to the array have no effect
-            bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
-            geometry = {
-                "w": w.shape, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
-                "precision": precision, "layout": layout,
-            }  # fmt: skip
+            names = ("stride", "padding", "dilation", "groups", "precision", "layout")
+            geometry = {"w": w.shape} | {name: self._arguments[name] for name in names}
             self._tuned = _Tuned(build, geometry, planar=not self._channels_last)
 
     def __copy__(self) -> Conv2d:  # nothing changes what it computes
@@ -228,6 +245,20 @@ class Conv2d:
 
     def __deepcopy__(self, memo: object) -> Conv2d:
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_of = reopened, (type(self), self._arguments)
+        return made_of if self._tuned is None else (*made_of, dict(self._tuned.algorithms))
+
+    def __setstate__(self, state: object) -> None:
+        """Take the algorithms that were measured to be the fastest where the object was pickled."""
+        tuned = getattr(self, "_tuned", None)  # None of its own: it takes no state
+        if tuned is None or not isinstance(state, dict) or not all(map(_is_measured, state.items())):
+            raise ModelError(
+                "Conv2d: expected a pickle with the algorithms of a tuned convolution by threads and shape,"
+                f" got {arguments.shown(state)}"
+            )
+        tuned.algorithms.update(state)
 
     @property
     def algorithm(self) -> str:
@@ -292,3 +323,22 @@ class Conv2d:
 
     def __repr__(self) -> str:
         return f"<fastconv.Conv2d {self.algorithm} {self._layout}>"
+
+
+def reopened(kind: object, given: object) -> Conv2d:
+    """Make a pickled convolution again; ModelError where a pickle has something else than its arguments."""
+    expected = set(inspect.signature(Conv2d).parameters)
+    if not isinstance(kind, type) or not issubclass(kind, Conv2d):
+        raise ModelError(f"Conv2d: expected a pickle of its kind, got {arguments.shown(kind)}")
+    if not isinstance(given, dict) or set(given) != expected:
+        raise ModelError(
+            f"Conv2d: expected a pickle with its arguments {sorted(expected)}, got {arguments.shown(given)}"
+        )
+    return kind(**given)
+
+
+def _is_measured(entry: tuple[Any, Any]) -> bool:
+    """Tell whether something is the name of an algorithm after threads and an input's shape."""
+    key, name = entry
+    whole = isinstance(key, tuple) and len(key) == 5 and all(type(n) is int for n in key)
+    return whole and isinstance(name, str) and name in _core.algorithms()
