@@ -32,6 +32,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "load": fastconv.load,
     "read_weights": read_weights,
     "resnet18": fastconv.models.resnet18,
+    "preprocess": fastconv.models.preprocess,
 }
 
 
@@ -39,6 +40,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("reader", READERS)
 def test_a_pipe_is_not_waited_for(reader: str, suffix: str, tmp_path: Path) -> None:
     """Nobody writes to it: a reader that opens it as a file waits until somebody does."""
+    pytest.importorskip("PIL" if reader == "preprocess" else "numpy")
     path = tmp_path / f"model{suffix}"
     os.mkfifo(path)
     message = "got a pipe" if (reader, suffix) != ("load", ".pth") else "got a pipe|file of weights"
@@ -48,6 +50,7 @@ def test_a_pipe_is_not_waited_for(reader: str, suffix: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_device_is_not_read(reader: str, tmp_path: Path) -> None:
+    pytest.importorskip("PIL" if reader == "preprocess" else "numpy")
     path = tmp_path / "zeros.onnx"
     path.symlink_to("/dev/zero")
     with pytest.raises(ModelError, match="expected a file, got a device"):

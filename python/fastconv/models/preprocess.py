@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv._arguments import check_mask
+from fastconv._files import open_plain
 from fastconv.errors import ArgumentError, DTypeError, MissingPackageError, ModelError, ShapeError
+from fastconv.importers.tensors import path_of
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -79,7 +80,7 @@ def preprocess(
     ShapeError, DTypeError
         If an array is not an RGB image of uint8.
     ModelError
-        If a file cannot be decoded, or the values of an image have no known range.
+        If a file is a pipe or a device, or cannot be decoded, or the values of an image have no known range.
     MissingPackageError
         If pillow is needed and not installed.
 
@@ -182,7 +183,7 @@ def _rgb(picture: PillowImage.Image) -> PillowImage.Image:
 
 def _open(path: str | os.PathLike[str]) -> PillowImage.Image:
     pillow = _pillow()
-    with Path(path).open("rb") as file:
+    with open_plain(path_of(path, "images")) as file:
         try:
             picture = pillow.open(file)
             picture.load()
