@@ -116,7 +116,7 @@ def integer(name: str, value: Any, minimum: int) -> int:
         raise DTypeError(f"{name}: expected an integer, got {shown(value)}")
     try:
         n = operator.index(value)
-    except TypeError:
+    except Exception:  # TypeError, or an object's own mistake
         raise DTypeError(f"{name}: expected an integer, got {_described(value)}") from None
     if n < minimum:
         raise ArgumentError(f"{name}: expected an integer of at least {minimum}, got {shown(n)}")
@@ -154,12 +154,12 @@ def number(name: str, value: Any) -> float:
         raise DTypeError(f"{name}: expected a number, got {shown(value)}")
     try:
         x = float(value)
-    except (TypeError, ValueError):
-        raise DTypeError(f"{name}: expected a number, got {_described(value)}") from None
     except OverflowError:
         raise ArgumentError(
             f"{name}: expected a number in the range of a float, got {shown(value)}"
         ) from None
+    except Exception:  # TypeError, ValueError, or an object's own mistake
+        raise DTypeError(f"{name}: expected a number, got {_described(value)}") from None
     if math.isnan(x):
         raise ArgumentError(f"{name}: expected a number, got nan")
     return x
@@ -171,7 +171,7 @@ def flag(name: str, value: Any) -> bool:
         return bool(value)
     try:
         n = operator.index(value)
-    except TypeError:
+    except Exception:  # TypeError, or an object's own mistake
         n = -1
     if n not in (0, 1):
         raise DTypeError(f"{name}: expected True or False, got {shown(value)}")

@@ -11,7 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from fastconv.errors import ArgumentError, ModelError
+from fastconv.errors import ArgumentError, DTypeError, ModelError
 
 KINDS = {
     stat.S_IFREG: "a file",
@@ -28,6 +28,17 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # ne
 def kind_of(found: os.stat_result) -> str:
     """Return what something of a file system is, with its article."""
     return KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+
+
+def path_of(source: str | os.PathLike[str], name: str = "source") -> Path:
+    """Return the path that the argument `name` is; ModelError where no file can have it."""
+    try:
+        path = Path(source)
+    except TypeError:  # of an object whose path is bytes, or none
+        raise DTypeError(f"{name}: expected a path of text, got {type(source).__name__}") from None
+    if "\0" in str(path):
+        raise ModelError(f"{name}: expected a path, got {str(path)[:200]!r}, which holds a NUL")
+    return path
 
 
 def open_plain(path: Path) -> BufferedReader:

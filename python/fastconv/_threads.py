@@ -53,7 +53,7 @@ def as_count(name: str, n: SupportsIndex) -> int:
     """Return a number of threads that the argument `name` gives, or raise what is wrong with it."""
     try:
         count = max(-1, min(operator.index(n), 2**31 - 1))  # more digits than Python writes are too many
-    except TypeError:
+    except Exception:  # TypeError, or an object's own mistake
         raise DTypeError(f"{name}: expected an integer, got {type(n).__name__}") from None
     if not 1 <= count <= _core.MAX_THREADS:
         raise ArgumentError(f"{name}: expected 1 to {_core.MAX_THREADS} threads, got {count}")

@@ -375,5 +375,5 @@ def described(value: Any) -> str:
         return f"{value.dtype.str}{list(value.shape)} strides {list(value.strides)}"
     try:
         return repr(value)[:200]
-    except ValueError:  # an integer that Python refuses to write out
-        return "a huge integer"
+    except Exception:  # an integer that Python refuses to write out, or an object's own mistake
+        return f"{type(value).__name__} that cannot be written out"

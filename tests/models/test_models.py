@@ -193,7 +193,7 @@ def test_the_number_of_classes_can_be_demanded() -> None:
     assert models.resnet18.graph(weights).outputs[0].shape == ("batch", 3)
     with pytest.raises(ModelError, match=r"fc\.weight: expected shape \(10, 512\), got \(3, 512\)"):
         models.resnet18.graph(weights, num_classes=10)
-    with pytest.raises(ArgumentError, match="num_classes: expected a positive number"):
+    with pytest.raises(ArgumentError, match="num_classes: expected an integer of at least 1"):
         models.resnet18.graph(weights, num_classes=0)
 
 

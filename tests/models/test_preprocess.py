@@ -167,12 +167,12 @@ def test_a_strip_takes_little_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"size": 0}, ArgumentError, "size: expected a positive"),
+        ({"size": 0}, ArgumentError, "size: expected an integer of at least 1"),
         ({"crop": 0.0}, ArgumentError, "crop: expected a share"),
         ({"crop": 1.5}, ArgumentError, "crop: expected a share"),
         ({"resample": "best"}, ArgumentError, "resample: expected one of"),
-        ({"mean": (0, 0)}, ArgumentError, "mean, std: expected three"),
-        ({"std": (1, 0, 1)}, ArgumentError, "mean, std: expected three"),
+        ({"mean": (0, 0)}, ArgumentError, "mean: expected three numbers"),
+        ({"std": (1, 0, 1)}, ArgumentError, "std: expected three values other than 0"),
         ({"images": np.zeros((8, 8), np.uint8)}, ShapeError, "images: expected an RGB array"),
         ({"images": np.zeros((3, 8, 8), np.uint8)}, ShapeError, "images: expected an RGB array"),
         ({"images": np.zeros((0, 8, 3), np.uint8)}, ShapeError, "images: expected an RGB array"),

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv._arguments import as_array, check_precision
+from fastconv._arguments import as_array, check_precision, flag
+from fastconv._files import path_of
 from fastconv._text import printable
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, ShapeError
@@ -24,6 +25,13 @@ from fastconv.graph.compile import Executable, Shape
 from fastconv.graph.context import Plans
 from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
+from fastconv.graph.options import (
+    checked_feeds,
+    checked_max_bytes,
+    checked_names,
+    checked_passes,
+    checked_shape,
+)
 from fastconv.graph.prepare import prepare
 from fastconv.graph.program import Layer, MemoryUse, Program
 from fastconv.graph.save import check_same, write_compiled
@@ -107,9 +115,8 @@ class Model:
     ) -> None:
         if precision is not None:
             check_precision(precision)
-        if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
-            raise ArgumentError(f"max_bytes: expected a number of bytes or None, got {max_bytes!r}")
-        passes = passes if isinstance(passes, str) else tuple(passes)
+        passes, max_bytes = checked_passes(passes), checked_max_bytes(max_bytes)
+        tune = flag("tune", tune)
         self._threads = None if threads is None else as_count("threads", threads)
         self._remake = partial(
             type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes,
@@ -200,7 +207,7 @@ class Model:
         -------
         list of arrays
         """
-        names = [info.name for info in self._inputs]
+        names, feeds = [info.name for info in self._inputs], checked_feeds(feeds)
         unknown, missing = sorted(set(feeds) - set(names)), [n for n in names if n not in feeds]
         if unknown and not missing:
             variant = self._overriding(frozenset(unknown))
@@ -209,10 +216,7 @@ class Model:
         if unknown or missing:
             raise ArgumentError(f"feeds: expected arrays for {names}, got {sorted(feeds)}")
         known = [info.name for info in self._outputs]
-        wanted = known if output_names is None else list(output_names)
-        for name in wanted:
-            if name not in known:
-                raise ArgumentError(f"output_names: expected names among {known}, got {name!r}")
+        wanted = checked_names(output_names, known)
         results = dict(zip(known, self._run([feeds[n] for n in names]), strict=True))
         return [results[name] for name in wanted]
 
@@ -302,6 +306,8 @@ class Model:
 
         Raises
         ------
+        ArgumentError
+            Where the path is that of anything but a file.
         ModelError
             Where plain weights, freed once they were packed, are read again from the file or the arrays
             that the model was made of, and these have changed.
@@ -318,9 +324,10 @@ class Model:
         >>> bool((same(x) == model(x)).all())
         True
         """
+        target, packed = path_of(path, "path"), flag("packed", packed)
         if shapes:
             self._planned(shapes)
-        write_compiled(path, self._compiled(packed))
+        write_compiled(target, self._compiled(packed))
 
     def _compiled(self, packed: bool) -> CompiledGraph:
         """Return the graph after its passes with all weights; those freed once packed are made again."""
@@ -372,10 +379,9 @@ class Model:
         """Return the program for given input shapes, or the one used last."""
         if shapes and len(shapes) != len(self._inputs):
             raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
-        wanted = tuple(
-            checked_input(info, np.broadcast_to(np.zeros((), info.dtype), tuple(shape))).shape
-            for info, shape in zip(self._inputs, shapes or self.planned_shapes, strict=True)
-        )
+        wanted = tuple(checked_shape("shapes", shape) for shape in shapes or self.planned_shapes)
+        for info, shape in zip(self._inputs, wanted, strict=True):
+            check_input_shape(info, shape)
         with threads_of(self._threads):
             return self._executable(wanted)
 
@@ -463,10 +469,17 @@ class Model:
 
 def checked_input(info: TensorInfo, x: Any) -> Array:
     """Return an input as an array of the declared dtype and shape; the batch may have any size."""
+    array = as_array(f"input {info.name!r}", x, rank=len(info.shape), dtype=info.dtype)
+    check_input_shape(info, array.shape)
+    return array
+
+
+def check_input_shape(info: TensorInfo, shape: Shape) -> None:
+    """Refuse a shape that is not the declared one but for the batch."""
     where = f"input {info.name!r}"
-    array = as_array(where, x, rank=len(info.shape), dtype=info.dtype)
-    size_of(array.shape, where)
-    for axis, (expected, got) in enumerate(zip(info.shape, array.shape, strict=True)):
+    if len(shape) != len(info.shape):
+        raise ShapeError(f"{where}: expected {len(info.shape)} dimensions, got {len(shape)} (shape {shape})")
+    size_of(shape, where)
+    for axis, (expected, got) in enumerate(zip(info.shape, shape, strict=True)):
         if axis > 0 and isinstance(expected, int) and expected != got:
             raise ShapeError(f"{where}: expected {expected} at axis {axis}, got {got}")
-    return array

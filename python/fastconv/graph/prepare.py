@@ -10,6 +10,7 @@ import numpy as np
 from fastconv.errors import ArgumentError
 from fastconv.graph.budget import Budget, held_bytes
 from fastconv.graph.ir import CompiledGraph, Graph, all_nodes
+from fastconv.graph.options import checked_graph
 from fastconv.graph.passes import run_passes
 from fastconv.graph.registry import check_node
 from fastconv.graph.value import Array, is_storage
@@ -19,7 +20,7 @@ def prepare(
     source: Graph | Callable[[], Graph], passes: str | Sequence[str], max_bytes: int | None
 ) -> tuple[CompiledGraph, Budget]:
     """Return a checked graph after its passes, which may have run before, and what is left of its budget."""
-    graph = _widened(source() if callable(source) else source)
+    graph = _widened(checked_graph(source() if callable(source) else source))
     budget = Budget(max_bytes, held_bytes(_arrays(graph)))
     _check(graph)
     if isinstance(graph, CompiledGraph):

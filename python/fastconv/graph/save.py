@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,14 +97,14 @@ def check_same(packed: Sequence[PackedWeights], again: Sequence[PackedWeights]) 
             )
 
 
-def write_compiled(path: str | os.PathLike[str], graph: CompiledGraph) -> None:
+def write_compiled(path: Path, graph: CompiledGraph) -> None:
     """Write a file; whoever has an older one of that name mapped keeps what it had."""
     arrays = _Arrays()
     header = _header(graph, arrays)
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     check_header(text)
     start = round_up(START + len(text), PAGE)
-    with replacing(Path(path)) as file:
+    with replacing(path) as file:
         file.write(prefix_of(text, start + arrays.end) + text)
         arrays.write(file, start)
 

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastconv._files import open_plain
+from fastconv._arguments import flag
+from fastconv._files import open_plain, path_of
 from fastconv.errors import ModelError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.importers import compiled, onnx
 from fastconv.importers.graph_file import GraphFile
-from fastconv.importers.tensors import path_of
 from fastconv.importers.torch_module import from_torch
 
 __all__ = ["from_torch", "load"]
@@ -81,7 +81,8 @@ def load(
     >>> model(np.array([[-1, 0, 2]], np.float32))
     array([[0., 0., 2.]], dtype=float32)
     """
-    folder = None if external_data is None else Path(external_data)
+    folder = None if external_data is None else path_of(external_data, "external_data")
+    verify = flag("verify", verify)
     model_of = partial(
         Model, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes, threads=threads
     )

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._files import open_plain
-from fastconv.errors import DTypeError, ModelError, ShapeError
+from fastconv.errors import ModelError, ShapeError
 from fastconv.graph.value import size_of
 
 Array = npt.NDArray[Any]
@@ -92,17 +92,6 @@ def checked_size(shape: Sequence[int], where: str, most: int) -> int:
         return size_of(shape, where, most=most)
     except ShapeError as error:
         raise ModelError(str(error)) from None
-
-
-def path_of(source: str | os.PathLike[str], name: str = "source") -> Path:
-    """Return the path that the argument `name` is; ModelError where no file can have it."""
-    try:
-        path = Path(source)
-    except TypeError:  # of an object whose path is bytes, or none
-        raise DTypeError(f"{name}: expected a path of text, got {type(source).__name__}") from None
-    if "\0" in str(path):
-        raise ModelError(f"{name}: expected a path, got {str(path)[:200]!r}, which holds a NUL")
-    return path
 
 
 def map_file(path: Path) -> FileData:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._arguments import check_precision, flag
 from fastconv.errors import (
     ArgumentError,
     DTypeError,
@@ -33,6 +34,7 @@ from fastconv.errors import (
 )
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
+from fastconv.graph.options import checked_passes
 from fastconv.importers import onnx
 from fastconv.importers.torch_decompositions import decomposed
 
@@ -108,6 +110,9 @@ def from_torch(
     >>> y.shape, bool(np.allclose(y, net(torch.from_numpy(x)).detach(), atol=1e-5))
     ((4, 8, 20, 24), True)
     """
+    dynamic_batch, dynamic_size = flag("dynamic_batch", dynamic_batch), flag("dynamic_size", dynamic_size)
+    passes, tune = checked_passes(passes), flag("tune", tune)
+    check_precision(precision)
     torch = _import_torch()
     onnx.import_onnx()  # the exporter needs it too, and would say so in other words
     module = _unwrapped(torch, module)

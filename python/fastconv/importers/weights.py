@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import check_mask
+from fastconv._arguments import check_mask, shown
+from fastconv._files import path_of
 from fastconv.errors import DTypeError, ModelError
 from fastconv.importers.npz import open_zip, read_npz
 from fastconv.importers.safetensors import read_safetensors
@@ -29,7 +30,6 @@ from fastconv.importers.tensors import (
     check_dtype,
     map_file,
     mappings_in,
-    path_of,
 )
 from fastconv.importers.torch import read_torch
 
@@ -154,14 +154,14 @@ def _reader(data: FileData) -> Callable[[FileData], list[dict[str, Tensor]]]:
 
 def _in_memory(name: object, value: Any) -> Tensor:
     if not isinstance(name, str):
-        raise ModelError(f"expected strings as names of weights, got {type(name).__name__}")
+        raise ModelError(f"weights: expected strings as names, got {type(name).__name__}")
     if hasattr(value, "detach"):  # a torch tensor: one to be trained, on a GPU, of a type that numpy lacks
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
     check_mask(name, value)
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever the exporter raises
         raise ModelError(f"{name}: cannot be converted to a numpy array: {error}") from error
     check_dtype(name, array.dtype)
     return Tensor(array.shape, array.dtype, partial(np.asarray, array))
@@ -186,7 +186,7 @@ def _mappings(source: Mapping[Any, Any]) -> list[dict[str, Tensor]]:
         found += [arrays] if arrays else []
         waiting += mappings_in(mapping)
     if not found:
-        raise ModelError(f"expected arrays, or mappings of arrays, got {sorted(map(str, source))[:10]}")
+        raise ModelError(f"weights: expected arrays, or mappings of arrays, got {shown(list(source)[:10])}")
     return found
 
 

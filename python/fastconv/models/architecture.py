@@ -6,6 +6,7 @@ that the published weights of that architecture were trained with.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._arguments import integer, shown
+from fastconv._files import path_of
 from fastconv.errors import ArgumentError, FastconvError
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
@@ -70,13 +73,13 @@ class Architecture:
         """Return a runnable model."""
         read = partial(self.graph, num_classes=num_classes)
         if isinstance(weights, str | os.PathLike):
-            return Model(GraphFile(read, weights))
+            return Model(GraphFile(read, path_of(weights, "weights")))
         return Model(partial(read, weights))
 
     def graph(self, weights: Source, *, num_classes: int | None = None) -> Graph:
         """Return the graph with its weights, before any pass; takes and raises what a call does."""
-        if num_classes is not None and num_classes < 1:
-            raise ArgumentError(f"num_classes: expected a positive number, got {num_classes}")
+        if num_classes is not None:
+            num_classes = integer("num_classes", num_classes, 1)
         arrays = read_weights(weights, fitting=partial(self.fitting, num_classes=num_classes))
         return self.define(arrays.shapes, num_classes).graph(arrays)
 
@@ -109,7 +112,11 @@ class Architecture:
         dict
             Every key with a float32 array, in the order of the layers.
         """
-        rng = np.random.default_rng(seed)
+        num_classes = integer("num_classes", num_classes, 1)
+        try:
+            rng = np.random.default_rng(operator.index(seed))
+        except Exception:  # no integer, or one below 0
+            raise ArgumentError(f"seed: expected an integer of at least 0, got {shown(seed)}") from None
         weights: dict[str, npt.NDArray[Any]] = {}
         for key, shape in self.define({}, num_classes).shapes.items():
             if len(shape) > 1:  # He et al., arXiv:1502.01852

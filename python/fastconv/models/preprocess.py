@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv._arguments import check_mask
-from fastconv._files import open_plain
+from fastconv import _arguments as arguments
+from fastconv._files import open_plain, path_of
 from fastconv.errors import ArgumentError, DTypeError, MissingPackageError, ModelError, ShapeError
-from fastconv.importers.tensors import path_of
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 Image = str | os.PathLike[str] | npt.NDArray[Any] | Any  # Any: a pillow image
 Images = Image | list[Image] | tuple[Image, ...]
 
+MAX_SIDE = 1 << 15  # pixels; the filters of pillow count in 32 bits
 MAX_ASPECT = 64  # of a picture's sides, up to which the whole of it is resized, as torchvision does
 
 EXIF_ORIENTATION = 0x0112
@@ -78,7 +78,7 @@ def preprocess(
     ArgumentError
         If ``size``, ``crop``, ``resample``, ``mean`` or ``std`` has an impossible value.
     ShapeError, DTypeError
-        If an array is not an RGB image of uint8.
+        If an array is not an RGB image of uint8, or an argument of another type.
     ModelError
         If a file is a pipe or a device, or cannot be decoded, or the values of an image have no known range.
     MissingPackageError
@@ -89,21 +89,40 @@ def preprocess(
     >>> preprocess(np.full((224, 224, 3), 127, np.uint8), crop=1.0, mean=(127,) * 3, std=(128,) * 3).shape
     (1, 3, 224, 224)
     """
-    if size < 1:
-        raise ArgumentError(f"size: expected a positive number of pixels, got {size}")
+    size, crop = arguments.integer("size", size, 1), arguments.number("crop", crop)
     if not 0 < crop <= 1:
         raise ArgumentError(f"crop: expected a share in (0, 1], got {crop}")
-    if resample not in _RESAMPLES:
-        raise ArgumentError(f"resample: expected one of {', '.join(_RESAMPLES)}, got {resample!r}")
-    if len(mean) != 3 or len(std) != 3 or not all(std):
-        raise ArgumentError(f"mean, std: expected three values each, std without 0, got {mean}, {std}")
+    if size / crop > MAX_SIDE:
+        raise ArgumentError(
+            f"size, crop: expected a shorter side of at most {MAX_SIDE} pixels before the crop,"
+            f" got {size} of {crop} of it"
+        )
+    if not isinstance(resample, str) or resample not in _RESAMPLES:
+        raise ArgumentError(
+            f"resample: expected one of {', '.join(_RESAMPLES)}, got {arguments.shown(resample)}"
+        )
+    low, span = _colours("mean", mean), _colours("std", std)
+    if not span.all():
+        raise ArgumentError(f"std: expected three values other than 0, got {arguments.shown(std)}")
     several: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
     pixels = [_centre(image, size, crop, resample) for image in several]
     batch = np.empty((len(pixels), 3, size, size), np.float32)
     for out, image in zip(batch, pixels, strict=True):
-        scaled = (image.astype(np.float32) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-        out[...] = scaled.transpose(2, 0, 1)
+        out[...] = ((image.astype(np.float32) - low) / span).transpose(2, 0, 1)
     return batch
+
+
+def _colours(name: str, values: Any) -> npt.NDArray[np.float32]:
+    """Return three numbers, for red, green and blue, that float32 has."""
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):
+        raise DTypeError(f"{name}: expected three numbers, got {arguments.shown(values)}")
+    if len(values) != 3 if isinstance(values, Sequence) else values.shape != (3,):
+        raise ArgumentError(f"{name}: expected three numbers, got {arguments.shown(values)}")
+    with np.errstate(over="ignore", under="ignore"):
+        colours = np.array([arguments.number(name, v) for v in values]).astype(np.float32)
+    if not np.isfinite(colours).all():
+        raise ArgumentError(f"{name}: expected three finite numbers, got {arguments.shown(values)}")
+    return colours
 
 
 def _centre(image: Image, size: int, crop: float, resample: str) -> npt.NDArray[np.uint8]:
@@ -114,7 +133,7 @@ def _centre(image: Image, size: int, crop: float, resample: str) -> npt.NDArray[
             raise ShapeError(f"images: expected an RGB array (height, width, 3), got shape {image.shape}")
         if image.dtype != np.uint8:
             raise DTypeError(f"images: expected uint8 values, got {image.dtype}")
-        check_mask("images", image)
+        arguments.check_mask("images", image)
         if min(image.shape[:2]) == shorter:
             return _cropped(image, size)
         return _resized_centre(_pillow().fromarray(image), size, shorter, resample)

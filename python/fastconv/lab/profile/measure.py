@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -12,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import _core
+from fastconv._arguments import number, shown
+from fastconv._threads import as_count
 from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError, DTypeError
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.model import Model, checked_input
+from fastconv.graph.options import checked_shape
 from fastconv.graph.program import Program
 from fastconv.graph.table import described
 from fastconv.importers import from_torch
@@ -123,8 +127,13 @@ def profile(
     >>> found.totals["ms"] > found.totals["ideal_ms"] > 0
     True
     """
+    used = _core.get_num_threads() if threads is None else as_count("threads", threads)
+    seconds = number("seconds", seconds)
+    if not 0 <= seconds < math.inf:
+        raise ArgumentError(f"seconds: expected a finite time of 0 or more, got {seconds}")
+    if roofline is not None and not isinstance(roofline, Roofline):
+        raise DTypeError(f"roofline: expected a Roofline or None, got {shown(roofline)}")
     model = _model(model, inputs)
-    used = _core.get_num_threads() if threads is None else threads
     with with_threads(used):
         roof = measure_roofline(threads=used) if roofline is None else roofline
         arrays = _arrays(model, inputs)
@@ -194,12 +203,13 @@ def _model(model: Model | Any, inputs: Sequence[Any]) -> Model:
         raise ArgumentError(
             "shapes: expected the input shapes, which a torch module does not declare, got none"
         )
-    example = tuple(x if hasattr(x, "shape") else np.zeros(tuple(x), np.float32) for x in inputs)
+    example = tuple(x if hasattr(x, "shape") else np.zeros(_shape(x), np.float32) for x in inputs)
     return from_torch(model, example, dynamic_batch=False)
 
 
 def _shape(x: Any) -> tuple[int, ...]:
-    return tuple(x.shape if hasattr(x, "shape") else x)
+    """Return the shape that is given, or that of an array or a tensor."""
+    return x.shape if isinstance(x, np.ndarray) else checked_shape("shapes", getattr(x, "shape", x))
 
 
 def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[Any]]:
@@ -217,7 +227,7 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[Any]]:
         elif info.name in bound:  # a value that the program was made for: no other fits it
             arrays.append(np.ascontiguousarray(bound[info.name]))
         else:
-            arrays.append(_random(rng, tuple(x), info.dtype))
+            arrays.append(_random(rng, _shape(x), info.dtype))
     return arrays
 
 
