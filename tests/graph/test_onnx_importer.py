@@ -264,6 +264,58 @@ def test_functions_that_are_called_in_branches(onnx: Any) -> None:
             fastconv.load(with_branches(onnx, calls))
 
 
+def functions_of(onnx: Any, *given: tuple[str, str, str, tuple[str, str, str]]) -> Any:
+    """Return a model of functions of one call each, by domain, name and overload, that calls the first."""
+    h = onnx.helper
+    opsets = [h.make_opsetid(domain, version) for domain, version in (("", 17), ("local", 1))]
+
+    def call(domain: str, name: str, overload: str) -> Any:
+        node = h.make_node(name, ["x"], ["y"], domain=domain)
+        if overload:
+            node.overload = overload
+        return node
+
+    functions = []
+    for domain, name, overload, called in given:
+        functions.append(h.make_function(domain, name, ["x"], ["y"], [call(*called)], opsets))
+        if overload:
+            functions[-1].overload = overload
+    x, y = (h.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy")
+    graph = h.make_graph([call(*given[0][:3])], "g", [x], [y])
+    return h.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
+
+
+RELU = ("", "Relu", "")
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        [("local", "F", "a", ("local", "F", "a")), ("local", "F", "b", RELU)],
+        [("local", "F", "b", ("local", "F", "a")), ("local", "F", "a", ("local", "F", "b"))],
+        [("ai.onnx", "Relu", "", RELU)],
+        [("", "Relu", "", ("ai.onnx", "Relu", ""))],
+    ],
+    ids=["an overload beside another", "overloads", "ONNX's own", "ONNX's own by its other name"],
+)
+def test_functions_that_call_themselves_by_another_name(onnx: Any, functions: Any) -> None:
+    """The inliner of onnx 1.17 followed them until its stack was full."""
+    with pytest.raises(ModelError, match=r"expected functions that end, got '(F|Relu)', which calls itself"):
+        fastconv.load(functions_of(onnx, *functions))
+
+
+def test_two_functions_of_one_name(onnx: Any) -> None:
+    """Which of them is called the versions of onnx do not agree on."""
+    proto = functions_of(onnx, ("local", "F", "", RELU), ("local", "F", "", ("", "Neg", "")))
+    with pytest.raises(ModelError, match="expected one function 'F' of a domain, got two"):
+        fastconv.load(proto)
+
+
+def test_overloads_are_functions_of_their_own(onnx: Any) -> None:
+    proto = functions_of(onnx, ("local", "F", "a", ("", "Neg", "")), ("local", "F", "b", RELU))
+    np.testing.assert_array_equal(fastconv.load(proto)(np.array([1, -2], np.float32)), [-1, 2])
+
+
 def test_functions_that_repeat_large_constants(onnx: Any) -> None:
     """A call is a copy of the function: a thousand calls of one that holds a megabyte are a gigabyte."""
     h, large = onnx.helper, onnx.numpy_helper.from_array(np.ones(1 << 18, np.float32))

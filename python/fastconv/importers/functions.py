@@ -11,7 +11,7 @@ from fastconv.graph.ir import MAX_DEPTH
 MAX_NODES = 20_000  # that calls may expand to
 MAX_BYTES = 256 << 20  # that the constants in functions may take, once for each call
 
-Key = tuple[str, str]  # domain and name
+Key = tuple[str, str, str]  # domain, name, and overload (of IR 10 on)
 
 
 class Size(NamedTuple):
@@ -45,13 +45,18 @@ def inlined(proto: Any, source: str) -> Any:
     """
     if not proto.functions:
         return proto
-    bodies = {(f.domain, f.name): f.node for f in proto.functions}
-    calls = {key: [(n.domain, n.op_type) for n in all_nodes(body, source)] for key, body in bodies.items()}
+    bodies: dict[Key, Any] = {}
+    for function in proto.functions:
+        key = _key(function, function.name)
+        if key in bodies:  # which of the two is called the inliners do not agree on
+            raise ModelError(f"{source}: expected one function {function.name!r} of a domain, got two")
+        bodies[key] = function.node
+    calls = {key: [_key(n, n.op_type) for n in all_nodes(body, source)] for key, body in bodies.items()}
     own = {key: sum(n.ByteSize() for n in body) for key, body in bodies.items()}
     sizes: dict[Key, Size] = {}
     for key in bodies:
         _measure(key, calls, own, sizes, source)
-    whole = _size([(n.domain, n.op_type) for n in all_nodes(proto.graph.node, source)], 0, sizes)
+    whole = _size([_key(n, n.op_type) for n in all_nodes(proto.graph.node, source)], 0, sizes)
     if whole.nodes > MAX_NODES:
         raise ModelError(f"{source}: expected local functions of at most {MAX_NODES} nodes, got more")
     if whole.nbytes > MAX_BYTES:
@@ -62,6 +67,12 @@ def inlined(proto: Any, source: str) -> Any:
         return inliner.inline_local_functions(proto)
     except Exception as error:  # of the C++ inliner
         raise ModelError(f"{source}: expected functions that can be written out, got: {error}") from error
+
+
+def _key(proto: Any, name: str) -> Key:
+    """Return what a function is called by: the two names of ONNX's own domain are one."""
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    return domain, name, getattr(proto, "overload", "")  # which the package knows since 1.16
 
 
 def _size(called: Iterable[Key], nbytes: int, sizes: dict[Key, Size]) -> Size:
