@@ -1,4 +1,4 @@
-// L6 bindings: _core.gemm.
+// L6 bindings: _core.gemm and _core.gemm_f64.
 #include <pybind11/stl.h>
 
 #include <optional>
@@ -6,10 +6,25 @@
 #include "bindings/bind.h"
 #include "core/check.h"
 #include "gemm/gemm.h"
+#include "gemm/gemm_f64.h"
 
 namespace py = pybind11;
 
 namespace fastconv {
+
+namespace {
+
+MatrixF64 matrix_f64(const char* name, const py::array_t<double>& array) {
+  constexpr dim_t kSize = sizeof(double);
+  FC_CHECK(array.ndim() == 2, ShapeError, name, ": expected 2 dimensions, got ", array.ndim());
+  FC_CHECK(reinterpret_cast<uintptr_t>(array.data()) % kSize == 0 &&
+               array.strides(0) % kSize == 0 && array.strides(1) % kSize == 0,
+           ArgumentError, name, ": expected data and strides aligned to 8 bytes");
+  return {array.data(), array.shape(0), array.shape(1), array.strides(0) / kSize,
+          array.strides(1) / kSize};
+}
+
+}  // namespace
 
 void bind_gemm(py::module_& m) {
   m.def(
@@ -46,6 +61,22 @@ void bind_gemm(py::module_& m) {
       },
       py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"),
       py::arg("bias"), py::arg("act"), py::arg("act_alpha"), py::arg("act_beta"));
+  m.def(
+      "gemm_f64",
+      [](const py::array_t<double>& a, const py::array_t<double>& b,
+         const py::array_t<double>& out) {
+        const MatrixF64 av = matrix_f64("a", a), bv = matrix_f64("b", b);
+        const MatrixF64 ov = matrix_f64("out", out);
+        FC_CHECK(av.columns == bv.rows, ShapeError, "b: expected ", av.columns,
+                 " rows (K of a), got ", bv.rows);
+        FC_CHECK(ov.rows == av.rows && ov.columns == bv.columns && out.writeable() &&
+                     (ov.column_step == 1 || ov.columns <= 1),
+                 ShapeError, "out: expected a writable array with contiguous rows, of shape (",
+                 av.rows, ", ", bv.columns, ")");
+        double* const y = const_cast<double*>(ov.data);
+        interruptible([&] { gemm_f64(av, bv, y, ov.row_step); });
+      },
+      py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("out").noconvert());
 }
 
 }  // namespace fastconv

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 PlanView = tuple[Sequence[int], Sequence[int]]  # shape, strides in elements
 # Slot, offset in bytes, shape, strides in elements, dtype.
 PlanOperand = tuple[int, int, Sequence[int], Sequence[int], np.dtype[Any]]
@@ -110,6 +111,7 @@ def gemm(
     act_alpha: float,
     act_beta: float,
 ) -> None: ...
+def gemm_f64(a: F64, b: F64, out: F64) -> None: ...
 
 # bind_nn.cpp
 def activate(x: F32, y: F32, act: str, alpha: float, beta: float) -> None: ...

@@ -19,6 +19,7 @@ from fastconv.errors import DTypeError, ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ops.conv import conv_parameters, conv_windows, convolution, pads_of
 from fastconv.graph.ops.linear import matmul
+from fastconv.graph.ops.products import exact_product
 from fastconv.graph.ops.quantize import F64, S32, positive, saturated
 from fastconv.graph.ops.windows import convolve
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
@@ -167,14 +168,22 @@ def _integer_convolution(
         return y
 
     values = [x, x_zero, w, w_zero, *([] if bias is None else [bias])]
-    return ctx.call(function, values, shape, F64, "convinteger")
+    # Copies of x and w less their zero points, x again with its padding, and, for each tap, what it meets
+    # and its products.
+    images, out = math.prod(x.shape[:2]), math.prod(windows.out)
+    numbers = 2 * (math.prod(x.shape) + math.prod(w.shape)) + images * out + 2 * math.prod(shape)
+    scratch = windows.padded_bytes(images, F64) + F64.itemsize * numbers
+    return ctx.call(function, values, shape, F64, "convinteger", scratch=scratch)
 
 
 def _as_int32(ctx: Context, sums: Value) -> Value:
     """Return whole numbers as integers of 32 bits, which wrap around; those in f32 are too small to."""
     if sums.dtype == F32:
         return ctx.cast(sums, S32)
-    return ctx.call(lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32, "cast")
+    scratch = math.prod(sums.shape) * np.dtype(np.int64).itemsize
+    return ctx.call(
+        lambda a: a.astype(np.int64).astype(S32), [sums], sums.shape, S32, "cast", scratch=scratch
+    )
 
 
 def _as_float(ctx: Context, sums: Value) -> Value:
@@ -203,7 +212,8 @@ def requantized(
         np.rint(result, out=result)
         return saturated(np.asarray(result + zero), dtype)
 
-    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype, "quantizelinear")
+    scratch = 2 * math.prod(sums.shape) * F32.itemsize  # before the zero points are added and after
+    return ctx.call(function, [sums, *scales, zero], sums.shape, dtype, "quantizelinear", scratch=scratch)
 
 
 @op("ConvInteger")
@@ -303,11 +313,13 @@ def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Val
     shape += [right[-1]] if len(b.shape) > 1 else []
 
     def function(a: Array, a_zero: Array, b: Array, b_zero: Array) -> Array:
-        return np.asarray(
-            np.matmul(a.astype(F64) - a_zero.reshape(a_shape), b.astype(F64) - b_zero.reshape(b_shape))
-        )
+        matrices = (np.subtract(v, zero, dtype=F32) for v, zero in (
+            (a.reshape(left), a_zero.reshape(a_shape)), (b.reshape(right), b_zero.reshape(b_shape)),
+        ))  # fmt: skip
+        return exact_product(*matrices).reshape(shape)
 
-    return ctx.call(function, [a, a_zero, b, b_zero], shape, F64, "matmulinteger")
+    scratch = F32.itemsize * (math.prod(left) + math.prod(right) + 2 * math.prod(shape))
+    return ctx.call(function, [a, a_zero, b, b_zero], shape, F64, "matmulinteger", scratch=scratch)
 
 
 @op("MatMulInteger")

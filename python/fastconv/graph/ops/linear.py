@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 
@@ -14,11 +11,10 @@ from fastconv import _core
 from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
+from fastconv.graph.ops.products import product
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
-from fastconv.graph.value import F32, Array, Constant, Tensor, Value, size_of
+from fastconv.graph.value import F32, Array, Constant, Tensor, Value
 
-MAX_EQUATION = 1000  # characters of an Einsum's
-MAX_TERMS = 16  # of an Einsum: the search for an order grows with their cube
 MAX_PRODUCTS = 4096  # steps that one batched MatMul may become
 
 
@@ -48,8 +44,8 @@ def gemm(
         )
     if a.dtype != F32:
         b = b.transpose((1, 0)) if transB else b
-        product = _scaled(ctx, ctx.call(np.matmul, [a, b], (m, n), a.dtype), alpha)
-        return product if c is None else ctx.binary("add", product, _scaled(ctx, c, beta), activation)
+        result = _scaled(ctx, ctx.call(product, [a, b], (m, n), a.dtype), alpha)
+        return result if c is None else ctx.binary("add", result, _scaled(ctx, c, beta), activation)
     bias = None if c is None else _bias_of(c, n, beta)
     if isinstance(b, Constant) and (c is None or bias is not None):
 
@@ -82,7 +78,7 @@ def matmul(
     if a.dtype != F32:
         batch = broadcast_shapes(left.shape[:-2], b.shape[:-2])
         right = b if len(b.shape) > 1 else ctx.reshape(b, (k, 1))
-        result = ctx.call(np.matmul, [left, right], (*batch, left.shape[-2], n), a.dtype)
+        result = ctx.call(product, [left, right], (*batch, left.shape[-2], n), a.dtype)
     elif isinstance(b, Constant) and len(b.shape) <= 2:
         rows = ctx.reshape(left, (math.prod(left.shape[:-1]), k))
         offset = None if bias is None else ctx.array("bias", bias).reshape(-1)
@@ -100,133 +96,6 @@ def matmul(
     if len(a.shape) == 1:
         shape.pop(-2 if len(b.shape) > 1 else -1)
     return ctx.reshape(result, shape)
-
-
-@op("Einsum")
-def einsum(ctx: Context, *values: Value, equation: str) -> Value:
-    """Sum of products by Einstein's notation, as numpy reads it."""
-    if len(equation) > MAX_EQUATION or not 1 <= len(values) <= MAX_TERMS:
-        raise ShapeError(
-            f"equation: expected at most {MAX_EQUATION} characters and 1 to {MAX_TERMS} values,"
-            f" got {len(equation)} and {len(values)}"
-        )
-    equation = equation.replace(" ", "")
-    values, equation = _summed_first(ctx, values, equation)
-    ctx.node = replace(ctx.node, attrs={**ctx.node.attrs, "equation": equation})  # what its step computes
-    shape = _einsum_shape(equation, [v.shape for v in values])
-    dtype = values[0].dtype
-    size_of(shape)
-    # Products of two of the values, in an order that makes the smallest, and none beyond the budget.
-    tiny = [np.broadcast_to(np.zeros((), v.dtype), v.shape) for v in values]
-    largest = max(size_of(shape), ctx.budget.room() // (4 * dtype.itemsize))
-    path = np.einsum_path(equation, *tiny, optimize=("greedy", largest))[0]
-    product = _einsum_by_products(ctx, equation, values)
-    if product is not None:
-        return product
-    return ctx.call(
-        lambda *arrays: np.einsum(equation, *arrays, optimize=path),
-        values,
-        shape,
-        dtype,
-        scratch=_intermediate_bytes(equation, values, path),
-    )
-
-
-def _intermediate_bytes(equation: str, values: Sequence[Value], path: Sequence[Any]) -> int:
-    """Return the bytes of the products that an Einsum makes on its way, each with a copy of it."""
-    if len(path) <= 2:  # the name of the method, and one product: the result
-        return 0
-    tiny = [np.broadcast_to(np.zeros((), v.dtype), v.shape) for v in values]
-    report = np.einsum_path(equation, *tiny, optimize=path)[1]
-    found = re.search(r"Largest intermediate: +([0-9.e+]+) elements", report)
-    return 2 * int(float(found[1])) * values[0].dtype.itemsize if found else 0
-
-
-def _summed_first(ctx: Context, values: Sequence[Value], equation: str) -> tuple[tuple[Value, ...], str]:
-    """Sum over the letters of one term alone that the result does not have, where all is plainly written.
-
-    ``ab,cd->ad`` of 400 x 400 matrices is a sum over 2.6 * 10^10 products otherwise.
-    """
-    terms, arrow, result = equation.partition("->")
-    letters = terms.split(",")
-    plain = arrow and len(letters) == len(values) > 1 and all(s.isalpha() or not s for s in letters)
-    if not plain or any(len(s) != len(v.shape) for s, v in zip(letters, values, strict=False)):
-        return tuple(values), equation
-    found: list[Value] = []
-    for i, (term, value) in enumerate(zip(letters, values, strict=True)):
-        others = "".join((*letters[:i], *letters[i + 1 :], result))
-        alone = [c for c in dict.fromkeys(term) if c not in others]
-        once = [c for c in alone if term.count(c) == 1]  # of others the diagonal is summed
-        axes = tuple(term.index(c) for c in once)
-        letters[i] = "".join(c for c in term if c not in once)
-        shape = [n for axis, n in enumerate(value.shape) if axis not in axes]
-
-        def total(a: Array, axes: tuple[int, ...] = axes) -> Array:
-            return np.asarray(a.sum(axis=axes, dtype=a.dtype))
-
-        found.append(ctx.call(total, [value], shape, value.dtype, "sum") if axes else value)
-    return tuple(found), f"{','.join(letters)}->{result}"
-
-
-def _einsum_by_products(ctx: Context, equation: str, values: Sequence[Value]) -> Value | None:
-    """Return a sum over products of two f32 values by the kernel of matrix products, or None.
-
-    Letters of both terms are the batch where the result has them and summed over where not, those of one
-    term are rows or columns. 128 products of 49 x 32 x 49, the windows of a MaxViT, took 0.79 ms with numpy.
-    """
-    terms, arrow, result = equation.partition("->")
-    letters = terms.split(",")
-    plain = len(letters) == 2 and arrow and all(s.isalpha() or not s for s in (*letters, result))
-    if not plain or any(len(set(s)) != len(s) for s in (*letters, result)):
-        return None
-    if any(v.dtype != F32 for v in values) or all(isinstance(v, Constant) for v in values):
-        return None
-    left, right = letters
-    sizes = dict(zip(left, values[0].shape, strict=True))
-    if any(sizes.setdefault(c, n) != n for c, n in zip(right, values[1].shape, strict=True)):
-        return None  # 1 stands for as many as the other term has
-    batch = [c for c in result if c in left and c in right]
-    rows, columns = ([c for c in result if c in s and c not in batch] for s in letters)
-    summed = [c for c in left if c in right and c not in batch]
-    matrices = [(left, rows, summed), (right, summed, columns)]
-    if any(len(s) != len(batch) + len(up) + len(across) for s, up, across in matrices):
-        return None  # a letter of one term alone is summed over
-    if math.prod(sizes[c] for c in batch) > MAX_PRODUCTS or 0 in sizes.values():
-        return None
-
-    def count(group: list[str]) -> int:
-        return math.prod(sizes[c] for c in group)
-
-    stacks = []
-    for value, (term, up, across) in zip(values, matrices, strict=True):
-        view = value.transpose([term.index(c) for c in (*batch, *up, *across)])
-        stacks.append(ctx.reshape(view, (*(sizes[c] for c in batch), count(up), count(across))))
-    product = matmul(ctx, *stacks)
-    assert not isinstance(product, tuple)
-    y = ctx.reshape(product, [sizes[c] for c in (*batch, *rows, *columns)])
-    order = [*batch, *rows, *columns]
-    return y.transpose([order.index(c) for c in result])
-
-
-def _einsum_shape(equation: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the shape of a result; np.einsum_path has checked the equation."""
-    terms, arrow, result = equation.replace(" ", "").partition("->")
-    sizes: dict[str, int] = {}
-    ellipsis: tuple[int, ...] = ()
-    for term, shape in zip(terms.split(","), shapes, strict=True):
-        head, dots, tail = term.partition("...")
-        if dots:
-            inner = shape[len(head) : len(shape) - len(tail)]
-            ellipsis = broadcast_shapes(ellipsis, inner)
-            shape = shape[: len(head)] + shape[len(shape) - len(tail) :]
-        for letter, n in zip(head + tail, shape, strict=True):
-            sizes[letter] = max(n, sizes.get(letter, 1)) if n else 0
-    if not arrow:  # implicit: what occurs once, in alphabetical order
-        once = sorted(letter for letter in sizes if terms.count(letter) == 1)
-        result = ("..." if "..." in terms else "") + "".join(once)
-    head, dots, tail = result.partition("...")
-    middle = ellipsis if dots else ()
-    return (*(sizes[a] for a in head), *middle, *(sizes[a] for a in tail))
 
 
 def _scaled(ctx: Context, x: Value, factor: float) -> Value:

@@ -12,6 +12,7 @@ from fastconv import _core
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ops.conv import conv_parameters, conv_windows
+from fastconv.graph.ops.products import product
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Ints, Value
 
@@ -136,9 +137,11 @@ def grid_sample(
         raise DTypeError(f"x, grid: expected floating-point values, got {x.dtype} and {grid.dtype}")
     aligned = bool(align_corners)
 
+    kernel = spatial == 2 and x.dtype == grid.dtype == F32
+
     def function(x: Array, grid: Array) -> Array:
         y = np.empty((*x.shape[:2], *grid.shape[1:-1]), x.dtype)
-        if spatial == 2 and x.dtype == grid.dtype == F32:
+        if kernel:
             _core.grid_sample(x, grid, y, MODES[mode], padding_mode, aligned)
             return y
         for image, at, result in zip(x, grid, y, strict=True):
@@ -150,7 +153,7 @@ def grid_sample(
         return y
 
     points = math.prod(grid.shape[1:-1])
-    scratch = sample_bytes(points, spatial, x.shape[1], x.dtype.itemsize, MODES[mode])
+    scratch = 0 if kernel else sample_bytes(points, spatial, x.shape[1], x.dtype.itemsize, MODES[mode])
     return ctx.call(function, [x, grid], (*x.shape[:2], *grid.shape[1:-1]), x.dtype, scratch=scratch)
 
 
@@ -172,7 +175,7 @@ def affine_grid(ctx: Context, theta: Value, size: Value, *, align_corners: int =
     points = np.stack([*reversed(axes), np.ones_like(axes[0])], axis=-1).astype(theta.dtype)
     points = points.reshape(-1, spatial + 1)
     shape = (target[0], *target[2:], spatial)
-    return ctx.call(lambda t: (points @ t.swapaxes(1, 2)).reshape(shape), [theta], shape, theta.dtype)
+    return ctx.call(lambda t: product(points, t.swapaxes(1, 2)).reshape(shape), [theta], shape, theta.dtype)
 
 
 @op("DeformConv")
@@ -239,7 +242,7 @@ def deform_conv(
                     found = found * factors[i].reshape(offset_group, taps, *windows.out)[j]
                 columns.append(found)
             matrix = np.concatenate(columns).reshape(group, kernel.shape[2], -1)
-            y[i] = np.matmul(kernel, matrix).reshape(oc, *windows.out)
+            y[i] = product(kernel, matrix).reshape(oc, *windows.out)
         return y if bias is None else y + bias[:, None, None]
 
     points = taps * math.prod(windows.out)

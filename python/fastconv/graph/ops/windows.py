@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv.graph.ops.products import product
 from fastconv.graph.value import Array, size_of
 
 MAX_TAPS = 1 << 20  # a loop over more is a broken file's
@@ -112,7 +113,7 @@ def convolve(x: Array, w: Array, windows: SlidingWindows, groups: int) -> Array:
     for tap, view in enumerate(windows.taps(padded)):
         columns = view.reshape(*view.shape[:3], -1)
         taps = kernel[..., tap]
-        y += taps * columns if group_ic == 1 else np.matmul(taps, columns)
+        y += taps * columns if group_ic == 1 else product(taps, columns)
     return y.reshape(n, oc, *windows.out)
 
 
@@ -126,5 +127,5 @@ def convolve_transposed(x: Array, w: Array, windows: SlidingWindows, groups: int
     columns = x.reshape(n, groups, ic // groups, -1)
     padded = np.zeros((n, groups, group_oc, *windows.extent), x.dtype)
     for tap, view in enumerate(windows.taps(padded)):
-        view += np.matmul(kernel[..., tap], columns).reshape(view.shape)
+        view += product(kernel[..., tap], columns).reshape(view.shape)
     return windows.inner(padded).reshape(n, groups * group_oc, *windows.size)
