@@ -6,42 +6,15 @@ import math
 
 import numpy as np
 
+from fastconv import _core
 from fastconv.errors import ArgumentError, DTypeError, MemoryLimitError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.registry import op
-from fastconv.graph.value import Array, Constant, Ints, Value
+from fastconv.graph.value import F32, Array, Constant, Ints, Value
 
+BYTES_OF_AN_INDEX = 8
+_KINDS = {"iu": "an integer", "f": "a floating-point number"}
 MAX_SAMPLES = 1 << 24  # of a region: a box of billions of pixels is a broken one
-
-
-def _corners(boxes: Array, center_point_box: bool) -> Array:
-    """Return boxes as (low y, low x, high y, high x); given are two corners, or (x, y, width, height)."""
-    if center_point_box:
-        x, y, w, h = np.moveaxis(boxes, -1, 0)
-        return np.stack([y - h / 2, x - w / 2, y + h / 2, x + w / 2], axis=-1)
-    first, second = boxes[..., :2], boxes[..., 2:]
-    return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=-1)
-
-
-def _overlaps(box: Array, boxes: Array) -> Array:
-    """Intersection over union of a box and others; 0 where one has no area."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    area = np.prod(box[2:] - box[:2])
-    union = area + areas - shared
-    return np.where((area > 0) & (areas > 0) & (union > 0), shared / np.where(union > 0, union, 1), 0)
-
-
-def _kept(boxes: Array, scores: Array, most: int, overlap: float) -> list[int]:
-    """Return indices of the boxes that no better one overlaps by more than ``overlap``, the best first."""
-    order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while order.size and len(kept) < most:
-        best, order = order[0], order[1:]
-        kept.append(int(best))
-        order = order[_overlaps(boxes[best], boxes[order]) <= np.float32(overlap)]
-    return kept
 
 
 @op("NonMaxSuppression")
@@ -68,27 +41,32 @@ def non_max_suppression(
             "boxes, scores: expected (images, boxes, 4) and (images, classes, boxes),"
             f" got shapes {boxes.shape} and {scores.shape}"
         )
-    most = _number(ctx, "max_output_boxes_per_class", max_output_boxes_per_class)
-    overlap = _number(ctx, "iou_threshold", iou_threshold) or 0.0
-    least = _number(ctx, "score_threshold", score_threshold)
-    limits = _corners(ctx.array("boxes", boxes), bool(center_point_box))
-    points = ctx.array("scores", scores)
-    rows = []
-    for image, index in np.ndindex(*points.shape[:2]) if most and points.size else ():
-        values = points[image, index]
-        chosen = np.arange(values.size) if least is None else np.flatnonzero(values > np.float32(least))
-        found = _kept(limits[image, chosen], values[chosen], int(most or 0), overlap)
-        rows += [(image, index, int(chosen[i])) for i in found]
-    return Constant(np.array(rows, np.int64).reshape(-1, 3))
+    if boxes.dtype != F32 or scores.dtype != F32:
+        raise DTypeError(f"boxes, scores: expected float32 values, got {boxes.dtype} and {scores.dtype}")
+    most = int(_number(ctx, "max_output_boxes_per_class", max_output_boxes_per_class, "iu") or 0)
+    overlap = _number(ctx, "iou_threshold", iou_threshold, "f") or 0.0
+    least = _number(ctx, "score_threshold", score_threshold, "f")
+    images, classes, count = scores.shape
+    most = min(max(most, 0), count)
+    # Of a class: the order of its boxes, twice while it is sorted, and the boxes kept, in and as a result.
+    lists = images * classes * most
+    at_once = min(images * classes, _core.get_num_threads())
+    copies = sum(math.prod(v.shape) for v in (boxes, scores)) * F32.itemsize
+    ctx.budget.check(copies + at_once * count * 2 * BYTES_OF_AN_INDEX + lists * (20 + 4 * BYTES_OF_AN_INDEX))
+    arrays = [np.ascontiguousarray(ctx.array(n, v)) for n, v in (("boxes", boxes), ("scores", scores))]
+    return Constant(_core.suppress(*arrays, most, overlap, least, bool(center_point_box)))
 
 
-def _number(ctx: Context, name: str, value: Value | None) -> float | None:
+def _number(ctx: Context, name: str, value: Value | None, kinds: str) -> float | None:
     if value is None or 0 in value.shape:
         return None
     array = ctx.array(name, value)
     if array.size != 1:
         raise ShapeError(f"{name}: expected one number, got shape {array.shape}")
-    return float(array.reshape(()))
+    if array.dtype.kind not in kinds:
+        raise DTypeError(f"{name}: expected {_KINDS[kinds]}, got {array.dtype}")
+    number: float = array.reshape(()).item()
+    return number
 
 
 def _line(start: float, length: float, pooled: int, samples: int, size: int) -> tuple[Array, ...]:
