@@ -351,6 +351,8 @@ def max_unpool(
     if len(shape) != len(inner) or min(inner) < 0 or any(a < b for a, b in zip(shape, inner, strict=False)):
         raise ShapeError(f"output_shape: expected at least {inner}, got {shape}")
 
+    size_of(inner)
+
     def function(x: Array, indices: Array) -> Array:
         y = np.zeros(math.prod(inner), x.dtype)
         if indices.size and not 0 <= indices.min() <= indices.max() < y.size:
@@ -360,4 +362,5 @@ def max_unpool(
         whole[tuple(map(slice, inner))] = y.reshape(inner)
         return whole
 
-    return ctx.call(function, [x, indices], shape, x.dtype)
+    scratch = math.prod(inner) * x.dtype.itemsize
+    return ctx.call(function, [x, indices], shape, x.dtype, scratch=scratch)

@@ -121,7 +121,9 @@ def quantized(
         np.rint(y, out=y)
         return saturated(np.add(y, zero, out=y if y.dtype == F32 else None), dtype)
 
-    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "quantizelinear")
+    # A copy of x, the scales and zero points of all its elements, and the quotient, at the most.
+    scratch = math.prod(x.shape) * (3 * compute.itemsize + F32.itemsize)
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "quantizelinear", scratch=scratch)
 
 
 @op("QuantizeLinear")
@@ -195,7 +197,9 @@ def dequantized(
         scaled = y.astype(scale.dtype, copy=False) * granularity.spread(scale)
         return np.asarray(scaled).astype(dtype, copy=False)
 
-    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "dequantizelinear")
+    # A copy of x, the zero points and scales of all its elements, differences and products, at the most.
+    scratch = math.prod(x.shape) * 3 * (compute.itemsize + scale.dtype.itemsize)
+    return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "dequantizelinear", scratch=scratch)
 
 
 _BLOCK = 1 << 15  # elements whose intermediate results stay in the cache
@@ -233,4 +237,5 @@ def dynamic_quantize_linear(ctx: Context, x: Value) -> tuple[Value, Value, Value
 
         return _blockwise(quantise, x, U8)
 
-    return ctx.call(function, [x, scale, zero], x.shape, U8), scale, zero
+    scratch = 3 * F32.itemsize * min(math.prod(x.shape), _BLOCK)
+    return ctx.call(function, [x, scale, zero], x.shape, U8, scratch=scratch), scale, zero

@@ -20,6 +20,7 @@ from fastconv.graph.context import Context
 from fastconv.graph.registry import op
 from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Value, normalized_axes, size_of
 
+F64 = np.dtype(np.float64)
 MODES = ("nearest", "linear", "cubic")
 NEAREST_MODES = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 KERNEL_COORDINATES = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")
@@ -164,6 +165,14 @@ class Taps:
     outside: Array | None  # pixels of the result that take the extrapolation value instead
 
     @staticmethod
+    def count(axis: Axis, form: Form) -> int:
+        """Return how many pixels each pixel of the result sums; more where a filter is made wider."""
+        if form.mode == "nearest":
+            return 1
+        shrink = min(float(axis.scale), 1.0) if form.antialias else 1.0
+        return 2 * math.ceil((1 if form.mode == "linear" else 2) / shrink)
+
+    @staticmethod
     def of(axis: Axis, form: Form) -> Taps:
         """Work them out."""
         outside = None
@@ -178,7 +187,7 @@ class Taps:
             return Taps(_clamped(index, axis.size), None, outside)
         # Antialiased, the filter is as wide as a pixel of the result.
         shrink = min(float(axis.scale), 1.0) if form.antialias else 1.0
-        reach = math.ceil((1 if form.mode == "linear" else 2) / shrink)
+        reach = Taps.count(axis, form) // 2
         index = np.floor(x) + np.arange(1 - reach, reach + 1)[:, np.newaxis]
         distance = (index - x) * shrink
         weights = _triangle(distance) if form.mode == "linear" else _cubic(distance, form.cubic_a)
@@ -256,7 +265,10 @@ def _resize_any(ctx: Context, x: Value, axes: Sequence[Axis], changed: list[int]
     dtype = x.dtype
     if form.mode != "nearest" and dtype.kind not in "iuf":
         raise DTypeError(f"x: expected numbers, got {dtype}")
-    ctx.budget.check(sum(8 * np.dtype(np.float64).itemsize * axes[i].out for i in changed))
+    # Indices and weights stay; while they are worked out there are eight times as many numbers at the most.
+    numbers = [Taps.count(axes[i], form) * axes[i].out for i in changed]
+    ctx.budget.check(8 * F64.itemsize * max(numbers))
+    ctx.budget.spend(2 * F64.itemsize * sum(numbers))
     taps = [(i, Taps.of(axes[i], form)) for i in changed]
     taps.sort(key=lambda pair: axes[pair[0]].out / axes[pair[0]].size)  # what shrinks most goes first
 
@@ -270,7 +282,16 @@ def _resize_any(ctx: Context, x: Value, axes: Sequence[Axis], changed: list[int]
             y = np.clip(np.rint(y), info.min, info.max).astype(dtype)
         return y
 
-    return ctx.call(function, [x], [axis.out for axis in axes], dtype)
+    shape, size = [axis.out for axis in axes], list(x.shape)
+    wide = F64 if form.mode != "nearest" and dtype.kind in "iu" else dtype
+    # What is resized along one axis, the result along the next, what a tap meets and what it adds; integers
+    # are widened at first, and rounded and clipped at last.
+    held = 0 if wide == dtype else math.prod(size)
+    most = 2 * held
+    for axis, _ in taps:
+        size[axis] = shape[axis]
+        most, held = max(most, held + 3 * math.prod(size)), math.prod(size)
+    return ctx.call(function, [x], shape, dtype, scratch=wide.itemsize * max(most, 3 * held))
 
 
 def _by_factors(x: Value, factors: Sequence[float]) -> list[Axis]:
