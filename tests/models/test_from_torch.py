@@ -347,3 +347,81 @@ def test_missing_packages(package: str, extra: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=rf'pip install "fastconv\[{extra}\]"'):
         fastconv.from_torch(nn.Conv2d(8, 4, 1), image)
+
+
+REFUSED: dict[str, tuple[Any, dict[str, bool], type[Exception], str]] = {
+    "statistics of the batch": (
+        lambda: nn.BatchNorm2d(8, track_running_stats=False), {}, ModelError, "dynamic_batch=False",
+    ),
+    "instances": (
+        lambda: nn.InstanceNorm2d(8, track_running_stats=True), {}, ModelError, "dynamic_batch=False",
+    ),
+    "pools of any size": (
+        lambda: nn.AdaptiveAvgPool2d(2), {"dynamic_size": True}, ModelError, "dynamic_size=False",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refusal_says_what_to_do(case: str, image: Any, assert_equal: Any) -> None:
+    """And that helps."""
+    make, options, error, advice = REFUSED[case]
+    module = make().eval()
+    with pytest.raises(error, match=rf"^{type(module).__name__}: .* it says: .*; give .*{advice}$"):
+        fastconv.from_torch(module, image, **options)
+    name = advice.split("=")[0]
+    assert_equal(fastconv.from_torch(module, image, **{name: False}), module, image)
+
+
+def test_a_refusal_of_weights_that_are_computed(image: Any, assert_equal: Any) -> None:
+    module = nn.utils.parametrizations.orthogonal(nn.Linear(10, 10)).eval()
+    with pytest.raises(UnsupportedOpError, match=r"give it plain weights: .*remove_parametrizations\(part"):
+        fastconv.from_torch(module, image)
+    nn.utils.parametrize.remove_parametrizations(module, "weight")
+    assert_equal(fastconv.from_torch(module, image), module, image)
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda x: torch.fft.rfft(x).abs(), UnsupportedOpError),
+        (lambda x: torch.stft(x.flatten(1), 8, window=torch.ones(8), return_complex=True).abs(), ModelError),
+        (lambda x: (x * 7) // 3, ModelError),
+    ],
+    ids=["fft", "stft", "another result"],
+)
+def test_what_has_no_export(function: Any, error: type[Exception], image: Any, do: Any) -> None:
+    with pytest.raises(
+        error, match=r"^Do: expected .* write that part with other functions of torch, or leave"
+    ):
+        fastconv.from_torch(do(function), image)
+
+
+# ---------------------------------------------------------------- how often it is made
+
+
+@pytest.mark.parametrize("options", [{}, {"dynamic_size": True}, {"dynamic_batch": False}])
+@pytest.mark.parametrize("doubted", [False, True])
+def test_a_model_is_made_once(
+    options: dict[str, bool], doubted: bool, image: Any, do: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is held against the module is the one that the caller gets, without what that left."""
+    made: list[Any] = []
+    start = fastconv.Model.__init__
+
+    def counting(self: Any, *arguments: Any, **keywords: Any) -> None:
+        made.append(self)
+        start(self, *arguments, **keywords)
+
+    def forward(conv: Any, x: Any) -> Any:
+        return conv(x) if doubted and x.sum() == 1e30 else conv(x).relu()
+
+    monkeypatch.setattr(fastconv.Model, "__init__", counting)
+    module = do(forward, nn.Conv2d(8, 4, 3))
+    model = fastconv.from_torch(module, image, **options)
+    assert [model] == made
+    fresh = fastconv.Model(*model._remake.args, **model._remake.keywords)
+    assert list(model._programs) == list(fresh._programs)
+    assert model._pool.bytes == fresh._pool.bytes == 0
+    assert model._plans.budget.spent == fresh._plans.budget.spent or "dynamic_size" in options
+    np.testing.assert_allclose(model(image.numpy()), module(image).detach().numpy(), rtol=1e-4, atol=1e-5)

@@ -114,6 +114,8 @@ FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they 
     "global pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1)],
     "adaptive pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, (3, 2)) + F.adaptive_max_pool2d(x, (3, 2))],
     "channel shuffle": lambda: [shuffled],
+    "products of each two": lambda: [lambda f, x: f(x, x[..., :4]), nn.Bilinear(10, 4, 3)],
+    "products of each two, no bias": lambda: [lambda f, x: f(x, x), nn.Bilinear(10, 10, 5, bias=False)],
     "normalisation": lambda: [channels_last_norm],
     "attention": lambda: [
         attention,

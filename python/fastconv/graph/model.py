@@ -146,12 +146,22 @@ class Model:
         self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
         self._lock = self._plans.lock
         del graph
+        self._plan_declared()  # now: errors come at load time, and weights are packed before the first call
+
+    def _plan_declared(self) -> None:
         shapes = self._declared_shapes()
-        if (
-            shapes is not None
-        ):  # plan now: errors come at load time, and weights are packed before the first call
+        if shapes is not None:
             with threads_of(self._threads):
                 self._executable(shapes)
+
+    def _renew(self) -> None:
+        """Drop what runs have left behind: programs, arenas. Weights stay packed."""
+        with self._lock:
+            self._plans.kept.in_use = 0
+            while self._plans.kept.reclaim():
+                pass
+            self._pool = _core.ArenaPool()
+        self._plan_declared()
 
     def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
         return self._remake, ()

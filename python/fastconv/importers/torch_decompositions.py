@@ -2,7 +2,7 @@
 
 Called by :mod:`fastconv.importers.torch_module` for modules that the exporter has refused; not for others, as
 a context like this blurs where the tracer's warnings come from. What is replaced: adaptive pooling to a size
-that does not divide the image's, ``nearest-exact`` and ``area`` interpolation, ``rms_norm``,
+that does not divide the image's, ``nearest-exact`` and ``area`` interpolation, ``rms_norm``, ``bilinear``,
 ``channel_shuffle``, ``vdot``, ``mT``. The sizes of images that these need are those of the example; of that
 the tracer warns.
 """
@@ -94,6 +94,12 @@ def _table(torch: ModuleType) -> dict[Any, Callable[..., Any]]:
         y = input * torch.rsqrt(input.pow(2).mean(axes, keepdim=True) + eps)
         return y if weight is None else y * weight
 
+    def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+        out, n, m = (int(size) for size in weight.shape)
+        products = (input1 @ weight.permute(1, 0, 2).reshape(n, out * m)).unflatten(-1, (out, m))
+        y = (products * input2.unsqueeze(-2)).sum(-1)
+        return y if bias is None else y + bias
+
     return {
         functional.adaptive_avg_pool1d: average_pool(1),
         functional.adaptive_avg_pool2d: average_pool(2),
@@ -101,6 +107,7 @@ def _table(torch: ModuleType) -> dict[Any, Callable[..., Any]]:
         functional.adaptive_max_pool1d: max_pool(1),
         functional.adaptive_max_pool2d: max_pool(2),
         functional.adaptive_max_pool3d: max_pool(3),
+        functional.bilinear: bilinear,
         functional.interpolate: interpolate,
         functional.rms_norm: rms_norm,
         torch.channel_shuffle: lambda x, groups: x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2),

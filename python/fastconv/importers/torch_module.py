@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import io
 import warnings
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,14 +20,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastconv._arguments import check_precision, flag
 from fastconv.errors import (
     ArgumentError,
     DTypeError,
     FastconvError,
-    MemoryLimitError,
     MissingPackageError,
     ModelError,
     UnsupportedOpError,
@@ -36,10 +34,15 @@ from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.graph.options import checked_passes
 from fastconv.importers import onnx
+from fastconv.importers.torch_check import OTHERWISE, agree, check_export, copied, copies, leaves
 from fastconv.importers.torch_decompositions import decomposed
 
-# Module and model on the same data, relative to the largest output: float32 rounds to 1e-6 in a network.
-_AGREEMENT = 1e-3
+# What else helps, by what the exporter says.
+_ADVICE = (
+    ("batch_size and channel_size must be", "give the number of images: dynamic_batch=False"),
+    ("unknown batch size", "give the number of images: dynamic_batch=False"),
+    ("input size not accessible", "give the size of the images: dynamic_size=False"),
+)
 
 
 def from_torch(
@@ -122,11 +125,23 @@ def from_torch(
         outputs = _outputs(torch, module, inputs)
         data, doubts = _exported(torch, module, inputs, outputs, axes)
         load = partial(_load, data, type(module).__name__, passes, precision)
-        _check_export(torch, module, load, inputs, doubted=bool(doubts))
-        if doubts and not _agree(torch, module, load, inputs, axes):
-            for doubt in doubts:
-                warnings.warn_explicit(doubt.message, doubt.category, doubt.filename, doubt.lineno)
-    return load(tune=tune)
+        try:
+            model = load(tune=False)
+        except FastconvError as error:
+            _pass_on([] if isinstance(error, UnsupportedOpError) else doubts)  # which may be why
+            raise
+        check_export(torch, module, model, inputs, doubted=bool(doubts))
+        if doubts and not agree(torch, module, model, inputs, axes):
+            _pass_on(doubts)
+    if tune:  # now, for the shapes that are declared alone
+        return load(tune=True)
+    model._renew()  # what it needed for larger data than the example goes
+    return model
+
+
+def _pass_on(doubts: Sequence[warnings.WarningMessage]) -> None:
+    for doubt in doubts:
+        warnings.warn_explicit(doubt.message, doubt.category, doubt.filename, doubt.lineno)
 
 
 def _import_torch() -> ModuleType:
@@ -230,41 +245,18 @@ def _evaluating(module: Any) -> Iterator[None]:
 def _outputs(torch: ModuleType, module: Any, inputs: Mapping[str, Any]) -> list[str]:
     """Run the module on the example and return the names of its outputs."""
     try:
-        results = module(*_copies(inputs))
+        results = module(*copies(inputs))
     except Exception as error:  # a module's code may raise anything
         shapes = ", ".join(f"{name} {list(x.shape)} of {x.dtype}" for name, x in inputs.items())
         raise ArgumentError(
             f"example: expected what {type(module).__name__} can be called with, got {shapes}: {_said(error)}"
         ) from error
     names: list[str] = []
-    for name, _ in _leaves(torch, type(module).__name__, results):
+    for name, _ in leaves(torch, type(module).__name__, results):
         names.append(_unlike({*inputs, *names, *module.state_dict()}, name))
     if not names:
         raise ModelError(f"{type(module).__name__}: expected tensors as results, got none")
     return names
-
-
-def _leaves(torch: ModuleType, where: str, value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the tensors of nested results with their names."""
-    if isinstance(value, torch.Tensor):
-        yield name or "output", value
-        return
-    if value is None:
-        return
-    if isinstance(value, Mapping):
-        parts = [(str(key), part) for key, part in value.items()]
-    elif isinstance(value, (list, tuple)):
-        keys = getattr(value, "_fields", range(len(value)))
-        parts = [
-            (key if isinstance(key, str) or name else f"output_{key}", part)
-            for key, part in zip(keys, value, strict=True)
-        ]
-    else:
-        raise ModelError(
-            f"{where}: expected tensors as results, got {type(value).__name__} for {name or 'output'!r}"
-        )
-    for key, part in parts:
-        yield from _leaves(torch, where, part, f"{name}_{key}" if name else str(key))
 
 
 # ---------------------------------------------------------------- the export
@@ -306,7 +298,7 @@ def _written(
         torch.jit.TracerWarning.ignore_lib_warnings()  # as torch does: about shape checks of its own
         torch.onnx.export(
             module,
-            tuple(_copies(inputs)),
+            tuple(copies(inputs)),
             file,
             dynamo=False,
             input_names=list(inputs),
@@ -329,7 +321,7 @@ def _traceable(torch: ModuleType, module: Any) -> Iterator[None]:
     """Keep from the exporter what it cannot handle, and from the user what it prints."""
 
     def flattened(_module: Any, _inputs: Any, results: Any) -> Any:
-        return tuple(leaf for _, leaf in _leaves(torch, "", results))
+        return tuple(leaf for _, leaf in leaves(torch, "", results))
 
     own = vars(module).get("forward")  # modules may have one besides that of their class
     forward = module.forward
@@ -337,7 +329,7 @@ def _traceable(torch: ModuleType, module: Any) -> Iterator[None]:
     if not isinstance(module, torch.jit.ScriptModule):
         # The default of an argument, where it is a number, would become an input: this has no such arguments.
         # What it writes into its inputs it writes into copies: the graph has its inputs as they were.
-        module.forward = lambda *args: forward(*(_copied(torch, a) for a in args))
+        module.forward = lambda *args: forward(*(copied(torch, a) for a in args))
     log = torch._C._jit_onnx_log  # prints the whole graph when an operator is missing
     torch._C._jit_onnx_log = lambda *_: None
     fused = torch.backends.mha.get_fastpath_enabled()  # attention as one operator, which ONNX has not
@@ -355,138 +347,17 @@ def _traceable(torch: ModuleType, module: Any) -> Iterator[None]:
 
 
 def _refusal(module: Any, error: Exception) -> str:
-    return f"{type(module).__name__}: expected a module that torch.onnx.export takes, it says: {_said(error)}"
+    """Return what the exporter says, and what can be done."""
+    said = _said(error)
+    advice = next((advice for words, advice in _ADVICE if words in said), OTHERWISE)
+    if advice is OTHERWISE and any(hasattr(part, "parametrizations") for part in module.modules()):
+        advice = "give it plain weights: torch.nn.utils.parametrize.remove_parametrizations(part, name)"
+    return (
+        f"{type(module).__name__}: expected a module that torch.onnx.export takes, it says: {said}; {advice}"
+    )
 
 
 def _said(error: Exception) -> str:
     """Return the start of what an error says, on one line."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 500 else f"{words[:500]} ..."
-
-
-# ---------------------------------------------------------------- whether the export is the module
-
-
-def _copies(inputs: Mapping[str, Any]) -> list[Any]:
-    """Return copies of the example: a module may write into what it is given."""
-    return [x.clone() for x in inputs.values()]
-
-
-def _copied(torch: ModuleType, value: Any) -> Any:
-    return value.clone() if isinstance(value, torch.Tensor) else value
-
-
-def _check_export(
-    torch: ModuleType, module: Any, load: Callable[..., Model], inputs: Mapping[str, Any], *, doubted: bool
-) -> None:
-    """Refuse an export that computes something else than the module.
-
-    It is held against the module on the example, and on random numbers, where the tracer has no doubts: of
-    what is decided by the data it says so, and the caller is told. A module that gives something else each
-    time is not held against anything.
-    """
-    name = type(module).__name__
-    try:
-        expected = module(*_copies(inputs))
-        if _difference(torch, expected, _arrays_of(torch, module(*_copies(inputs))), spared=1000):
-            return
-    except Exception:  # a module that can be called once
-        return
-    try:
-        model = load(tune=False)
-    except FastconvError:  # which comes again, after what the tracer doubts
-        return
-    generator = torch.Generator().manual_seed(1)
-    other = {key: _elsewhere(torch, x, [], generator) for key, x in inputs.items()}
-    for what, data in (("the example", inputs), ("random numbers", other)):
-        if data is other:
-            if doubted:
-                return
-            try:
-                expected = module(*_copies(data))
-            except Exception:  # what is no input to it
-                return
-        try:
-            got = model(*(_array(x) for x in _copies(data)))
-        except (UnsupportedOpError, MemoryLimitError):
-            raise
-        except FastconvError as error:
-            raise ModelError(f"{name}: expected an export that runs on {what}, got: {error}") from error
-        found = _difference(torch, expected, _tuple(got), spared=1000)
-        if found:
-            raise ModelError(
-                f"{name}: expected an export that computes what the module does, got another result on"
-                f" {what}: {found}; PyTorch's exporter loses, for one, some writes into parts of a tensor"
-            )
-
-
-def _arrays_of(torch: ModuleType, results: Any) -> tuple[npt.NDArray[Any], ...]:
-    return tuple(_array(leaf) for _, leaf in _leaves(torch, "", results))
-
-
-def _tuple(results: Any) -> tuple[npt.NDArray[Any], ...]:
-    return results if isinstance(results, tuple) else (results,)
-
-
-def _difference(
-    torch: ModuleType, expected: Any, got: Sequence[npt.NDArray[Any]], spared: int | None = None
-) -> str:
-    """Return how results differ; one of so many elements may, rounded the other way, say, or none."""
-    pairs = list(_leaves(torch, "", expected))
-    if len(pairs) != len(got):
-        return f"{len(got)} outputs, not {len(pairs)}"
-    for (name, tensor), found in zip(pairs, got, strict=True):
-        wanted = _array(tensor)
-        if wanted.shape != found.shape:
-            return f"{name} has shape {found.shape}, not {wanted.shape}"
-        a, b = wanted.astype(np.float64), np.asarray(found, np.float64)
-        finite = np.isfinite(a)
-        largest = np.abs(a, where=finite, out=np.zeros_like(a)).max(initial=0)
-        with np.errstate(invalid="ignore"):
-            wrong = ~np.isclose(b, a, rtol=0, atol=_AGREEMENT * largest, equal_nan=True)
-        if wrong.sum() > (0 if spared is None else a.size / spared):
-            at = tuple(int(i) for i in np.argwhere(wrong)[0])
-            return (
-                f"{name} differs in {wrong.sum()} of {a.size} elements, at {list(at)} {b[at]:.6g},"
-                f" not {a[at]:.6g}"
-            )
-    return ""
-
-
-# ---------------------------------------------------------------- whether what the tracer doubts matters
-
-
-def _agree(
-    torch: ModuleType,
-    module: Any,
-    load: Callable[..., Model],
-    inputs: Mapping[str, Any],
-    axes: Mapping[str, list[int]],
-) -> bool:
-    """Tell whether model and module give the same on other data, twice as long along every open axis."""
-    generator = torch.Generator().manual_seed(0)
-    other = [_elsewhere(torch, x, axes[name], generator) for name, x in inputs.items()]
-    opposite = [-x if x.is_floating_point() else x for x in other]  # for what is decided by a sign
-    try:
-        model = load(tune=False)  # one that goes: what it needs for larger data than the example goes too
-        return all(
-            not _difference(torch, module(*(x.clone() for x in data)), _tuple(model(*map(_array, data))))
-            for data in (other, opposite)
-        )
-    except UnsupportedOpError:
-        raise
-    except Exception:  # the model's shapes do not fit, or the module refuses the data
-        return False
-
-
-def _elsewhere(torch: ModuleType, x: Any, axes: Sequence[int], generator: Any) -> Any:
-    for axis in axes:
-        x = torch.cat([x, x], axis)
-    if not x.is_floating_point():
-        return x.flip(tuple(range(x.ndim)))  # indices stay indices
-    return torch.randn(x.shape, generator=generator).to(x)
-
-
-def _array(x: Any) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = x.cpu().numpy()
-    return array
