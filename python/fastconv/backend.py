@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.errors import ArgumentError, FastconvError, MissingPackageError
+from fastconv.errors import ArgumentError, DTypeError, FastconvError, MissingPackageError
 from fastconv.graph.model import Model
 from fastconv.graph.value import Array
 from fastconv.importers import load
+from fastconv.ops._arguments import integer, shown
 
 try:
     import onnx
@@ -36,10 +37,11 @@ class FastconvRep(BackendRep):  # type: ignore[misc]
         del kwargs
         names = [info.name for info in self.model.inputs]
         if not isinstance(inputs, Mapping):
+            inputs = _listed(inputs)
             if len(inputs) != len(names):
                 raise ArgumentError(f"inputs: expected {len(names)} arrays, got {len(inputs)}")
             inputs = dict(zip(names, inputs, strict=True))
-        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        arrays = {name: _array(f"input {name!r}", value) for name, value in inputs.items()}
         return tuple(self.model.run(None, arrays))
 
 
@@ -59,7 +61,7 @@ class FastconvBackend(Backend):  # type: ignore[misc]
     def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> FastconvRep:
         """Load a ModelProto; the options are those of :func:`fastconv.load`."""
         if not cls.supports_device(device):
-            raise ArgumentError(f"device: expected 'CPU', got {device!r}")
+            raise ArgumentError(f"device: expected 'CPU', got {shown(device)}")
         return FastconvRep(load(model, **kwargs))
 
     @classmethod
@@ -72,15 +74,24 @@ class FastconvBackend(Backend):  # type: ignore[misc]
         **kwargs: Any,
     ) -> tuple[Array, ...]:
         """Run one node; element types of its outputs that are not given are those of its first input."""
-        opset = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
-        arrays = [np.asarray(x) for x in inputs]
+        opset = integer("opset_version", kwargs.pop("opset_version", onnx.defs.onnx_opset_version()), 1)
         helper = onnx.helper
+        if not isinstance(node, onnx.NodeProto):
+            raise DTypeError(f"node: expected a NodeProto, got {shown(node)}")
+        arrays = [_array("inputs", x) for x in _listed(inputs)]
+        if len(arrays) != sum(map(bool, node.input)):
+            raise ArgumentError(f"inputs: expected {sum(map(bool, node.input))} arrays, got {len(arrays)}")
 
         def info(name: str, dtype: np.dtype[Any], shape: Sequence[int] | None) -> Any:
-            return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), shape)
+            try:
+                element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+            except (ValueError, KeyError, TypeError):
+                raise DTypeError(f"inputs: expected arrays of numbers, got {dtype}") from None
+            return helper.make_tensor_value_info(name, element, shape)
 
         given = [name for name in node.input if name]
-        types = [dtype for dtype, _ in outputs_info or ()] or [arrays[0].dtype] * len(node.output)
+        first = arrays[0].dtype if arrays else np.dtype(np.float32)
+        types = [dtype for dtype, _ in outputs_info or ()] or [first] * len(node.output)
         graph = helper.make_graph(
             [node],
             node.op_type,
@@ -93,7 +104,26 @@ class FastconvBackend(Backend):  # type: ignore[misc]
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """Whether a device is the CPU."""
-        return bool(Device(device).type == DeviceType.CPU)
+        try:
+            return isinstance(device, str) and bool(Device(device).type == DeviceType.CPU)
+        except (AttributeError, ValueError):  # onnx's, for what is no device
+            return False
+
+
+def _listed(inputs: Any) -> list[Any]:
+    """Return the inputs in their order; DTypeError where they are no sequence."""
+    several = np.ndim(inputs) > 0 if isinstance(inputs, np.ndarray) else isinstance(inputs, Sequence)
+    if not several or isinstance(inputs, str | bytes):
+        raise DTypeError(f"inputs: expected a sequence of arrays, got {shown(inputs)}")
+    return list(inputs)
+
+
+def _array(name: str, value: Any) -> Array:
+    """Return what numpy makes of a value: numbers and lists of them are arrays here."""
+    try:
+        return np.asarray(value)
+    except Exception as error:  # whatever the exporter raises
+        raise DTypeError(f"{name}: expected an array, got {type(value).__name__} and: {error}") from error
 
 
 is_compatible = FastconvBackend.is_compatible

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,10 +179,3 @@ PRECISION = Kind((*ANYTHING, "fast", "exact", "FAST", b"fast"), one_of("fast", "
 FLAG = Kind((*ANYTHING, 2), lambda v: isinstance(v, bool | np.bool_) or index(v) in (0, 1))
 MAX_BYTES = Kind((*ANYTHING, 1 << 20), whole(0, 1 << 100000, none=True))
 THREADS = Kind(ANYTHING, whole(1, 4096, none=True, flags=True))
-SECONDS = Kind((*ANYTHING, 0.01), real(0, 0.1))
-
-
-def iterate(kind: Kind) -> Iterator[tuple[Any, bool | None]]:
-    """Yield the values of a kind and whether they are right; None where either may be."""
-    for value in kind.values:
-        yield value, None if kind.right is None else kind.right(value)

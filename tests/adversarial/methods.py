@@ -41,19 +41,19 @@ class Callee:
     def call(self, changed: str, value: Any) -> Any:
         """Call it with one argument in another's place."""
         given = {**self.arguments, changed: value}
-        names = [*inspect.signature(self.function).parameters]
         several = [given.pop(name) for name in list(given) if name.startswith("*")]
-        before = [given.pop(name) for name in names if several and name in given and self._before(name)]
+        kinds = {name: p.kind for name, p in inspect.signature(self.function).parameters.items()}
+        places = [name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        before = (
+            [given.pop(name) for name in places] if several else []
+        )  # nothing may be left out before them
         return self.function(*before, *several, **given)
-
-    def _before(self, name: str) -> bool:
-        """Tell whether an argument is given by its place."""
-        kind = inspect.signature(self.function).parameters[name].kind
-        return kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
     def untried(self) -> set[str]:
         """Return the parameters that there are, and that no kind is known for."""
-        found = inspect.signature(self.function).parameters.values()
+        found = [
+            p for p in inspect.signature(self.function).parameters.values() if p.kind is not p.VAR_KEYWORD
+        ]
         names = {("*" if p.kind is p.VAR_POSITIONAL else "") + p.name for p in found}
         return names - set(self.kinds)
 
@@ -217,6 +217,34 @@ def loading() -> dict[str, Callee]:
     }
 
 
+def backends() -> dict[str, Callee]:
+    """Return the functions of :mod:`fastconv.backend`, of a model of one node; needs onnx."""
+    import onnx
+
+    from fastconv import backend
+
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    ends = [onnx.helper.make_tensor_value_info(name, 1, IMAGE) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "net", ends[:1], ends[1:])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    x = np.ones(IMAGE, np.float32)
+    device = Kind((*OBJECTS, "CPU", "CUDA", "CPU:0", "CPU:x", Odd()), kinds.one_of("CPU", "CPU:0"))
+    lists = [[value] for value in kinds.forms(x)]
+    inputs = Kind((*OBJECTS, *lists, [x, x], [], {"x": x}, {"y": x}, Odd()), None, "input 'x'|feeds|node")
+    no_model = Kind((*OBJECTS, node, Odd()), lambda _: False, "source|model|the model|/|[^ ]*: expected")
+    no_node = Kind((*OBJECTS, model, Odd()), lambda _: False)
+    return {
+        "backend.prepare": Callee(backend.prepare, {"model": model}, {"model": no_model, "device": device}),
+        "backend.run": Callee(backend.prepare(model).run, {"inputs": [x]}, {"inputs": inputs}),
+        "backend.run_node": Callee(
+            backend.run_node,
+            {"node": node, "inputs": [x]},
+            {"node": no_node, "inputs": inputs, "device": device},
+        ),
+    }
+
+
 def preprocessing() -> dict[str, Callee]:
     """Return what makes inputs of photos."""
     from fastconv import models
@@ -318,6 +346,7 @@ FAMILIES: dict[str, Callable[[], dict[str, Callee]]] = {
     "profiles": profiles,
     "modules": modules,
     "loading": loading,
+    "backends": backends,
     "preprocessing": preprocessing,
     "architectures": architectures,
     "convolutions": convolutions,

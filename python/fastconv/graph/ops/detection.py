@@ -53,8 +53,9 @@ def non_max_suppression(
     at_once = min(images * classes, _core.get_num_threads())
     copies = sum(math.prod(v.shape) for v in (boxes, scores)) * F32.itemsize
     ctx.budget.check(copies + at_once * count * 2 * BYTES_OF_AN_INDEX + lists * (20 + 4 * BYTES_OF_AN_INDEX))
-    arrays = [np.ascontiguousarray(ctx.array(n, v)) for n, v in (("boxes", boxes), ("scores", scores))]
-    return Constant(_core.suppress(*arrays, most, overlap, least, bool(center_point_box)))
+    limits = np.ascontiguousarray(ctx.array("boxes", boxes))
+    points = np.ascontiguousarray(ctx.array("scores", scores))
+    return Constant(_core.suppress(limits, points, most, overlap, least, bool(center_point_box)))
 
 
 def _number(ctx: Context, name: str, value: Value | None, kinds: str) -> float | None:

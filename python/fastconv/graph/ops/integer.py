@@ -3,7 +3,8 @@
 The sums of a convolution of 8-bit integers are integers. f32 holds those below 2^24 without rounding, so
 where the weights are constants and the largest possible sum stays below, the f32 kernels (those that only sum
 products) give the exact result. A convolution with larger sums is several, of parts of its channels, whose
-results float64 adds up. Where that does not do, numpy sums all in float64, where 2^53 is out of reach.
+results float64 adds up. Where weights are computed, all sums are exact parts of that kind, which float64
+adds up, tap by tap.
 """
 
 from __future__ import annotations
@@ -161,18 +162,19 @@ def _integer_convolution(
     shape = (x.shape[0], w.shape[0], *windows.out)
 
     def function(x: Array, x_zero: Array, w: Array, w_zero: Array, *bias: Array) -> Array:
-        image = x.astype(F64) - x_zero.reshape(())
-        y = convolve(image, w.astype(F64) - _per_channel(w_zero, rank), windows, groups)
+        image = np.subtract(x, x_zero.reshape(()), dtype=F32)
+        kernel = np.subtract(w, _per_channel(w_zero, rank), dtype=F32)
+        y = convolve(image, kernel, windows, groups, exact=True)
         for b in bias:
             y += b.reshape(-1, *[1] * (rank - 2))
         return y
 
     values = [x, x_zero, w, w_zero, *([] if bias is None else [bias])]
-    # Copies of x and w less their zero points, x again with its padding, and, for each tap, what it meets
-    # and its products.
+    # Copies of x and w less their zero points, x again with its padding, what a tap meets and the last one
+    # did, and its products.
     images, out = math.prod(x.shape[:2]), math.prod(windows.out)
-    numbers = 2 * (math.prod(x.shape) + math.prod(w.shape)) + images * out + 2 * math.prod(shape)
-    scratch = windows.padded_bytes(images, F64) + F64.itemsize * numbers
+    numbers = math.prod(x.shape) + math.prod(w.shape) + 2 * images * out + 3 * math.prod(shape)
+    scratch = windows.padded_bytes(images, F32) + F32.itemsize * numbers
     return ctx.call(function, values, shape, F64, "convinteger", scratch=scratch)
 
 

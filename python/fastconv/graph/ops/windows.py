@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv.graph.ops.products import product
+from fastconv.graph.ops.products import F64, exact_product, product
 from fastconv.graph.value import Array, size_of
 
 MAX_TAPS = 1 << 20  # a loop over more is a broken file's
@@ -104,16 +104,20 @@ def pool_windows(
     return SlidingWindows(tuple(size), tuple(kernel), tuple(stride), tuple(dilation), tuple(lo), tuple(out))
 
 
-def convolve(x: Array, w: Array, windows: SlidingWindows, groups: int) -> Array:
-    """Convolve (n, ic, spatial...) with (oc, ic / groups, spatial...) in their own dtype."""
+def convolve(x: Array, w: Array, windows: SlidingWindows, groups: int, *, exact: bool = False) -> Array:
+    """Convolve (n, ic, spatial...) with (oc, ic / groups, spatial...) in their own dtype.
+
+    ``exact``: of f32 whole numbers from -255 to 255, in f64 without rounding.
+    """
+    multiply = exact_product if exact else product
     n, oc, group_ic = len(x), len(w), w.shape[1]
     kernel = w.reshape(groups, oc // groups, group_ic, -1)
     padded = windows.pad(x.reshape(n, groups, group_ic, *windows.size), 0)
-    y = np.zeros((n, groups, oc // groups, int(np.prod(windows.out))), x.dtype)
+    y = np.zeros((n, groups, oc // groups, int(np.prod(windows.out))), F64 if exact else x.dtype)
     for tap, view in enumerate(windows.taps(padded)):
         columns = view.reshape(*view.shape[:3], -1)
         taps = kernel[..., tap]
-        y += taps * columns if group_ic == 1 else product(taps, columns)
+        y += taps * columns if group_ic == 1 else multiply(taps, columns)
     return y.reshape(n, oc, *windows.out)
 
 
