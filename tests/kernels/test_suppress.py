@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import fastconv
 from fastconv import _core
+from fastconv.testing.guard import guarded
 
 F = np.float32
 
@@ -98,6 +99,16 @@ def test_boxes_beyond_a_vector(count: int, rng: np.random.Generator) -> None:
         found = _core.suppress(boxes, scores, *options)
         np.testing.assert_array_equal(found, expected_of(boxes, scores, *options))
         assert len(found) == count - (options[1] < 1)
+
+
+@pytest.mark.parametrize("align_end", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 3, 16, 33])
+def test_no_byte_beyond_the_arrays(count: int, align_end: bool, rng: np.random.Generator) -> None:
+    boxes = rng.uniform(0, 1, (2, count, 4)).astype(F)
+    scores = rng.standard_normal((2, 3, count), dtype=F)
+    near = (guarded(a, align_end=align_end) for a in (boxes, scores))
+    options = (count, 0.5, -0.5, True)
+    np.testing.assert_array_equal(_core.suppress(*near, *options), expected_of(boxes, scores, *options))
 
 
 def test_the_same_on_any_threads(rng: np.random.Generator) -> None:
