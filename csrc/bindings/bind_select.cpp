@@ -35,7 +35,8 @@ py::array_t<int64_t> suppressed(const py::array& boxes, const py::array& scores,
            "boxes, scores: expected C-contiguous arrays");
   const Suppression how{most, overlap, least.value_or(0.0f), least.has_value(), centred};
   std::vector<std::vector<dim_t>> kept;
-  interruptible([&] { kept = suppress(b.data, s.data, images, classes, count, how); });
+  interruptible(
+      [&] { kept = suppress(b.as<float>(), s.as<float>(), images, classes, count, how); });
   dim_t rows = 0;
   for (const auto& found : kept) rows += static_cast<dim_t>(found.size());
   py::array_t<int64_t> result({rows, dim_t{3}});

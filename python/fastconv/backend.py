@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._arguments import integer, shown
 from fastconv.errors import ArgumentError, DTypeError, FastconvError, MissingPackageError
 from fastconv.graph.model import Model
 from fastconv.graph.value import Array
 from fastconv.importers import load
-from fastconv.ops._arguments import integer, shown
 
 try:
     import onnx

@@ -101,6 +101,7 @@ def models() -> dict[str, Callee]:
             model.run, {"output_names": None, "feeds": {"x": x}}, {"output_names": names, "feeds": feeds}
         ),
         "Model.memory": Callee(model.memory, {"*shapes": IMAGE}, {"*shapes": shape}),
+        "Model.program": Callee(model.program, {"*shapes": IMAGE}, {"*shapes": shape}),
         "Model.explain": Callee(model.explain, {"*shapes": IMAGE}, {"*shapes": shape}),
         "Model.save": Callee(
             model.save,

@@ -154,8 +154,18 @@ class Model:
             with threads_of(self._threads):
                 self._executable(shapes)
 
-    def _renew(self) -> None:
-        """Drop what runs have left behind: programs, arenas. Weights stay packed."""
+    def release_memory(self) -> None:
+        """Drop what runs have left behind: programs and arenas. Weights stay packed.
+
+        The next run of a shape plans it again. For a process that has run larger inputs than it will again.
+
+        Examples
+        --------
+        >>> from fastconv.models import squeezenet1_1
+        >>> model = squeezenet1_1(squeezenet1_1.random_weights())
+        >>> y = model(np.ones((8, 3, 64, 64), np.float32))
+        >>> model.release_memory()
+        """
         with self._lock:
             self._plans.kept.in_use = 0
             while self._plans.kept.reclaim():

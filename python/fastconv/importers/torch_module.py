@@ -135,7 +135,7 @@ def from_torch(
             _pass_on(doubts)
     if tune:  # now, for the shapes that are declared alone
         return load(tune=True)
-    model._renew()  # what it needed for larger data than the example goes
+    model.release_memory()  # what it needed for larger data than the example goes
     return model
 
 
