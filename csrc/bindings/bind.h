@@ -26,6 +26,7 @@ void bind_core(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
+void bind_qgemm(pybind11::module_& m);
 void bind_recurrent(pybind11::module_& m);
 void bind_program(pybind11::module_& m);
 void bind_roofline(pybind11::module_& m);

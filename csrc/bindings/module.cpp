@@ -37,6 +37,7 @@ PYBIND11_MODULE(_core, m) {
   fastconv::bind_gemm(m);
   fastconv::bind_nn(m);
   fastconv::bind_program(m);
+  fastconv::bind_qgemm(m);
   fastconv::bind_recurrent(m);
   fastconv::bind_roofline(m);
   fastconv::bind_select(m);

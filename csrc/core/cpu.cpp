@@ -248,7 +248,7 @@ const char* extension_name(Extension extension) noexcept {
 
 bool extension_supported(Extension extension) noexcept {
   const ExtensionInfo& info = kExtensions[static_cast<int>(extension)];
-  return info.built && tier_supported(info.tier) && cpu_has(extension);
+  return info.built && tier_supported(info.tier) && (kEmulateAvx512 || cpu_has(extension));
 }
 
 Tier tier_named(const char* argument, const std::string& name) {

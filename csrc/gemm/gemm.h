@@ -21,10 +21,12 @@ namespace fastconv {
 // A B of N columns lies in panels nr wide. What is left over, if nr / 2 or less, makes the last one
 // nr / 2 wider, for a tile of one vector would have more loads than FMAs (Zen 3: 70 to 77 GFLOP/s
 // for 8 columns, 98 for 16 or 24); alone, it is a panel nr / 2 wide.
-inline dim_t panel_count(const GemmKernels& kernels, dim_t N) noexcept {
+template <class Kernels>  // GemmKernels or IntegerKernels
+inline dim_t panel_count(const Kernels& kernels, dim_t N) noexcept {
   return std::max<dim_t>(N > 0, ceil_div(N - kernels.nr / 2, kernels.nr));
 }
-inline int panel_width(const GemmKernels& kernels, dim_t N, dim_t p) noexcept {
+template <class Kernels>
+inline int panel_width(const Kernels& kernels, dim_t N, dim_t p) noexcept {
   const int half = kernels.nr / 2;
   const dim_t rest = ceil_div(N - p * kernels.nr, half);
   return rest <= 3 ? static_cast<int>(rest) * half : kernels.nr;
@@ -36,14 +38,17 @@ inline int widest_panel(const GemmKernels& kernels, dim_t N) noexcept {
   return std::max(panel_width(kernels, N, 0), panel_width(kernels, N, panel_count(kernels, N) - 1));
 }
 
-// Whether rows of A that many floats apart fall on each other in L1, whose 64 sets of 64 bytes
+// Whether rows of A that many bytes apart fall on each other in L1, whose 64 sets of 64 bytes
 // repeat every 4 KiB. A tile reads one line of each of its rows in 16 steps of k, with a panel of B
 // going by: 14 rows of 1024 channels in the one set of 8 to 12 lines come from L2 each time (Zen 4,
 // 512 columns: 83 GFLOP/s, with 16 floats between the rows 115), seven a set stay (512 channels:
 // 112).
+inline bool bytes_alias(int mr, dim_t bytes) noexcept {
+  constexpr dim_t kPeriod = 4096, kLines = 8;
+  return ceil_div(mr, kPeriod / std::gcd(bytes, kPeriod)) >= kLines;
+}
 inline bool rows_alias(const GemmKernels& kernels, dim_t step) noexcept {
-  constexpr dim_t kPeriod = 4096 / sizeof(float), kLines = 8;
-  return ceil_div(kernels.mr, kPeriod / std::gcd(step, kPeriod)) >= kLines;
+  return bytes_alias(kernels.mr, step * static_cast<dim_t>(sizeof(float)));
 }
 // Floats to leave between rows that would.
 constexpr dim_t kRowGap = 16;

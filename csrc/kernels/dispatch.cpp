@@ -27,33 +27,36 @@ void table_avx512_bf16(KernelTable& table);
 
 namespace {
 
+// The tiers' tables, with their extensions or without.
 struct Tables {
   KernelTable of[kTierCount];
-  Tables() {
+  explicit Tables([[maybe_unused]] bool extended) {
     table_ref(of[0]);
     of[1] = of[0];
 #if FASTCONV_HAVE_AVX2
     if (tier_supported(Tier::avx2)) table_avx2(of[1]);
 #endif
 #if FASTCONV_HAVE_AVX_VNNI
-    if (extension_supported(Extension::avx_vnni)) table_avx_vnni(of[1]);
+    if (extended && extension_supported(Extension::avx_vnni)) table_avx_vnni(of[1]);
 #endif
     of[2] = of[1];
 #if FASTCONV_HAVE_AVX512
     if (tier_supported(Tier::avx512)) table_avx512(of[2]);
 #endif
 #if FASTCONV_HAVE_AVX512_VNNI
-    if (extension_supported(Extension::avx512_vnni)) table_avx512_vnni(of[2]);
+    if (extended && extension_supported(Extension::avx512_vnni)) table_avx512_vnni(of[2]);
 #endif
 #if FASTCONV_HAVE_AVX512_BF16
-    if (extension_supported(Extension::avx512_bf16)) table_avx512_bf16(of[2]);
+    if (extended && extension_supported(Extension::avx512_bf16)) table_avx512_bf16(of[2]);
 #endif
   }
 };
 
+std::atomic<bool> extensions_active{true};
+
 const Tables& tables() {
-  static const Tables t;
-  return t;
+  static const Tables extended(true), plain(false);
+  return extensions_active.load(std::memory_order_relaxed) ? extended : plain;
 }
 
 std::atomic<int>& active() {
@@ -77,5 +80,7 @@ void set_active_tier(Tier tier) {
   kernels(tier);  // throws where it cannot run
   active().store(static_cast<int>(tier), std::memory_order_relaxed);
 }
+
+void set_extensions_active(bool used) { extensions_active.store(used, std::memory_order_relaxed); }
 
 }  // namespace fastconv

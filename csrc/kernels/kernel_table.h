@@ -69,6 +69,77 @@ struct GemmKernels {
   GemvUkr gemv_columns[kGemvRows] = {};
 };
 
+// ---- product/tile.inl.h, product/finish.inl.h
+// -------------------------------------------------------------------------------------------------
+// Register tiles of sums of products of bytes, one below the other, exact modulo 2^32:
+//   C[m, n] = finish(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n])
+//   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not
+//   null
+// A has bytes without a sign and is read in place, B weights with one, in a panel of words of four
+// neighbouring k (each tap's last word is filled up with zeros), for the n of the panel's vectors
+// v < NRV of W lanes l. It takes one of two forms, each with tiles of its own:
+//   bytes  s8   [taps][ceil(K / 4)][NRV][W][4]
+//   wide   s16  [taps][ceil(K / 4)][NRV][2][W][2]: k = 0 and 2 of every lane's word, then 1 and 3
+// Where IntegerKernels::saturates, |w0 + w1| <= 128 must hold for the first two and the last two
+// weights of every word of bytes. What is in excess of that goes to a list for each vector of the
+// panel.
+struct ExcessWord {
+  int32_t tap, k;  // what of A it multiplies: the word of that tap that begins there
+};
+struct ExcessList {
+  const ExcessWord* words;  // [count]
+  const int8_t* b;          // [count][W][4]
+  dim_t count;
+};
+
+enum class StoreAs : int32_t { s32, u8, s8, f32 };
+// What a sum becomes, all arrays readable up to a whole vector beyond the last column:
+//   s = sum + bias[n] + sum over i < terms of term[i].row[m] * term[i].column[n]      modulo 2^32
+//   s32     s
+//   u8, s8  clamp(s * scale[n], low, high), rounded to nearest, ties to even, + zero
+//   f32     clamp(s * scale[n] + shift[n], low, high)
+// low + zero and high + zero must be numbers of the type. bias and shift may be null.
+struct IntegerFinish {
+  struct Term {
+    const int32_t *row, *column;
+  };
+  StoreAs type = StoreAs::s32;
+  const int32_t* bias = nullptr;
+  Term term[2] = {};
+  int terms = 0;
+  const float *scale = nullptr, *shift = nullptr;
+  float low = 0.0f, high = 0.0f;
+  int32_t zero = 0;
+};
+struct IntegerTile {
+  const uint8_t* a;
+  const dim_t* a_row;
+  dim_t lda;
+  const dim_t* tap_offset;
+  dim_t taps;
+  dim_t K;
+  const void* b;
+  const ExcessList* excess;  // [NRV], or null: nothing is
+  void* c;                   // elements of finish.type, addressed as GemmTile's
+  const dim_t* c_row;
+  dim_t ldc;
+  int n_cur;
+  dim_t row_tiles;
+  const char* next;  // as in GemmTile, in bytes and for each word
+  dim_t next_per_word, next_tiles;
+  IntegerFinish finish;
+};
+using IntegerUkr = void (*)(const IntegerTile&);
+struct IntegerPanelKernels {
+  int mr = 0;
+  IntegerUkr ukr[kMaxMR] = {};  // [rows - 1]
+};
+struct IntegerKernels {
+  int mr = 0, nr = 0;                     // the tile of most of the work; nr = 2 W
+  bool saturates = false;                 // see above
+  IntegerPanelKernels bytes[3], wide[3];  // nr / 2, nr and 3 nr / 2 wide
+};
+
 // ---- grouped_f32.inl.h
 // ----------------------------------------------------------------------------------------------
 // Convolutions with one or few channels per group, depthwise ones among them, channels-last: a
@@ -329,6 +400,7 @@ struct PeakKernels {
 struct KernelTable {
   int lanes = 0;  // W
   GemmKernels gemm;
+  IntegerKernels integer;
   ConvKernels conv;
   WinogradKernels winograd;
   LayoutKernels layout;

@@ -1,25 +1,65 @@
-// L1 simd: sums of products of bytes on AVX2, for kernels/peak_dot.inl.h. The names of every
-// dot_<set>.h: Operand and Sum, the vectors; kProducts, the multiply-adds of one dot(); a() and
-// b(), whose products cancel out, so that no sum grows, saturates or becomes denormal.
-//   u8 x s8: sum[i] += a[4 i] b[4 i] + ... + a[4 i + 3] b[4 i + 3], 32-bit lanes
-// Three instructions, for want of one: pairs of products saturate at 16 bits (vpmaddubsw), pairs of
-// these are added at 32 bits by a product with ones (vpmaddwd), then comes the sum.
+// L1 simd: sums of products of bytes on AVX2; dot_ref.h says what the names of a Dot mean. For the
+// peak (kernels/peak_dot.inl.h) DotU8S8 has besides: Operand, what a() and b() are, whose products
+// cancel out, so that no sum grows or saturates; kProducts, the multiply-adds of one dot().
+//
+// Bytes take three instructions, for want of one: pairs of products are added at 16 bits
+// (vpmaddubsw), pairs of these at 32 by a product with ones (vpmaddwd), then comes the sum. The
+// first saturates where two weights of one sign are together larger than 128: 255 * 129 is no
+// number of 16 bits. Whoever packs B sees to it that none are (gemm/words.h). Weights of 16 bits
+// have no such bound: A's bytes are spread to 16 bits in registers, and it takes four instructions
+// for the three.
 #pragma once
-#include <immintrin.h>
+#include "simd/dot_word.h"
+#include "simd/int_avx2.h"
 
 namespace fastconv {
 namespace {
 
 struct DotU8S8 {
-  using Operand = __m256i;
   using Sum = __m256i;
+  using Word = __m256i;
+  using Row = __m256i;
+  static constexpr int kRowBytes = 32;
+  static constexpr bool kSaturates = true;
+  static Sum zero() noexcept { return _mm256_setzero_si256(); }
+  static Word word(int32_t bytes) noexcept { return _mm256_set1_epi32(bytes); }
+  static Row row(const void* b) noexcept {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(b));
+  }
+  static Sum dot(Sum sum, Word a, Row row) noexcept {
+    const __m256i pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(a, row), _mm256_set1_epi16(1));
+    return _mm256_add_epi32(sum, pairs);
+  }
+
+  using Operand = __m256i;
   static constexpr int kProducts = 32;
   static constexpr const char* kInstruction = "vpmaddubsw";
   static Operand a() noexcept { return _mm256_set1_epi8(1); }
   static Operand b() noexcept { return _mm256_set1_epi16(static_cast<short>(0xff01)); }
-  static Sum dot(Sum sum, Operand a, Operand b) noexcept {
-    const __m256i pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1));
-    return _mm256_add_epi32(sum, pairs);
+};
+
+struct DotU8S16 {
+  using Sum = __m256i;
+  struct Word {
+    __m256i even, odd;
+  };
+  struct Row {
+    __m256i even, odd;
+  };
+  static constexpr int kRowBytes = 64;
+  static constexpr bool kSaturates = false;
+  static Sum zero() noexcept { return _mm256_setzero_si256(); }
+  static Word word(int32_t bytes) noexcept {
+    const __m256i all = _mm256_set1_epi32(bytes);
+    return {_mm256_and_si256(all, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(all, 8)};
+  }
+  static Row row(const void* b) noexcept {
+    const __m256i* const at = static_cast<const __m256i*>(b);
+    return {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
+  }
+  static Sum dot(Sum sum, const Word& a, const Row& row) noexcept {
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a.even, row.even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a.odd, row.odd));
   }
 };
 

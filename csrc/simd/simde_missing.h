@@ -32,6 +32,22 @@ inline __m512i emulated_cvtps_epi32(__m512 v) {
   return _mm512_loadu_si512(rounded);
 }
 
+inline __m512 emulated_cvtepi32_ps(__m512i v) {
+  int32_t whole[16];
+  float lanes[16];
+  _mm512_storeu_si512(whole, v);
+  for (int i = 0; i < 16; ++i) lanes[i] = static_cast<float>(whole[i]);
+  return _mm512_loadu_ps(lanes);
+}
+
+inline __m128i emulated_cvtepi32_epi8(__m512i v) {
+  int32_t whole[16];
+  int8_t low[16];
+  _mm512_storeu_si512(whole, v);
+  for (int i = 0; i < 16; ++i) low[i] = static_cast<int8_t>(whole[i]);
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(low));
+}
+
 }  // namespace
 }  // namespace fastconv
 
@@ -41,3 +57,10 @@ inline __m512i emulated_cvtps_epi32(__m512 v) {
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
 #undef _mm512_cvtps_epi32
 #define _mm512_cvtps_epi32 emulated_cvtps_epi32
+#undef _mm512_cvtepi32_ps
+#define _mm512_cvtepi32_ps emulated_cvtepi32_ps
+#undef _mm512_cvtepi32_epi8
+#define _mm512_cvtepi32_epi8 emulated_cvtepi32_epi8
+// SIMDe's own name is that of its masked form.
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 simde_mm512_madd_epi16

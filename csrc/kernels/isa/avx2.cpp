@@ -5,11 +5,16 @@
 #include "kernels/isa/table.inl.h"
 #include "kernels/peak_dot.inl.h"
 #include "simd/dot_avx2.h"
+// A product is written in a Dot.
+#include "kernels/product/finish.inl.h"
+#include "kernels/product/tile.inl.h"
 
 namespace fastconv {
 
 void table_avx2(KernelTable& table) {
   fill_table<8, 6, 4>(table);
+  fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
+  fill_wide<DotU8S16, 8, 4, 3>(table.integer);
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
 }
 

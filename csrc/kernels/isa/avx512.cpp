@@ -4,15 +4,18 @@
 // The vocabulary first: the kernels below are written in it.
 #include "kernels/isa/table.inl.h"
 #include "kernels/peak_dot.inl.h"
-#ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of the tier below
 #include "simd/dot_avx512.h"
-#endif
+// A product is written in a Dot.
+#include "kernels/product/finish.inl.h"
+#include "kernels/product/tile.inl.h"
 
 namespace fastconv {
 
 void table_avx512(KernelTable& table) {
   fill_table<14, 14, 9>(table);
-#ifndef FASTCONV_EMULATE_AVX512
+  fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
+  fill_wide<DotU8S16, 14, 8, 5>(table.integer);
+#ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of the tier below
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
 #endif
 }

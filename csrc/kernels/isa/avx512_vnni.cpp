@@ -1,12 +1,18 @@
 // L2 kernels: the extension avx512_vnni: what is better with AVX512_VNNI on the avx512 tier. A
 // sealed unit with the flags of cmake/isa.cmake; it exports table_avx512_vnni() alone.
-#include "kernels/peak_dot.inl.h"
 #include "simd/dot_avx512_vnni.h"
+// A product is written in a Dot.
+#include "kernels/peak_dot.inl.h"
+#include "kernels/product/finish.inl.h"
+#include "kernels/product/tile.inl.h"
 
 namespace fastconv {
 
 void table_avx512_vnni(KernelTable& table) {
+  fill_bytes<DotU8S8, 14, 14, 9>(table.integer);
+#ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of its tier
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
+#endif
 }
 
 }  // namespace fastconv

@@ -3,9 +3,17 @@
 #include "simd/vec_ref.h"
 // The vocabulary first: the kernels below are written in it.
 #include "kernels/isa/table.inl.h"
+#include "simd/dot_ref.h"
+// A product is written in a Dot.
+#include "kernels/product/finish.inl.h"
+#include "kernels/product/tile.inl.h"
 
 namespace fastconv {
 
-void table_ref(KernelTable& table) { fill_table<8, 4, 4>(table); }
+void table_ref(KernelTable& table) {
+  fill_table<8, 4, 4>(table);
+  fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
+  fill_wide<DotU8S16, 8, 4, 4>(table.integer);
+}
 
 }  // namespace fastconv

@@ -1,0 +1,102 @@
+// L6 bindings: _core.PackedIntegers and _core.qgemm. python/fastconv/ops/qgemm.py has checked
+// dtypes and shapes; here is checked again what would otherwise read or write foreign memory.
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "bindings/bind.h"
+#include "core/check.h"
+#include "gemm/integer.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+namespace {
+
+ByteMatrix byte_matrix(const char* name, const py::array& array) {
+  const char kind = array.dtype().kind();
+  FC_CHECK((kind == 'i' || kind == 'u') && array.itemsize() == 1, ArgumentError, name,
+           ": expected 8-bit integers, got ", py::cast<std::string>(py::str(array.dtype())));
+  FC_CHECK(array.ndim() == 2, ShapeError, name, ": expected 2 dimensions, got ", array.ndim());
+  return {static_cast<const uint8_t*>(array.data()),
+          array.shape(0),
+          array.shape(1),
+          array.strides(0),
+          array.strides(1),
+          kind == 'i'};
+}
+
+// n contiguous elements; null without an array.
+template <class T>
+const T* vector_of(const char* name, const std::optional<py::array>& array, dim_t n) {
+  if (!array) return nullptr;
+  FC_CHECK(array->dtype().equal(py::dtype::of<T>()) && array->ndim() == 1 && array->shape(0) == n &&
+               (n <= 1 || array->strides(0) == static_cast<dim_t>(sizeof(T))),
+           ShapeError, name, ": expected ", n, " contiguous elements of ", sizeof(T),
+           " bytes, got shape (", array->ndim() == 1 ? array->shape(0) : -1, ",)");
+  return static_cast<const T*>(array->data());
+}
+
+StoreAs type_of(const py::array& out) {
+  if (out.dtype().equal(py::dtype::of<int32_t>())) return StoreAs::s32;
+  if (out.dtype().equal(py::dtype::of<float>())) return StoreAs::f32;
+  if (out.dtype().equal(py::dtype::of<uint8_t>())) return StoreAs::u8;
+  FC_CHECK(out.dtype().equal(py::dtype::of<int8_t>()), ArgumentError,
+           "out: expected int32, float32, uint8 or int8, got ",
+           py::cast<std::string>(py::str(out.dtype())));
+  return StoreAs::s8;
+}
+
+}  // namespace
+
+void bind_qgemm(py::module_& m) {
+  py::class_<PackedIntegers>(m, "PackedIntegers")
+      .def(py::init([](const py::array& b, const py::array& zero) {
+             const ByteMatrix matrix = byte_matrix("b", b);
+             const dim_t zeros = zero.size() == 1 ? 1 : matrix.columns;
+             const int32_t* const points = vector_of<int32_t>("zero_point", zero, zeros);
+             const GilRelease unlocked;
+             return std::make_unique<PackedIntegers>(matrix, points, zeros);
+           }),
+           py::arg("b"), py::arg("zero_point"))
+      .def_property_readonly("shape",
+                             [](const PackedIntegers& b) { return py::make_tuple(b.K(), b.N()); })
+      .def_property_readonly("wide", [](const PackedIntegers& b) { return b.words().wide(); })
+      .def_property_readonly("vectors", [](const PackedIntegers& b) { return b.words().vectors(); })
+      .def_property_readonly("excess_vectors",
+                             [](const PackedIntegers& b) { return b.words().excess_vectors(); })
+      .def_property_readonly("nbytes", [](const PackedIntegers& b) { return b.words().bytes(); });
+  m.def(
+      "qgemm",
+      [](const py::array& a, const py::array& a_zero, const PackedIntegers& b, const py::array& out,
+         const std::optional<py::array>& bias, const std::optional<py::array>& scale, float low,
+         float high, int32_t zero) {
+        const ByteMatrix matrix = byte_matrix("a", a);
+        const dim_t M = matrix.rows, N = b.N();
+        FC_CHECK(matrix.columns == b.K(), ShapeError, "a: expected ", b.K(),
+                 " columns (K of b), got ", matrix.columns);
+        FC_CHECK(out.writeable() && out.ndim() == 2 && out.shape(0) == M && out.shape(1) == N &&
+                     (out.size() == 0 || N == 1 || out.strides(1) == out.itemsize()) &&
+                     out.strides(0) % out.itemsize() == 0,
+                 ShapeError, "out: expected a writable array of shape (", M, ", ", N,
+                 ") with contiguous columns");
+        QgemmResult result;
+        result.type = type_of(out);
+        result.data = const_cast<void*>(out.data());
+        result.row_step = out.strides(0) / out.itemsize();
+        result.bias = vector_of<int32_t>("bias", bias, N);
+        result.scale = vector_of<float>("scale", scale, N);
+        result.low = low;
+        result.high = high;
+        result.zero = zero;
+        FC_CHECK(result.scale || result.type == StoreAs::s32, ArgumentError,
+                 "scale: expected one for each column, got none");
+        const dim_t zeros = a_zero.size() == 1 ? 1 : M;
+        const int32_t* const points = vector_of<int32_t>("a_zero_point", a_zero, zeros);
+        interruptible([&] { qgemm(matrix, points, zeros, b, result); });
+      },
+      py::arg("a"), py::arg("a_zero"), py::arg("b"), py::arg("out"), py::arg("bias"),
+      py::arg("scale"), py::arg("low"), py::arg("high"), py::arg("zero"));
+}
+
+}  // namespace fastconv

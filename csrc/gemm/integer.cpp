@@ -1,0 +1,261 @@
+// L3 gemm: the macro-kernel of integer products, and matrices with zero points. Called by
+// bindings/bind_qgemm.cpp. Calls the tiles of the tier that B was packed for.
+#include "gemm/integer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/check.h"
+#include "core/interrupt.h"
+#include "core/parallel.h"
+#include "gemm/blocking.h"
+#include "kernels/dispatch.h"
+
+namespace fastconv {
+namespace {
+
+constexpr dim_t kZeroTap = 0;
+// Below that many multiply-adds a thread costs more than it brings.
+constexpr dim_t kWorthAThread = 40000;
+
+dim_t element_bytes(StoreAs type) noexcept {
+  return type == StoreAs::s32 || type == StoreAs::f32 ? 4 : 1;
+}
+
+void run_tiles(const IntegerUkr* ukr, IntegerTile& t, dim_t tiles, dim_t rows, dim_t words) {
+  if (tiles == 0) return;
+  t.row_tiles = tiles;
+  ukr[rows - 1](t);
+  const dim_t done = tiles * rows, brought = std::min(tiles, t.next_tiles);
+  if (t.a_row)
+    t.a_row += done;
+  else
+    t.a += done * t.lda;
+  if (t.c_row)
+    t.c_row += done;
+  else
+    t.c = static_cast<char*>(t.c) + done * t.ldc * element_bytes(t.finish.type);
+  for (int i = 0; i < t.finish.terms; ++i) t.finish.term[i].row += done;
+  t.next += brought * words * t.next_per_word;
+  t.next_tiles -= brought;
+}
+
+// Rows of A for the tiles, counted from the block's first; offsets are null where rows lie lda
+// apart.
+struct BlockOfA {
+  const uint8_t* a;
+  const dim_t* a_row;
+  dim_t lda;
+};
+
+// Rows [m0, m1) of C and panels [p0, p1): panels outside, so that one is read again from L1 or L2
+// by every row tile. Even tiles, for the reason that run_rows in gemm.h has.
+void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim_t m0, dim_t m1,
+                    dim_t p0, dim_t p1) {
+  const PackedWords& b = *p.b;
+  const dim_t bytes = element_bytes(p.finish.type), words = b.taps() * ceil_div(b.k_run(), 4);
+  IntegerTile t;
+  t.lda = block.lda;
+  t.tap_offset = p.tap_offset;
+  t.taps = b.taps();
+  t.K = b.k_run();
+  t.ldc = p.ldc;
+  for (dim_t panel = p0; panel < p1; ++panel) {
+    const dim_t n0 = panel * b.kernels().nr;
+    const int width = b.width(panel);
+    t.a = block.a;
+    t.a_row = block.a_row;
+    t.b = b.panel(panel);
+    t.excess = b.excess(panel);
+    t.n_cur = static_cast<int>(std::min<dim_t>(width, b.N() - n0));
+    t.c = static_cast<char*>(c) + (n0 + (p.c_row ? 0 : m0 * p.ldc)) * bytes;
+    t.c_row = p.c_row ? p.c_row + m0 : nullptr;
+    t.finish = p.finish;
+    if (t.finish.bias) t.finish.bias += n0;
+    if (t.finish.scale) t.finish.scale += n0;
+    if (t.finish.shift) t.finish.shift += n0;
+    for (int i = 0; i < t.finish.terms; ++i)
+      t.finish.term[i].row += m0, t.finish.term[i].column += n0;
+
+    const IntegerPanelKernels& kernels = b.panel_kernels(width);
+    const dim_t rows = m1 - m0, tiles = ceil_div(rows, kernels.mr);
+    const dim_t row_bytes = width * (b.wide() ? 8 : 4);
+    t.next = panel + 1 < p1 ? b.panel(panel + 1) : nullptr;
+    t.next_tiles = t.next ? std::min<dim_t>(tiles, 4) : 0;
+    t.next_per_word = t.next_tiles ? ceil_div(row_bytes, t.next_tiles) : 0;
+    const dim_t least = rows / tiles, longer = rows % tiles;
+    run_tiles(kernels.ukr, t, longer, least + 1, words);
+    run_tiles(kernels.ukr, t, tiles - longer, least, words);
+  }
+}
+
+// How the product is shared among threads, and in what blocks of rows.
+struct Plan {
+  int threads;
+  Cut cut;
+  dim_t row_tiles, panels, block_rows;
+};
+Plan plan(const IntegerProduct& p, dim_t row_bytes) noexcept {
+  const PackedWords& b = *p.b;
+  const int mr = b.kernels().mr;
+  Plan plan;
+  plan.row_tiles = ceil_div(p.M, mr);
+  plan.panels = b.panels();
+  const dim_t worth = 1 + p.M * b.N() * b.K() / kWorthAThread;
+  const int parts =
+      static_cast<int>(std::min({dim_t{get_num_threads()}, plan.row_tiles * plan.panels, worth}));
+  const bool prefer_columns = b.K() * b.N() > p.M * row_bytes;
+  plan.cut = choose_cut(plan.row_tiles, plan.panels, parts, prefer_columns);
+  plan.threads = static_cast<int>(plan.cut.rows * plan.cut.cols);
+  // Rows whose part of A fills half of L2: they stay there while every panel passes over them.
+  plan.block_rows = std::max<dim_t>(1, caches().l2 / 2 / std::max<dim_t>(1, row_bytes) / mr) * mr;
+  return plan;
+}
+
+// take(share, m0, rows) gives the rows of A.
+template <class Take>
+void multiply_shares(const IntegerProduct& p, const Plan& plan, void* c, Take take) {
+  const int mr = p.b->kernels().mr;
+  parallel_run(plan.threads, [&](int share) {
+    const Range rows = partition(plan.row_tiles, static_cast<int>(plan.cut.rows),
+                                 static_cast<int>(share / plan.cut.cols));
+    const Range cols = partition(plan.panels, static_cast<int>(plan.cut.cols),
+                                 static_cast<int>(share % plan.cut.cols));
+    const dim_t first = rows.begin * mr, end = std::min(p.M, rows.end * mr);
+    for (dim_t m = first; m < end; m += plan.block_rows) {
+      if (m > first && interrupted()) return;
+      const dim_t stop = std::min(end, m + plan.block_rows);
+      multiply_block(p, take(share, m, stop - m), c, m, stop, cols.begin, cols.end);
+    }
+  });
+}
+
+// dst[m * step + k] = a[m, k] as a number of u8: one of s8 is 128 less.
+void copy_rows(const ByteMatrix& a, dim_t m0, dim_t rows, uint8_t* dst, dim_t step) {
+  const uint8_t flip = a.is_signed ? 0x80 : 0;
+  for (dim_t m = 0; m < rows; ++m) {
+    const uint8_t* const from = a.data + (m0 + m) * a.row_step;
+    uint8_t* const to = dst + m * step;
+    if (a.column_step == 1)
+      for (dim_t k = 0; k < a.columns; ++k) to[k] = from[k] ^ flip;
+    else
+      for (dim_t k = 0; k < a.columns; ++k) to[k] = from[k * a.column_step] ^ flip;
+  }
+}
+
+// Scratch of the calling thread, which stays, as in gemm.cpp.
+Buffer& workspace() {
+  static thread_local Buffer buffer;
+  return buffer;
+}
+
+}  // namespace
+
+void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
+  if (p.M == 0 || p.b->N() == 0) return;
+  // Overlapping windows share their bytes: consecutive rows of an image are one pixel step apart.
+  const dim_t K = p.b->K();
+  const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
+  const dim_t row_bytes = std::min(K, std::max<dim_t>(std::abs(step), 1));
+  multiply_shares(p, plan(p, row_bytes), c, [&](int, dim_t m0, dim_t) {
+    return p.a_row ? BlockOfA{a, p.a_row + m0, 0} : BlockOfA{a + m0 * p.lda, nullptr, p.lda};
+  });
+}
+
+PackedIntegers::PackedIntegers(const ByteMatrix& b, const int32_t* zero, dim_t zeros)
+    : words_(kernels().integer, 1, b) {
+  const auto n = static_cast<size_t>(round_up(N(), kernels().integer.nr));
+  zero_.resize(n);
+  sums_.resize(n);
+  bool any = false;
+  for (dim_t j = 0; j < N(); ++j) {
+    const auto i = static_cast<size_t>(j);
+    zero_[i] = zero[zeros == 1 ? 0 : j] - (b.is_signed ? 0 : 128);
+    any = any || zero_[i] != 0;
+    sums_[i] = static_cast<int32_t>(static_cast<uint32_t>(words_.column_sums()[j]) -
+                                    static_cast<uint32_t>(K()) * static_cast<uint32_t>(zero_[i]));
+  }
+  if (!any) zero_.clear();
+}
+
+void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const PackedIntegers& b,
+           const QgemmResult& result) {
+  const dim_t M = a.rows, N = b.N(), K = b.K();
+  if (M == 0 || N == 0) return;
+  IntegerProduct p;
+  p.M = M;
+  p.lda = a.row_step;
+  p.tap_offset = &kZeroTap;
+  p.b = &b.words();
+  p.ldc = result.row_step;
+  p.finish.type = result.type;
+  p.finish.low = result.low;
+  p.finish.high = result.high;
+  p.finish.zero = result.zero;
+
+  // (a - za) (b - zb) = a b - za (b - zb) - a zb, each summed over k; a as it is read, which for s8
+  // is 128 more, and so is za.
+  const int32_t shift = a.is_signed ? 128 : 0;
+  const auto columns = static_cast<size_t>(round_up(N, b.words().kernels().nr));
+  std::vector<int32_t> bias(columns), minus_sums, minus_zero, row_zero, row_sums;
+  std::vector<float> scale(result.scale ? columns : 0);
+  if (result.scale) std::copy_n(result.scale, N, scale.begin());
+  for (dim_t n = 0; n < N; ++n) {
+    const uint32_t given = result.bias ? static_cast<uint32_t>(result.bias[n]) : 0;
+    const uint32_t zero = a_zeros == 1 ? static_cast<uint32_t>(a_zero[0] + shift) : 0;
+    bias[static_cast<size_t>(n)] =
+        static_cast<int32_t>(given - zero * static_cast<uint32_t>(b.sums()[n]));
+  }
+  p.finish.bias = bias.data();
+  p.finish.scale = result.scale ? scale.data() : nullptr;
+  const auto negative = [&](const int32_t* values) {
+    std::vector<int32_t> result(columns);
+    for (dim_t n = 0; n < N; ++n)
+      result[static_cast<size_t>(n)] = static_cast<int32_t>(-static_cast<uint32_t>(values[n]));
+    return result;
+  };
+  if (a_zeros != 1) {
+    row_zero.resize(static_cast<size_t>(M));
+    for (dim_t m = 0; m < M; ++m) row_zero[static_cast<size_t>(m)] = a_zero[m] + shift;
+    minus_sums = negative(b.sums());
+    p.finish.term[p.finish.terms++] = {row_zero.data(), minus_sums.data()};
+  }
+  if (b.zero()) {
+    row_sums.resize(static_cast<size_t>(M));
+    const uint8_t flip = a.is_signed ? 0x80 : 0;
+    parallel_for(M, ceil_div(kWorthAThread, std::max<dim_t>(1, K)), [&](dim_t begin, dim_t end) {
+      for (dim_t m = begin; m < end; ++m) {
+        const uint8_t* const row = a.data + m * a.row_step;
+        uint32_t sum = 0;
+        if (a.column_step == 1)
+          for (dim_t k = 0; k < K; ++k) sum += static_cast<uint8_t>(row[k] ^ flip);
+        else
+          for (dim_t k = 0; k < K; ++k) sum += static_cast<uint8_t>(row[k * a.column_step] ^ flip);
+        row_sums[static_cast<size_t>(m)] = static_cast<int32_t>(sum);
+      }
+    });
+    minus_zero = negative(b.zero());
+    p.finish.term[p.finish.terms++] = {row_sums.data(), minus_zero.data()};
+  }
+
+  const Plan shares = plan(p, K);
+  const int mr = b.words().kernels().mr;
+  if (!a.is_signed && (a.column_step == 1 || K <= 1) && !bytes_alias(mr, a.row_step))
+    return multiply_shares(p, shares, result.data, [&](int, dim_t m0, dim_t) {
+      return BlockOfA{a.data + m0 * a.row_step, nullptr, a.row_step};
+    });
+  // Copied a block at a time, each share's own, with a line between the rows, or two.
+  dim_t step = round_up(K, 64) + 64;
+  if (bytes_alias(mr, step)) step += 64;
+  const dim_t own = std::min(shares.block_rows, M) * step;
+  Buffer& copies = workspace();
+  copies.reserve(ceil_div(shares.threads * own, static_cast<dim_t>(sizeof(float))));
+  uint8_t* const scratch = reinterpret_cast<uint8_t*>(copies.data());
+  multiply_shares(p, shares, result.data, [&](int share, dim_t m0, dim_t rows) {
+    uint8_t* const to = scratch + share * own;
+    copy_rows(a, m0, rows, to, step);
+    return BlockOfA{to, nullptr, step};
+  });
+}
+
+}  // namespace fastconv

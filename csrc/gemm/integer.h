@@ -1,0 +1,124 @@
+// L3 gemm: products of 8-bit integers, exact on every tier, on the tile of kernels/product/.
+// PackedWords is a B in the order that the tile reads; multiply() is multiply.cpp's macro-kernel
+// for bytes: A is read in place through row and tap offsets. qgemm() is the product of two matrices
+// with zero points. Sums are modulo 2^32 and those of integers: their order changes no bit.
+#pragma once
+#include <vector>
+
+#include "core/buffer.h"
+#include "gemm/gemm.h"
+
+namespace fastconv {
+
+// A matrix of bytes by strides in elements, which are bytes: a number of u8, or, where is_signed,
+// of s8.
+struct ByteMatrix {
+  const uint8_t* data = nullptr;
+  dim_t rows = 0, columns = 0;
+  dim_t row_step = 0, column_step = 0;
+  bool is_signed = false;
+};
+
+// B, taps * k_run rows and N columns, as panels; the tiles and their two forms are described in
+// kernels/kernel_table.h. Numbers of u8 lie as u8 - 128, which is s8.
+//
+// Where the tier's instruction saturates, a pair of weights that are too large together is halved,
+// and the other halves go to a list that the tile runs over after its sums. Where a panel's list
+// would be longer than a quarter of its words, B is packed wide, which costs as much and has no
+// bound.
+class PackedWords {
+ public:
+  PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMatrix& b);
+
+  dim_t taps() const noexcept { return taps_; }
+  dim_t k_run() const noexcept { return k_run_; }
+  dim_t K() const noexcept { return taps_ * k_run_; }
+  dim_t N() const noexcept { return N_; }
+  bool wide() const noexcept { return wide_; }
+  dim_t panels() const noexcept { return panel_count(*kernels_, N_); }
+  int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
+  dim_t panel_bytes(int width) const noexcept { return words_ * width * (wide_ ? 8 : 4); }
+  const char* panel(dim_t p) const noexcept {
+    return reinterpret_cast<const char*>(data_.data()) + p * panel_bytes(kernels_->nr);
+  }
+  // One list for each vector of the panel, or null.
+  const ExcessList* excess(dim_t p) const noexcept {
+    return excess_words_.empty() ? nullptr : lists_.data() + 2 * p;
+  }
+  const IntegerPanelKernels& panel_kernels(int width) const noexcept {
+    return (wide_ ? kernels_->wide : kernels_->bytes)[2 * width / kernels_->nr - 1];
+  }
+  const IntegerKernels& kernels() const noexcept { return *kernels_; }
+  // [N] of the numbers as they lie.
+  const int32_t* column_sums() const noexcept { return column_sums_.data(); }
+  // Vectors of weights, and how many others the lists add.
+  dim_t vectors() const noexcept { return words_ * ceil_div(N_, lanes()); }
+  dim_t excess_vectors() const noexcept { return static_cast<dim_t>(excess_words_.size()); }
+  dim_t bytes() const noexcept;
+
+ private:
+  struct Excess;
+  int lanes() const noexcept { return kernels_->nr / 2; }
+  template <class F>
+  void each_word(const ByteMatrix& b, F f);
+  bool pack_bytes(const ByteMatrix& b);
+  void pack_wide(const ByteMatrix& b);
+
+  const IntegerKernels* kernels_;
+  dim_t taps_, k_run_, N_, words_;
+  bool wide_ = false;
+  Buffer data_;
+  std::vector<int32_t> column_sums_;
+  std::vector<ExcessWord> excess_words_;
+  std::vector<int8_t> excess_bytes_;
+  std::vector<ExcessList> lists_;  // two for each panel, three for the last
+};
+
+// C[m, n] = finish(sum over taps t, k of A[row(m) + tap_offset[t] + k] * B[t * k_run + k, n]); A
+// has bytes of u8. finish points at C's first row and column.
+struct IntegerProduct {
+  dim_t M = 0;
+  const dim_t* a_row = nullptr;  // [M], or null: m * lda
+  dim_t lda = 0;
+  const dim_t* tap_offset = nullptr;  // [taps of b]
+  const PackedWords* b = nullptr;
+  const dim_t* c_row = nullptr;  // [M], or null: m * ldc, in elements of C
+  dim_t ldc = 0;
+  IntegerFinish finish;
+};
+// Partitioned over rows and columns; allocates nothing.
+void multiply(const IntegerProduct& product, const uint8_t* a, void* c) noexcept;
+
+// B of qgemm: its numbers, packed, and its zero points.
+class PackedIntegers {
+ public:
+  // zero: one number, or N of them.
+  PackedIntegers(const ByteMatrix& b, const int32_t* zero, dim_t zeros);
+  dim_t K() const noexcept { return words_.K(); }
+  dim_t N() const noexcept { return words_.N(); }
+  const PackedWords& words() const noexcept { return words_; }
+  // Of the numbers as they lie; null: they are 0.
+  const int32_t* zero() const noexcept { return zero_.empty() ? nullptr : zero_.data(); }
+  // [N] sums over k of b - its zero point.
+  const int32_t* sums() const noexcept { return sums_.data(); }
+
+ private:
+  PackedWords words_;
+  std::vector<int32_t> zero_, sums_;
+};
+
+struct QgemmResult {
+  StoreAs type = StoreAs::s32;
+  void* data = nullptr;           // columns are contiguous
+  dim_t row_step = 0;             // in elements
+  const int32_t* bias = nullptr;  // [N] or null
+  const float* scale = nullptr;   // [N], but for s32
+  float low = 0.0f, high = 0.0f;
+  int32_t zero = 0;
+};
+// result = finish((a - a_zero) @ (b - its zero points) + bias); a_zero is one number, or one for
+// each row of a. The result must not overlap a.
+void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const PackedIntegers& b,
+           const QgemmResult& result);
+
+}  // namespace fastconv

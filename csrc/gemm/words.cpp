@@ -1,0 +1,197 @@
+// L3 gemm: packing B into panels of words for the integer tile; see PackedWords in integer.h.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <type_traits>
+
+#include "core/parallel.h"
+#include "gemm/integer.h"
+
+namespace fastconv {
+namespace {
+
+constexpr dim_t kWorthAThread = 65536;  // bytes
+
+// A word of a panel whose width the compiler knows, V vectors of W lanes: row[i][j] is number k + i
+// of column j, as it lies, s8; zero where there is none.
+template <int W, int V>
+struct Word {
+  static constexpr int kWidth = W * V;
+  int8_t row[4][kWidth];
+
+  // From a tap's first row, its columns from the panel's first on, of which n are there.
+  void read(const ByteMatrix& b, const uint8_t* first, dim_t k, dim_t k_run, int n) {
+    const uint8_t flip = b.is_signed ? 0 : 0x80;
+    const int rows = static_cast<int>(std::min<dim_t>(4, k_run - k));
+    std::memset(row, 0, sizeof row);
+    for (int i = 0; i < rows; ++i) {
+      const uint8_t* const from = first + (k + i) * b.row_step;
+      uint8_t* const to = reinterpret_cast<uint8_t*>(row[i]);
+      if (b.column_step == 1 && n == kWidth)
+        for (int j = 0; j < kWidth; ++j) to[j] = from[j] ^ flip;
+      else
+        for (int j = 0; j < n; ++j) to[j] = from[j * b.column_step] ^ flip;
+    }
+  }
+  void add_to(int32_t* sums) const {
+    for (int j = 0; j < kWidth; ++j)
+      sums[j] += static_cast<int16_t>(row[0][j] + row[1][j] + row[2][j] + row[3][j]);
+  }
+  // Whether two products of any bytes of u8 with these weights may be more than 16 bits hold.
+  static bool saturate(int w0, int w1) noexcept { return w0 + w1 < -128 || w0 + w1 > 128; }
+  bool any_saturates(int v) const {
+    uint16_t found = 0;
+    for (int j = v * W; j < v * W + W; ++j) {
+      const auto low = static_cast<uint16_t>(row[0][j] + row[1][j] + 128);
+      const auto high = static_cast<uint16_t>(row[2][j] + row[3][j] + 128);
+      found = static_cast<uint16_t>(found | (low > 256) | (high > 256));
+    }
+    return found != 0;
+  }
+  // Halves pairs that saturate, and adds the other halves of a vector to a list. Half of -128 and
+  // -128 is just what 16 bits hold, and so is the other half.
+  void halve(int v, std::vector<int8_t>& excess) {
+    for (int j = v * W; j < v * W + W; ++j)
+      for (int i = 0; i < 4; i += 2) {
+        int8_t &w0 = row[i][j], &w1 = row[i + 1][j];
+        const bool split = saturate(w0, w1);
+        const int half0 = split ? w0 / 2 : 0, half1 = split ? w1 / 2 : 0;
+        excess.push_back(static_cast<int8_t>(half0));
+        excess.push_back(static_cast<int8_t>(half1));
+        w0 = static_cast<int8_t>(w0 - half0);
+        w1 = static_cast<int8_t>(w1 - half1);
+      }
+  }
+  void write_bytes(int8_t* to) const {
+    for (int j = 0; j < kWidth; ++j)
+      for (int i = 0; i < 4; ++i) to[4 * j + i] = row[i][j];
+  }
+  void write_wide(int16_t* to) const {
+    for (int v = 0; v < V; ++v)
+      for (int half = 0; half < 2; ++half)
+        for (int l = 0; l < W; ++l)
+          for (int i = 0; i < 2; ++i)
+            to[((v * 2 + half) * W + l) * 2 + i] = row[2 * i + half][v * W + l];
+  }
+};
+
+// f(Word<W, V>()) for W lanes and panels V vectors wide.
+template <int W, class F>
+void with_word_of(int vectors, F f) {
+  if (vectors == 1) return f(Word<W, 1>());
+  if (vectors == 2) return f(Word<W, 2>());
+  return f(Word<W, 3>());
+}
+template <class F>
+void with_word(int lanes, int width, F f) {
+  if (lanes == 4) return with_word_of<4>(width / lanes, f);
+  if (lanes == 8) return with_word_of<8>(width / lanes, f);
+  return with_word_of<16>(width / lanes, f);
+}
+
+}  // namespace
+
+// What is in excess in one panel, for each of its vectors.
+struct PackedWords::Excess {
+  std::vector<ExcessWord> words[3];
+  std::vector<int8_t> b[3];
+};
+
+PackedWords::PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMatrix& b)
+    : kernels_(&kernels),
+      taps_(taps),
+      k_run_(b.rows / taps),
+      N_(b.columns),
+      words_(taps * ceil_div(k_run_, 4)) {
+  column_sums_.resize(static_cast<size_t>(round_up(N_, lanes())));
+  if (!pack_bytes(b)) {
+    wide_ = true;
+    pack_wide(b);
+  }
+}
+
+dim_t PackedWords::bytes() const noexcept {
+  return words_ * round_up(N_, lanes()) * (wide_ ? 8 : 4) +
+         static_cast<dim_t>(excess_bytes_.size() + excess_words_.size() * sizeof(ExcessWord));
+}
+
+// f(panel, word, tap, k, number of the word) for every word of the panels, by all threads.
+template <class F>
+void PackedWords::each_word(const ByteMatrix& b, F f) {
+  const dim_t run = ceil_div(k_run_, 4);
+  const dim_t grain = ceil_div(kWorthAThread, std::max<dim_t>(1, K() * kernels_->nr));
+  std::fill(column_sums_.begin(), column_sums_.end(), 0);
+  parallel_for(panels(), grain, [&](dim_t begin, dim_t end) {
+    for (dim_t p = begin; p < end; ++p)
+      with_word(lanes(), width(p), [&](auto word) {
+        const dim_t n0 = p * kernels_->nr;
+        const int n = static_cast<int>(std::min<dim_t>(word.kWidth, N_ - n0));
+        for (dim_t tap = 0, i = 0; tap < taps_; ++tap) {
+          const uint8_t* const first = b.data + tap * k_run_ * b.row_step + n0 * b.column_step;
+          for (dim_t k = 0; i < (tap + 1) * run; ++i, k += 4) {
+            word.read(b, first, k, k_run_, n);
+            word.add_to(column_sums_.data() + n0);
+            if (!f(p, word, tap, k, i)) return;
+          }
+        }
+      });
+  });
+}
+
+// Whether they fit: otherwise what was packed is worth nothing.
+bool PackedWords::pack_bytes(const ByteMatrix& b) {
+  const dim_t panels = this->panels();
+  data_ = Buffer(words_ * round_up(N_, lanes()));  // a word is as large as a float
+  std::vector<Excess> excess(static_cast<size_t>(kernels_->saturates ? panels : 0));
+  std::atomic<bool> dense{false};
+  each_word(b, [&](dim_t p, auto& word, dim_t tap, dim_t k, dim_t i) {
+    constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
+    const int vectors = kWidth / lanes();
+    if (kernels_->saturates) {
+      Excess& e = excess[static_cast<size_t>(p)];
+      size_t found = 0;
+      for (int v = 0; v < vectors; ++v) {
+        if (word.any_saturates(v)) {
+          e.words[v].push_back({static_cast<int32_t>(tap), static_cast<int32_t>(k)});
+          word.halve(v, e.b[v]);
+        }
+        found += e.words[v].size();
+      }
+      if (4 * static_cast<dim_t>(found) > words_ * vectors)
+        dense.store(true, std::memory_order_relaxed);
+    }
+    word.write_bytes(reinterpret_cast<int8_t*>(data_.data()) + p * panel_bytes(kernels_->nr) +
+                     i * 4 * kWidth);
+    return !dense.load(std::memory_order_relaxed);
+  });
+  if (dense.load()) return false;
+
+  for (const Excess& e : excess)
+    for (int v = 0; v < 3; ++v) {
+      excess_words_.insert(excess_words_.end(), e.words[v].begin(), e.words[v].end());
+      excess_bytes_.insert(excess_bytes_.end(), e.b[v].begin(), e.b[v].end());
+    }
+  if (excess_words_.empty()) return true;
+  lists_.resize(static_cast<size_t>(2 * panels + 1));
+  dim_t done = 0;
+  for (dim_t p = 0; p < panels; ++p)
+    for (int v = 0; v < width(p) / lanes(); ++v) {
+      const auto count = static_cast<dim_t>(excess[static_cast<size_t>(p)].words[v].size());
+      lists_[static_cast<size_t>(2 * p + v)] = {excess_words_.data() + done,
+                                                excess_bytes_.data() + done * 4 * lanes(), count};
+      done += count;
+    }
+  return true;
+}
+
+void PackedWords::pack_wide(const ByteMatrix& b) {
+  data_ = Buffer(2 * words_ * round_up(N_, lanes()));
+  each_word(b, [&](dim_t p, auto& word, dim_t, dim_t, dim_t i) {
+    constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
+    word.write_wide(reinterpret_cast<int16_t*>(data_.data()) + p * panel_bytes(kernels_->nr) / 2 +
+                    i * 4 * kWidth);
+    return true;
+  });
+}
+
+}  // namespace fastconv

@@ -1,0 +1,86 @@
+// L2 kernels: what becomes of a product's sums, between the last multiply-add and memory: a Finish
+// of product/tile.inl.h. The contract is IntegerFinish in kernel_table.h.
+//
+// The sums come through memory, so that there is one instance for every width of a panel and not
+// one for every height: 12 stores and loads of an AVX2 tile, which other tiles' sums hide.
+#pragma once
+#include "kernels/kernel_table.h"
+#include "kernels/unroll.h"
+
+namespace fastconv {
+namespace {
+
+struct FinishIntegers {
+  template <int NRV>
+  using Sums = int32_t (*)[NRV * W];
+
+  // The first row of a tile in C and in the terms.
+  struct Rows {
+    char* c;
+    const dim_t* c_row;
+    dim_t first;
+  };
+
+  template <StoreAs type>
+  static void store(char* c, vi s, const IntegerFinish& f, vf scale, vf shift) {
+    if constexpr (type == StoreAs::s32) {
+      vistore(reinterpret_cast<int32_t*>(c), s);
+    } else if constexpr (type == StoreAs::f32) {
+      const vf y = vadd(vmul(vtofloat(s), scale), shift);
+      vstore(reinterpret_cast<float*>(c), vmin(vset(f.high), vmax(vset(f.low), y)));
+    } else {
+      const vf y = vmin(vset(f.high), vmax(vset(f.low), vmul(vtofloat(s), scale)));
+      vistore_bytes(reinterpret_cast<uint8_t*>(c), viadd(vtoint(y), viset(f.zero)));
+    }
+  }
+
+  template <StoreAs type, int NRV>
+  static void store_rows(const IntegerTile& t, const Rows& at, int rows, Sums<NRV> sums) {
+    constexpr int kBytes = type == StoreAs::s32 || type == StoreAs::f32 ? 4 : 1;
+    const IntegerFinish f = t.finish;  // a store of bytes may be to anything: not to the copy
+    const dim_t step = at.c_row ? 0 : t.ldc * kBytes;
+    for (int v = 0; v < NRV; ++v) {
+      const int left = t.n_cur - v * W;
+      if (left <= 0) break;
+      const vi bias = f.bias ? viload(f.bias + v * W) : vizero();
+      const vf scale = type == StoreAs::s32 ? vzero() : vload(f.scale + v * W);
+      const vf shift = type == StoreAs::f32 && f.shift ? vload(f.shift + v * W) : vzero();
+      for (int i = 0; i < f.terms; ++i) {
+        const vi column = viload(f.term[i].column + v * W);
+        for (int m = 0; m < rows; ++m) {
+          const vi product = vimul(viset(f.term[i].row[at.first + m]), column);
+          vistore(sums[m] + v * W, viadd(viload(sums[m] + v * W), product));
+        }
+      }
+      char* c = at.c + v * W * kBytes;
+      if (left >= W && !at.c_row) {
+        for (int m = 0; m < rows; ++m, c += step)
+          store<type>(c, viadd(viload(sums[m] + v * W), bias), f, scale, shift);
+      } else {
+        for (int m = 0; m < rows; ++m) {
+          char partial[W * kBytes];
+          store<type>(partial, viadd(viload(sums[m] + v * W), bias), f, scale, shift);
+          memcpy(c + (at.c_row ? at.c_row[m] * kBytes : m * step), partial,
+                 static_cast<size_t>(left < W ? left : W) * kBytes);
+        }
+      }
+    }
+  }
+
+  template <int NRV>
+  __attribute__((noinline)) static void run(const IntegerTile& t, const Rows& at, int rows,
+                                            Sums<NRV> sums) {
+    switch (t.finish.type) {
+      case StoreAs::s32:
+        return store_rows<StoreAs::s32, NRV>(t, at, rows, sums);
+      case StoreAs::u8:
+      case StoreAs::s8:  // their bytes differ by what low, high and zero are
+        return store_rows<StoreAs::u8, NRV>(t, at, rows, sums);
+      case StoreAs::f32:
+        return store_rows<StoreAs::f32, NRV>(t, at, rows, sums);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace fastconv

@@ -1,0 +1,61 @@
+// L1 simd: sums of products of bytes in portable C++, the specification of every dot_<set>.h.
+//
+// A Dot says how narrow numbers are multiplied and summed, W sums at a time, for the tiles of
+// kernels/product/ and for kernels/peak_dot.inl.h:
+//   sum[l] += a[0] row[l][0] + ... + a[3] row[l][3]     for lanes l < W; a of u8, row of 8 or 16
+//                                                       bits; sums of 32 bits, modulo 2^32
+// Its names: Sum, W sums; Word, four numbers of A, the same for all lanes, which word() makes of
+// their bytes; Row, W words of B, which row() loads, kRowBytes after one another; kSaturates,
+// whether two products of one sign may be too large (dot_avx2.h); dot().
+#pragma once
+#include "simd/dot_word.h"
+#include "simd/int_ref.h"
+
+namespace fastconv {
+namespace {
+
+template <class Weight>
+struct DotRef {
+  using Sum = vi;
+  using Word = int32_t;
+  struct Row {
+    Weight of[W][4];
+  };
+  static constexpr int kRowBytes = sizeof(Row);
+  static constexpr bool kSaturates = false;
+  static Sum zero() noexcept { return vizero(); }
+  static Word word(int32_t bytes) noexcept { return bytes; }
+  static Row row(const void* b) noexcept {
+    Row row;
+    memcpy(&row, b, sizeof row);
+    return row;
+  }
+  static Sum dot(Sum sum, Word a, const Row& row) noexcept {
+    uint8_t byte[4];
+    memcpy(byte, &a, sizeof byte);
+    for (int l = 0; l < W; ++l) {
+      // Four products of 255 * 32768 at most: they fit.
+      int32_t products = 0;
+      for (int i = 0; i < 4; ++i) products += byte[i] * row.of[l][i];
+      sum[l] =
+          static_cast<int32_t>(static_cast<uint32_t>(sum[l]) + static_cast<uint32_t>(products));
+    }
+    return sum;
+  }
+};
+using DotU8S8 = DotRef<int8_t>;
+
+// Weights of 16 bits lie as vectors of pairs, the first and third of all lanes, then the others.
+struct DotU8S16 : DotRef<int16_t> {
+  static Row row(const void* b) noexcept {
+    int16_t pairs[2][W][2];
+    memcpy(pairs, b, sizeof pairs);
+    Row row;
+    for (int l = 0; l < W; ++l)
+      for (int i = 0; i < 4; ++i) row.of[l][i] = pairs[i & 1][l][i >> 1];
+    return row;
+  }
+};
+
+}  // namespace
+}  // namespace fastconv

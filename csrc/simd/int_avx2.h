@@ -1,0 +1,26 @@
+// L1 simd: lanes of 32-bit integers on AVX2; int_ref.h is the specification of the names.
+#pragma once
+#include "simd/vec_avx2.h"
+
+namespace fastconv {
+namespace {
+
+inline vi viload(const int32_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline void vistore(int32_t* p, vi v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+inline vi viset(int32_t x) { return _mm256_set1_epi32(x); }
+inline vi vizero() { return _mm256_setzero_si256(); }
+inline vi viadd(vi a, vi b) { return _mm256_add_epi32(a, b); }
+inline vi vimul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+inline vf vtofloat(vi a) { return _mm256_cvtepi32_ps(a); }
+inline vi vtoint(vf a) { return _mm256_cvtps_epi32(a); }
+inline void vistore_bytes(uint8_t* p, vi v) {
+  const __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
+  // With the sign gone from it, a word keeps its low byte where the next step would saturate.
+  const __m128i words = _mm_and_si128(_mm_packs_epi32(low, high), _mm_set1_epi16(0xff));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+
+}  // namespace
+}  // namespace fastconv

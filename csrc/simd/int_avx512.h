@@ -1,0 +1,21 @@
+// L1 simd: lanes of 32-bit integers on AVX-512; int_ref.h is the specification of the names.
+#pragma once
+#include "simd/vec_avx512.h"
+
+namespace fastconv {
+namespace {
+
+inline vi viload(const int32_t* p) { return _mm512_loadu_si512(p); }
+inline void vistore(int32_t* p, vi v) { _mm512_storeu_si512(p, v); }
+inline vi viset(int32_t x) { return _mm512_set1_epi32(x); }
+inline vi vizero() { return _mm512_setzero_si512(); }
+inline vi viadd(vi a, vi b) { return _mm512_add_epi32(a, b); }
+inline vi vimul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+inline vf vtofloat(vi a) { return _mm512_cvtepi32_ps(a); }
+inline vi vtoint(vf a) { return _mm512_cvtps_epi32(a); }
+inline void vistore_bytes(uint8_t* p, vi v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+}
+
+}  // namespace
+}  // namespace fastconv

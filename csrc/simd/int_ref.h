@@ -1,0 +1,29 @@
+// L1 simd: lanes of 32-bit integers in portable C++, as many as vec_ref.h has floats. The
+// specification of the names, which int_avx2.h and int_avx512.h have too; sums and products are
+// modulo 2^32.
+#pragma once
+#include "simd/vec_ref.h"
+
+namespace fastconv {
+namespace {
+
+inline vi viload(const int32_t* p) {
+  vi v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void vistore(int32_t* p, vi v) { memcpy(p, &v, sizeof v); }
+inline vi viset(int32_t x) { return vi{x, x, x, x}; }
+inline vi vizero() { return vi{}; }
+inline vi viadd(vi a, vi b) { return (vi)((vu)a + (vu)b); }
+inline vi vimul(vi a, vi b) { return (vi)((vu)a * (vu)b); }
+inline vf vtofloat(vi a) { return __builtin_convertvector(a, vf); }
+// To nearest, ties to even; |a| < 2^22.
+inline vi vtoint(vf a) { return __builtin_convertvector(vround(a), vi); }
+// The low byte of each lane, which holds a number from -128 to 255.
+inline void vistore_bytes(uint8_t* p, vi v) {
+  for (int i = 0; i < W; ++i) p[i] = static_cast<uint8_t>(v[i]);
+}
+
+}  // namespace
+}  // namespace fastconv
