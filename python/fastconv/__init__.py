@@ -48,6 +48,7 @@ from fastconv.ops.conv import algorithms, conv1d, conv2d, conv3d, conv_transpose
 from fastconv.ops.gemm import gemm, matmul
 from fastconv.ops.norm import batch_norm
 from fastconv.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
+from fastconv.ops.qgemm import PackedIntegers, qgemm
 from fastconv.ops.resize import interpolate
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ __all__ = [
     "MissingPackageError",
     "Model",
     "ModelError",
+    "PackedIntegers",
     "ShapeError",
     "UnsupportedOpError",
     "algorithms",
@@ -91,6 +93,7 @@ __all__ = [
     "max_pool2d",
     "models",
     "profile",
+    "qgemm",
     "relu",
     "relu6",
     "set_num_threads",

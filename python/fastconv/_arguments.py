@@ -72,6 +72,15 @@ def as_array(name: str, x: Any, rank: int | None = None, dtype: np.dtype[Any] = 
     return array if array.flags.aligned else array.copy()
 
 
+def as_bytes(name: str, x: Any, rank: int) -> NDArray[Any]:
+    """Return `x` as an ndarray of uint8 or int8 and of a rank, without a copy; else as `as_array`."""
+    if not isinstance(x, np.ndarray):
+        x = _imported(name, x)
+    if x.dtype not in (np.uint8, np.int8):
+        raise DTypeError(f"{name}: expected dtype uint8 or int8, got {_dtype_name(x.dtype)}")
+    return as_array(name, x, rank, x.dtype)
+
+
 def check_mask(name: str, x: Any) -> None:
     """Refuse a masked array that hides some of its elements: what is under a mask is no data."""
     if isinstance(x, np.ma.MaskedArray):
@@ -259,10 +268,10 @@ def output(
     return empty(shape)
 
 
-def empty(shape: tuple[int, ...]) -> FloatArray:
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any] = _FLOAT32) -> NDArray[Any]:
     """Return a new array for a result; MemoryError, numpy's, where the machine has not that much."""
     try:
-        return np.empty(shape, np.float32)
+        return np.empty(shape, dtype)
     except ValueError:  # more bytes than an address counts, or an empty array with such other dimensions
         raise ShapeError(f"out: expected a result that an array can hold, got shape {shape}") from None
 
@@ -275,20 +284,29 @@ def output_like(out: Any, x: FloatArray) -> FloatArray:
 
 
 def checked_output(
-    out: Any, shape: tuple[int, ...], inputs: Sequence[FloatArray], *, in_place: bool = False
-) -> FloatArray:
-    """Return `out`, a writable float32 array of that shape that overlaps no input (`in_place`: or is one)."""
+    out: Any,
+    shape: tuple[int, ...],
+    inputs: Sequence[NDArray[Any]],
+    *,
+    in_place: bool = False,
+    dtype: np.dtype[Any] = _FLOAT32,
+) -> NDArray[Any]:
+    """Return `out`, writable, of that shape and type, which overlaps no input (`in_place`: or is one)."""
     if not isinstance(out, np.ndarray):
         raise DTypeError(f"out: expected a numpy array, got {type(out).__name__}")
-    if out.dtype is not _FLOAT32 and out.dtype != _FLOAT32:
-        raise DTypeError(f"out: expected dtype float32 in native byte order, got {_dtype_name(out.dtype)}")
+    if out.dtype is not dtype and out.dtype != dtype:
+        raise DTypeError(
+            f"out: expected dtype {dtype.name} in native byte order, got {_dtype_name(out.dtype)}"
+        )
     if out.shape != shape:
         raise ShapeError(f"out: expected shape {shape}, got {out.shape}")
     if type(out) is not np.ndarray:
         check_mask("out", out)
     flags = out.flags
     if not (flags.writeable and flags.aligned):
-        raise ArgumentError("out: expected a writable array aligned to 4 bytes, got one that is not")
+        raise ArgumentError(
+            f"out: expected a writable array aligned to {dtype.itemsize} bytes, got one that is not"
+        )
     if not (flags.c_contiguous or flags.f_contiguous) and not _distinct(out):
         raise ArgumentError(f"out: expected distinct elements, got strides {out.strides} that repeat some")
     for x in inputs:
@@ -297,7 +315,7 @@ def checked_output(
     return out
 
 
-def _distinct(out: FloatArray) -> bool:
+def _distinct(out: NDArray[Any]) -> bool:
     """Tell whether elements lie apart, each axis stepping over all that those of smaller strides reach."""
     end = out.itemsize
     for stride, n in sorted((abs(s), n) for s, n in zip(out.strides, out.shape, strict=True)):
@@ -308,11 +326,11 @@ def _distinct(out: FloatArray) -> bool:
     return True
 
 
-def _same(a: FloatArray, b: FloatArray) -> bool:
+def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return bool(a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.shape == b.shape)
 
 
-def _overlap(a: FloatArray, b: FloatArray) -> bool:
+def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
     if not _core.bounds_overlap(a, b):
         return False
     try:
