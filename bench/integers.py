@@ -1,0 +1,135 @@
+"""How near products of 8-bit integers come to the peak of the instructions that they are made of.
+
+    python bench/integers.py --json bench/results/lab/integers-avx2.json
+    python bench/integers.py --report          # the table of docs/kernels.md; --check only compares it
+
+One thread; B is packed, as weights are. Peak, products and the f32 product of the same shape take turns; the
+fastest call of each counts. The weights are of three kinds, of which a tier without VNNI needs more for each:
+``safe`` ones, scaled so that no pair of neighbours saturates; ``normal`` ones, whose largest is 127 in each
+column; ``any`` numbers of 8 bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastconv
+from fastconv import PackedIntegers, _core
+from fastconv._text import markdown, update_page
+from fastconv.bench.record import made_with
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "kernels.md"
+Array = np.ndarray[Any, np.dtype[Any]]
+# m, n, k: a square, and the 1x1 convolutions of ResNet-50, pixels by channels out by channels in.
+SHAPES = [
+    (1024, 1024, 1024), (3136, 64, 64), (3136, 256, 64), (3136, 64, 256), (3136, 128, 256), (784, 512, 128),
+    (784, 128, 512), (784, 256, 512), (196, 1024, 256), (196, 256, 1024), (196, 512, 1024), (49, 2048, 512),
+    (49, 512, 2048),
+]  # fmt: skip
+
+
+def weights(kind: str, k: int, n: int) -> Array:
+    """Return weights of a kind, s8."""
+    rng = np.random.default_rng(0)
+    if kind == "any":
+        return rng.integers(-128, 128, (k, n)).astype(np.int8)
+    w = rng.standard_normal((k, n))
+    largest = np.abs(w).max(axis=0) / 127
+    if kind == "safe":  # rounding adds a half to each of two
+        pairs = np.abs(w[0::2] + w[1::2]).max(axis=0) / 127
+        largest = np.maximum(largest, pairs)
+    return np.rint(w / largest).astype(np.int8)
+
+
+def fastest(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the seconds of each call's fastest of many, all in turns."""
+    best = dict.fromkeys(calls, np.inf)
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
+    """Return GMAC/s by kind of weights and result, of f32, and of the peak meanwhile."""
+    m, n, k = shape
+    a = np.random.default_rng(1).integers(0, 256, (m, k)).astype(np.uint8)
+    tier = _core.active_tier()
+    sums, bytes_, floats = (np.empty((m, n), dtype) for dtype in (np.int32, np.uint8, np.float32))
+    scales = {"a_scale": 0.01, "b_scale": 0.01, "out_scale": 0.1, "out_zero_point": 3}
+    calls: dict[str, Callable[[], object]] = {}
+    for kind in ("safe", "normal", "any"):
+        b = PackedIntegers(weights(kind, k, n))
+        calls[f"{kind}, s32"] = lambda b=b: fastconv.qgemm(a, b, out=sums)
+        calls[f"{kind}, u8"] = lambda b=b: fastconv.qgemm(a, b, **scales, out=bytes_)
+    a32, conv = (
+        a.astype(np.float32),
+        fastconv.Conv2d(np.random.default_rng(2).standard_normal((n, k, 1, 1), np.float32), layout="NHWC"),
+    )
+    image, result = a32.reshape(1, 1, m, k), floats.reshape(1, 1, m, n)
+    calls["f32"] = lambda: conv(image, out=result)
+    peaks = []
+    best = dict.fromkeys(calls, np.inf)
+    for _ in range(max(1, rounds // 10)):
+        peaks += _core.peak(tier, "int8", 1, 0.002)
+        best = {name: min(t, best[name]) for name, t in fastest(calls, 10).items()}
+    rates = {name: m * n * k / t / 1e9 for name, t in best.items()}
+    return rates | {"peak": max(peaks) / 2e9}
+
+
+def table(record: dict[str, Any]) -> str:
+    """A row for each shape: shares of the peak by kind of weights, and times the f32 product's speed."""
+    rows = [["m x n x k", "GMAC/s", "safe, s32", "safe, u8", "normal, u8", "any, u8", "times f32"]]
+    for name, rates in record["rates"].items():
+        kinds = ("safe, s32", "safe, u8", "normal, u8", "any, u8")
+        shares = [f"{100 * rates[kind] / record['peak']:.0f} %" for kind in kinds]
+        times = f"{rates['safe, u8'] / rates['f32']:.2f}"
+        rows.append([name, f"{rates['safe, u8']:.1f}", *shares, times])
+    peak = f"peak {record['peak']:.1f} GMAC/s"
+    return (
+        f"{markdown(rows)}\n\n{record['cpu']}, {record['tier']}, one thread, {peak};\n"
+        f"fastconv {record['version']}, {record['date']}, commit {record['git_sha']}."
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    if args.report or args.check:
+        records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("integers*.json"))]
+        return update_page(PAGE, "integers", "\n\n".join(map(table, records)), check=not args.report)
+    fastconv.set_num_threads(1)
+    rates = {}
+    for shape in SHAPES:
+        name = "x".join(map(str, shape))
+        rates[name] = measure(shape, args.rounds)
+        print(name, *(f"{key} {value:.1f}" for key, value in rates[name].items()), sep="  ", flush=True)
+    record = {
+        **made_with(), "cpu": _core.cpu_info()["model"], "tier": _core.active_tier(), "rounds": args.rounds,
+        "peak": max(r["peak"] for r in rates.values()), "rates": rates,
+    }  # fmt: skip
+    print(table(record))
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
