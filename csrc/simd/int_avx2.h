@@ -22,5 +22,14 @@ inline void vistore_bytes(uint8_t* p, vi v) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
 }
 
+inline void vistore_bytes(uint8_t* p, vi a, vi b) {
+  // Packing keeps the halves apart: a 0-3, b 0-3 | a 4-7, b 4-7. Each four are one number then.
+  const __m256i words = _mm256_and_si256(_mm256_packs_epi32(a, b), _mm256_set1_epi16(0xff));
+  const __m256i fours = _mm256_packus_epi16(words, words);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(fours, order)));
+}
+
 }  // namespace
 }  // namespace fastconv

@@ -17,5 +17,10 @@ inline void vistore_bytes(uint8_t* p, vi v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
 }
 
+inline void vistore_bytes(uint8_t* p, vi a, vi b) {
+  vistore_bytes(p, a);
+  vistore_bytes(p + W, b);
+}
+
 }  // namespace
 }  // namespace fastconv

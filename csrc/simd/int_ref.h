@@ -25,5 +25,11 @@ inline void vistore_bytes(uint8_t* p, vi v) {
   for (int i = 0; i < W; ++i) p[i] = static_cast<uint8_t>(v[i]);
 }
 
+// Those of two vectors, one after the other.
+inline void vistore_bytes(uint8_t* p, vi a, vi b) {
+  vistore_bytes(p, a);
+  vistore_bytes(p + W, b);
+}
+
 }  // namespace
 }  // namespace fastconv

@@ -14,7 +14,7 @@ namespace fastconv {
 void table_avx2(KernelTable& table) {
   fill_table<8, 6, 4>(table);
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
-  fill_wide<DotU8S16, 8, 4, 3>(table.integer);
+  fill_wide<DotU8S16, 6, 3, 3>(table.integer);
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
 }
 

@@ -21,6 +21,11 @@ struct FinishIntegers {
     dim_t first;
   };
 
+  // Sums as the bytes of W results, the low ones of the lanes.
+  static vi as_bytes(vi s, const IntegerFinish& f, vf scale) {
+    const vf y = vmin(vset(f.high), vmax(vset(f.low), vmul(vtofloat(s), scale)));
+    return viadd(vtoint(y), viset(f.zero));
+  }
   template <StoreAs type>
   static void store(char* c, vi s, const IntegerFinish& f, vf scale, vf shift) {
     if constexpr (type == StoreAs::s32) {
@@ -29,9 +34,20 @@ struct FinishIntegers {
       const vf y = vadd(vmul(vtofloat(s), scale), shift);
       vstore(reinterpret_cast<float*>(c), vmin(vset(f.high), vmax(vset(f.low), y)));
     } else {
-      const vf y = vmin(vset(f.high), vmax(vset(f.low), vmul(vtofloat(s), scale)));
-      vistore_bytes(reinterpret_cast<uint8_t*>(c), viadd(vtoint(y), viset(f.zero)));
+      vistore_bytes(reinterpret_cast<uint8_t*>(c), as_bytes(s, f, scale));
     }
+  }
+
+  template <int NRV>
+  static void add_terms(const IntegerTile& t, const Rows& at, int rows, Sums<NRV> sums) {
+    for (int i = 0; i < t.finish.terms; ++i)
+      for (int v = 0; v < NRV && v * W < t.n_cur; ++v) {
+        const vi column = viload(t.finish.term[i].column + v * W);
+        for (int m = 0; m < rows; ++m) {
+          const vi product = vimul(viset(t.finish.term[i].row[at.first + m]), column);
+          vistore(sums[m] + v * W, viadd(viload(sums[m] + v * W), product));
+        }
+      }
   }
 
   template <StoreAs type, int NRV>
@@ -39,19 +55,28 @@ struct FinishIntegers {
     constexpr int kBytes = type == StoreAs::s32 || type == StoreAs::f32 ? 4 : 1;
     const IntegerFinish f = t.finish;  // a store of bytes may be to anything: not to the copy
     const dim_t step = at.c_row ? 0 : t.ldc * kBytes;
-    for (int v = 0; v < NRV; ++v) {
+    int v = 0;
+    if constexpr (kBytes == 1 && NRV > 1) {
+      // Two vectors of bytes take less to put together than each alone.
+      if (t.n_cur >= 2 * W && !at.c_row) {
+        const vi bias0 = f.bias ? viload(f.bias) : vizero();
+        const vi bias1 = f.bias ? viload(f.bias + W) : vizero();
+        const vf scale0 = vload(f.scale), scale1 = vload(f.scale + W);
+        char* c = at.c;
+        for (int m = 0; m < rows; ++m, c += step) {
+          const vi y0 = as_bytes(viadd(viload(sums[m]), bias0), f, scale0);
+          const vi y1 = as_bytes(viadd(viload(sums[m] + W), bias1), f, scale1);
+          vistore_bytes(reinterpret_cast<uint8_t*>(c), y0, y1);
+        }
+        v = 2;
+      }
+    }
+    for (; v < NRV; ++v) {
       const int left = t.n_cur - v * W;
       if (left <= 0) break;
       const vi bias = f.bias ? viload(f.bias + v * W) : vizero();
       const vf scale = type == StoreAs::s32 ? vzero() : vload(f.scale + v * W);
       const vf shift = type == StoreAs::f32 && f.shift ? vload(f.shift + v * W) : vzero();
-      for (int i = 0; i < f.terms; ++i) {
-        const vi column = viload(f.term[i].column + v * W);
-        for (int m = 0; m < rows; ++m) {
-          const vi product = vimul(viset(f.term[i].row[at.first + m]), column);
-          vistore(sums[m] + v * W, viadd(viload(sums[m] + v * W), product));
-        }
-      }
       char* c = at.c + v * W * kBytes;
       if (left >= W && !at.c_row) {
         for (int m = 0; m < rows; ++m, c += step)
@@ -70,6 +95,7 @@ struct FinishIntegers {
   template <int NRV>
   __attribute__((noinline)) static void run(const IntegerTile& t, const Rows& at, int rows,
                                             Sums<NRV> sums) {
+    if (t.finish.terms) add_terms<NRV>(t, at, rows, sums);
     switch (t.finish.type) {
       case StoreAs::s32:
         return store_rows<StoreAs::s32, NRV>(t, at, rows, sums);
