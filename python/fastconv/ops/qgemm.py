@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from fastconv.errors import ArgumentError, DTypeError, ShapeError
 
 _S32, _F32, _U8, _S8 = (np.dtype(name) for name in ("int32", "float32", "uint8", "int8"))
 IntegerVector = NDArray[np.int32]
+Scales: TypeAlias = float | NDArray[np.float64]
+_RANGES = {_U8: (0, 255), _S8: (-128, 127)}
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class PackedIntegers:
@@ -159,8 +162,7 @@ def qgemm(
     low, high, zero = -math.inf, math.inf, 0
     if dtype.itemsize == 1:
         zero = int(_zero_points("out_zero_point", out_zero_point, dtype, 1, "results")[0])
-        info = np.iinfo(dtype)
-        low, high = info.min - zero, info.max - zero
+        low, high = (float(end - zero) for end in _RANGES[dtype])
     if out is None:
         y = arguments.empty((m, n), dtype)
     else:
@@ -198,43 +200,57 @@ def _result(
     for name, value in (("a_scale", a_scale), ("b_scale", b_scale)):
         if value is None:
             raise ArgumentError(f"{name}: expected a scale beside the others, got None")
-    left, right = _scales("a_scale", a_scale, 1), _scales("b_scale", b_scale, n)
-    with np.errstate(over="ignore"):  # the result is looked at
-        factor = left * right
+    factor = _in_float32(_scale("a_scale", a_scale) * _scales("b_scale", b_scale, n))
     if out_scale is None:
         dtype = _F32
     else:
-        divisor = _scales("out_scale", out_scale, 1)
-        with np.errstate(over="ignore"):
-            factor = factor / divisor
+        factor = _in_float32(factor / _scale("out_scale", out_scale))
         try:
             dtype = _U8 if out_dtype is None else np.dtype(out_dtype)
         except TypeError:
             dtype = _F32
         if dtype not in (_U8, _S8):
             raise DTypeError(f"out_dtype: expected uint8 or int8, got {arguments.shown(out_dtype)}")
-    if not np.isfinite(factor).all():
-        raise ArgumentError("a_scale: expected scales whose product float32 holds, got a larger one")
-    return dtype, np.ascontiguousarray(np.broadcast_to(factor, (n,)))
+    return dtype, np.full(n, factor, _F32)
 
 
-def _scales(name: str, value: Any, count: int) -> NDArray[np.float32]:
+def _in_float32(values: Scales) -> Scales:
+    """Round products or quotients of two float32, of float64, to what float32 itself would give."""
+    largest = values if isinstance(values, float) else values.max(initial=0.0)
+    if largest > _LARGEST:
+        raise ArgumentError(f"a_scale: expected scales whose product float32 holds, got {largest:.3g}")
+    if isinstance(values, float):
+        return float(np.float32(values))
+    return values.astype(_F32).astype(np.float64)
+
+
+def _scale(name: str, value: Any) -> float:
+    number = arguments.number(name, value.item() if isinstance(value, np.ndarray) else value)
+    if 0.0 < number <= _LARGEST:
+        number = float(np.float32(number))
+        if number > 0.0:
+            return number
+    raise ArgumentError(f"{name}: expected a positive finite number of float32, got {arguments.shown(value)}")
+
+
+def _scales(name: str, value: Any, count: int) -> Scales:
     """Return one positive number, or one for each of `count` columns."""
-    if isinstance(value, np.ndarray) and value.ndim > 0:
-        scales = arguments.as_array(name, value, rank=1)
-        if scales.size not in (1, count):
-            raise ShapeError(f"{name}: expected one number, or {count}, got {scales.size}")
-    else:
-        with np.errstate(over="ignore"):
-            scales = np.array([arguments.number(name, value)]).astype(_F32)
+    if not isinstance(value, np.ndarray) or value.size == 1:
+        return _scale(name, value)
+    scales = arguments.as_array(name, value, rank=1)
+    if scales.size != count:
+        raise ShapeError(f"{name}: expected one number, or {count}, got {scales.size}")
     bad = scales[~((scales > 0) & (scales < math.inf))]
     if bad.size:
-        raise ArgumentError(f"{name}: expected positive finite numbers of float32, got {bad[0]}")
-    return scales
+        raise ArgumentError(f"{name}: expected positive finite numbers, got {bad[0]}")
+    return scales.astype(np.float64)
 
 
 def _zero_points(name: str, value: Any, dtype: np.dtype[Any], count: int, of: str) -> IntegerVector:
     """Return one number of a type, or one for each of `count` things, whose name is `of`."""
+    low, high = _RANGES[dtype]
+    if type(value) is int and low <= value <= high:  # the common case: microseconds count in small products
+        return np.array([value], _S32)
     if isinstance(value, np.ndarray) and value.ndim > 0:
         if value.dtype.kind not in "iu":
             raise DTypeError(f"{name}: expected integers, got {value.dtype}")
@@ -251,8 +267,6 @@ def _zero_points(name: str, value: Any, dtype: np.dtype[Any], count: int, of: st
             points = np.array([operator.index(value)])
         except (TypeError, OverflowError):
             raise DTypeError(f"{name}: expected an integer, got {arguments.shown(value)}") from None
-    info = np.iinfo(dtype)
-    if points.dtype.kind not in "iu" or ((points < info.min) | (points > info.max)).any():
-        shown = arguments.shown(value)
-        raise ArgumentError(f"{name}: expected {dtype}, from {info.min} to {info.max}, got {shown}")
+    if points.dtype.kind not in "iu" or ((points < low) | (points > high)).any():
+        raise ArgumentError(f"{name}: expected {dtype}, from {low} to {high}, got {arguments.shown(value)}")
     return np.ascontiguousarray(points, _S32)
