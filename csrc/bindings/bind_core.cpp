@@ -60,7 +60,7 @@ py::dict cpu_info() {
   py::dict build;
   build["compiler"] = kCompiler;
 #if defined(FASTCONV_EMULATE_AVX512)
-  build["emulated"] = py::make_tuple("avx512");
+  build["emulated"] = py::make_tuple("avx512", "avx_vnni", "avx512_vnni");
 #else
   build["emulated"] = py::tuple();
 #endif

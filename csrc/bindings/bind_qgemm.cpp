@@ -7,6 +7,7 @@
 #include "bindings/bind.h"
 #include "core/check.h"
 #include "gemm/integer.h"
+#include "kernels/dispatch.h"
 
 namespace py = pybind11;
 
@@ -97,6 +98,39 @@ void bind_qgemm(py::module_& m) {
       },
       py::arg("a"), py::arg("a_zero"), py::arg("b"), py::arg("out"), py::arg("bias"),
       py::arg("scale"), py::arg("low"), py::arg("high"), py::arg("zero"));
+  m.def(
+      "multiply_taps",
+      [](const py::array& a, const std::vector<dim_t>& a_row, const std::vector<dim_t>& tap_offset,
+         const py::array& b, const std::vector<dim_t>& c_row, const py::array& out) {
+        const ByteMatrix matrix = byte_matrix("b", b);
+        const dim_t taps = static_cast<dim_t>(tap_offset.size()), N = matrix.columns;
+        FC_CHECK(taps > 0 && matrix.rows % taps == 0 && a_row.size() == c_row.size() &&
+                     a.dtype().equal(py::dtype::of<uint8_t>()) && a.ndim() == 1 &&
+                     a.strides(0) == 1 && out.dtype().equal(py::dtype::of<int32_t>()) &&
+                     out.ndim() == 1 && out.strides(0) == 4 && out.writeable(),
+                 ShapeError, "multiply_taps: expected vectors of uint8 and int32");
+        const dim_t k_run = matrix.rows / taps;
+        for (const dim_t row : a_row)
+          for (const dim_t tap : tap_offset)
+            FC_CHECK(row + tap >= 0 && row + tap + k_run <= a.size(), ShapeError, "a: expected ",
+                     row + tap + k_run, " bytes, got ", a.size());
+        for (const dim_t row : c_row)
+          FC_CHECK(row >= 0 && row + N <= out.size(), ShapeError, "out: expected ", row + N,
+                   " elements, got ", out.size());
+        const PackedWords packed(kernels().integer, taps, matrix);
+        IntegerProduct p;
+        p.M = static_cast<dim_t>(a_row.size());
+        p.a_row = a_row.data();
+        p.tap_offset = tap_offset.data();
+        p.b = &packed;
+        p.c_row = c_row.data();
+        const GilRelease unlocked;
+        multiply(p, static_cast<const uint8_t*>(a.data()), const_cast<void*>(out.data()));
+      },
+      py::arg("a"), py::arg("a_row"), py::arg("tap_offset"), py::arg("b"), py::arg("c_row"),
+      py::arg("out"),
+      "out[c_row[m] + n] = sum over taps t and k of a[a_row[m] + tap_offset[t] + k] * b[t, k, n]: "
+      "the product as convolutions use it; for tests.");
 }
 
 }  // namespace fastconv

@@ -70,7 +70,7 @@ constexpr ExtensionInfo kExtensions[kExtensionCount] = {
 
 #if defined(FASTCONV_EMULATE_AVX512)
 constexpr bool kEmulateAvx512 =
-    true;  // the avx512 tier is AVX2 code here: it runs, slowly, wherever avx2 does
+    true;  // the avx512 tier and the VNNI extensions are AVX2 code: they run wherever avx2 does
 #else
 constexpr bool kEmulateAvx512 = false;
 #endif

@@ -143,6 +143,9 @@ def qgemm(
     high: float,
     zero: int,
 ) -> None: ...
+def multiply_taps(
+    a: Array, a_row: Sequence[int], tap_offset: Sequence[int], b: Array, c_row: Sequence[int], out: S32
+) -> None: ...
 
 # bind_nn.cpp
 def activate(x: F32, y: F32, act: str, alpha: float, beta: float) -> None: ...

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fastconv
 from fastconv import PackedIntegers, _core, qgemm
 from fastconv.testing.guard import guarded_empty
-from fastconv.testing.integers import integer_operator
+from fastconv.testing.integers import convolve, integer_operator
 
 TIERS = [_core.active_tier()] if os.environ.get("FASTCONV_ISA") else _core.tiers()
 EXTENDED = {"avx_vnni": "avx2", "avx512_vnni": "avx512"}
@@ -291,6 +291,29 @@ def _guarded(array, align_end):
     place = floats.view(np.uint8)[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     place[...] = array
     return place
+
+
+@every_kernel
+@pytest.mark.parametrize("style", WEIGHTS)
+@pytest.mark.parametrize("channels", [1, 3, 4, 7, 32])
+def test_windows_of_an_image(rng, style, channels):
+    """Rows and taps anywhere in A, and rows anywhere in C, as a convolution of pixels has them."""
+    (h, w), (kh, kw), oc, spare = (9, 11), (3, 2), 21, 5
+    image = anything(rng, np.uint8, h, w, channels)
+    kernel = weights(rng, style, kh * kw * channels, oc)
+    pixels = [(y, x) for y in range(h - kh + 1) for x in range(w - kw + 1)]
+    rows = [(y * w + x) * channels for y, x in pixels]
+    taps = [(ky * w + kx) * channels for ky, kx in itertools.product(range(kh), range(kw))]
+    places = rng.permutation(len(rows)) * (oc + spare)
+    out = np.full(len(rows) * (oc + spare), 12345, np.int32)
+    place = _guarded(image.ravel(), align_end=True)
+    _core.multiply_taps(place, rows, taps, kernel, places.tolist(), out)
+
+    oihw = kernel.astype(np.int64).reshape(kh, kw, channels, oc).transpose(3, 2, 0, 1)
+    expected = convolve(image.astype(np.int64).transpose(2, 0, 1)[np.newaxis], oihw, {})
+    found = out.reshape(len(rows), oc + spare)
+    np.testing.assert_array_equal(found[places // (oc + spare), :oc].T, expected.reshape(oc, -1))
+    assert (found[:, oc:] == 12345).all()
 
 
 @every_kernel

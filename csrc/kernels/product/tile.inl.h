@@ -85,6 +85,13 @@ void product_tile(const IntegerTile& t) {
       FC_UNROLL for (int m = 0; m < MR; ++m) row[m] = m * t.lda;
     }
 
+    // C is wanted only after the whole of K: ask for it now, as gemm_f32.inl.h does.
+    FC_UNROLL for (int m = 0; m < MR; ++m) {
+      const char* const c = at.c + (at.c_row ? at.c_row[m] : m * t.ldc) * size;
+      __builtin_prefetch(c, 1);
+      __builtin_prefetch(c + t.n_cur * size - 1, 1);
+    }
+
     const char* b = static_cast<const char*>(t.b);
     const char* next = tile < t.next_tiles ? t.next + tile * words * t.next_per_word : b;
     for (dim_t tap = 0; tap < t.taps; ++tap) {
