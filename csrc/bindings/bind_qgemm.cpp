@@ -70,8 +70,8 @@ void bind_qgemm(py::module_& m) {
   m.def(
       "qgemm",
       [](const py::array& a, const py::array& a_zero, const PackedIntegers& b, const py::array& out,
-         const std::optional<py::array>& bias, const std::optional<py::array>& scale, float low,
-         float high, int32_t zero) {
+         const std::optional<py::array>& bias, const std::optional<py::array>& scale,
+         const std::optional<py::array>& shift, float low, float high, int32_t zero) {
         const ByteMatrix matrix = byte_matrix("a", a);
         const dim_t M = matrix.rows, N = b.N();
         FC_CHECK(matrix.columns == b.K(), ShapeError, "a: expected ", b.K(),
@@ -87,6 +87,7 @@ void bind_qgemm(py::module_& m) {
         result.row_step = out.strides(0) / out.itemsize();
         result.bias = vector_of<int32_t>("bias", bias, N);
         result.scale = vector_of<float>("scale", scale, N);
+        result.shift = vector_of<float>("shift", shift, N);
         result.low = low;
         result.high = high;
         result.zero = zero;
@@ -97,7 +98,7 @@ void bind_qgemm(py::module_& m) {
         interruptible([&] { qgemm(matrix, points, zeros, b, result); });
       },
       py::arg("a"), py::arg("a_zero"), py::arg("b"), py::arg("out"), py::arg("bias"),
-      py::arg("scale"), py::arg("low"), py::arg("high"), py::arg("zero"));
+      py::arg("scale"), py::arg("shift"), py::arg("low"), py::arg("high"), py::arg("zero"));
   m.def(
       "multiply_taps",
       [](const py::array& a, const std::vector<dim_t>& a_row, const std::vector<dim_t>& tap_offset,

@@ -198,8 +198,9 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   const int32_t shift = a.is_signed ? 128 : 0;
   const auto columns = static_cast<size_t>(round_up(N, b.words().kernels().nr));
   std::vector<int32_t> bias(columns), minus_sums, minus_zero, row_zero, row_sums;
-  std::vector<float> scale(result.scale ? columns : 0);
+  std::vector<float> scale(result.scale ? columns : 0), addend(result.shift ? columns : 0);
   if (result.scale) std::copy_n(result.scale, N, scale.begin());
+  if (result.shift) std::copy_n(result.shift, N, addend.begin());
   for (dim_t n = 0; n < N; ++n) {
     const uint32_t given = result.bias ? static_cast<uint32_t>(result.bias[n]) : 0;
     const uint32_t zero = a_zeros == 1 ? static_cast<uint32_t>(a_zero[0] + shift) : 0;
@@ -208,6 +209,7 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   }
   p.finish.bias = bias.data();
   p.finish.scale = result.scale ? scale.data() : nullptr;
+  p.finish.shift = result.shift ? addend.data() : nullptr;
   const auto negative = [&](const int32_t* values) {
     std::vector<int32_t> result(columns);
     for (dim_t n = 0; n < N; ++n)

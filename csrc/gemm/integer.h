@@ -113,6 +113,7 @@ struct QgemmResult {
   dim_t row_step = 0;             // in elements
   const int32_t* bias = nullptr;  // [N] or null
   const float* scale = nullptr;   // [N], but for s32
+  const float* shift = nullptr;   // [N] or null, added to f32
   float low = 0.0f, high = 0.0f;
   int32_t zero = 0;
 };

@@ -139,6 +139,7 @@ def qgemm(
     out: Array,
     bias: S32 | None,
     scale: F32 | None,
+    shift: F32 | None,
     low: float,
     high: float,
     zero: int,

@@ -212,6 +212,9 @@ def test_any_scales(rng):
     y = qgemm(a, b, **zeros, **scales)
     assert y.dtype == np.float32
     np.testing.assert_array_equal(y, sums * (a_scale * b_scale))
+    bias = rng.standard_normal(29).astype(np.float32)
+    y = qgemm(a, b, **zeros, **scales, bias=bias)
+    np.testing.assert_array_equal(y, sums * (a_scale * b_scale) + bias)
     huge = qgemm(a, b, **zeros, a_scale=1e18, b_scale=1e18, out_scale=1.0)
     np.testing.assert_array_equal(huge, np.where(sums > 0, 255, 0))
 

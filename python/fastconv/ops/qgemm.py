@@ -103,6 +103,7 @@ def qgemm(
     b_zero_point : int or array, shape (n,), optional
         Numbers of b's type, by default 0; a PackedIntegers has its own.
     bias : array, shape (n,), int32, optional
+        Added to the sums; where the result is float32 it may be float32, and is added to that.
     a_scale : float, optional
     b_scale : float or array, shape (n,), float32, optional
     out_scale : float, optional
@@ -154,11 +155,13 @@ def qgemm(
         raise ShapeError(f"b: expected k = {k} rows, got {b.shape[0]}")
     n = b.shape[1]
     a_zero = _zero_points("a_zero_point", a_zero_point, a.dtype, m, "rows of a")
+    dtype, scale = _result(n, a_scale, b_scale, out_scale, out_zero_point, out_dtype)
+    shift = None
     if bias is not None:
-        bias = np.ascontiguousarray(arguments.as_array("bias", bias, rank=1, dtype=_S32))
+        after = dtype == _F32 and getattr(bias, "dtype", None) == _F32
+        bias = np.ascontiguousarray(arguments.as_array("bias", bias, 1, _F32 if after else _S32))
         if bias.shape != (n,):
             raise ShapeError(f"bias: expected one element for each of {n} columns of b, got {bias.shape[0]}")
-    dtype, scale = _result(n, a_scale, b_scale, out_scale, out_zero_point, out_dtype)
     low, high, zero = -math.inf, math.inf, 0
     if dtype.itemsize == 1:
         zero = int(_zero_points("out_zero_point", out_zero_point, dtype, 1, "results")[0])
@@ -169,11 +172,13 @@ def qgemm(
         y = arguments.checked_output(out, (m, n), inputs, dtype=dtype)
         if bias is not None and np.may_share_memory(y, bias):
             bias = bias.copy()
+    if bias is not None and bias.dtype == _F32:
+        bias, shift = None, bias
     packed = b._packed if isinstance(b, PackedIntegers) else _packed(b, "b_zero_point", b_zero_point)
     # The kernel writes whole vectors of a row.
     direct = n == 1 or y.size == 0 or y.strides[1] == y.itemsize
     target = y if direct else arguments.empty((m, n), dtype)
-    _core.qgemm(a, a_zero, packed, target, bias, scale, low, high, zero)
+    _core.qgemm(a, a_zero, packed, target, bias, scale, shift, low, high, zero)
     if not direct:
         y[...] = target
     return y
