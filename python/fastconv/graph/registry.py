@@ -24,6 +24,7 @@ from fastconv.graph.ir import Activation, Graph, Node, all_nodes
 from fastconv.graph.value import Constant, Value
 
 FASTCONV_DOMAIN = "fastconv"  # of the operators that passes write; "" is ONNX's own
+MICROSOFT = "com.microsoft"  # of what ONNX Runtime's quantiser and optimiser write
 
 OpFunction = Callable[..., "Value | tuple[Value, ...]"]
 ActivationFunction = Callable[..., Activation | None]

@@ -23,6 +23,7 @@ from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
 from fastconv.graph.value import MAX_DIMENSIONS
 from fastconv.importers.external_data import ExternalData
 from fastconv.importers.functions import all_nodes, inlined
+from fastconv.importers.onnxruntime import written_out
 from fastconv.importers.raw_data import detach
 from fastconv.importers.tensors import FileData, checked_size, map_file, map_parts
 
@@ -105,7 +106,7 @@ def from_proto(
     given = [_text(v.name) for v in graph.input] if proto.ir_version >= 4 else []  # before, all are listed
     defaults = [TensorInfo(n, constants[n].shape, constants[n].dtype) for n in given if n in constants]
     outputs = tuple(_info(onnx, v, "output") for v in graph.output)
-    nodes = in_order([_node(onnx, n, i, opsets, external) for i, n in enumerate(graph.node)])
+    nodes = _nodes(onnx, graph.node, opsets, external)
     check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants, tuple(defaults))
 
@@ -200,7 +201,7 @@ def _subgraph(
     defined = [*constants, *(_text(name) for node in proto.node for name in node.output if name)]
     scope = {**scope, **{name: f"{prefix}/{name}" for name in defined}}
     constants = {scope[name]: array for name, array in constants.items()}
-    nodes = in_order([_node(onnx, n, i, opsets, external, scope) for i, n in enumerate(proto.node)])
+    nodes = _nodes(onnx, proto.node, opsets, external, scope)
     names = [_text(v.name) for v in proto.output]
     outputs = tuple(TensorInfo(scope.get(n, n), (), np.dtype(np.float32)) for n in names)
     check_names(nodes, constants, captured_names(nodes, constants, outputs), [o.name for o in outputs])
@@ -290,15 +291,27 @@ def check_names(
             )
 
 
+def _nodes(
+    onnx: ModuleType,
+    protos: Iterable[Any],
+    opsets: Mapping[str, int],
+    external: ExternalData,
+    scope: Mapping[str, str] = NO_SCOPE,
+) -> tuple[Node, ...]:
+    """Return the nodes of a graph in order; ``scope`` holds the names of values that have others here."""
+    read = (_node(onnx, proto, i, opsets, external, scope) for i, proto in enumerate(protos))
+    return in_order([written for node in read for written in written_out(node)])
+
+
 def _node(
     onnx: ModuleType,
     proto: Any,
     index: int,
     opsets: Mapping[str, int],
     external: ExternalData,
-    scope: Mapping[str, str] = NO_SCOPE,
+    scope: Mapping[str, str],
 ) -> Node:
-    """Return a node; ``scope`` holds the names of values that are known under others here."""
+    """Return a node, its names in terms of ``scope``."""
     op, domain = _text(proto.op_type), _domain(_text(proto.domain))
     name = _text(proto.name) or f"{op}_{index}"
     inputs, outputs = (tuple(scope.get(n, n) for n in map(_text, v)) for v in (proto.input, proto.output))

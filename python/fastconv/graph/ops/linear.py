@@ -12,7 +12,7 @@ from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.ops.products import product
-from fastconv.graph.registry import FASTCONV_DOMAIN, op
+from fastconv.graph.registry import FASTCONV_DOMAIN, MICROSOFT, op
 from fastconv.graph.value import F32, Array, Constant, Tensor, Value
 
 MAX_PRODUCTS = 4096  # steps that one batched MatMul may become
@@ -67,6 +67,49 @@ def matmul(
     ctx: Context, a: Value, b: Value, bias: Value | None = None, *, activation: Activation = NO_ACTIVATION
 ) -> Value:
     """numpy.matmul, plus a bias along the last dimension when b is a constant matrix."""
+    return _product(ctx, a, b, bias, 1.0, activation)
+
+
+@op("FusedMatMul", MICROSOFT)
+@op("TransposeMatMul", MICROSOFT)
+def transposed_matmul(
+    ctx: Context,
+    a: Value,
+    b: Value,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+    transBatchA: int = 0,
+    transBatchB: int = 0,
+    activation: Activation = NO_ACTIVATION,
+) -> Value:
+    """Alpha * a @ b as ONNX Runtime writes it, of stacks of matrices that are transposed first.
+
+    One whose batch is transposed has its rows (its columns, where it is transposed itself too) as the first
+    dimension, before the batch.
+    """
+    operands = []
+    for x, swapped, batch in ((a, transA, transBatchA), (b, transB, transBatchB)):
+        rank = len(x.shape)
+        perm = [*range(1, rank - 1), 0, rank - 1] if batch and rank > 2 else list(range(rank))
+        perm = [*perm[:-2], *perm[:-3:-1]] if swapped and rank > 1 else perm
+        operands.append(x if perm == list(range(rank)) else _permuted(ctx, x, perm))
+    left, right = operands
+    return _product(ctx, left, right, None, alpha, activation)
+
+
+def _permuted(ctx: Context, x: Value, perm: list[int]) -> Value:
+    """Return a value's transpose; of the model's own constants one for all programs."""
+    if isinstance(x, Tensor):
+        return x.transpose(perm)
+    return ctx.derived(x, ("transposed", tuple(perm)), lambda: x.array.transpose(perm))
+
+
+def _product(
+    ctx: Context, a: Value, b: Value, bias: Value | None, alpha: float, activation: Activation
+) -> Value:
+    """Alpha * numpy.matmul(a, b) + bias."""
     if not a.shape or not b.shape:
         raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
     if a.dtype != b.dtype:
@@ -78,16 +121,21 @@ def matmul(
     if a.dtype != F32:
         batch = broadcast_shapes(left.shape[:-2], b.shape[:-2])
         right = b if len(b.shape) > 1 else ctx.reshape(b, (k, 1))
-        result = ctx.call(product, [left, right], (*batch, left.shape[-2], n), a.dtype)
+        products = ctx.call(product, [left, right], (*batch, left.shape[-2], n), a.dtype)
+        result = ctx.activate(_scaled(ctx, products, alpha), activation)
     elif isinstance(b, Constant) and len(b.shape) <= 2:
         rows = ctx.reshape(left, (math.prod(left.shape[:-1]), k))
         offset = None if bias is None else ctx.array("bias", bias).reshape(-1)
-        y = fully_connected(
-            ctx, rows, b, n, lambda w: w.reshape(k, n).T, bias, offset, activation, share="matmul"
-        )
+
+        def weight(w: Array) -> Array:
+            columns = w.reshape(k, n).T
+            return columns if alpha == 1 else np.float32(alpha) * columns
+
+        share = ("matmul", alpha)
+        y = fully_connected(ctx, rows, b, n, weight, bias, offset, activation, share=share)
         result = ctx.reshape(y, (*left.shape[:-1], n))
     elif bias is None:
-        result = _batched(ctx, left, b if len(b.shape) > 1 else ctx.reshape(b, (k, 1)), activation)
+        result = _batched(ctx, left, b if len(b.shape) > 1 else ctx.reshape(b, (k, 1)), alpha, activation)
     else:
         raise UnsupportedOpError("b: expected a constant matrix next to a bias")
     shape = list(result.shape)
@@ -157,8 +205,8 @@ def fully_connected(
     return ctx.convolve(conv, ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
 
 
-def _batched(ctx: Context, a: Value, b: Value, activation: Activation) -> Value:
-    """One product a matrix of the broadcast batch."""
+def _batched(ctx: Context, a: Value, b: Value, alpha: float, activation: Activation) -> Value:
+    """One product a matrix of the broadcast batch, times a number."""
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     m, n = a.shape[-2], b.shape[-1]
     if math.prod(batch) > MAX_PRODUCTS:
@@ -173,7 +221,7 @@ def _batched(ctx: Context, a: Value, b: Value, activation: Activation) -> Value:
             "gemm",
             (left.at(index), right.at(index), None),
             result.at(index),
-            1.0,
+            alpha,
             0.0,
             *activation,
         )

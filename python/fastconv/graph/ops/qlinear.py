@@ -11,8 +11,8 @@ from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
 from fastconv.graph.ops.integer import check_scalar, integer_product, requantized, zero_of
 from fastconv.graph.ops.pool import average_pool, global_average_pool
-from fastconv.graph.ops.quantize import F64, MICROSOFT, S32, dequantized, positive, quantized
-from fastconv.graph.registry import op
+from fastconv.graph.ops.quantize import F64, S32, dequantized, positive, quantized
+from fastconv.graph.registry import MICROSOFT, op
 from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axis
 
 

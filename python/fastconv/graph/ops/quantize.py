@@ -12,14 +12,12 @@ import numpy as np
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ops.cast import element_type, is_float8, to_float8
-from fastconv.graph.registry import op
+from fastconv.graph.registry import MICROSOFT, op
 from fastconv.graph.value import F32, Array, Constant, Value, normalized_axis
 
 U8 = np.dtype(np.uint8)
 S32 = np.dtype(np.int32)
 F64 = np.dtype(np.float64)
-
-MICROSOFT = "com.microsoft"  # ONNX Runtime's domain, of what its quantiser writes
 
 
 class Granularity:

@@ -19,8 +19,8 @@ from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
 from fastconv.graph.ops.integer import integer_product, zero_of
 from fastconv.graph.ops.linear import fully_connected, matmul
-from fastconv.graph.ops.quantize import MICROSOFT, dynamic_quantize_linear, positive
-from fastconv.graph.registry import op
+from fastconv.graph.ops.quantize import dynamic_quantize_linear, positive
+from fastconv.graph.registry import MICROSOFT, op
 from fastconv.graph.value import F32, Array, Constant, Floats, Strings, Tensor, Value
 
 # By ONNX's names: the kernels' name, and the defaults of alpha and beta where the function has them.
