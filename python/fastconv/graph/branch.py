@@ -24,6 +24,10 @@ def branch_of(node: Node, condition: Array) -> tuple[list[Node], Mapping[str, Ar
         got = f"shape {condition.shape} of {condition.dtype}"
         raise ShapeError(f"node {node.name!r} (If): condition: expected one bool, got {got}")
     branch: Graph = node.attrs["then_branch" if condition.reshape(()) else "else_branch"]
+    if branch.inputs:
+        raise ModelError(
+            f"node {node.name!r} (If): expected a branch without inputs, got {len(branch.inputs)}"
+        )
     if len(branch.outputs) != len(node.outputs):
         raise ModelError(
             f"node {node.name!r} (If): expected {len(branch.outputs)} outputs, as the branch has,"

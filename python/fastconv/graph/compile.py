@@ -9,9 +9,8 @@ instead of being copied there.
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, 
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
 from fastconv.graph.kept import Table
+from fastconv.graph.loop import body_of, is_loop
 from fastconv.graph.memory import Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
 from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
 from fastconv.graph.split import Split, choose_split, independent_steps, part_of, touched
@@ -36,13 +36,18 @@ Shape = tuple[int, ...]
 class Cut(Exception):
     """The second of two lists of nodes begins with one that needs the value of a name, which a run computes.
 
-    ``constants`` are those of branches that have been taken.
+    Or, where the name is None, with a loop, which is run between two programs. ``constants`` are those of
+    branches that have been taken.
     """
 
     def __init__(
-        self, name: str, before: Sequence[Node], after: Sequence[Node], constants: Mapping[str, Constant]
+        self,
+        name: str | None,
+        before: Sequence[Node],
+        after: Sequence[Node],
+        constants: Mapping[str, Constant],
     ) -> None:
-        super().__init__(f"node {after[0].name!r} needs {name!r}")
+        super().__init__(f"node {after[0].name!r} needs {name or 'a program of its own'!r}")
         self.name, self.before, self.after, self.constants = name, tuple(before), tuple(after), constants
 
 
@@ -57,6 +62,7 @@ class Stage:
     carried: frozenset[int] = frozenset()  # buffers that pass from the parts of a batch to the rest
     images: int = 1  # of a part
     times: int = 1
+    rounds: int = 0  # of a loop that it is the body of, as the last run had them; ``times`` has them too
 
     def place(self, tensor: Tensor) -> str:
         """Return where a tensor's buffer lies: offset+bytes in the stage's memory, or outside of it."""
@@ -81,7 +87,7 @@ class Executable:
     threads: int
     split: Split | None = None
     held: int = 0  # bytes of constants that are there for this program alone
-    seconds: Table = field(default_factory=OrderedDict)  # none: see Staged
+    tables: tuple[Table, ...] = ()  # of programs that it keeps itself: none, see Staged
     independent: bool = True  # whether each image of a batch is known to be computed by itself
 
     @property
@@ -185,6 +191,10 @@ def _lower(
             of_branches |= {name: Constant(array) for name, array in known.items()}
             values |= of_branches
             continue
+        if is_loop(node):
+            with naming(node):
+                body_of(node)
+            raise Cut(None, lowered, [node, *reversed(waiting)], of_branches)
         if not _fold(node, values, ctx.budget):
             try:
                 _lower_node(ctx, node, values)

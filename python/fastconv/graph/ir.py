@@ -7,7 +7,7 @@ lists of them, numpy arrays).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -85,6 +85,32 @@ def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
         for value in node.attrs.values():
             if isinstance(value, Graph):
                 waiting += reversed(value.nodes)
+
+
+def renamed(node: Node, name_of: Callable[[str], str]) -> Node:
+    """Return a node whose values have other names, within the graphs that are its attributes too.
+
+    Names in there differ from all others (the importer sees to it), so that one function serves all.
+    """
+    attrs = {
+        key: renamed_graph(value, name_of) if isinstance(value, Graph) else value
+        for key, value in node.attrs.items()
+    }
+    inputs, outputs = (
+        tuple(name and name_of(name) for name in names) for names in (node.inputs, node.outputs)
+    )
+    return replace(node, inputs=inputs, outputs=outputs, attrs=attrs)
+
+
+def renamed_graph(graph: Graph, name_of: Callable[[str], str]) -> Graph:
+    """Return a graph whose values have other names; see :func:`renamed`."""
+    inputs, outputs = (
+        tuple(replace(info, name=name_of(info.name)) for info in infos)
+        for infos in (graph.inputs, graph.outputs)
+    )
+    nodes = tuple(renamed(node, name_of) for node in graph.nodes)
+    constants = {name_of(name): array for name, array in graph.constants.items()}
+    return replace(graph, nodes=nodes, inputs=inputs, outputs=outputs, constants=constants)
 
 
 def with_inputs(graph: Graph, names: frozenset[Any]) -> Graph | None:

@@ -17,15 +17,15 @@ MAX_KEPT = 256  # programs of one model, beside those that the run at hand is ma
 
 
 class Program(Protocol):
-    """What is kept: a program of one piece, or a staged one with a table of second halves of its own."""
+    """What is kept: a program of one piece, or a staged one with tables of its own."""
 
     @property
     def held(self) -> int:
         """Bytes that are in memory for as long as the program is."""
 
     @property
-    def seconds(self) -> Table:
-        """The second halves, by the value that each was made for."""
+    def tables(self) -> tuple[Table, ...]:
+        """Those of a staged program: second halves by the value that each was made for, bodies of a loop."""
 
 
 Table = OrderedDict[Any, Any]  # of programs, the one used last at the end
@@ -76,5 +76,6 @@ class Kept:
         while waiting:
             program = waiting.pop()
             self._budget.taken -= self._order.pop(id(program))[2]
-            waiting += program.seconds.values()
-            program.seconds.clear()
+            for own in program.tables:
+                waiting += own.values()
+                own.clear()

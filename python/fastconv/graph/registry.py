@@ -37,6 +37,7 @@ class OpSpec:
     lower: OpFunction
     required: int  # inputs
     optional: int | None  # further inputs; None: any number
+    named: int  # of both those that have a parameter of their own
     attributes: Mapping[str, inspect.Parameter]
     ignored: frozenset[str]  # attributes that may be present and change nothing
     activation: ActivationFunction | None = None  # of an activation_op
@@ -71,7 +72,8 @@ def op(
         inputs = inputs[1:][:limit]  # without ctx
         required = sum(p.default is p.empty for p in inputs)
         optional = None if variadic else len(inputs) - required
-        spec = OpSpec(function, required, optional, attributes, frozenset(ignore), any_dtype=any_dtype)
+        ignored = frozenset(ignore)
+        spec = OpSpec(function, required, optional, len(inputs), attributes, ignored, any_dtype=any_dtype)
         _enter(name, domain, spec)
         return function
 
@@ -97,7 +99,7 @@ def activation_op(
 
         inputs, _, attributes = _read_signature(function)
         ignored = frozenset({"consumed_inputs"})  # of opset 1
-        _enter(name, domain, OpSpec(lower, 1, len(inputs), attributes, ignored, function))
+        _enter(name, domain, OpSpec(lower, 1, len(inputs), 1 + len(inputs), attributes, ignored, function))
         return function
 
     return register
@@ -159,7 +161,7 @@ def _check_one(node: Node) -> None:
     spec = lookup(node)
     given = len(node.inputs)
     most = given if spec.optional is None else spec.required + spec.optional
-    if spec.optional is None and "" in node.inputs:
+    if spec.optional is None and "" in node.inputs[spec.named :]:
         raise ModelError(f"{describe(node)}: expected all inputs to be given, got {list(node.inputs)}")
     missing = sum(name == "" for name in node.inputs[: spec.required])
     if missing or not spec.required <= given <= most:

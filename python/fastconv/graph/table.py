@@ -50,8 +50,11 @@ def _parts(executable: Plan) -> list[str]:
     lines, first = [], 0
     for stage in executable.stages[:-1]:
         last = first + len(stage.steps) - 1
-        parts = f"{counted(stage.times, 'part')} of {counted(stage.images, 'image')}"
-        lines.append(f"steps {first} to {last} run for {parts}")
+        if stage.rounds:
+            lines.append(f"steps {first} to {last} run for {counted(stage.rounds, 'round')} of a loop")
+        else:
+            parts = f"{counted(stage.times, 'part')} of {counted(stage.images, 'image')}"
+            lines.append(f"steps {first} to {last} run for {parts}")
         first = last + 1
     if executable.split is not None and executable.split.lanes > 1:
         lines[-1] += f"; {executable.split.lanes} parts at a time, each on a thread of its own"

@@ -157,6 +157,8 @@ class _Reader:
         inputs, outputs = (tuple(_info(entry, kind) for entry in _items(fields, kind)) for kind in _ENDS)
         if not outputs:
             raise ModelError("outputs: expected at least one, got none")
+        for info in inputs if depth else ():
+            self._define(info.name, f"input {info.name!r}")
         constants = {}
         for entry in _items(fields, "constants"):
             name, index = _record(entry, "constant", 2)
@@ -202,8 +204,9 @@ class _Reader:
         }
         for graph in attrs.values():
             if isinstance(graph, Graph):
-                captured = captured_names(graph.nodes, graph.constants, graph.outputs)
-                check_names(graph.nodes, graph.constants, captured, [info.name for info in graph.outputs])
+                captured = captured_names(graph)
+                given, results = ([info.name for info in ends] for ends in (graph.inputs, graph.outputs))
+                check_names(graph.nodes, graph.constants, [*given, *captured], results)
                 if not {*captured} <= {*inputs}:
                     raise ModelError(
                         f"{where}: expected inputs {captured}, which its graphs read, got {inputs}"

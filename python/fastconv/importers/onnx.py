@@ -195,26 +195,38 @@ def _subgraph(
     It may read what the graphs around it have, by the names in ``scope``. What it defines is named anew, so
     that nothing of the same name is anywhere else.
     """
-    if proto.input:
-        raise UnsupportedOpError(f"{prefix}: expected a graph without inputs, got {len(proto.input)}")
     constants = _initializers(onnx, proto, external)
-    defined = [*constants, *(_text(name) for node in proto.node for name in node.output if name)]
+    inputs = [_text(v.name) for v in proto.input]
+    defined = [*constants, *inputs, *(_text(name) for node in proto.node for name in node.output if name)]
     scope = {**scope, **{name: f"{prefix}/{name}" for name in defined}}
     constants = {scope[name]: array for name, array in constants.items()}
     nodes = _nodes(onnx, proto.node, opsets, external, scope)
-    names = [_text(v.name) for v in proto.output]
-    outputs = tuple(TensorInfo(scope.get(n, n), (), np.dtype(np.float32)) for n in names)
-    check_names(nodes, constants, captured_names(nodes, constants, outputs), [o.name for o in outputs])
-    return Graph(_text(proto.name), nodes, (), outputs, constants)
+    given, results = (
+        tuple(_inner_info(onnx, v, scope) for v in ends) for ends in (proto.input, proto.output)
+    )
+    graph = Graph(_text(proto.name), nodes, given, results, constants)
+    known = [*(info.name for info in given), *captured_names(graph)]
+    check_names(nodes, constants, known, [info.name for info in results])
+    return graph
 
 
-def captured_names(
-    nodes: Iterable[Node], constants: Iterable[str], outputs: Iterable[TensorInfo]
-) -> list[str]:
+def _inner_info(onnx: ModuleType, proto: Any, scope: Mapping[str, str]) -> TensorInfo:
+    """Return an input or output of a graph that is an attribute; what it does not say is f32, of no shape."""
+    name = _text(proto.name)
+    name = scope.get(name, name)
+    tensor = proto.type.tensor_type
+    if not tensor.elem_type:
+        return TensorInfo(name, (), np.dtype(np.float32))
+    where = f"value {name!r}"
+    dims = tuple(_dim(d, where) for d in tensor.shape.dim)
+    return TensorInfo(name, dims, _dtype(onnx, tensor.elem_type, where))
+
+
+def captured_names(graph: Graph) -> list[str]:
     """Return the names that a graph reads and does not define."""
-    nodes = tuple(nodes)
-    defined = {*constants, *(name for node in nodes for name in node.outputs)}
-    read = [name for node in nodes for name in node.inputs] + [info.name for info in outputs]
+    defined = {*graph.constants, *(info.name for info in graph.inputs)}
+    defined.update(name for node in graph.nodes for name in node.outputs)
+    read = [name for node in graph.nodes for name in node.inputs] + [info.name for info in graph.outputs]
     return list(dict.fromkeys(name for name in read if name and name not in defined))
 
 
@@ -332,7 +344,7 @@ def _node(
             attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}", external)
     for graph in attrs.values():
         if isinstance(graph, Graph):
-            captured = captured_names(graph.nodes, graph.constants, graph.outputs)
+            captured = captured_names(graph)
             inputs += tuple(n for n in captured if n not in inputs)
     return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 

@@ -25,6 +25,7 @@ from fastconv.graph.passes.fuse import (
 )
 from fastconv.graph.passes.merge import merge_branches
 from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
+from fastconv.graph.passes.unroll import unroll_loops
 
 GraphPass = Callable[..., Graph]
 
@@ -32,6 +33,7 @@ PASSES: Mapping[str, GraphPass] = {
     "eliminate_identity": eliminate_identity,
     "fold_constants": fold_constants,
     "take_branches": take_branches,
+    "unroll_loops": unroll_loops,
     "fold_pad": fold_pad,
     "fuse_swish": fuse_swish,
     "fuse_gelu": fuse_gelu,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fastconv.graph.budget import Budget
 from fastconv.graph.compile import evaluate
-from fastconv.graph.ir import Graph, Node
+from fastconv.graph.ir import Graph, Node, renamed
 from fastconv.graph.passes.editor import Editor
 
 
@@ -29,14 +29,11 @@ def eliminate_identity(graph: Graph) -> Graph:
         else:
             kept.append(node)
 
-    def renamed(name: str) -> str:
+    def name_of(name: str) -> str:
         name = forward.get(name, name)
         return backward.get(name, name)
 
-    nodes = (
-        replace(n, inputs=tuple(map(renamed, n.inputs)), outputs=tuple(map(renamed, n.outputs))) for n in kept
-    )
-    return replace(graph, nodes=tuple(nodes))
+    return replace(graph, nodes=tuple(renamed(node, name_of) for node in kept))
 
 
 def _is_identity(node: Node) -> bool:
