@@ -96,6 +96,8 @@ MODULES: dict[str, Callable[[], Any]] = {
     "channel shuffle module": lambda: nn.ChannelShuffle(4),
     "unfolded": lambda: nn.Unfold(3, padding=1),
     "encoder": lambda: nn.TransformerEncoderLayer(10, 2, 16, batch_first=True),
+    "statistics of the batch": lambda: nn.BatchNorm2d(8, track_running_stats=False),
+    "statistics of the batch alone": lambda: nn.BatchNorm2d(8, affine=False, track_running_stats=False),
     "nothing": lambda: nn.Identity(),
 }
 FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they take before the image
@@ -111,6 +113,15 @@ FUNCTIONS: dict[str, Callable[[], list[Any]]] = {  # with the modules that they 
     "nearest-exact of a size": lambda: [lambda x: F.interpolate(x, size=7, mode="nearest-exact")],
     "area": lambda: [lambda x: F.interpolate(x, size=(5, 10), mode="area")],
     "area that divides": lambda: [lambda x: F.interpolate(x, scale_factor=0.5, mode="area")],
+    "antialiased": lambda: [lambda x: F.interpolate(x, size=(5, 17), mode="bilinear", antialias=True)],
+    "antialiased by factors": lambda: [
+        lambda x: F.interpolate(x, scale_factor=(0.3, 0.7), mode="bicubic", antialias=True)
+    ],
+    "antialiased by a factor": lambda: [
+        lambda x: F.interpolate(
+            x, scale_factor=0.45, mode="bilinear", antialias=True, recompute_scale_factor=True
+        )
+    ],
     "global pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1)],
     "adaptive pools": lambda: [lambda x: F.adaptive_avg_pool2d(x, (3, 2)) + F.adaptive_max_pool2d(x, (3, 2))],
     "channel shuffle": lambda: [shuffled],
@@ -152,7 +163,7 @@ def test_small_modules(name: str, image: Any, assert_equal: Any, do: Any) -> Non
     if isinstance(module, nn.TransformerEncoderLayer):
         image = image.flatten(1, 2)  # three dimensions
     for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
+        if isinstance(part, nn.BatchNorm2d) and part.track_running_stats:
             nn.init.normal_(part.running_mean)
             nn.init.uniform_(part.running_var, 0.5, 1.5)
     model = fastconv.from_torch(module, image)
@@ -182,6 +193,33 @@ def test_other_dimensions_of_adaptive_pools(assert_equal: Any) -> None:
         (nn.AdaptiveMaxPool3d((2, 3, 2)), torch.randn(2, 3, 5, 7, 4)),
     ):
         assert_equal(fastconv.from_torch(module, x), module, x)
+
+
+class Recurrent(nn.Module):
+    """An LSTM whose states are arguments and results."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(5, 8, proj_size=3, **options)
+
+    def forward(self, x: Any, h: Any = None, c: Any = None) -> Any:
+        y, (h, c) = self.lstm(x, None if h is None else (h, c))
+        return y, h, c
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}])
+def test_lstms_with_projections(options: dict[str, Any], bias: bool, assert_equal: Any) -> None:
+    """Their states are zeros, or given: then each is the projection of something."""
+    torch.manual_seed(0)
+    module = Recurrent(bias=bias, **options)
+    x = torch.randn((2, 7, 5) if options else (7, 2, 5))
+    assert_equal(fastconv.from_torch(module, x, dynamic_batch=False), module, x)
+    count = 4 if options else 1
+    h, c = torch.randn(count, 2, 3), torch.randn(count, 2, 8)
+    model = fastconv.from_torch(module, (x, h, c), dynamic_batch=False)
+    assert_equal(model, module, x, 2 * h, c - 1)
 
 
 def test_indices_as_an_input(image: Any, do: Any) -> None:

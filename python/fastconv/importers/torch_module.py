@@ -275,7 +275,7 @@ def _exported(
         with _traceable(torch, module):
             try:
                 return _written(torch, module, inputs, outputs, axes)
-            except (errors.UnsupportedOperatorError, errors.SymbolicValueError):
+            except (errors.UnsupportedOperatorError, errors.SymbolicValueError, AssertionError):
                 with decomposed(torch):
                     return _written(torch, module, inputs, outputs, axes)
     except errors.UnsupportedOperatorError as error:

@@ -26,6 +26,8 @@ from fastconv.models.architecture import Architecture
 from fastconv.models.preprocess import preprocess
 from fastconv.models.pretrained import (
     efficientnet_lite0_weights,
+    efficientnet_lite1_weights,
+    efficientnet_lite2_weights,
     imagenet_classes,
     opennsfw_model,
     sample_photos,
@@ -37,6 +39,12 @@ __all__ = [
     "alexnet",
     "efficientnet_lite0",
     "efficientnet_lite0_weights",
+    "efficientnet_lite1",
+    "efficientnet_lite1_weights",
+    "efficientnet_lite2",
+    "efficientnet_lite2_weights",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
     "googlenet",
     "imagenet_classes",
     "inception_v3",
@@ -94,6 +102,19 @@ def _shufflenet_v2(name: str, channels: tuple[int, ...], head: int, crop: float)
     return Architecture(name, define, "torchvision", crop=crop)
 
 
+def _efficientnet_lite(name: str, size: int, width: float, depth: float) -> Architecture:
+    return Architecture(
+        name,
+        partial(efficientnet_lite.efficientnet_lite, name=name, width=width, depth=depth),
+        "efficientnet-lite-pytorch or timm",
+        size=size,
+        mean=(127.0, 127.0, 127.0),
+        std=(128.0, 128.0, 128.0),
+        crop=size / (size + 32),
+        resample="bicubic",
+    )
+
+
 alexnet = Architecture("alexnet", vgg.alexnet, "torchvision")
 vgg16 = _vgg("vgg16", (2, 2, 3, 3, 3))
 vgg16_bn = _vgg("vgg16_bn", (2, 2, 3, 3, 3), batch_norm=True)
@@ -120,14 +141,11 @@ shufflenet_v2_x0_5 = _shufflenet_v2("shufflenet_v2_x0_5", (48, 96, 192), 1024, c
 shufflenet_v2_x1_0 = _shufflenet_v2("shufflenet_v2_x1_0", (116, 232, 464), 1024, crop=224 / 256)
 shufflenet_v2_x1_5 = _shufflenet_v2("shufflenet_v2_x1_5", (176, 352, 704), 1024, crop=224 / 232)
 shufflenet_v2_x2_0 = _shufflenet_v2("shufflenet_v2_x2_0", (244, 488, 976), 2048, crop=224 / 232)
-efficientnet_lite0 = Architecture(
-    "efficientnet_lite0",
-    efficientnet_lite.efficientnet_lite0,
-    "efficientnet-lite-pytorch or timm",
-    mean=(127.0, 127.0, 127.0),
-    std=(128.0, 128.0, 128.0),
-    resample="bicubic",
-)
+efficientnet_lite0 = _efficientnet_lite("efficientnet_lite0", 224, 1.0, 1.0)
+efficientnet_lite1 = _efficientnet_lite("efficientnet_lite1", 240, 1.0, 1.1)
+efficientnet_lite2 = _efficientnet_lite("efficientnet_lite2", 260, 1.1, 1.2)
+efficientnet_lite3 = _efficientnet_lite("efficientnet_lite3", 280, 1.2, 1.4)
+efficientnet_lite4 = _efficientnet_lite("efficientnet_lite4", 300, 1.4, 1.8)
 
 #: Every architecture by name.
 MODELS: dict[str, Architecture] = {
@@ -157,6 +175,10 @@ MODELS: dict[str, Architecture] = {
         shufflenet_v2_x1_5,
         shufflenet_v2_x2_0,
         efficientnet_lite0,
+        efficientnet_lite1,
+        efficientnet_lite2,
+        efficientnet_lite3,
+        efficientnet_lite4,
     )
 }
 

