@@ -203,6 +203,18 @@ def test_scan(backwards: int, check: Check, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.ort
+def test_scalars_stay_scalars(check: Check) -> None:
+    """Those that are inputs of the model, too: between two programs they are no vectors of one."""
+    text = """g (float s, float[3] x, int64 m) => (float e, float[3] y, float t) <bool c = {1}> {
+        e, y = Scan <num_scan_inputs = 1, body = b (float v, float r) => (float w, float o)
+            { w = Add(v, r) o = Neg(w) }> (s, x)
+        t = Loop (m, c, s) <body = a (int64 i, bool p, float v) => (bool q, float w)
+            { q = Identity(p) w = Add(v, v) }> }"""
+    feeds = {"s": np.array(1, np.float32), "x": np.float32([1, 2, 3]), "m": np.array(3)}
+    check(text, feeds, np.array(7.0), np.array([-2.0, -4.0, -7.0]), np.array(8.0))
+
+
+@pytest.mark.ort
 def test_types_other_than_f32(check: Check) -> None:
     text = """g (float16[4] x, int64 m) => (float16[4] y, int64[K] k) <bool c = {1}> {
         y, k = Loop (m, c, x) <body = b (int64 i, bool p, float16[4] v) => (bool q, float16[4] w, int64 o)

@@ -16,12 +16,16 @@ pytestmark = [pytest.mark.torch, pytest.mark.model, pytest.mark.slow]
 
 
 class Reference(NamedTuple):
-    """A module: the package that has it, its name there, the size of the image, options."""
+    """A module: the package that has it, its name there, the size of the image, options.
+
+    ``deep`` says that float32 loses more than the others' bound in it, whoever computes it.
+    """
 
     package: str
     name: str
     size: int = 65  # odd: the windows of ceil_mode are not all whole then
     options: dict[str, Any] = {}  # noqa: RUF012  # nobody writes to it
+    deep: bool = False
 
 
 NO_AUXILIARY = {"aux_logits": False, "init_weights": False}
@@ -69,7 +73,7 @@ REFERENCES: dict[str, list[Reference]] = {
     "shufflenet_v2_x1_5": [Reference("torchvision", "shufflenet_v2_x1_5")],
     "shufflenet_v2_x2_0": [Reference("torchvision", "shufflenet_v2_x2_0")],
     **{f"efficientnet_lite{i}": [Reference("timm", f"efficientnet_lite{i}")] for i in range(4)},
-    "efficientnet_lite4": [Reference("timm", "efficientnet_lite4", size=224)],
+    "efficientnet_lite4": [Reference("timm", "efficientnet_lite4", deep=True)],
 }
 CASES = [(name, reference) for name, references in REFERENCES.items() for reference in references]
 
@@ -101,9 +105,11 @@ def test_the_outputs_are_the_modules(
     safetensors.save_file(net.state_dict(), tmp_path / "weights.safetensors")
     np.testing.assert_array_equal(models.MODELS[name](tmp_path / "weights.safetensors")(x), pth)
     with torch.no_grad():
+        single = net(torch.from_numpy(x)).numpy()
         expected = net.double()(torch.from_numpy(x).double()).numpy()
     assert np.ptp(expected) > 1e-2  # the outputs tell classes apart
-    assert_within(pth, expected, 2e-5 * float(np.abs(expected).max()))
+    allowed = 2e-5 * float(np.abs(expected).max())
+    assert_within(pth, expected, 2 * float(np.abs(single - expected).max()) if reference.deep else allowed)
 
 
 def test_every_definition_has_its_references() -> None:

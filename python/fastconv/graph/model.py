@@ -259,7 +259,7 @@ class Model:
             mixes = isinstance(executable, Executable) and not executable.independent
             if mixes and any(i.shape[:1] == (1,) != s[:1] for i, s in zip(self._inputs, shapes, strict=True)):
                 return one_by_one(self._run, arrays)
-            arrays = [np.ascontiguousarray(a) for a in arrays]
+            arrays = [np.asarray(a, order="C") for a in arrays]  # ascontiguousarray makes scalars vectors
             if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
                 return executable.run(arrays)
             outputs, seconds = executable.run_profiled(arrays)

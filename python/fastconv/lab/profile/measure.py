@@ -223,9 +223,9 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[Any]]:
     for info, x in zip(model.inputs, given, strict=True):
         if hasattr(x, "shape"):
             x = x.detach() if hasattr(x, "detach") else x
-            arrays.append(np.ascontiguousarray(checked_input(info, x)))
+            arrays.append(np.asarray(checked_input(info, x), order="C"))
         elif info.name in bound:  # a value that the program was made for: no other fits it
-            arrays.append(np.ascontiguousarray(bound[info.name]))
+            arrays.append(np.asarray(bound[info.name], order="C"))
         else:
             arrays.append(_random(rng, _shape(x), info.dtype))
     return arrays
