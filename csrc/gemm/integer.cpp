@@ -144,8 +144,8 @@ void copy_rows(const ByteMatrix& a, dim_t m0, dim_t rows, uint8_t* dst, dim_t st
 }
 
 // Scratch of the calling thread, which stays, as in gemm.cpp.
-Buffer& workspace() {
-  static thread_local Buffer buffer;
+Buffer<uint8_t>& workspace() {
+  static thread_local Buffer<uint8_t> buffer;
   return buffer;
 }
 
@@ -250,9 +250,9 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   dim_t step = round_up(K, 64) + 64;
   if (bytes_alias(mr, step)) step += 64;
   const dim_t own = std::min(shares.block_rows, M) * step;
-  Buffer& copies = workspace();
-  copies.reserve(ceil_div(shares.threads * own, static_cast<dim_t>(sizeof(float))));
-  uint8_t* const scratch = reinterpret_cast<uint8_t*>(copies.data());
+  Buffer<uint8_t>& copies = workspace();
+  copies.reserve(shares.threads * own);
+  uint8_t* const scratch = copies.data();
   multiply_shares(p, shares, result.data, [&](int share, dim_t m0, dim_t rows) {
     uint8_t* const to = scratch + share * own;
     copy_rows(a, m0, rows, to, step);

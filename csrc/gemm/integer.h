@@ -67,7 +67,7 @@ class PackedWords {
   const IntegerKernels* kernels_;
   dim_t taps_, k_run_, N_, words_;
   bool wide_ = false;
-  Buffer data_;
+  Buffer<std::byte> data_;
   std::vector<int32_t> column_sums_;
   std::vector<ExcessWord> excess_words_;
   std::vector<int8_t> excess_bytes_;

@@ -141,7 +141,7 @@ void PackedWords::each_word(const ByteMatrix& b, F f) {
 // Whether they fit: otherwise what was packed is worth nothing.
 bool PackedWords::pack_bytes(const ByteMatrix& b) {
   const dim_t panels = this->panels();
-  data_ = Buffer(words_ * round_up(N_, lanes()));  // a word is as large as a float
+  data_ = Buffer<std::byte>(4 * words_ * round_up(N_, lanes()));
   std::vector<Excess> excess(static_cast<size_t>(kernels_->saturates ? panels : 0));
   std::atomic<bool> dense{false};
   each_word(b, [&](dim_t p, auto& word, dim_t tap, dim_t k, dim_t i) {
@@ -185,7 +185,7 @@ bool PackedWords::pack_bytes(const ByteMatrix& b) {
 }
 
 void PackedWords::pack_wide(const ByteMatrix& b) {
-  data_ = Buffer(2 * words_ * round_up(N_, lanes()));
+  data_ = Buffer<std::byte>(8 * words_ * round_up(N_, lanes()));
   each_word(b, [&](dim_t p, auto& word, dim_t, dim_t, dim_t i) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
     word.write_wide(reinterpret_cast<int16_t*>(data_.data()) + p * panel_bytes(kernels_->nr) / 2 +

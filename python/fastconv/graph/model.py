@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv._arguments import as_array, check_precision, flag
+from fastconv._arguments import check_precision, flag
 from fastconv._files import path_of
 from fastconv._text import printable
 from fastconv._threads import as_count, threads_of
@@ -26,7 +26,9 @@ from fastconv.graph.context import Plans
 from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
 from fastconv.graph.options import (
+    check_input_shape,
     checked_feeds,
+    checked_input,
     checked_max_bytes,
     checked_names,
     checked_passes,
@@ -37,7 +39,7 @@ from fastconv.graph.program import Layer, MemoryUse, Program
 from fastconv.graph.save import check_same, write_compiled
 from fastconv.graph.staged import Plan, Staged, plan
 from fastconv.graph.table import table
-from fastconv.graph.value import F32, Array, Constant, size_of
+from fastconv.graph.value import F32, Array, Constant
 
 MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
 MAX_PROGRAMS = 8  # input shapes whose programs a model keeps; a program is small, its arena is shared
@@ -485,21 +487,3 @@ class Model:
 
         ends = f"{described(self._inputs)} -> {described(self._outputs)}"
         return printable(f"<Model {self._graph.name!r}: {ends}>")
-
-
-def checked_input(info: TensorInfo, x: Any) -> Array:
-    """Return an input as an array of the declared dtype and shape; the batch may have any size."""
-    array = as_array(f"input {info.name!r}", x, rank=len(info.shape), dtype=info.dtype)
-    check_input_shape(info, array.shape)
-    return array
-
-
-def check_input_shape(info: TensorInfo, shape: Shape) -> None:
-    """Refuse a shape that is not the declared one but for the batch."""
-    where = f"input {info.name!r}"
-    if len(shape) != len(info.shape):
-        raise ShapeError(f"{where}: expected {len(info.shape)} dimensions, got {len(shape)} (shape {shape})")
-    size_of(shape, where)
-    for axis, (expected, got) in enumerate(zip(info.shape, shape, strict=True)):
-        if axis > 0 and isinstance(expected, int) and expected != got:
-            raise ShapeError(f"{where}: expected {expected} at axis {axis}, got {got}")

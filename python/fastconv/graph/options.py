@@ -1,4 +1,4 @@
-"""What a model's caller gives besides arrays: options, names, shapes; checked before anything is done."""
+"""What a model's caller gives: options, names, shapes and arrays; checked before anything is done."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import integer, shown
-from fastconv.errors import ArgumentError, DTypeError
-from fastconv.graph.ir import Graph
+from fastconv._arguments import as_array, integer, shown
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
+from fastconv.graph.ir import Graph, TensorInfo
+from fastconv.graph.value import Array, size_of
 
 
 def checked_graph(graph: Any) -> Graph:
@@ -69,3 +70,21 @@ def checked_names(names: Any, known: Sequence[str]) -> list[str]:
         if name not in known:
             raise ArgumentError(f"output_names: expected names among {list(known)}, got {shown(name)}")
     return list(names)
+
+
+def checked_input(info: TensorInfo, x: Any) -> Array:
+    """Return an input as an array of the declared dtype and shape; the batch may have any size."""
+    array = as_array(f"input {info.name!r}", x, rank=len(info.shape), dtype=info.dtype)
+    check_input_shape(info, array.shape)
+    return array
+
+
+def check_input_shape(info: TensorInfo, shape: tuple[int, ...]) -> None:
+    """Refuse a shape that is not the declared one but for the batch."""
+    where = f"input {info.name!r}"
+    if len(shape) != len(info.shape):
+        raise ShapeError(f"{where}: expected {len(info.shape)} dimensions, got {len(shape)} (shape {shape})")
+    size_of(shape, where)
+    for axis, (expected, got) in enumerate(zip(info.shape, shape, strict=True)):
+        if axis > 0 and isinstance(expected, int) and expected != got:
+            raise ShapeError(f"{where}: expected {expected} at axis {axis}, got {got}")

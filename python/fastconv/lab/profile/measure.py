@@ -19,8 +19,8 @@ from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError, DTypeError
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
-from fastconv.graph.model import Model, checked_input
-from fastconv.graph.options import checked_shape
+from fastconv.graph.model import Model
+from fastconv.graph.options import checked_input, checked_shape
 from fastconv.graph.program import Program
 from fastconv.graph.table import described
 from fastconv.importers import from_torch
