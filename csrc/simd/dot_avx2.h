@@ -5,7 +5,7 @@
 // Bytes take three instructions, for want of one: pairs of products are added at 16 bits
 // (vpmaddubsw), pairs of these at 32 by a product with ones (vpmaddwd), then comes the sum. The
 // first saturates where two weights of one sign are together larger than 128: 255 * 129 is no
-// number of 16 bits. Whoever packs B sees to it that none are (gemm/words.h). Weights of 16 bits
+// number of 16 bits. Whoever packs B sees to it that none are (gemm/words.cpp). Weights of 16 bits
 // have no such bound: A's bytes are spread to 16 bits in registers, and it takes four instructions
 // for the three.
 #pragma once

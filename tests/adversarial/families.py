@@ -177,6 +177,53 @@ def multiplied(arguments: Arguments) -> Any:
     return reference.gemm(**rest)
 
 
+def integer_product(draw: Any, _: str) -> Arguments:
+    """Draw the arguments of qgemm."""
+    m, n, k = (draw(st.integers(0, 9)) for _ in range(3))
+    types = st.sampled_from((np.uint8, np.int8))
+    a, b = (array(draw, shape).astype(draw(types)) for shape in ((m, k), (k, n)))
+    arguments: Arguments = {"a": a, "b": b}
+    some(
+        draw,
+        arguments,
+        a_zero_point=st.integers(0, 3),
+        b_zero_point=st.integers(0, 3),
+        bias=st.just(array(draw, (n,)).astype(np.int32)),
+    )
+    if draw(st.booleans()):
+        arguments |= {"a_scale": 0.5, "b_scale": draw(st.sampled_from((1.0, 0.25)))}
+        if draw(st.booleans()):
+            arguments |= {"out_scale": 0.125, "out_dtype": draw(types)}
+            some(draw, arguments, out_zero_point=st.integers(0, 3))
+    return arguments
+
+
+def quantised(arguments: Arguments) -> Any:
+    """Return the result of qgemm's arguments, in the type that it has."""
+
+    def given(name: str, other: Any, dtype: Any) -> Any:
+        value = arguments.get(name)
+        return np.asarray(other if value is None else value, dtype)
+
+    a, b = (arguments[name].astype(np.int64) for name in "ab")
+    sums = (a - given("a_zero_point", 0, np.int64).reshape(-1, 1)) @ (b - given("b_zero_point", 0, np.int64))
+    bias, shift = arguments.get("bias"), np.float32(0)
+    if bias is not None and bias.dtype.kind == "f":
+        shift = bias.astype(np.float32)
+    elif bias is not None:
+        sums = sums + bias
+    sums = sums.astype(np.int32)
+    if arguments.get("a_scale") is None:
+        return sums
+    factor = given("a_scale", 1, np.float32) * given("b_scale", 1, np.float32)
+    if arguments.get("out_scale") is None:
+        return sums.astype(np.float32) * factor + shift
+    factor = factor / given("out_scale", 1, np.float32)
+    dtype = np.dtype(arguments.get("out_dtype") or np.uint8)
+    y = np.rint(sums.astype(np.float32) * factor) + given("out_zero_point", 0, np.float32)
+    return np.clip(y, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+
+
 def stacked(arguments: Arguments) -> Any:
     """Return the result of matmul's arguments."""
     return np.matmul(arguments["a"].astype(np.float64), arguments["b"].astype(np.float64))
@@ -249,6 +296,7 @@ def family(name: str) -> Family:
         r"batch_norm": (normalisation, normalised),
         r"gemm": (product, multiplied),
         r"matmul": (product, stacked),
+        r"qgemm": (integer_product, quantised),
         r"interpolate": (resizing, resized),
         r"softmax": (elementwise, softened),
     }

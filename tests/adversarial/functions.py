@@ -45,9 +45,12 @@ INTEGERS = (
     "size",
     "axis",
     "threads",
+    "a_zero_point",
+    "b_zero_point",
+    "out_zero_point",
 )
-NUMBERS = ("alpha", "beta", "eps", "negative_slope", "scale_factor")
-NAMES = ("layout", "mode", "algorithm", "precision", "activation")
+NUMBERS = ("alpha", "beta", "eps", "negative_slope", "scale_factor", "a_scale", "b_scale", "out_scale")
+NAMES = ("layout", "mode", "algorithm", "precision", "activation", "out_dtype")
 FLAGS = ("ceil_mode", "count_include_pad", "align_corners", "trans_a", "trans_b")
 
 HUGE_TEXT = 10**5000  # Python refuses to write it out
@@ -166,9 +169,10 @@ def overlapping_itself(a: Any) -> Any:
 
 
 def with_value(a: Any, value: float) -> Any:
-    """Return a copy whose first element is another."""
+    """Return a copy whose first element is another, if it can be."""
     copy = a.copy()
-    copy.flat[:1] = value
+    if a.dtype.kind == "f":
+        copy.flat[:1] = value
     return copy
 
 
@@ -237,13 +241,18 @@ def hostile_out(draw: Any, result: Any, arguments: Arguments) -> Any:
         return given[0].reshape(-1)[given[0].size - result.size :].reshape(result.shape)
     if choice == 9 or result is None:
         return draw(st.sampled_from(OBJECTS))
-    right = np.zeros(np.shape(result), np.float32)
+    right = np.zeros(np.shape(result), result_type(result))
     forms: dict[str, Callable[[Any], Any]] = {
         **FORMS,
         "over itself": overlapping_itself,
         "right": lambda a: a,
     }
     return forms[draw(st.sampled_from(sorted(forms)))](right)
+
+
+def result_type(correct: Any) -> Any:
+    """Return the type of a result whose reference is given: float32 where that is computed in float64."""
+    return np.float32 if correct is None or correct.dtype == np.float64 else correct.dtype
 
 
 def meant(name: str, value: Any) -> Any:
@@ -319,14 +328,15 @@ def try_call(name: str, arguments: Arguments) -> str:
         assert written or np.array_equal(a, arguments[n], equal_nan=a.dtype.kind == "f"), f"{n} was changed"
     assert out is None or y is out, "the result is not out"
     assert isinstance(y, np.ndarray), f"expected an array, got {type(y)}"
-    assert y.dtype == np.float32, f"expected float32, got {y.dtype}"
     correct = expected(name, {**arguments, **before})
+    assert y.dtype == result_type(correct), f"expected {np.dtype(result_type(correct))}, got {y.dtype}"
     if correct is None:
         return "ran"
     assert y.shape == correct.shape, f"expected shape {correct.shape}, got {y.shape}"
     if not any(map(extreme, arguments.values())):
-        near = np.abs(y - correct) <= COARSE * (1 + np.abs(correct))
-        assert (near | ~(np.abs(correct) < EXTREME)).all(), f"expected\n{correct}\ngot\n{y}"
+        size = np.abs(correct.astype(np.float64))
+        near = np.abs(y - correct.astype(np.float64)) <= COARSE * (1 + size)
+        assert (near | ~(size < EXTREME)).all(), f"expected\n{correct}\ngot\n{y}"
     return "ran"
 
 

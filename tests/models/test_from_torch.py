@@ -351,9 +351,6 @@ def test_missing_packages(package: str, extra: str, monkeypatch: pytest.MonkeyPa
 
 
 REFUSED: dict[str, tuple[Any, dict[str, bool], type[Exception], str]] = {
-    "statistics of the batch": (
-        lambda: nn.BatchNorm2d(8, track_running_stats=False), {}, ModelError, "dynamic_batch=False",
-    ),
     "instances": (
         lambda: nn.InstanceNorm2d(8, track_running_stats=True), {}, ModelError, "dynamic_batch=False",
     ),
