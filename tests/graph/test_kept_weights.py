@@ -109,3 +109,13 @@ def test_nodes_that_read_the_same_weights_share_the_packed_ones(op: str, rng: np
     if other is not None:
         wanted = layer(wanted, 2, transposed=True)
     np.testing.assert_allclose(model(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 33_025, 33_026])
+def test_sums_at_the_end_of_the_range(k: int) -> None:
+    """The largest sums of products of 255 by 255: those of more terms than 32 bits hold wrap around."""
+    w = np.full((k, 3), 255, np.uint8)
+    b = GraphBuilder("quantised", {"w": w})
+    b.output(b.add("MatMulInteger", b.add("Cast", b.input("x", (1, k)), to=2), "w"))
+    y = Model(b.build())(np.full((1, k), 255, np.float32))
+    np.testing.assert_array_equal(y, np.full((1, 3), k * 255 * 255).astype(np.int32))

@@ -1,6 +1,7 @@
 """Convolutions and matrix products of integers of 8 bits.
 
-The sums of a convolution of 8-bit integers are integers. f32 holds those below 2^24 without rounding, so
+A matrix product by constant weights is that of the integer kernels (csrc/gemm/integer.h). The sums of a
+convolution are found by others: they are integers, and f32 holds those below 2^24 without rounding, so
 where the weights are constants and the largest possible sum stays below, the f32 kernels (those that only sum
 products) give the exact result. A convolution with larger sums is several, of parts of its channels, whose
 results float64 adds up. Where weights are computed, all sums are exact parts of that kind, which float64
@@ -16,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import _core
 from fastconv.errors import DTypeError, ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ops.conv import conv_parameters, conv_windows, convolution, pads_of
-from fastconv.graph.ops.linear import matmul
 from fastconv.graph.ops.products import exact_product
 from fastconv.graph.ops.quantize import F64, S32, positive, saturated
 from fastconv.graph.ops.windows import convolve
@@ -27,6 +28,7 @@ from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import F32, Array, Constant, Ints, Value
 
 EXACT = 1 << 24  # f32 holds all integers below
+MAX_TERMS = (1 << 31) // (255 * 255)  # a sum of so many products has 32 bits
 
 
 def zero_of(zero_point: Value | None, like: Value) -> Value:
@@ -180,7 +182,7 @@ def _integer_convolution(
 
 def _as_int32(ctx: Context, sums: Value) -> Value:
     """Return whole numbers as integers of 32 bits, which wrap around; those in f32 are too small to."""
-    if sums.dtype == F32:
+    if sums.dtype in (F32, S32):
         return ctx.cast(sums, S32)
     scratch = math.prod(sums.shape) * np.dtype(np.int64).itemsize
     return ctx.call(
@@ -285,27 +287,45 @@ def _columns(value: Value) -> tuple[int, ...]:
     return () if math.prod(value.shape) == 1 else value.shape
 
 
-def integer_product(ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Value) -> Value:
-    """Return the sums of (a - its zero point) * (b - its own): whole numbers in f32 or f64."""
+def _packed_product(
+    ctx: Context, a: Value, a_zero: Value, b: Constant, b_zero: Constant, dtype: np.dtype[Any]
+) -> Value:
+    """Return the product by constant weights of the integer kernels, which have them packed."""
+    k, n = b.shape
+
+    def pack() -> _core.PackedIntegers:
+        zeros = ctx.array("b_zero_point", b_zero).astype(S32).reshape(-1)
+        return _core.PackedIntegers(ctx.array("b", b), zeros)
+
+    weights = ctx.kept((b, b_zero), ("packed", b.derived, b_zero.derived), k * n, pack)
+    scale = np.ones(n, F32) if dtype == F32 else None  # which rounds the sums as a cast does
+
+    def function(a: Array, a_zero: Array) -> Array:
+        rows = a.reshape(-1, k)
+        y = np.empty((len(rows), n), dtype)
+        zero = a_zero.astype(S32).reshape(-1)
+        _core.qgemm(rows, zero, weights, y, None, scale, None, -math.inf, math.inf, 0)
+        return y.reshape(*a.shape[:-1], n)
+
+    shape = (*a.shape[:-1], n)
+    scratch = math.prod(a.shape) + math.prod(shape) * dtype.itemsize
+    return ctx.call(function, [a, a_zero], shape, dtype, "qgemm", scratch=scratch)
+
+
+def integer_product(
+    ctx: Context, a: Value, a_zero: Value, b: Value, b_zero: Value, dtype: np.dtype[Any] = S32
+) -> Value:
+    """Return the sums of (a - its zero point) * (b - its own), in a dtype, or whole numbers in f64."""
     if not a.shape or not b.shape:
         raise ShapeError(f"a, b: expected at least 1 dimension each, got shapes {a.shape} and {b.shape}")
     a_shape, b_shape = _rows(a_zero, a.shape[-2] if len(a.shape) > 1 else 1), _columns(b_zero)
-    if isinstance(b, Constant) and isinstance(b_zero, Constant) and a_shape == () and len(b.shape) == 2:
-        lasting, key = ctx.lasts((b, b_zero)), ("weight", b.derived, b_zero.derived, _number(a_zero))
-
-        def exact() -> Constant | None:
-            weight = ctx.array("b", b).astype(F32)
-            weight -= ctx.array("b_zero_point", b_zero).astype(F32).reshape(b_shape)
-            fits = largest_sums(weight.T, a.dtype, a_zero).max(initial=0) < EXACT
-            return Constant(weight, key if lasting else None) if fits else None
-
-        weight = ctx.kept((b, b_zero), key, math.prod(b.shape) * F32.itemsize, exact)
-        if weight is not None:
-            product = matmul(ctx, _shifted(ctx, a, a_zero), weight)
-            assert not isinstance(product, tuple)
-            if lasting:  # it is packed, under a key that no shape changes
-                weight.release()
-            return product
+    constant = isinstance(b, Constant) and isinstance(b_zero, Constant)
+    if constant and a_shape == () and len(b.shape) == 2 and a.shape[-1] == b.shape[0] <= MAX_TERMS:
+        if b_zero.shape not in ((), (1,), b.shape[1:]):
+            raise ShapeError(f"b_zero_point: expected one number, or {b.shape[1]}, got shape {b_zero.shape}")
+        assert isinstance(b, Constant)
+        assert isinstance(b_zero, Constant)
+        return _packed_product(ctx, a, a_zero, b, b_zero, dtype)
     left = a.shape if len(a.shape) > 1 else (1, *a.shape)
     right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
     if left[-1] != right[-2]:
@@ -335,8 +355,9 @@ def matmul_integer(
 ) -> Value:
     """numpy.matmul of 8-bit integers less their zero points; the result has 32 bits, or is f32."""
     zeros = zero_of(a_zero_point, a), zero_of(b_zero_point, b)
-    product = integer_product(ctx, a, zeros[0], b, zeros[1])
-    return (_as_float if ctx.node.domain == FASTCONV_DOMAIN else _as_int32)(ctx, product)
+    if ctx.node.domain == FASTCONV_DOMAIN:
+        return _as_float(ctx, integer_product(ctx, a, zeros[0], b, zeros[1], F32))
+    return _as_int32(ctx, integer_product(ctx, a, zeros[0], b, zeros[1]))
 
 
 @op("QLinearMatMul")

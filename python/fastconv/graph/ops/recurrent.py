@@ -69,7 +69,7 @@ class _Quantised:
             self.x.extend(parts)
         q, scale, zero = self.x
         weights, offsets = _of(ctx, w, way, "w"), _of(ctx, self.w_zero, way, "w_zero")
-        sums = integer_product(ctx, q, zero, weights, offsets)
+        sums = integer_product(ctx, q, zero, weights, offsets, F32)
         scales = ctx.binary("mul", scale, _of(ctx, self.w_scale, way))
         return ctx.binary("mul", ctx.cast(sums, F32), scales)
 
