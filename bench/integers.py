@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastconv.bench.record import made_with
 
 import fastconv
 from fastconv import PackedIntegers, _core
 from fastconv._text import markdown, update_page
+from fastconv.lab.machine.setting import made_with
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "kernels.md"
