@@ -6,9 +6,11 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <optional>
 #include <string>
 
 #include "core/allocation.h"
+#include "core/check.h"
 #include "core/epilogue.h"
 #include "core/float_mode.h"
 #include "core/interrupt.h"
@@ -36,11 +38,20 @@ void bind_sweep(pybind11::module_& m);
 // What numpy's dtypes are called here, and back; `other` for what no kernel reads.
 Element element_of_dtype(const pybind11::dtype& dtype);
 pybind11::dtype dtype_of(Element element);
-// Views of f32 arrays; `name` starts the message when the dtype, rank, alignment or writability is
-// not what it must be. They point into the array: the caller keeps it alive (an argument of the
-// running call is).
-View input_view(const char* name, const pybind11::array& array);
+// Views of arrays; `name` starts the message when the dtype, rank, alignment or writability is not
+// what it must be. They point into the array: the caller keeps it alive (an argument of the running
+// call is).
+View input_view(const char* name, const pybind11::array& array, Element element = Element::f32);
 View output_view(const char* name, const pybind11::array& array);
+// The n elements of a vector without gaps; null without an array.
+template <class T>
+const T* vector_of(const char* name, const std::optional<pybind11::array>& array, dim_t n) {
+  if (!array) return nullptr;
+  const View v = input_view(name, *array, element_of<T>);
+  FC_CHECK(v.rank == 1 && v.shape[0] == n && (v.stride[0] == 1 || n <= 1), ShapeError, name,
+           ": expected a contiguous array of shape (", n, ",), got ", shape_string(v));
+  return v.as<T>();
+}
 // Whether the byte ranges of two arrays overlap; where they do not, no element is shared.
 bool bounds_overlap(const pybind11::array& a, const pybind11::array& b) noexcept;
 

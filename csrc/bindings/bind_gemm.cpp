@@ -15,13 +15,9 @@ namespace fastconv {
 namespace {
 
 MatrixF64 matrix_f64(const char* name, const py::array_t<double>& array) {
-  constexpr dim_t kSize = sizeof(double);
-  FC_CHECK(array.ndim() == 2, ShapeError, name, ": expected 2 dimensions, got ", array.ndim());
-  FC_CHECK(reinterpret_cast<uintptr_t>(array.data()) % kSize == 0 &&
-               array.strides(0) % kSize == 0 && array.strides(1) % kSize == 0,
-           ArgumentError, name, ": expected data and strides aligned to 8 bytes");
-  return {array.data(), array.shape(0), array.shape(1), array.strides(0) / kSize,
-          array.strides(1) / kSize};
+  const View v = input_view(name, array, Element::f64);
+  FC_CHECK(v.rank == 2, ShapeError, name, ": expected 2 dimensions, got ", v.rank);
+  return {v.as<double>(), v.shape[0], v.shape[1], v.stride[0], v.stride[1]};
 }
 
 }  // namespace

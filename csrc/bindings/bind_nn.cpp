@@ -39,13 +39,6 @@ void check_images(const View& x, const View& y) {
            x.shape[0], ", ", x.shape[1], ", height, width), got ", shape_string(y));
 }
 
-const float* channel_vector(const char* name, const py::array& array, dim_t channels) {
-  const View v = input_view(name, array);
-  FC_CHECK(v.rank == 1 && v.shape[0] == channels && (v.stride[0] == 1 || channels <= 1), ShapeError,
-           name, ": expected a contiguous array of shape (", channels, ",), got ", shape_string(v));
-  return v.as<float>();
-}
-
 PoolShape pool_of(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& pad_lo,
                   const Pair& pad_hi) {
   PoolShape p;
@@ -156,8 +149,8 @@ void bind_norms(py::module_& m) {
         FC_CHECK(xv.rank >= 2, ShapeError, "x: expected at least 2 dimensions, got shape ",
                  shape_string(xv));
         check_same_shape("y", yv, xv);
-        const float* scales = channel_vector("scale", scale, xv.shape[1]);
-        const float* shifts = channel_vector("shift", shift, xv.shape[1]);
+        const float* scales = vector_of<float>("scale", scale, xv.shape[1]);
+        const float* shifts = vector_of<float>("shift", shift, xv.shape[1]);
         const Activation activation = activation_named(act, alpha, beta);
         const GilRelease unlocked;
         channel_affine(xv, scales, shifts, yv, activation);
@@ -188,8 +181,8 @@ void bind_norms(py::module_& m) {
           FC_CHECK(v->stride[last] == 1 || v->shape[last] <= 1, ArgumentError,
                    "x, y: expected the last dimension to be contiguous");
         const dim_t factors = scale.size() == 1 ? 1 : xv.shape[last];
-        const float* scales = channel_vector("scale", scale, factors);
-        const float* shifts = channel_vector("shift", shift, factors);
+        const float* scales = vector_of<float>("scale", scale, factors);
+        const float* shifts = vector_of<float>("shift", shift, factors);
         const GilRelease unlocked;
         layer_norm(xv, scales, shifts, factors > 1, yv, epsilon);
       },

@@ -57,6 +57,8 @@ Place place_of(const PlanOperand& plan) {
   const dim_t item = dtype.itemsize();
   FC_CHECK(shape.size() == strides.size(), ShapeError, "operand: expected as many strides as ",
            shape.size(), " sizes, got ", strides.size());
+  FC_CHECK(item == 0 || offset % item == 0, ArgumentError, "operand: expected a multiple of ", item,
+           " bytes, got offset ", offset);
   Place place{slot, offset, offset, offset + item};
   for (size_t i = 0; i < shape.size(); ++i) {
     FC_CHECK(shape[i] >= 0, ShapeError, "operand: expected sizes of at least 0, got ", shape[i]);

@@ -27,25 +27,20 @@ ByteMatrix byte_matrix(const char* name, const py::array& array) {
           kind == 'i'};
 }
 
-// n contiguous elements; null without an array.
-template <class T>
-const T* vector_of(const char* name, const std::optional<py::array>& array, dim_t n) {
-  if (!array) return nullptr;
-  FC_CHECK(array->dtype().equal(py::dtype::of<T>()) && array->ndim() == 1 && array->shape(0) == n &&
-               (n <= 1 || array->strides(0) == static_cast<dim_t>(sizeof(T))),
-           ShapeError, name, ": expected ", n, " contiguous elements of ", sizeof(T),
-           " bytes, got shape (", array->ndim() == 1 ? array->shape(0) : -1, ",)");
-  return static_cast<const T*>(array->data());
-}
-
 StoreAs type_of(const py::array& out) {
-  if (out.dtype().equal(py::dtype::of<int32_t>())) return StoreAs::s32;
-  if (out.dtype().equal(py::dtype::of<float>())) return StoreAs::f32;
-  if (out.dtype().equal(py::dtype::of<uint8_t>())) return StoreAs::u8;
-  FC_CHECK(out.dtype().equal(py::dtype::of<int8_t>()), ArgumentError,
-           "out: expected int32, float32, uint8 or int8, got ",
-           py::cast<std::string>(py::str(out.dtype())));
-  return StoreAs::s8;
+  switch (element_of_dtype(out.dtype())) {
+    case Element::s32:
+      return StoreAs::s32;
+    case Element::f32:
+      return StoreAs::f32;
+    case Element::u8:
+      return StoreAs::u8;
+    case Element::s8:
+      return StoreAs::s8;
+    default:
+      throw ArgumentError(message("out: expected int32, float32, uint8 or int8, got ",
+                                  py::cast<std::string>(py::str(out.dtype()))));
+  }
 }
 
 }  // namespace

@@ -19,14 +19,6 @@ namespace {
 
 using Function = std::tuple<std::string, float, float>;
 
-const float* vector_of(const char* name, const std::optional<py::array>& array, dim_t n) {
-  if (!array) return nullptr;
-  const View v = input_view(name, *array);
-  FC_CHECK(v.rank == 1 && v.shape[0] == n && (v.stride[0] == 1 || n <= 1), ShapeError, name,
-           ": expected a contiguous array of shape (", n, ",), got ", shape_string(v));
-  return v.as<float>();
-}
-
 std::shared_ptr<Recurrent> make(const std::string& cell, const py::array& r,
                                 const std::vector<Function>& functions, float clip, bool reverse,
                                 bool reset_after, bool coupled,
@@ -51,8 +43,9 @@ std::shared_ptr<Recurrent> make(const std::string& cell, const py::array& r,
            gates, " * hidden, hidden), got ", shape_string(rv));
   FC_CHECK(!scales || params.cell == Cell::lstm, ArgumentError,
            "scales: expected none but of an lstm");
-  return std::make_shared<Recurrent>(params, rv, vector_of("hidden_bias", hidden_bias, rv.shape[1]),
-                                     vector_of("scales", scales, rv.shape[0]));
+  return std::make_shared<Recurrent>(params, rv,
+                                     vector_of<float>("hidden_bias", hidden_bias, rv.shape[1]),
+                                     vector_of<float>("scales", scales, rv.shape[0]));
 }
 
 }  // namespace

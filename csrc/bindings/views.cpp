@@ -15,7 +15,7 @@ struct NamedElement {
   char kind;  // numpy's
   Element element;
 };
-constexpr NamedElement kElements[] = {
+constexpr NamedElement kOfNumpy[] = {
     {'f', Element::f32}, {'f', Element::f64}, {'f', Element::f16}, {'i', Element::s8},
     {'u', Element::u8},  {'i', Element::s16}, {'u', Element::u16}, {'i', Element::s32},
     {'u', Element::u32}, {'i', Element::s64}, {'u', Element::u64},
@@ -28,34 +28,38 @@ Element element_of_dtype(const py::dtype& dtype) {
              foreign = std::endian::native == std::endian::little ? '>' : '<';
   // A type of numpy's own; others may have the same kind and size.
   if (dtype.num() < 24 && order != foreign)
-    for (const auto& [kind, element] : kElements)
+    for (const auto& [kind, element] : kOfNumpy)
       if (dtype.kind() == kind && dtype.itemsize() == element_size(element)) return element;
   return Element::other;
 }
 
 py::dtype dtype_of(Element element) {
-  for (const auto& [kind, known] : kElements)
+  for (const auto& [kind, known] : kOfNumpy)
     if (known == element) return py::dtype(kind + std::to_string(element_size(element)));
   throw ArgumentError(message("element: expected one that numpy has, got ", element_name(element)));
 }
 
-View input_view(const char* name, const py::array& array) {
-  if (!array.dtype().is(py::dtype::of<float>()) && !array.dtype().equal(py::dtype::of<float>()))
-    throw py::type_error(message(name, ": expected a float32 array of native byte order, got ",
-                                 py::cast<std::string>(py::str(array.dtype()))));
+View input_view(const char* name, const py::array& array, Element element) {
+  const bool plain = element == Element::f32 && array.dtype().is(py::dtype::of<float>());
+  if (!plain && element_of_dtype(array.dtype()) != element)
+    throw py::type_error(message(
+        name, ": expected a ", py::cast<std::string>(py::str(dtype_of(element))),
+        " array of native byte order, got ", py::cast<std::string>(py::str(array.dtype()))));
   FC_CHECK(array.ndim() <= kMaxRank, ShapeError, name, ": expected at most ", kMaxRank,
            " dimensions, got ", array.ndim());
+  const dim_t size = element_size(element);
   View v;
   v.data = const_cast<void*>(array.data());
+  v.element = element;
   v.rank = static_cast<int>(array.ndim());
-  bool aligned = reinterpret_cast<uintptr_t>(v.data) % alignof(float) == 0;
+  bool aligned = reinterpret_cast<uintptr_t>(v.data) % static_cast<uintptr_t>(size) == 0;
   for (int i = 0; i < v.rank; ++i) {
     v.shape[i] = array.shape(i);
-    v.stride[i] = array.strides(i) / static_cast<dim_t>(sizeof(float));
-    aligned = aligned && array.strides(i) % static_cast<dim_t>(sizeof(float)) == 0;
+    v.stride[i] = array.strides(i) / size;
+    aligned = aligned && array.strides(i) % size == 0;
   }
-  FC_CHECK(aligned, ArgumentError, name,
-           ": expected data and strides aligned to 4 bytes, got a view between elements");
+  FC_CHECK(aligned, ArgumentError, name, ": expected data and strides aligned to ", size,
+           " bytes, got a view between elements");
   return v;
 }
 

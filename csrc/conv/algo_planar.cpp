@@ -46,9 +46,7 @@ class PlanarPacked final : public PackedConv {
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
                                         const View* residual,
                                         const std::vector<dim_t>& blocks) const override;
-  dim_t bytes() const noexcept override {
-    return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float));
-  }
+  dim_t bytes() const noexcept override { return w_.bytes() + bias_.bytes(); }
   std::vector<PackedArray> arrays() const override { return {w_}; }
   std::string tile() const override { return message(kernels_.mr, "x", kernels_.nr); }
 

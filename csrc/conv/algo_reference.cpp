@@ -22,9 +22,7 @@ class ReferencePacked final : public PackedConv {
   std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
                                         const View* residual,
                                         const std::vector<dim_t>&) const override;
-  dim_t bytes() const noexcept override {
-    return static_cast<dim_t>((w.size() + bias.size()) * sizeof(float));
-  }
+  dim_t bytes() const noexcept override { return w.bytes() + bias.bytes(); }
   std::vector<PackedArray> arrays() const override { return {w}; }
   std::string tile() const override { return "1x1"; }
 

@@ -44,7 +44,7 @@ class WinogradPacked final : public PackedConv {
                                         const View* residual,
                                         const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override {
-    dim_t total = bias_.size() * static_cast<dim_t>(sizeof(float));
+    dim_t total = bias_.bytes();
     for (const PackedB& u : groups_) total += u.bytes();
     return total;
   }

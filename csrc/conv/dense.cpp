@@ -165,7 +165,7 @@ void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
 }
 
 dim_t DensePacked::bytes() const noexcept {
-  dim_t total = bias_.size() * static_cast<dim_t>(sizeof(float));
+  dim_t total = bias_.bytes();
   for (const Phase& phase : phases_)
     for (const PackedB& b : phase.groups) total += b.bytes();
   return total;

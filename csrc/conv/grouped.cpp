@@ -23,8 +23,7 @@ class GroupedPacked final : public PackedConv {
                                         const View* residual,
                                         const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override {
-    return (w_.size() + bias_.size()) * static_cast<dim_t>(sizeof(float)) +
-           static_cast<dim_t>(index_.size() * sizeof(int32_t));
+    return w_.bytes() + bias_.bytes() + static_cast<dim_t>(index_.size() * sizeof(int32_t));
   }
   std::vector<PackedArray> arrays() const override { return {w_}; }
   std::string tile() const override { return message("8x", kernels_.lanes); }

@@ -75,7 +75,14 @@ std::chrono::nanoseconds processor_time(clockid_t clock) noexcept {
   return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
-// Moves a thread to the current core, and leaves it free to go where it likes from there.
+// Moves a thread to some of the cores that it may use, and leaves it free to go where it likes from
+// there.
+void move_to(pid_t thread, const cpu_set_t& cores, const cpu_set_t& allowed) noexcept {
+  if (sched_setaffinity(thread, sizeof cores, &cores) == 0)
+    sched_setaffinity(thread, sizeof allowed, &allowed);
+}
+
+// Moves a thread to the current core.
 void bring_here(pid_t thread) noexcept {
   cpu_set_t allowed, here;
   const int cpu = sched_getcpu();
@@ -83,14 +90,13 @@ void bring_here(pid_t thread) noexcept {
   if (sched_getaffinity(thread, sizeof allowed, &allowed) != 0 || !CPU_ISSET(cpu, &allowed)) return;
   CPU_ZERO(&here);
   CPU_SET(cpu, &here);
-  if (sched_setaffinity(thread, sizeof here, &here) == 0)
-    sched_setaffinity(thread, sizeof allowed, &allowed);
+  move_to(thread, here, allowed);
 }
 
-// Moves a worker's thread off the caller's core, and leaves it free to go where it likes from
-// there. A scheduler can keep both on one core for many milliseconds beside an idle one, above all
-// after they were stopped or slept. Before a share is claimed: a worker that comes to a busy core
-// so holds nothing that is waited for. Only where there is a core for each share.
+// Moves a worker's thread off the caller's core. A scheduler can keep both on one core for many
+// milliseconds beside an idle one, above all after they were stopped or slept. Before a share is
+// claimed: a worker that comes to a busy core so holds nothing that is waited for. Only where there
+// is a core for each share.
 void step_aside(pid_t thread, int caller_cpu, int shares) noexcept {
   cpu_set_t allowed;
   if (caller_cpu < 0 || caller_cpu >= CPU_SETSIZE) return;
@@ -98,8 +104,7 @@ void step_aside(pid_t thread, int caller_cpu, int shares) noexcept {
     return;
   cpu_set_t others = allowed;
   CPU_CLR(caller_cpu, &others);
-  if (sched_setaffinity(thread, sizeof others, &others) == 0)
-    sched_setaffinity(thread, sizeof allowed, &allowed);
+  move_to(thread, others, allowed);
 }
 
 // The store is sequentially consistent: it must be seen before notify_one looks for sleepers.

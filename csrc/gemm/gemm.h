@@ -80,7 +80,7 @@ class PackedB {
   float* panel(dim_t p) noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const GemmKernels& kernels() const noexcept { return *kernels_; }
-  dim_t bytes() const noexcept { return data_.size() * static_cast<dim_t>(sizeof(float)); }
+  dim_t bytes() const noexcept { return data_.bytes(); }
   const Buffer<float>& data() const noexcept { return data_; }
 
  private:

@@ -18,9 +18,7 @@ constexpr dim_t kZeroTap = 0;
 // Below that many multiply-adds a thread costs more than it brings.
 constexpr dim_t kWorthAThread = 40000;
 
-dim_t element_bytes(StoreAs type) noexcept {
-  return type == StoreAs::s32 || type == StoreAs::f32 ? 4 : 1;
-}
+dim_t element_bytes(StoreAs type) noexcept { return kStoreBytes[static_cast<int>(type)]; }
 
 void run_tiles(const IntegerUkr* ukr, IntegerTile& t, dim_t tiles, dim_t rows, dim_t words) {
   if (tiles == 0) return;

@@ -93,6 +93,7 @@ struct ExcessList {
 };
 
 enum class StoreAs : int32_t { s32, u8, s8, f32 };
+constexpr dim_t kStoreBytes[] = {4, 1, 1, 4};  // of an element of C, by StoreAs
 // What a sum becomes, all arrays readable up to a whole vector beyond the last column:
 //   s = sum + bias[n] + sum over i < terms of term[i].row[m] * term[i].column[n]      modulo 2^32
 //   s32     s

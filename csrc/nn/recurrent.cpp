@@ -69,9 +69,7 @@ Recurrent::Recurrent(const RecurrentParams& params, const View& r, const float* 
   exact_depth_ = largest < (1 << 24) ? hidden_ : kExactTerms;
 }
 
-dim_t Recurrent::bytes() const noexcept {
-  return static_cast<dim_t>(sizeof(float)) * (parts_[0].data.size() + parts_[1].data.size());
-}
+dim_t Recurrent::bytes() const noexcept { return parts_[0].data.bytes() + parts_[1].data.bytes(); }
 
 Recurrent::Part Recurrent::packed(const View& r, dim_t first, dim_t N) const {
   const dim_t K = hidden_, width = panel_width(), panels = ceil_div(N, width);

@@ -2,39 +2,10 @@
 
 from __future__ import annotations
 
+from fastconv.lab import profile as _profile
 from fastconv.lab.draw.layers import plot_losses, plot_profile
-from fastconv.lab.profile import (
-    PUBLISHED,
-    Count,
-    CountedTraffic,
-    LayerCount,
-    LayerProfile,
-    Profile,
-    Published,
-    Work,
-    count,
-    count_traffic,
-    profile,
-    work_of,
-    zoo,
-)
+from fastconv.lab.profile import *  # noqa: F403
 from fastconv.lab.report import report
 
-__all__ = [
-    "PUBLISHED",
-    "Count",
-    "CountedTraffic",
-    "LayerCount",
-    "LayerProfile",
-    "Profile",
-    "Published",
-    "Work",
-    "count",
-    "count_traffic",
-    "plot_losses",
-    "plot_profile",
-    "profile",
-    "report",
-    "work_of",
-    "zoo",
-]
+__all__ = ["plot_losses", "plot_profile", "report"]
+__all__ += _profile.__all__

@@ -2,34 +2,9 @@
 
 from __future__ import annotations
 
+from fastconv.lab import machine
 from fastconv.lab.draw.roofline import plot_rooflines
-from fastconv.lab.machine import (
-    Bandwidth,
-    Bound,
-    Peak,
-    Roof,
-    RoofError,
-    Roofline,
-    bandwidth,
-    dtypes,
-    machine_peak,
-    measure_roofline,
-    peak_fma,
-    working_sets,
-)
+from fastconv.lab.machine import *  # noqa: F403
 
-__all__ = [
-    "Bandwidth",
-    "Bound",
-    "Peak",
-    "Roof",
-    "RoofError",
-    "Roofline",
-    "bandwidth",
-    "dtypes",
-    "machine_peak",
-    "measure_roofline",
-    "peak_fma",
-    "plot_rooflines",
-    "working_sets",
-]
+__all__ = ["plot_rooflines"]
+__all__ += machine.__all__

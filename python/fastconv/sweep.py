@@ -6,66 +6,9 @@ JSON of them, :func:`revive` makes them of it again, and ``fastconv.sweep.plot``
 
 from __future__ import annotations
 
+from fastconv.lab import sweeps
 from fastconv.lab.draw import sweeps as plot
-from fastconv.lab.sweeps import (
-    AlgorithmMap,
-    BlockingSweep,
-    Candidate,
-    Choice,
-    ConvBlocking,
-    LayerBlocks,
-    LayerTimes,
-    Scaling,
-    Setting,
-    SizeSweep,
-    Speedup,
-    Staircase,
-    Step,
-    ThreadSweep,
-    Tile,
-    TileSweep,
-    Traffic,
-    network_layers,
-    predict_traffic,
-    revive,
-    square_layers,
-    staircase,
-    sweep_algorithms,
-    sweep_blocking,
-    sweep_conv_blocking,
-    sweep_sizes,
-    sweep_threads,
-    sweep_tiles,
-)
+from fastconv.lab.sweeps import *  # noqa: F403
 
-__all__ = [
-    "AlgorithmMap",
-    "BlockingSweep",
-    "Candidate",
-    "Choice",
-    "ConvBlocking",
-    "LayerBlocks",
-    "LayerTimes",
-    "Scaling",
-    "Setting",
-    "SizeSweep",
-    "Speedup",
-    "Staircase",
-    "Step",
-    "ThreadSweep",
-    "Tile",
-    "TileSweep",
-    "Traffic",
-    "network_layers",
-    "plot",
-    "predict_traffic",
-    "revive",
-    "square_layers",
-    "staircase",
-    "sweep_algorithms",
-    "sweep_blocking",
-    "sweep_conv_blocking",
-    "sweep_sizes",
-    "sweep_threads",
-    "sweep_tiles",
-]
+__all__ = ["plot"]
+__all__ += sweeps.__all__

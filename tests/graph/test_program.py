@@ -65,6 +65,7 @@ def test_constants_outlive_their_arrays(program: _core.Program) -> None:
         (view(INPUT, 1, 1, 1, 1, 1, 1, 12), "view: expected at most 6 sizes"),
         ((INPUT, 0, (12,), (1, 1), F32), "operand: expected as many strides as 1 sizes, got 2"),
         (view(INPUT, 12, dtype="i4"), "operand: expected f32 elements, got s32"),
+        ((INPUT, 2, (11,), (1,), F32), "operand: expected a multiple of 4 bytes, got offset 2"),
         (view(INPUT, 12, dtype=">f4"), "operand: expected f32 elements, got other"),
     ],
 )

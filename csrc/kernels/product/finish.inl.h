@@ -52,7 +52,7 @@ struct FinishIntegers {
 
   template <StoreAs type, int NRV>
   static void store_rows(const IntegerTile& t, const Rows& at, int rows, Sums<NRV> sums) {
-    constexpr int kBytes = type == StoreAs::s32 || type == StoreAs::f32 ? 4 : 1;
+    constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
     const IntegerFinish f = t.finish;  // a store of bytes may be to anything: not to the copy
     const dim_t step = at.c_row ? 0 : t.ldc * kBytes;
     int v = 0;

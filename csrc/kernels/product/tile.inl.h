@@ -69,7 +69,7 @@ void product_tile(const IntegerTile& t) {
   constexpr dim_t kStep = NRV * Dot::kRowBytes;
   const dim_t whole = t.K / 4, words = t.taps * ((t.K + 3) / 4);
   const int rest = static_cast<int>(t.K % 4);
-  const dim_t size = t.finish.type == StoreAs::s32 || t.finish.type == StoreAs::f32 ? 4 : 1;
+  const dim_t size = kStoreBytes[static_cast<int>(t.finish.type)];
   const uint8_t* first = t.a;
   const dim_t* a_row = t.a_row;
   typename Finish::Rows at{static_cast<char*>(t.c), t.c_row, 0};

@@ -16,7 +16,8 @@ from fastconv._table import Table
 from fastconv.lab.compare.cases import Case
 from fastconv.lab.compare.engines import CONTESTS, ENGINES
 from fastconv.lab.compare.suite import OURS, Result
-from fastconv.lab.machine import Peak, git_sha
+from fastconv.lab.machine import Peak
+from fastconv.lab.machine.setting import git_sha
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:

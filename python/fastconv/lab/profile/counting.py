@@ -97,7 +97,9 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     if step.kind == "call" and step.algorithm in _PRODUCTS:
         macs = times * _PRODUCTS[step.algorithm](step)
         if step.algorithm == "qgemm":  # its weights, of a byte each, are packed and no operand
-            moved += step.inputs[0].shape[-1] * step.output.shape[-1] if step.inputs[0] else 0
+            a = step.inputs[0]
+            assert a is not None
+            moved += a.shape[-1] * step.output.shape[-1]
         return Work(macs, 2 * macs, 2 * macs, moved, moved)
     rule = _CALLED.get(step.algorithm) if step.kind == "call" else _FLOPS.get(step.kind)
     if rule is None:
