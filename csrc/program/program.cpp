@@ -71,13 +71,19 @@ void Program::check(const Place& place) const {
            " to ", place.high);
 }
 
-void Program::add(std::initializer_list<const Operand*> operands, Step step) {
+void Program::add(std::initializer_list<Expected> operands, Step step) {
   const CountAllocations count;
-  for (const Operand* operand : operands) {
+  for (const auto& [operand, elements] : operands) {
     if (!operand) continue;
     check(operand->place);
-    FC_CHECK(operand->view.element == Element::f32, ArgumentError,
-             "operand: expected f32 elements, got ", element_name(operand->view.element));
+    const Element element = operand->view.element;
+    if (elements >> static_cast<int>(element) & 1) continue;
+    std::string expected;
+    for (int i = 0; i <= static_cast<int>(Element::other); ++i)
+      if (elements >> i & 1)
+        expected.append(expected.empty() ? "" : " or ").append(element_name(static_cast<Element>(i)));
+    throw ArgumentError(
+        message("operand: expected ", expected, " elements, got ", element_name(element)));
   }
   steps_.push_back(std::move(step));
 }

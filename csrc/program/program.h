@@ -135,8 +135,18 @@ class Program {
  private:
   using Step = std::function<void(std::byte* const* slots)>;
 
+  // An operand of a step, which may be absent, and the elements that the step works with there.
+  struct Expected {
+    Expected(const Operand* operand) : operand(operand) {}
+    Expected(const Operand* operand, std::initializer_list<Element> elements) : operand(operand) {
+      this->elements = 0;
+      for (const Element element : elements) this->elements |= 1u << static_cast<int>(element);
+    }
+    const Operand* operand;
+    uint32_t elements = 1u << static_cast<int>(Element::f32);
+  };
   void check(const Place& place) const;
-  void add(std::initializer_list<const Operand*> operands, Step step);
+  void add(std::initializer_list<Expected> operands, Step step);
 
   std::shared_ptr<ArenaPool> pool_;
   size_t inputs_, outputs_;

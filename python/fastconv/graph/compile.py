@@ -20,12 +20,13 @@ from fastconv import _core
 from fastconv.errors import FastconvError, MemoryLimitError, UnsupportedOpError
 from fastconv.graph.branch import branch_of, is_branch
 from fastconv.graph.budget import Budget, new_bytes
-from fastconv.graph.context import Buffer, Concatenation, Context, Plans, Step, ValueNeeded
+from fastconv.graph.context import Buffer, Concatenation, Context, Step, ValueNeeded
 from fastconv.graph.in_place import write_in_place
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
 from fastconv.graph.kept import Table
 from fastconv.graph.loop import body_of, is_loop
 from fastconv.graph.memory import Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
+from fastconv.graph.plans import Plans
 from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
 from fastconv.graph.split import Split, choose_split, independent_steps, part_of, touched
 from fastconv.graph.value import F32, Array, Constant, Tensor, Value, channels_last_order, is_storage

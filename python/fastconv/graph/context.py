@@ -1,26 +1,24 @@
 """What an operator's function writes to while a graph is lowered: buffers and steps.
 
 A step is one call of a method of ``_core.Program``; its tensors say which buffers it reads and writes,
-which is all that the memory plan needs. Every helper returns the value it wrote. :class:`Plans` holds what
-outlives a lowering: the packed convolutions, shared by the programs of all input shapes.
+which is all that the memory plan needs. Every helper returns the value it wrote. What outlives a lowering is
+in :mod:`fastconv.graph.plans`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fastconv import _core
-from fastconv._fork import ForkLock
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
-from fastconv.graph.budget import Budget
 from fastconv.graph.functions import BINARY, activation_of
-from fastconv.graph.ir import NO_ACTIVATION, Activation, Node, PackedWeights
-from fastconv.graph.kept import Kept
+from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
+from fastconv.graph.plans import Plans
 from fastconv.graph.registry import naming
 from fastconv.graph.value import (
     F32,
@@ -81,48 +79,6 @@ class Step:
     def tensors(self) -> Iterator[Tensor]:
         """Return every view that the step reads or writes, its workspace included."""
         yield from (t for t in (*self.inputs, self.output, *self.params) if isinstance(t, Tensor))
-
-
-@dataclass
-class Plans:
-    """Packed convolutions by node and parameters, and which weights went into them."""
-
-    # Only algorithms as accurate as a sum of products: fastconv.conv2d's precision="exact".
-    exact: bool = False
-    # The sizes of all images are known: a convolution chooses its algorithm once, and keeps no plain weights.
-    fixed: bool = False
-    # Algorithms are the ones measured to be the fastest (fastconv.tuning), for each shape and thread count.
-    tune: bool = False
-    # By the first output of the node, and by parameters.
-    packed: dict[tuple[str, Hashable], _core.Conv] = field(default_factory=dict)
-    # By the id of a weight's Constant: the first outputs of the nodes that packed it.
-    users: dict[int, set[str]] = field(default_factory=dict)
-    # By the same, for the model's own constants: how many nodes read it.
-    reads: Mapping[int, int] = field(default_factory=dict)
-    # What packed weights are taken from, and in a fork what the constants of a program are.
-    budget: Budget = field(default_factory=Budget)
-    kept: Kept = field(default_factory=lambda: Kept(Budget()))
-    # Held while something is planned.
-    lock: ForkLock = field(default_factory=ForkLock)
-    # Plain weights stay, as constants that cost nothing: plans refer to them, and to stored weights.
-    keep: bool = False
-    # By the first output of the node: its weights as an earlier plan packed them.
-    stored: Mapping[str, Sequence[PackedWeights]] = field(default_factory=dict)
-    # Where a node packs a piece of its weights: which one.
-    pieces: dict[tuple[str, Hashable], str] = field(default_factory=dict)
-    # The same convolutions by what went into them, for nodes that read the same weights.
-    shared: dict[Hashable, _core.Conv] = field(default_factory=dict)
-    # What else a node makes of the model's own constants, by the node's first output and a key.
-    made: dict[tuple[str, Hashable], Any] = field(default_factory=dict)
-
-    def packed_weights(self) -> tuple[PackedWeights, ...]:
-        """Return the weights of each node by algorithm; whatever its other parameters, they are the same."""
-        found = {
-            (name[0] + self.pieces.get(name, ""), algorithm, conv.packing): tuple(arrays)
-            for name, conv in self.packed.items()
-            for algorithm, arrays in conv.packed().items()
-        }
-        return tuple(PackedWeights(*key, arrays) for key, arrays in found.items())
 
 
 @dataclass(frozen=True)
@@ -250,12 +206,21 @@ class Context:
     # -- steps -----------------------------------------------------------------------------------------------
 
     def emit(
-        self, kind: str, inputs: Sequence[Tensor | None], output: Tensor, *params: Any, algorithm: str = ""
+        self,
+        kind: str,
+        inputs: Sequence[Tensor | None],
+        output: Tensor,
+        *params: Any,
+        algorithm: str = "",
+        integers: bool = False,
     ) -> Tensor:
-        """Append a step and return its output; a step that would write nothing is left out."""
+        """Append a step and return its output; a step that would write nothing is left out.
+
+        One of ``integers`` has operands that are not f32, which the program checks itself.
+        """
         step = Step(kind, tuple(inputs), output, params, self.node, algorithm)
         for tensor in step.tensors():
-            if tensor.dtype != F32:
+            if tensor.dtype != F32 and not integers:
                 raise UnsupportedOpError(f"expected float32 values, got {tensor.dtype}")
             if len(tensor.shape) > MAX_RANK:
                 raise UnsupportedOpError(f"expected at most {MAX_RANK} dimensions, got shape {tensor.shape}")

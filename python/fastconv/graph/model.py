@@ -22,7 +22,6 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Executable, Shape
-from fastconv.graph.context import Plans
 from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
 from fastconv.graph.options import (
@@ -34,6 +33,7 @@ from fastconv.graph.options import (
     checked_passes,
     checked_shape,
 )
+from fastconv.graph.plans import Plans
 from fastconv.graph.prepare import prepare
 from fastconv.graph.program import Layer, MemoryUse, Program
 from fastconv.graph.save import check_same, write_compiled

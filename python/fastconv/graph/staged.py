@@ -21,11 +21,12 @@ import numpy as np
 from fastconv import _core
 from fastconv.errors import ArgumentError
 from fastconv.graph.compile import Cut, Executable, Shape, Stage, compile_graph
-from fastconv.graph.context import Plans, Step
+from fastconv.graph.context import Step
 from fastconv.graph.ir import Graph, Node, TensorInfo
 from fastconv.graph.kept import Table
 from fastconv.graph.loop import body_of, repeat
 from fastconv.graph.memory import MemoryPlan
+from fastconv.graph.plans import Plans
 from fastconv.graph.registry import naming
 from fastconv.graph.value import F32, Array, Constant
 
