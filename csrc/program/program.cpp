@@ -81,7 +81,8 @@ void Program::add(std::initializer_list<Expected> operands, Step step) {
     std::string expected;
     for (int i = 0; i <= static_cast<int>(Element::other); ++i)
       if (elements >> i & 1)
-        expected.append(expected.empty() ? "" : " or ").append(element_name(static_cast<Element>(i)));
+        expected.append(expected.empty() ? "" : " or ")
+            .append(element_name(static_cast<Element>(i)));
     throw ArgumentError(
         message("operand: expected ", expected, " elements, got ", element_name(element)));
   }
