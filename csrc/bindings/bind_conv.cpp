@@ -45,8 +45,8 @@ class BoundCache {
   void run(const View& x, const View* residual, const View& y) {
     // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
     const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
-    std::unique_ptr<Buffer<float>> workspace(workspace_.exchange(nullptr));
-    if (!workspace) workspace = std::make_unique<Buffer<float>>();
+    std::unique_ptr<Buffer<std::byte>> workspace(workspace_.exchange(nullptr));
+    if (!workspace) workspace = std::make_unique<Buffer<std::byte>>();
     workspace->reserve(bound->workspace());
     bound->run(x.as<float>(), residual ? residual->as<float>() : nullptr, y.as<float>(),
                workspace->data());
@@ -82,7 +82,7 @@ class BoundCache {
   ForkMutex mutex_;
   std::shared_ptr<const BoundConv> bound_;
   Key key_{};
-  std::atomic<Buffer<float>*> workspace_{nullptr};
+  std::atomic<Buffer<std::byte>*> workspace_{nullptr};
 };
 
 std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {

@@ -191,7 +191,7 @@ class BlockedConv {
                  own[i].step, " ", own[i].name, ", got ", sizes[i]);
       bound_ = plan.bind(x_, y_, nullptr, sizes);
     }
-    workspace_ = Buffer<float>(bound_->workspace());
+    workspace_ = Buffer<std::byte>(bound_->workspace());
   }
 
   std::vector<Block> blocks() const {
@@ -209,7 +209,7 @@ class BlockedConv {
   py::tuple arrays_;
   View x_, y_;
   std::unique_ptr<const BoundConv> bound_;
-  Buffer<float> workspace_;
+  Buffer<std::byte> workspace_;
 };
 
 }  // namespace

@@ -87,7 +87,7 @@ class PlanarBound final : public BoundConv {
   }
 
   dim_t workspace() const noexcept override {
-    return staging_.workspace() + threads_ * block_floats_;
+    return staging_.workspace() + threads_ * block_floats_ * static_cast<dim_t>(sizeof(float));
   }
   std::vector<BlockSize> blocks() const override {
     const GemmKernels& g = packed_.kernels();
@@ -95,10 +95,10 @@ class PlanarBound final : public BoundConv {
             {"channels", rows_together_, g.mr, round_up(shape_.group_oc(), g.mr)}};
   }
   void run(const float* x, const float* residual, float* y,
-           float* workspace) const noexcept override;
+           std::byte* workspace) const noexcept override;
 
  private:
-  void multiply(const Staging::Pointers& at, dim_t image, Range rows, Range panels,
+  void multiply(const Staging::Pointers<>& at, dim_t image, Range rows, Range panels,
                 float* block) const noexcept;
 
   std::shared_ptr<const PackedConv> owner_;
@@ -111,9 +111,9 @@ class PlanarBound final : public BoundConv {
 };
 
 void PlanarBound::run(const float* x, const float* residual, float* y,
-                      float* workspace) const noexcept {
-  const Staging::Pointers at = staging_.before(x, residual, y, workspace);
-  float* const blocks = workspace + staging_.workspace();
+                      std::byte* workspace) const noexcept {
+  const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
+  float* const blocks = reinterpret_cast<float*>(workspace + staging_.workspace());
   const GemmKernels& g = packed_.kernels();
   const dim_t images = shape_.n * shape_.groups, parts = cut_.rows * cut_.cols;
   const dim_t row_tiles = ceil_div(shape_.group_oc(), g.mr),
@@ -134,7 +134,7 @@ void PlanarBound::run(const float* x, const float* residual, float* y,
 }
 
 // Rows (output channels of the group) and panels of columns of one image and group.
-void PlanarBound::multiply(const Staging::Pointers& at, dim_t image, Range rows, Range panels,
+void PlanarBound::multiply(const Staging::Pointers<>& at, dim_t image, Range rows, Range panels,
                            float* block) const noexcept {
   const GemmKernels& g = packed_.kernels();
   const dim_t n = image / shape_.groups, group = image % shape_.groups, K = shape_.group_ic(),

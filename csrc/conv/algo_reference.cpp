@@ -44,7 +44,7 @@ class ReferenceBound final : public BoundConv {
         residual_(residual ? image_of(*residual) : y_) {}
   dim_t workspace() const noexcept override { return 0; }
 
-  void run(const float* x, const float* residual, float* y, float*) const noexcept override {
+  void run(const float* x, const float* residual, float* y, std::byte*) const noexcept override {
     const dim_t pixels = s_.out_pixels();
     parallel_for(s_.n * s_.oc * pixels, 256, [&](dim_t begin, dim_t end) {
       for (dim_t i = begin; i < end; ++i) {

@@ -142,16 +142,17 @@ class WinogradBound final : public BoundConv {
     return {{"tiles", std::min(rows_, most), mr, most}};
   }
   dim_t workspace() const noexcept override {
-    return staging_.workspace() +
-           (by_tiles_ ? threads_ * (v_floats_ + m_floats_) : v_floats_ + threads_ * m_floats_);
+    const dim_t floats =
+        by_tiles_ ? threads_ * (v_floats_ + m_floats_) : v_floats_ + threads_ * m_floats_;
+    return staging_.workspace() + floats * static_cast<dim_t>(sizeof(float));
   }
   void run(const float* x, const float* residual, float* y,
-           float* workspace) const noexcept override;
+           std::byte* workspace) const noexcept override;
 
  private:
   void transform(dim_t group, Range tiles, dim_t first, const float* x, float* v) const noexcept;
   void multiply(dim_t group, Range panels, Range tiles, const float* v, float* m,
-                const Staging::Pointers& at) const noexcept;
+                const Staging::Pointers<>& at) const noexcept;
 
   std::shared_ptr<const PackedConv> owner_;
   const WinogradPacked& packed_;
@@ -201,9 +202,9 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
 }
 
 void WinogradBound::run(const float* x, const float* residual, float* y,
-                        float* workspace) const noexcept {
-  const Staging::Pointers at = staging_.before(x, residual, y, workspace);
-  float* scratch = workspace + staging_.workspace();
+                        std::byte* workspace) const noexcept {
+  const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
+  float* const scratch = reinterpret_cast<float*>(workspace + staging_.workspace());
   const int threads = std::min(threads_, get_num_threads());
   const int blocks = static_cast<int>(blocks_);
   if (by_tiles_) {
@@ -263,7 +264,7 @@ void WinogradBound::transform(dim_t group, Range tiles, dim_t first, const float
 }
 
 void WinogradBound::multiply(dim_t group, Range panels, Range tiles, const float* v, float* m,
-                             const Staging::Pointers& at) const noexcept {
+                             const Staging::Pointers<>& at) const noexcept {
   const PackedB& u = packed_.group(group);
   const GemmKernels& g = u.kernels();
   const WinogradForm& form = packed_.form();

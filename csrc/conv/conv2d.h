@@ -33,10 +33,10 @@ class BoundConv {
  public:
   virtual ~BoundConv() = default;
   virtual std::vector<BlockSize> blocks() const { return {}; }  // empty: nothing to decide
-  virtual dim_t workspace() const noexcept = 0;                 // floats
+  virtual dim_t workspace() const noexcept = 0;                 // bytes
   // Returns early where core/interrupt.h says so.
   virtual void run(const float* x, const float* residual, float* y,
-                   float* workspace) const noexcept = 0;
+                   std::byte* workspace) const noexcept = 0;
 };
 
 // Weights that an equal plan had packed for an algorithm, in memory that outlives the plan.

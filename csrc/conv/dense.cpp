@@ -2,8 +2,8 @@
 #include "conv/dense.h"
 
 #include <cstring>
-#include <set>
 
+#include "conv/phases.h"
 #include "conv/stage.h"
 #include "core/division.h"
 #include "core/parallel.h"
@@ -12,24 +12,8 @@
 namespace fastconv {
 namespace {
 
-// One dimension of one phase. Output pixels are step * j + first, j < count; pixel j sees input
-// pixels in_step * j + in_first + offset(tap) for its taps.
-struct PhaseAxis {
-  dim_t out_first, out_step, count, in_first, in_step;
-};
-
-struct Tap {
-  dim_t offset[kMaxSpatial];  // relative to the pixel's first input position
-  dim_t weight;               // index into the kernel's taps
-};
-
-// A phase's weights: taps in the order of their input offsets and one packed matrix per group.
-struct Phase {
-  dim_t residue[kMaxSpatial];  // (output position + padding) modulo stride; all 0 for an ordinary
-                               // convolution
-  std::vector<Tap> taps;
-  std::vector<PackedB> groups;
-};
+// One packed matrix a group.
+using PhaseWeights = std::vector<PackedB>;
 
 class DensePacked final : public PackedConv {
  public:
@@ -39,19 +23,15 @@ class DensePacked final : public PackedConv {
                                         const std::vector<dim_t>& blocks) const override;
   dim_t bytes() const noexcept override;
   std::vector<PackedArray> arrays() const override;
-  std::string tile() const override { return phases_.front().groups.front().tile(); }
+  std::string tile() const override { return weights_.front().front().tile(); }
 
   const ConvParams& params() const { return params_; }
-  const std::vector<Phase>& phases() const { return phases_; }
   bool materialise() const { return materialise_; }
   const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
   const Activation& activation() const { return activation_; }
 
  private:
-  void add_phase(const ConvSpec& spec, const dim_t* residue);
-  // Output pixels that no tap reaches, as offsets into y: they are bias, residual and activation
-  // alone.
-  std::vector<dim_t> untouched_pixels(const ConvShape& s, const Image& y) const;
+  PhaseWeights pack(const ConvSpec& spec, const Phase& phase) const;
   std::vector<ProductGroup> product_groups(const std::vector<PackedB>& b) const;
   bool pixels_alias(const Image& x, const ConvShape& s) const;
 
@@ -60,28 +40,19 @@ class DensePacked final : public PackedConv {
   bool materialise_;
   Activation activation_;
   Buffer<float> bias_;
-  std::set<dim_t> residues_[kMaxSpatial];
-  std::vector<Phase> phases_;
-  std::vector<PackedB> no_taps_;  // one of K = 0 per group, for the untouched pixels
+  Phases phases_;
+  std::vector<PhaseWeights> weights_;  // of each phase
+  std::vector<PackedB> no_taps_;       // one of K = 0 per group, for the untouched pixels
 };
 
 DensePacked::DensePacked(const ConvSpec& spec, bool materialise)
     : params_(spec.params),
       kernels_(spec.kernels),
       materialise_(materialise),
-      activation_(spec.activation) {
+      activation_(spec.activation),
+      phases_(spec.params) {
   if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, params_.oc);
-  // Residues that some tap reaches: all 0, or, transposed, k * dilation modulo stride. A stride
-  // larger than the kernel leaves others, whose pixels see no input at all.
-  for (int i = 0; i < kMaxSpatial; ++i)
-    for (dim_t k = 0; k < params_.kernel[i]; ++k)
-      residues_[i].insert(params_.transposed ? k * params_.dilation[i] % params_.stride[i] : 0);
-  for (dim_t d : residues_[0])
-    for (dim_t h : residues_[1])
-      for (dim_t w : residues_[2]) {
-        const dim_t residue[kMaxSpatial] = {d, h, w};
-        add_phase(spec, residue);
-      }
+  for (const Phase& phase : phases_.all()) weights_.push_back(pack(spec, phase));
   for (dim_t g = 0; g < params_.groups; ++g)
     no_taps_.emplace_back(kernels_.gemm, 0, params_.oc / params_.groups);
 }
@@ -115,35 +86,16 @@ void pack_taps(const KernelTable& kernels, const float* w, dim_t ic, dim_t taps,
   });
 }
 
-void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
+PhaseWeights DensePacked::pack(const ConvSpec& spec, const Phase& phase) const {
   const ConvParams& p = params_;
-  Phase phase;
-  // Taps of each axis that reach this residue, input offsets ascending: offset = k * dilation, or,
-  // transposed, (residue - k * dilation) / stride, which falls as k rises.
-  std::vector<std::pair<dim_t, dim_t>> axis[kMaxSpatial];  // (offset, k)
-  for (int i = 0; i < kMaxSpatial; ++i) {
-    phase.residue[i] = residue[i];
-    for (dim_t j = 0; j < p.kernel[i]; ++j) {
-      const dim_t k = p.transposed ? p.kernel[i] - 1 - j : j;
-      if (!p.transposed) {
-        axis[i].push_back({k * p.dilation[i], k});
-      } else if ((k * p.dilation[i] - residue[i]) % p.stride[i] == 0) {
-        axis[i].push_back({(residue[i] - k * p.dilation[i]) / p.stride[i], k});
-      }
-    }
-  }
-  for (const auto& [od, kd] : axis[0])
-    for (const auto& [oh, kh] : axis[1])
-      for (const auto& [ow, kw] : axis[2])
-        phase.taps.push_back({{od, oh, ow}, (kd * p.kernel[1] + kh) * p.kernel[2] + kw});
-
   const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
   const dim_t K = static_cast<dim_t>(phase.taps.size()) * ic;
+  PhaseWeights groups;
   for (dim_t g = 0; g < p.groups; ++g) {
     PackedB b(kernels_.gemm, K, oc, spec.source.take<float>(PackedB::floats(kernels_.gemm, K, oc)));
     if (spec.source.filled()) {
-      phase.groups.push_back(std::move(b));
+      groups.push_back(std::move(b));
       continue;
     }
     // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
@@ -159,61 +111,29 @@ void DensePacked::add_phase(const ConvSpec& spec, const dim_t* residue) {
     } else {
       pack_taps(kernels_, w, ic, taps, b);
     }
-    phase.groups.push_back(std::move(b));
+    groups.push_back(std::move(b));
   }
-  phases_.push_back(std::move(phase));
+  return groups;
 }
 
 dim_t DensePacked::bytes() const noexcept {
   dim_t total = bias_.bytes();
-  for (const Phase& phase : phases_)
-    for (const PackedB& b : phase.groups) total += b.bytes();
+  for (const PhaseWeights& groups : weights_)
+    for (const PackedB& b : groups) total += b.bytes();
   return total;
 }
 
 std::vector<PackedArray> DensePacked::arrays() const {
   std::vector<PackedArray> found;
-  for (const Phase& phase : phases_)
-    for (const PackedB& b : phase.groups) found.push_back(b.data());
+  for (const PhaseWeights& groups : weights_)
+    for (const PackedB& b : groups) found.push_back(b.data());
   return found;
 }
 
-// The tables of one phase for given shapes and strides.
+// One phase for given shapes and strides.
 struct BoundPhase {
-  dim_t M = 0;
-  std::vector<dim_t> a_row, c_row, tap_offset;
-  dim_t lda = 0, ldc = 0, k_run = 0;
+  PhaseRows rows;
   std::vector<ProductGroup> groups;
-};
-
-// Row offsets of a grid of pixels. Where consecutive rows are one step apart throughout, the table
-// is not needed.
-struct Grid {
-  dim_t n, count[kMaxSpatial];
-  dim_t n_stride, stride[kMaxSpatial], first;
-  bool uniform(dim_t* step) const {
-    dim_t expected = 0;
-    bool known = false;
-    const dim_t size[4] = {n, count[0], count[1], count[2]},
-                by[4] = {n_stride, stride[0], stride[1], stride[2]};
-    for (int i = 3; i >= 0; --i) {
-      if (size[i] == 1) continue;
-      if (!known) *step = expected = by[i], known = true;
-      if (by[i] != expected) return false;
-      expected *= size[i];
-    }
-    return true;
-  }
-  std::vector<dim_t> table() const {
-    std::vector<dim_t> rows;
-    rows.reserve(static_cast<size_t>(n * count[0] * count[1] * count[2]));
-    for (dim_t b = 0; b < n; ++b)
-      for (dim_t d = 0; d < count[0]; ++d)
-        for (dim_t h = 0; h < count[1]; ++h)
-          for (dim_t w = 0; w < count[2]; ++w)
-            rows.push_back(first + b * n_stride + d * stride[0] + h * stride[1] + w * stride[2]);
-    return rows;
-  }
 };
 
 class DenseBound final : public BoundConv {
@@ -228,17 +148,19 @@ class DenseBound final : public BoundConv {
         block_rows_(blocks.empty() ? 0 : blocks[0]) {
     if (materialise_)
       for (const BoundPhase& p : phases_)
-        patch_floats_ =
-            std::max(patch_floats_,
-                     checked_product({p.M, static_cast<dim_t>(p.tap_offset.size()), p.k_run}));
+        patch_floats_ = std::max(
+            patch_floats_, checked_product({p.rows.M, static_cast<dim_t>(p.rows.tap_offset.size()),
+                                            p.rows.k_run}));
   }
 
-  dim_t workspace() const noexcept override { return staging_.workspace() + patch_floats_; }
+  dim_t workspace() const noexcept override {
+    return staging_.workspace() + patch_floats_ * static_cast<dim_t>(sizeof(float));
+  }
 
   void run(const float* x, const float* residual, float* y,
-           float* workspace) const noexcept override {
-    const Staging::Pointers at = staging_.before(x, residual, y, workspace);
-    float* patches = workspace + staging_.workspace();
+           std::byte* workspace) const noexcept override {
+    const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
+    float* const patches = reinterpret_cast<float*>(workspace + staging_.workspace());
     for (const BoundPhase& phase : phases_) {
       Product product = product_of(phase);
       if (!materialise_) {
@@ -270,37 +192,39 @@ class DenseBound final : public BoundConv {
   Product product_of(const BoundPhase& phase) const noexcept {
     static constexpr dim_t kStart = 0;
     Product p;
-    p.M = phase.M;
-    p.c_row = phase.c_row.empty() ? nullptr : phase.c_row.data();
-    p.ldc = phase.ldc;
+    p.M = phase.rows.M;
+    p.c_row = phase.rows.c_row.empty() ? nullptr : phase.rows.c_row.data();
+    p.ldc = phase.rows.ldc;
     p.groups = phase.groups.data();
     p.group_count = static_cast<dim_t>(phase.groups.size());
     p.activation = activation_;
     p.block_rows = block_rows_;
-    const dim_t taps = static_cast<dim_t>(phase.tap_offset.size());
+    const dim_t taps = static_cast<dim_t>(phase.rows.tap_offset.size());
     if (materialise_) {
-      p.lda = p.k_run = taps * phase.k_run;
+      p.lda = p.k_run = taps * phase.rows.k_run;
       p.tap_offset = &kStart;
       p.taps = 1;
     } else {
-      p.a_row = phase.a_row.empty() ? nullptr : phase.a_row.data();
-      p.lda = phase.lda;
-      p.tap_offset = phase.tap_offset.data();
+      p.a_row = phase.rows.a_row.empty() ? nullptr : phase.rows.a_row.data();
+      p.lda = phase.rows.lda;
+      p.tap_offset = phase.rows.tap_offset.data();
       p.taps = taps;
-      p.k_run = phase.k_run;
+      p.k_run = phase.rows.k_run;
     }
     return p;
   }
   // patches[m][tap][k_run]
   void write_patches(const BoundPhase& phase, const float* x, float* patches) const noexcept {
-    const dim_t taps = static_cast<dim_t>(phase.tap_offset.size()), run = phase.k_run,
+    const dim_t taps = static_cast<dim_t>(phase.rows.tap_offset.size()), run = phase.rows.k_run,
                 row = taps * run;
-    parallel_for(phase.M, 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
+    parallel_for(phase.rows.M, 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
       for (dim_t m = begin; m < end; ++m) {
         const float* pixel =
-            x + (phase.a_row.empty() ? m * phase.lda : phase.a_row[static_cast<size_t>(m)]);
+            x + (phase.rows.a_row.empty() ? m * phase.rows.lda
+                                          : phase.rows.a_row[static_cast<size_t>(m)]);
         for (dim_t t = 0; t < taps; ++t)
-          std::memcpy(patches + m * row + t * run, pixel + phase.tap_offset[static_cast<size_t>(t)],
+          std::memcpy(patches + m * row + t * run,
+                      pixel + phase.rows.tap_offset[static_cast<size_t>(t)],
                       static_cast<size_t>(run) * sizeof(float));
       }
     });
@@ -314,16 +238,6 @@ class DenseBound final : public BoundConv {
   dim_t block_rows_, patch_floats_ = 0;
 };
 
-PhaseAxis phase_axis(const ConvShape& s, const ConvParams& p, int i, dim_t residue) {
-  if (!p.transposed) return {0, 1, s.out[i], -s.pad_lo[i], s.stride[i]};
-  // Output o belongs to the phase when (o + pad) mod stride = residue; then o + pad = residue +
-  // stride * q, and it sees input pixels q + offset(tap).
-  const dim_t q = std::max<dim_t>(0, ceil_div(s.pad_lo[i] - residue, s.stride[i]));
-  const dim_t first = residue + q * s.stride[i] - s.pad_lo[i];
-  const dim_t count = first < s.out[i] ? (s.out[i] - 1 - first) / s.stride[i] + 1 : 0;
-  return {first, s.stride[i], count, q, 1};
-}
-
 std::vector<ProductGroup> DensePacked::product_groups(const std::vector<PackedB>& b) const {
   const dim_t ic = params_.ic / params_.groups, oc = params_.oc / params_.groups;
   std::vector<ProductGroup> groups;
@@ -333,43 +247,11 @@ std::vector<ProductGroup> DensePacked::product_groups(const std::vector<PackedB>
   return groups;
 }
 
-std::vector<dim_t> DensePacked::untouched_pixels(const ConvShape& s, const Image& y) const {
-  const auto reached = [&](int i, dim_t o) {
-    return residues_[i].count((o + s.pad_lo[i]) % s.stride[i]) > 0;
-  };
-  std::vector<dim_t> pixels;
-  for (dim_t n = 0; n < s.n; ++n)
-    for (dim_t d = 0; d < s.out[0]; ++d)
-      for (dim_t h = 0; h < s.out[1]; ++h)
-        for (dim_t w = 0; w < s.out[2]; ++w)
-          if (!(reached(0, d) && reached(1, h) && reached(2, w)))
-            pixels.push_back(n * y.n_stride + d * y.stride[0] + h * y.stride[1] + w * y.stride[2]);
-  return pixels;
-}
-
-// A kernel of one row reads no more than every stride-th row: the input is those. Columns too, but
-// to stage an NCHW image the rows have to be whole.
-void drop_skipped_rows(const ConvParams& p, ConvShape& s, View& x) {
-  const int axes = x.stride[1] == 1 ? kMaxSpatial : kMaxSpatial - 1;
-  for (int i = 0; i < axes; ++i) {
-    const int axis = x.rank - kMaxSpatial + i;
-    if (p.transposed || axis < 2 || s.kernel[i] != 1 || s.stride[i] == 1 || s.pad_lo[i] ||
-        s.pad_hi[i])
-      continue;
-    x.shape[axis] = s.in[i] = s.out[i];
-    x.stride[axis] *= s.stride[i];
-    s.stride[i] = 1;
-  }
-}
-
 // Whether consecutive rows of A would fall on each other in L1: a copy always pays (Zen 4, 1024
 // channels at 14 px to 16: 52 GFLOP/s in place, 78 with the copy; to 128 86 and 111).
 bool DensePacked::pixels_alias(const Image& x, const ConvShape& s) const {
-  if (materialise_) return false;
-  for (int i = kMaxSpatial - 1; i >= 0; --i)
-    if (s.out[i] > 1)
-      return rows_alias(kernels_.gemm, x.stride[i] * (params_.transposed ? 1 : s.stride[i]));
-  return false;
+  const dim_t step = phases_.row_step(x, s);
+  return !materialise_ && step && rows_alias(kernels_.gemm, step);
 }
 
 std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const View& input,
@@ -378,76 +260,23 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const
   ConvShape s = shape;
   View x = input;
   drop_skipped_rows(params_, s, x);
-  // How far the taps of all phases reach beyond the input.
-  dim_t before[kMaxSpatial] = {}, after[kMaxSpatial] = {};
-  for (const Phase& phase : phases_)
-    for (int i = 0; i < kMaxSpatial; ++i) {
-      const PhaseAxis axis = phase_axis(s, params_, i, phase.residue[i]);
-      if (axis.count == 0) continue;
-      for (const Tap& tap : phase.taps) {
-        const dim_t low = axis.in_first + tap.offset[i],
-                    high = low + (axis.count - 1) * axis.in_step;
-        before[i] = std::max(before[i], -low);
-        after[i] = std::max(after[i], high - (s.in[i] - 1));
-      }
-    }
-  Staging staging(x, y, residual, before, after);
+  const Reach reach = phases_.reach(s);
+  Staging staging(x, y, residual, reach.before, reach.after);
   if (pixels_alias(staging.x(), s))
-    staging = Staging(x, y, residual, before, after, ImageOrder::channels_last, kRowGap);
+    staging =
+        Staging(x, y, residual, reach.before, reach.after, ImageOrder::channels_last, kRowGap);
   const Image &xi = staging.x(), &yi = staging.y();
 
   std::vector<BoundPhase> bound;
-  for (const Phase& phase : phases_) {
-    BoundPhase b;
-    Grid a_grid{s.n, {}, xi.n_stride, {}, 0}, c_grid{s.n, {}, yi.n_stride, {}, 0};
-    b.M = s.n;
-    for (int i = 0; i < kMaxSpatial; ++i) {
-      const PhaseAxis axis = phase_axis(s, params_, i, phase.residue[i]);
-      b.M *= axis.count;
-      a_grid.count[i] = c_grid.count[i] = axis.count;
-      a_grid.stride[i] = axis.in_step * xi.stride[i];
-      c_grid.stride[i] = axis.out_step * yi.stride[i];
-      a_grid.first += axis.in_first * xi.stride[i];
-      c_grid.first += axis.out_first * yi.stride[i];
-    }
-    if (b.M == 0) continue;
-    const bool uniform =
-        a_grid.first == 0 && c_grid.first == 0 && a_grid.uniform(&b.lda) && c_grid.uniform(&b.ldc);
-    if (!uniform) {
-      b.a_row = a_grid.table();
-      b.c_row = c_grid.table();
-    }
-    // Runs of taps whose pixels are neighbours, all channels of each, are contiguous: one long tap
-    // instead of many.
-    const dim_t ic = params_.ic / params_.groups;
-    size_t run = 1;
-    const auto offset = [&](const Tap& t) {
-      return t.offset[0] * xi.stride[0] + t.offset[1] * xi.stride[1] + t.offset[2] * xi.stride[2];
-    };
-    if (params_.groups == 1 && !phase.taps.empty()) {
-      while (run < phase.taps.size() && offset(phase.taps[run]) == offset(phase.taps[run - 1]) + ic)
-        ++run;
-      for (size_t t = 0; t < phase.taps.size(); ++t)
-        if (phase.taps.size() % run ||
-            (t % run && offset(phase.taps[t]) != offset(phase.taps[t - 1]) + ic)) {
-          run = 1;
-          break;
-        }
-    }
-    for (size_t t = 0; t < phase.taps.size(); t += run)
-      b.tap_offset.push_back(offset(phase.taps[t]));
-    b.k_run = static_cast<dim_t>(run) * ic;
-    b.groups = product_groups(phase.groups);
-    bound.push_back(std::move(b));
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    PhaseRows rows = phases_.rows(phases_.all()[i], s, xi, yi);
+    if (rows.M) bound.push_back({std::move(rows), product_groups(weights_[i])});
   }
-  if (params_.transposed) {
-    BoundPhase b;
-    b.c_row = untouched_pixels(s, yi);
-    b.a_row.resize(b.c_row.size());
-    b.M = static_cast<dim_t>(b.c_row.size());
-    b.groups = product_groups(no_taps_);
-    if (b.M) bound.push_back(std::move(b));
-  }
+  PhaseRows untouched;
+  untouched.c_row = phases_.untouched_pixels(s, yi);
+  untouched.M = static_cast<dim_t>(untouched.c_row.size());
+  untouched.a_row.resize(untouched.c_row.size());
+  if (untouched.M) bound.push_back({std::move(untouched), product_groups(no_taps_)});
   return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging),
                                       std::move(bound), blocks);
 }

@@ -124,10 +124,11 @@ class BandBound final : public BoundConv {
             {"channels", ring_pairs_ * pair, pair, pairs_ * pair}};
   }
   dim_t workspace() const noexcept override {
-    return staging_.workspace() + threads_ * ring_pairs_ * ring_floats();
+    return staging_.workspace() +
+           threads_ * ring_pairs_ * ring_floats() * static_cast<dim_t>(sizeof(float));
   }
   void run(const float* x, const float* residual, float* y,
-           float* workspace) const noexcept override;
+           std::byte* workspace) const noexcept override;
 
  private:
   // With stride 2 a ring copies four vectors for each that is written. Large images are read where
@@ -148,7 +149,7 @@ class BandBound final : public BoundConv {
     return ring_rows() * ((segment_ - 1) * shape_.stride[2] + shape_.kernel[2]) * 2 *
            packed_.lanes();
   }
-  void run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range pairs,
+  void run_band(const Staging::Pointers<>& at, dim_t slice, Range rows, Range pairs,
                 float* ring) const noexcept;
 
   std::shared_ptr<const PackedConv> owner_;
@@ -161,8 +162,8 @@ class BandBound final : public BoundConv {
 };
 
 void BandBound::run(const float* x, const float* residual, float* y,
-                    float* workspace) const noexcept {
-  const Staging::Pointers at = staging_.before(x, residual, y, workspace);
+                    std::byte* workspace) const noexcept {
+  const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
   const ConvShape& s = shape_;
   const dim_t slices = s.n * s.out[0];
   const dim_t work = slices * s.out_pixels() / s.out[0] * s.oc * s.group_ic() * s.taps();
@@ -176,7 +177,7 @@ void BandBound::run(const float* x, const float* residual, float* y,
   const int parts = static_cast<int>(std::min(pairs_, ceil_div(wanted, bands)));
   const dim_t tasks = slices * bands * parts;
   const int workers = static_cast<int>(std::min(threads, tasks));
-  float* rings = workspace + staging_.workspace();
+  float* const rings = reinterpret_cast<float*>(workspace + staging_.workspace());
   parallel_run(workers, [&](int tid) {
     const Range mine = partition(tasks, workers, tid);
     for (dim_t task = mine.begin; task < mine.end; ++task) {
@@ -190,7 +191,7 @@ void BandBound::run(const float* x, const float* residual, float* y,
   staging_.after(at, y);
 }
 
-void BandBound::run_band(const Staging::Pointers& at, dim_t slice, Range rows, Range pairs,
+void BandBound::run_band(const Staging::Pointers<>& at, dim_t slice, Range rows, Range pairs,
                          float* ring) const noexcept {
   const ConvShape& s = shape_;
   const Image &xi = staging_.x(), &yi = staging_.y();
@@ -245,8 +246,8 @@ class RowsBound final : public BoundConv {
         grain_(1 + 20000 / (s.out[2] * s.oc * s.group_ic() * s.taps() + 1)) {}
   dim_t workspace() const noexcept override { return staging_.workspace(); }
   void run(const float* x, const float* residual, float* y,
-           float* workspace) const noexcept override {
-    const Staging::Pointers at = staging_.before(x, residual, y, workspace);
+           std::byte* workspace) const noexcept override {
+    const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
     runs_.for_each(grain_, [&](const RowRuns::Run& run, dim_t x_offset, dim_t y_offset) {
       GroupedRow r = {};
       r.x = at.x + x_offset;

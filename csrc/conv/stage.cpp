@@ -10,9 +10,6 @@
 namespace fastconv {
 namespace {
 
-constexpr dim_t kCacheLine = kAlignment / static_cast<dim_t>(sizeof(float));
-dim_t aligned(dim_t floats) { return round_up(floats, kCacheLine); }
-
 bool same_strides(const Image& a, const Image& b) {
   bool same = (a.n == 1 || a.n_stride == b.n_stride) && (a.c == 1 || a.c_stride == b.c_stride);
   for (int i = 0; i < kMaxSpatial; ++i)
@@ -20,25 +17,26 @@ bool same_strides(const Image& a, const Image& b) {
   return same;
 }
 
-// Zeroes the frame of a padded channels-last image batch; the interior is written by the copy that
+// Fills the frame of a padded channels-last image batch; the interior is written by the copy that
 // follows.
-void zero_frame(float* data, const Image& padded, const dim_t* lo, const dim_t* interior) {
-  const dim_t pixel = padded.stride[2], row = padded.size[2] * pixel;
+void fill_frame(std::byte* data, dim_t element, uint8_t padding, const Image& padded,
+                const dim_t* lo, const dim_t* interior) {
+  const dim_t pixel = padded.stride[2] * element, row = padded.size[2] * pixel;
   const dim_t left = lo[2] * pixel, middle = interior[2] * pixel;
-  parallel_for(padded.n * padded.size[0] * padded.size[1], 1 + 16384 / (row + 1),
-               [&](dim_t begin, dim_t end) {
-                 for (dim_t r = begin; r < end; ++r) {
-                   const dim_t h = r % padded.size[1], d = r / padded.size[1] % padded.size[0];
-                   float* p = data + r * row;
-                   const bool inside = h >= lo[1] && h < lo[1] + interior[1] && d >= lo[0] &&
-                                       d < lo[0] + interior[0];
-                   const dim_t head = inside ? left : row;
-                   std::memset(p, 0, static_cast<size_t>(head) * sizeof(float));
-                   if (inside)
-                     std::memset(p + left + middle, 0,
-                                 static_cast<size_t>(row - left - middle) * sizeof(float));
-                 }
-               });
+  parallel_for(
+      padded.n * padded.size[0] * padded.size[1], 1 + 65536 / (row + 1),
+      [&](dim_t begin, dim_t end) {
+        for (dim_t r = begin; r < end; ++r) {
+          const dim_t h = r % padded.size[1], d = r / padded.size[1] % padded.size[0];
+          std::byte* p = data + r * row;
+          const bool inside =
+              h >= lo[1] && h < lo[1] + interior[1] && d >= lo[0] && d < lo[0] + interior[0];
+          const dim_t head = inside ? left : row;
+          std::memset(p, padding, static_cast<size_t>(head));
+          if (inside)
+            std::memset(p + left + middle, padding, static_cast<size_t>(row - left - middle));
+        }
+      });
 }
 
 bool is_in_order(const Image& m, ImageOrder order) {
@@ -51,9 +49,9 @@ bool is_in_order(const Image& m, ImageOrder order) {
   return true;
 }
 
-View view_of(const Image& m, float* data) {
-  View v{data,
-         Element::f32,
+View view_of(const Image& m, Element element, const void* data) {
+  View v{const_cast<void*>(data),
+         element,
          5,
          {m.n, m.c, m.size[0], m.size[1], m.size[2]},
          {m.n_stride, m.c_stride, m.stride[0], m.stride[1], m.stride[2]}};
@@ -89,7 +87,9 @@ Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order, dim_t g
 
 Staging::Staging(const View& x, const View& y, const View* residual, const dim_t* before,
                  const dim_t* after, ImageOrder order, dim_t x_gap)
-    : x_source_(image_of(x)),
+    : x_element_(x.element),
+      y_element_(y.element),
+      x_source_(image_of(x)),
       x_(x_source_),
       y_target_(image_of(y)),
       y_(y_target_),
@@ -104,7 +104,7 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
   stage_x_ = padded || x_gap || !is_in_order(x_, order);
   if (stage_x_) {
     x_ = dense_image(x_.n, x_.c, padded_, order, x_gap);
-    x_floats_ = aligned(x_.n * x_.n_stride);
+    x_bytes_ = round_up(x_.n * x_.n_stride * element_size(x_element_), dim_t{kAlignment});
     for (int i = 0; i < kMaxSpatial; ++i) {
       x_origin_ += lo_[i] * x_.stride[i];
       x_.size[i] = x_source_.size[i];
@@ -113,33 +113,35 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
   stage_y_ = !is_in_order(y_, order);
   if (stage_y_) {
     y_ = dense_image(y_.n, y_.c, y_.size, order);
-    y_floats_ = aligned(y_.n * y_.n_stride);
+    y_bytes_ = round_up(y_.n * y_.n_stride * element_size(y_element_), dim_t{kAlignment});
   }
   has_residual_ = residual != nullptr;
   if (has_residual_) residual_ = image_of(*residual);
   stage_residual_ = has_residual_ && !same_strides(residual_, y_);
 }
 
-Staging::Pointers Staging::before(const float* x, const float* residual, float* y,
-                                  float* workspace) const noexcept {
-  Pointers p{x, residual, stage_y_ ? workspace + x_floats_ : y};
+Staging::Pointers<void, void> Staging::stage(const void* x, const void* residual, void* y,
+                                             std::byte* workspace, uint8_t padding) const noexcept {
+  Pointers<void, void> p{x, residual, stage_y_ ? workspace + x_bytes_ : y};
   if (stage_x_) {
-    Image whole = dense_image(x_.n, x_.c, padded_, ImageOrder::channels_last, x_gap_);
-    zero_frame(workspace, whole, lo_, x_.size);
-    copy(view_of(x_source_, const_cast<float*>(x)), view_of(x_, workspace + x_origin_));
-    p.x = workspace + x_origin_;
+    const Image whole = dense_image(x_.n, x_.c, padded_, ImageOrder::channels_last, x_gap_);
+    const dim_t element = element_size(x_element_);
+    fill_frame(workspace, element, padding, whole, lo_, x_.size);
+    std::byte* const interior = workspace + x_origin_ * element;
+    copy(view_of(x_source_, x_element_, x), view_of(x_, x_element_, interior));
+    p.x = interior;
   }
   if (stage_residual_) {
     // A residual of another layout is first laid where the result goes; the kernel then adds to it
     // in place.
-    copy(view_of(residual_, const_cast<float*>(residual)), view_of(y_, p.y));
+    copy(view_of(residual_, y_element_, residual), view_of(y_, y_element_, p.y));
     p.residual = p.y;
   }
   return p;
 }
 
-void Staging::after(const Pointers& p, float* y) const noexcept {
-  if (stage_y_) copy(view_of(y_, p.y), view_of(y_target_, y));
+void Staging::unstage(void* staged, void* y) const noexcept {
+  if (stage_y_) copy(view_of(y_, y_element_, staged), view_of(y_target_, y_element_, y));
 }
 
 }  // namespace fastconv

@@ -5,6 +5,8 @@
 // on each other in L1). Costs: the copy of a padded 3x3 layer is 2-3 % of its time at 64 channels
 // and shrinks with them. An algorithm on planes is served the same way.
 #pragma once
+#include <cstddef>
+
 #include "core/shape.h"
 #include "core/view.h"
 
@@ -18,35 +20,51 @@ struct Image {
 Image image_of(const View& v);
 // How a kernel wants an image: the channels of a pixel side by side, or the pixels of a channel.
 enum class ImageOrder { channels_last, planes };
-// `gap`: floats after the channels of each pixel, where these are side by side.
+// `gap`: elements after the channels of each pixel, where these are side by side.
 Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order = ImageOrder::channels_last,
                   dim_t gap = 0);
 
 class Staging {
  public:
-  // before / after: zero pixels that the algorithm reads around each image. x_gap: copy x in any
-  // case, with so many floats between its pixels.
+  // before / after: pixels of padding that the algorithm reads around each image. x_gap: copy x in
+  // any case, with so many elements between its pixels.
   Staging(const View& x, const View& y, const View* residual, const dim_t* before,
           const dim_t* after, ImageOrder order = ImageOrder::channels_last, dim_t x_gap = 0);
 
   // The images that the kernels see; offsets of a staged x count from its unpadded origin.
   const Image& x() const noexcept { return x_; }
   const Image& y() const noexcept { return y_; }
-  dim_t workspace() const noexcept { return x_floats_ + y_floats_; }
+  dim_t workspace() const noexcept { return x_bytes_ + y_bytes_; }  // a multiple of a cache line
 
+  // X and Y: the elements of x and y; std::byte is any.
+  template <class X = float, class Y = float>
   struct Pointers {
-    const float* x;         // first pixel of the first image, padding before it
-    const float* residual;  // addressed like y, or null
-    float* y;
+    const X* x;         // first pixel of the first image, padding before it
+    const Y* residual;  // addressed like y, or null
+    Y* y;
   };
-  Pointers before(const float* x, const float* residual, float* y, float* workspace) const noexcept;
-  void after(const Pointers& p, float* y) const noexcept;
+  // `padding` is what all bytes of the pixels around x are.
+  template <class X, class Y>
+  Pointers<X, Y> before(const X* x, const Y* residual, Y* y, std::byte* workspace,
+                        uint8_t padding = 0) const noexcept {
+    const Pointers<void, void> p = stage(x, residual, y, workspace, padding);
+    return {static_cast<const X*>(p.x), static_cast<const Y*>(p.residual), static_cast<Y*>(p.y)};
+  }
+  template <class X, class Y>
+  void after(const Pointers<X, Y>& p, Y* y) const noexcept {
+    unstage(p.y, y);
+  }
 
  private:
+  Pointers<void, void> stage(const void* x, const void* residual, void* y, std::byte* workspace,
+                             uint8_t padding) const noexcept;
+  void unstage(void* staged, void* y) const noexcept;
+
+  Element x_element_, y_element_;
   Image x_source_, x_, y_target_, y_, residual_;
   dim_t padded_[kMaxSpatial], lo_[kMaxSpatial], x_gap_;
   bool has_residual_, stage_x_, stage_y_, stage_residual_;
-  dim_t x_floats_ = 0, y_floats_ = 0, x_origin_ = 0;
+  dim_t x_bytes_ = 0, y_bytes_ = 0, x_origin_ = 0;  // the last in elements
 };
 
 }  // namespace fastconv

@@ -11,10 +11,28 @@
 namespace fastconv {
 namespace {
 
+// dst[j * ldd + i] = src[i * lds + j],  i < rows, j < cols, as LayoutKernels::transpose for f32.
+template <class T>
+void transpose(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst, dim_t ldd) noexcept {
+  constexpr dim_t kBlock = 64 / sizeof(T);  // so many rows of dst stay in L1 while src is walked
+  for (dim_t j0 = 0; j0 < cols; j0 += kBlock) {
+    const dim_t end = std::min(cols, j0 + kBlock);
+    for (dim_t i = 0; i < rows; ++i)
+      for (dim_t j = j0; j < end; ++j) dst[j * ldd + i] = src[i * lds + j];
+  }
+}
+// Elements of four bytes are moved as if they were floats, which keeps their bits.
+void transpose(dim_t rows, dim_t cols, const uint32_t* src, dim_t lds, uint32_t* dst,
+               dim_t ldd) noexcept {
+  kernels().layout.transpose(rows, cols, reinterpret_cast<const float*>(src), lds,
+                             reinterpret_cast<float*>(dst), ldd);
+}
+
 // dst's run crosses src's: dimension `cross` is contiguous in src, the run is contiguous in dst.
 // The planes that the two span are transposed; threads take pieces of planes, cut along the longer
 // side in whole cache lines.
-void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* dst) noexcept {
+template <class T>
+void transpose_planes(const Nest<2>& nest, int cross, const T* src, T* dst) noexcept {
   const int run = nest.rank - 1;
   const dim_t rows = nest.shape[run], cols = nest.shape[cross];
   const dim_t lds = nest.stride[0][run], ldd = nest.stride[1][cross];
@@ -22,8 +40,6 @@ void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* d
   const bool by_cols = cols >= rows;
   const dim_t pieces = ceil_div(by_cols ? cols : rows, kPiece);
   const dim_t planes = nest.size() / (rows * cols);
-  const auto transpose = kernels().layout.transpose;
-
   const dim_t per_piece = kPiece * (by_cols ? rows : cols);
   parallel_for(planes * pieces, std::max<dim_t>(1, kGrain / per_piece),
                [&](dim_t begin, dim_t end) {
@@ -32,8 +48,8 @@ void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* d
                    if (plane % 64 == 63 && interrupted()) return;  // a plane may be tiny
                    const dim_t last = std::min(pieces, first + (end - begin));
                    begin += last - first;
-                   const float* s = src;
-                   float* d = dst;
+                   const T* s = src;
+                   T* d = dst;
                    dim_t rest = plane;
                    for (int i = run - 1; i >= 0; --i) {
                      if (i == cross) continue;
@@ -52,26 +68,42 @@ void transpose_planes(const Nest<2>& nest, int cross, const float* src, float* d
                });
 }
 
-}  // namespace
-
-void copy(const View& src, const View& dst) noexcept {
-  const Nest<2> nest = merge(src, dst);
+template <class T>
+void copy_elements(const View& from, const View& to) noexcept {
+  const Nest<2> nest = merge(from, to);
   const dim_t src_step = nest.step(0), dst_step = nest.step(1);
+  const T* const src = static_cast<const T*>(from.data);
+  T* const dst = static_cast<T*>(to.data);
   if (nest.size() == 0) return;
   if (dst_step == 1 && src_step != 1)
     for (int d = 0; d < nest.rank - 1; ++d)
-      if (nest.stride[0][d] == 1)
-        return transpose_planes(nest, d, src.as<float>(), dst.as<float>());
+      if (nest.stride[0][d] == 1) return transpose_planes(nest, d, src, dst);
 
   for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
-    const float* s = src.as<float>() + offset[0];
-    float* d = dst.as<float>() + offset[1];
+    const T* s = src + offset[0];
+    T* d = dst + offset[1];
     if (src_step == 1 && dst_step == 1) {
-      std::memcpy(d, s, static_cast<size_t>(n) * sizeof(float));
+      std::memcpy(d, s, static_cast<size_t>(n) * sizeof(T));
     } else {
       for (dim_t i = 0; i < n; ++i) d[i * dst_step] = s[i * src_step];
     }
   });
+}
+
+}  // namespace
+
+void copy(const View& src, const View& dst) noexcept {
+  assert(src.element == dst.element);
+  switch (element_size(dst.element)) {
+    case 1:
+      return copy_elements<uint8_t>(src, dst);
+    case 2:
+      return copy_elements<uint16_t>(src, dst);
+    case 4:
+      return copy_elements<uint32_t>(src, dst);
+    default:
+      return copy_elements<uint64_t>(src, dst);
+  }
 }
 
 void fill(const View& dst, float value) noexcept {

@@ -5,7 +5,7 @@
 
 namespace fastconv {
 
-// dst = src, equal logical shapes, any strides. NCHW <-> NHWC runs as blocked transposes, equal
+// dst = src, equal logical shapes and elements, any strides. NCHW <-> NHWC runs as blocked transposes, equal
 // layouts as runs.
 void copy(const View& src, const View& dst) noexcept;
 void fill(const View& dst, float value) noexcept;

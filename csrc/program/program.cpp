@@ -92,13 +92,14 @@ void Program::add(std::initializer_list<Expected> operands, Step step) {
 void Program::conv(std::shared_ptr<const BoundConv> conv, const Operand& x, const Operand* residual,
                    const Operand& y, const Operand& workspace) {
   FC_CHECK(workspace.view.size() >= conv->workspace(), ShapeError, "workspace: expected ",
-           conv->workspace(), " floats, got ", workspace.view.size());
+           conv->workspace(), " bytes, got ", workspace.view.size());
   const bool added = residual != nullptr;
-  add({&x, residual, &y, &workspace},
+  add({&x, residual, &y, {&workspace, {Element::u8}}},
       [conv = std::move(conv), x, added, r = added ? *residual : Operand{}, y,
        workspace](std::byte* const* slots) {
         conv->run(x.at(slots).as<float>(), added ? r.at(slots).as<float>() : nullptr,
-                  y.at(slots).as<float>(), workspace.at(slots).as<float>());
+                  y.at(slots).as<float>(),
+                  reinterpret_cast<std::byte*>(workspace.at(slots).as<uint8_t>()));
       });
 }
 

@@ -29,7 +29,7 @@ from fastconv.graph.memory import Lifetime, MemoryPlan, alive, lifetimes_of, pla
 from fastconv.graph.plans import Plans
 from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
 from fastconv.graph.split import Split, choose_split, independent_steps, part_of, touched
-from fastconv.graph.value import F32, Array, Constant, Tensor, Value, channels_last_order, is_storage
+from fastconv.graph.value import F32, U8, Array, Constant, Tensor, Value, channels_last_order, is_storage
 
 Shape = tuple[int, ...]
 
@@ -425,7 +425,7 @@ def _bind(ctx: Context, step: Step, threads: int) -> Step:
         planned = _core.PlannedConv(
             step.params[0], (x.shape, x.strides), added, (y.shape, y.strides), threads
         )
-    return replace(step, params=(planned, ctx.empty((planned.workspace,))))
+    return replace(step, params=(planned, ctx.empty((planned.workspace,), dtype=U8)))
 
 
 def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.ArenaPool) -> _core.Program:
