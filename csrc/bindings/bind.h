@@ -8,6 +8,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/allocation.h"
 #include "core/check.h"
@@ -18,6 +19,7 @@
 #include "core/parallel.h"
 #include "core/shape.h"
 #include "core/view.h"
+#include "kernels/kernel_table.h"
 #include "nn/grid_sample.h"
 #include "nn/recurrent.h"
 #include "nn/resize.h"
@@ -27,6 +29,7 @@ namespace fastconv {
 void bind_core(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
+void bind_integer_conv(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
 void bind_qgemm(pybind11::module_& m);
 void bind_recurrent(pybind11::module_& m);
@@ -52,6 +55,18 @@ const T* vector_of(const char* name, const std::optional<pybind11::array>& array
            ": expected a contiguous array of shape (", n, ",), got ", shape_string(v));
   return v.as<T>();
 }
+// What weights of that shape and the arguments of a convolution say; ArgumentError, ShapeError where
+// they make none.
+struct ConvArguments {
+  int spatial;
+  std::vector<dim_t> stride, padding_lo, padding_hi, dilation;
+  dim_t groups;
+  std::string auto_pad;
+  bool transposed;
+  std::vector<dim_t> output_padding;
+};
+ConvParams conv_params(const View& w, const ConvArguments& arguments);
+pybind11::tuple out_shape_of(const ConvShape& s, size_t rank);
 // Whether the byte ranges of two arrays overlap; where they do not, no element is shared.
 bool bounds_overlap(const pybind11::array& a, const pybind11::array& b) noexcept;
 
@@ -90,6 +105,7 @@ void interruptible(F&& f) {
 
 // Enumerations by their Python names; ArgumentError lists the names there are.
 Activation activation_named(const std::string& act, float alpha, float beta);
+StoreAs store_as_named(const char* name, const pybind11::dtype& dtype);
 AutoPad auto_pad_named(const std::string& auto_pad);
 Cell cell_named(const std::string& cell);
 SampleMode sample_mode_named(const std::string& mode);

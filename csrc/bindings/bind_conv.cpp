@@ -92,6 +92,37 @@ std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& 
 
 }  // namespace
 
+ConvParams conv_params(const View& w, const ConvArguments& a) {
+  FC_CHECK(a.spatial >= 0 && a.spatial <= kMaxSpatial, ArgumentError,
+           "spatial: expected 0 to 3, got ", a.spatial);
+  FC_CHECK(w.rank == a.spatial + 2, ShapeError, "w: expected ", a.spatial + 2, " dimensions, got ",
+           w.rank);
+  FC_CHECK(a.groups >= 1, ArgumentError, "groups: expected at least 1, got ", a.groups);
+  ConvParams p;
+  p.spatial = a.spatial;
+  p.transposed = a.transposed;
+  p.auto_pad = auto_pad_named(a.auto_pad);
+  p.groups = a.groups;
+  p.oc = a.transposed ? w.shape[1] * a.groups : w.shape[0];
+  p.ic = a.transposed ? w.shape[0] : w.shape[1] * a.groups;
+  for (int i = 0; i < a.spatial; ++i) p.kernel[kMaxSpatial - a.spatial + i] = w.shape[2 + i];
+  spread("stride", a.stride, a.spatial, p.stride);
+  spread("padding", a.padding_lo, a.spatial, p.pad_lo);
+  spread("padding", a.padding_hi, a.spatial, p.pad_hi);
+  spread("dilation", a.dilation, a.spatial, p.dilation);
+  spread("output_padding", a.output_padding, a.spatial, p.output_padding);
+  check_params(p);
+  return p;
+}
+
+py::tuple out_shape_of(const ConvShape& s, size_t rank) {
+  py::tuple out(rank);
+  out[0] = s.n;
+  out[1] = s.oc;
+  for (size_t i = 2; i < rank; ++i) out[i] = s.out[kMaxSpatial - rank + i];
+  return out;
+}
+
 // What Program shares with a Python Conv object.
 const Conv& conv_of(const py::object& conv) { return conv.cast<const BoundCache&>().conv(); }
 
@@ -104,33 +135,15 @@ void bind_conv(py::module_& m) {
                        float alpha, float beta, bool exact, bool plain, bool planar,
                        const std::string& algorithm, const Sizes& x_shape, bool once, bool borrow,
                        const std::map<std::string, py::array>& stored) {
-             FC_CHECK(spatial >= 0 && spatial <= kMaxSpatial, ArgumentError,
-                      "spatial: expected 0 to 3, got ", spatial);
              const View weights = input_view("w", w);
-             FC_CHECK(weights.rank == spatial + 2, ShapeError, "w: expected ", spatial + 2,
-                      " dimensions, got ", weights.rank);
              const bool readable = w.flags() & py::array::c_style;
              FC_CHECK(readable || !stored.empty(), ArgumentError,
                       "w: expected a C-contiguous array");
-             ConvParams p;
-             p.spatial = spatial;
-             p.transposed = transposed;
+             ConvParams p = conv_params(weights, {spatial, stride, padding_lo, padding_hi, dilation,
+                                                  groups, auto_pad, transposed, output_padding});
              p.exact = exact;
              p.plain = plain;
              p.planar = planar;
-             p.auto_pad = auto_pad_named(auto_pad);
-             p.groups = groups;
-             FC_CHECK(groups >= 1, ArgumentError, "groups: expected at least 1, got ", groups);
-             p.oc = transposed ? weights.shape[1] * groups : weights.shape[0];
-             p.ic = transposed ? weights.shape[0] : weights.shape[1] * groups;
-             for (int i = 0; i < spatial; ++i)
-               p.kernel[kMaxSpatial - spatial + i] = weights.shape[2 + i];
-             spread("stride", stride, spatial, p.stride);
-             spread("padding", padding_lo, spatial, p.pad_lo);
-             spread("padding", padding_hi, spatial, p.pad_hi);
-             spread("dilation", dilation, spatial, p.dilation);
-             spread("output_padding", output_padding, spatial, p.output_padding);
-             check_params(p);
              std::vector<float> dense_bias;
              if (bias) {
                const View b = input_view("bias", *bias);
@@ -168,14 +181,9 @@ void bind_conv(py::module_& m) {
            py::arg("stored") = std::map<std::string, py::array>())
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
-             const ConvShape s =
-                 self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data());
-             py::tuple out(x_shape.size());
-             out[0] = s.n;
-             out[1] = s.oc;
-             for (size_t i = 2; i < x_shape.size(); ++i)
-               out[i] = s.out[kMaxSpatial - x_shape.size() + i];
-             return out;
+             return out_shape_of(
+                 self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data()),
+                 x_shape.size());
            })
       .def(
           "run",

@@ -38,11 +38,19 @@ struct PlannedConv {
   std::array<dim_t, kMaxSpatial> kernel;  // depth, height, width
 };
 
-View view_of(const Dims& shape, const Dims& strides) {
+struct PlannedIntegerConv {
+  std::shared_ptr<const IntegerConvPlan> plan;
+  std::string tile;
+  dim_t packed_bytes;
+  std::array<dim_t, kMaxSpatial> kernel;
+};
+
+View view_of(const Dims& shape, const Dims& strides, Element element = Element::f32) {
   FC_CHECK(shape.size() == strides.size() && shape.size() <= static_cast<size_t>(kMaxRank),
            ShapeError, "view: expected at most ", kMaxRank, " sizes and as many strides, got ",
            shape.size(), " and ", strides.size());
   View v;
+  v.element = element;
   v.rank = static_cast<int>(shape.size());
   for (size_t i = 0; i < shape.size(); ++i) {
     FC_CHECK(shape[i] >= 0, ShapeError, "view: expected sizes of at least 0, got ", shape[i]);
@@ -97,6 +105,23 @@ std::unique_ptr<PlannedConv> bind_shapes(const py::object& conv, const PlanView&
   std::copy_n(c.params().kernel, kMaxSpatial, kernel.begin());
   return std::make_unique<PlannedConv>(
       PlannedConv{std::move(bound), c.tile(shape), c.packed_bytes(), kernel});
+}
+
+std::unique_ptr<PlannedIntegerConv> bind_integer(const IntegerConv& conv, const PlanView& x,
+                                                 const PlanView& y, int threads) {
+  const CountAllocations count;
+  const Caller caller(threads);
+  static constexpr Element kElements[] = {Element::s32, Element::u8, Element::s8, Element::f32};
+  const Element out = kElements[static_cast<int>(conv.type())];
+  const View in =
+      view_of(std::get<0>(x), std::get<1>(x), conv.x_signed() ? Element::s8 : Element::u8);
+  std::shared_ptr<const IntegerConvPlan> plan =
+      conv.bind(in, view_of(std::get<0>(y), std::get<1>(y), out));
+  const ConvShape shape = conv.shape(in.rank, in.shape);
+  std::array<dim_t, kMaxSpatial> kernel;
+  std::copy_n(conv.params().kernel, kMaxSpatial, kernel.begin());
+  return std::make_unique<PlannedIntegerConv>(
+      PlannedIntegerConv{std::move(plan), conv.tile(shape), conv.packed_bytes(), kernel});
 }
 
 PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& lo,
@@ -219,6 +244,15 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
             self.conv(conv.bound, operand(x), r ? &*r : nullptr, operand(y), operand(workspace));
           },
           py::keep_alive<1, 5>())
+      .def(
+          "integer_conv",
+          [](Program& self, const P& x, const std::optional<P>& x_zero, const P& y,
+             const PlannedIntegerConv& conv, const P& workspace) {
+            const std::optional<Operand> zero = optional_operand(x_zero);
+            self.integer_conv(conv.plan, operand(x), zero ? &*zero : nullptr, operand(y),
+                              operand(workspace));
+          },
+          py::keep_alive<1, 5>())
       .def("gemm",
            [](Program& self, const P& a, const P& b, const std::optional<P>& c, const P& y,
               float alpha, float beta, const std::string& act, float act_alpha, float act_beta) {
@@ -304,6 +338,15 @@ void bind_program(py::module_& m) {
       .def_readonly("tile", &PlannedConv::tile)
       .def_readonly("packed_bytes", &PlannedConv::packed_bytes)
       .def_readonly("kernel", &PlannedConv::kernel);
+
+  py::class_<PlannedIntegerConv>(m, "PlannedIntegerConv")
+      .def(py::init(&bind_integer), py::arg("conv"), py::arg("x"), py::arg("y"), py::arg("threads"),
+           py::keep_alive<1, 2>())
+      .def_property_readonly("workspace",
+                             [](const PlannedIntegerConv& self) { return self.plan->workspace(); })
+      .def_readonly("tile", &PlannedIntegerConv::tile)
+      .def_readonly("packed_bytes", &PlannedIntegerConv::packed_bytes)
+      .def_readonly("kernel", &PlannedIntegerConv::kernel);
 
   py::class_<ArenaPool, std::shared_ptr<ArenaPool>>(m, "ArenaPool")
       .def(py::init([] { return std::make_shared<ArenaPool>(); }))

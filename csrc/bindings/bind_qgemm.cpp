@@ -27,8 +27,10 @@ ByteMatrix byte_matrix(const char* name, const py::array& array) {
           kind == 'i'};
 }
 
-StoreAs type_of(const py::array& out) {
-  switch (element_of_dtype(out.dtype())) {
+}  // namespace
+
+StoreAs store_as_named(const char* name, const py::dtype& dtype) {
+  switch (element_of_dtype(dtype)) {
     case Element::s32:
       return StoreAs::s32;
     case Element::f32:
@@ -38,12 +40,10 @@ StoreAs type_of(const py::array& out) {
     case Element::s8:
       return StoreAs::s8;
     default:
-      throw ArgumentError(message("out: expected int32, float32, uint8 or int8, got ",
-                                  py::cast<std::string>(py::str(out.dtype()))));
+      throw ArgumentError(message(name, ": expected int32, float32, uint8 or int8, got ",
+                                  py::cast<std::string>(py::str(dtype))));
   }
 }
-
-}  // namespace
 
 void bind_qgemm(py::module_& m) {
   py::class_<PackedIntegers>(m, "PackedIntegers")
@@ -77,7 +77,7 @@ void bind_qgemm(py::module_& m) {
                  ShapeError, "out: expected a writable array of shape (", M, ", ", N,
                  ") with contiguous columns");
         QgemmResult result;
-        result.type = type_of(out);
+        result.type = store_as_named("out", out.dtype());
         result.data = const_cast<void*>(out.data());
         result.row_step = out.strides(0) / out.itemsize();
         result.bias = vector_of<int32_t>("bias", bias, N);

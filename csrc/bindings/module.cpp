@@ -35,6 +35,7 @@ PYBIND11_MODULE(_core, m) {
   fastconv::bind_core(m);
   fastconv::bind_conv(m);
   fastconv::bind_gemm(m);
+  fastconv::bind_integer_conv(m);
   fastconv::bind_nn(m);
   fastconv::bind_program(m);
   fastconv::bind_qgemm(m);

@@ -108,8 +108,8 @@ Reach Phases::reach(const ConvShape& s) const {
   return reach;
 }
 
-PhaseRows Phases::rows(const Phase& phase, const ConvShape& s, const Image& x,
-                       const Image& y) const {
+PhaseRows Phases::rows(const Phase& phase, const ConvShape& s, const Image& x, const Image& y,
+                       dim_t joined) const {
   PhaseRows b;
   Grid a_grid{s.n, {}, x.n_stride, {}, 0}, c_grid{s.n, {}, y.n_stride, {}, 0};
   b.M = s.n;
@@ -129,14 +129,12 @@ PhaseRows Phases::rows(const Phase& phase, const ConvShape& s, const Image& x,
     b.a_row = a_grid.table();
     b.c_row = c_grid.table();
   }
-  // Runs of taps whose pixels are neighbours, all channels of each, are contiguous: one long tap
-  // instead of many.
   const dim_t ic = params_.ic / params_.groups;
-  size_t run = 1;
+  size_t run = joined ? static_cast<size_t>(joined) : 1;
   const auto offset = [&](const Tap& t) {
     return t.offset[0] * x.stride[0] + t.offset[1] * x.stride[1] + t.offset[2] * x.stride[2];
   };
-  if (params_.groups == 1 && !phase.taps.empty()) {
+  if (!joined && params_.groups == 1 && !phase.taps.empty()) {
     while (run < phase.taps.size() && offset(phase.taps[run]) == offset(phase.taps[run - 1]) + ic)
       ++run;
     for (size_t t = 0; t < phase.taps.size(); ++t)

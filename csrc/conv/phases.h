@@ -43,7 +43,10 @@ class Phases {
   explicit Phases(const ConvParams& params);
   const std::vector<Phase>& all() const noexcept { return phases_; }
   Reach reach(const ConvShape& s) const;
-  PhaseRows rows(const Phase& phase, const ConvShape& s, const Image& x, const Image& y) const;
+  // Taps whose pixels are neighbours, all channels of each, are one long tap: as many as are such
+  // throughout, or so many as are asked for.
+  PhaseRows rows(const Phase& phase, const ConvShape& s, const Image& x, const Image& y,
+                 dim_t joined = 0) const;
   // Output pixels that no tap reaches, as offsets into y: they are bias, residual and activation
   // alone. A stride larger than the kernel leaves such.
   std::vector<dim_t> untouched_pixels(const ConvShape& s, const Image& y) const;

@@ -1,6 +1,7 @@
 // L4 conv: see stage.h.
 #include "conv/stage.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/division.h"
@@ -94,16 +95,16 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
       y_target_(image_of(y)),
       y_(y_target_),
       residual_(y_target_),
-      x_gap_(x_gap) {
+      x_gap_(std::max<dim_t>(0, x_gap)) {
   bool padded = false;
   for (int i = 0; i < kMaxSpatial; ++i) {
     lo_[i] = before[i];
     padded_[i] = before[i] + x_.size[i] + after[i];
     padded = padded || before[i] || after[i];
   }
-  stage_x_ = padded || x_gap || !is_in_order(x_, order);
+  stage_x_ = padded || x_gap != kAsItIs || !is_in_order(x_, order);
   if (stage_x_) {
-    x_ = dense_image(x_.n, x_.c, padded_, order, x_gap);
+    x_ = dense_image(x_.n, x_.c, padded_, order, x_gap_);
     x_bytes_ = round_up(x_.n * x_.n_stride * element_size(x_element_), dim_t{kAlignment});
     for (int i = 0; i < kMaxSpatial; ++i) {
       x_origin_ += lo_[i] * x_.stride[i];

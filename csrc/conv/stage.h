@@ -26,10 +26,11 @@ Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order = ImageO
 
 class Staging {
  public:
-  // before / after: pixels of padding that the algorithm reads around each image. x_gap: copy x in
-  // any case, with so many elements between its pixels.
+  // before / after: pixels of padding that the algorithm reads around each image. x_gap: unless it
+  // is kAsItIs, x is copied in any case, with so many elements between its pixels.
+  static constexpr dim_t kAsItIs = -1;
   Staging(const View& x, const View& y, const View* residual, const dim_t* before,
-          const dim_t* after, ImageOrder order = ImageOrder::channels_last, dim_t x_gap = 0);
+          const dim_t* after, ImageOrder order = ImageOrder::channels_last, dim_t x_gap = kAsItIs);
 
   // The images that the kernels see; offsets of a staged x count from its unpadded origin.
   const Image& x() const noexcept { return x_; }

@@ -103,6 +103,27 @@ void Program::conv(std::shared_ptr<const BoundConv> conv, const Operand& x, cons
       });
 }
 
+void Program::integer_conv(std::shared_ptr<const IntegerConvPlan> conv, const Operand& x,
+                           const Operand* x_zero, const Operand& y, const Operand& workspace) {
+  FC_CHECK(workspace.view.size() >= conv->workspace(), ShapeError, "workspace: expected ",
+           conv->workspace(), " bytes, got ", workspace.view.size());
+  const Element in = conv->x_element();
+  FC_CHECK((x_zero != nullptr) == !conv->knows_x_zero(), ArgumentError,
+           "x_zero: expected it of the plan or of a run");
+  const bool given = x_zero != nullptr;
+  add({{&x, {in}}, {x_zero, {in}}, {&y, {conv->y_element()}}, {&workspace, {Element::u8}}},
+      [conv = std::move(conv), x, given, z = given ? *x_zero : Operand{}, y, workspace,
+       is_signed = in == Element::s8](std::byte* const* slots) {
+        int32_t zero = 0;
+        if (given) {
+          const uint8_t byte = *static_cast<const uint8_t*>(z.at(slots).data);
+          zero = is_signed ? static_cast<int8_t>(byte) : byte;
+        }
+        conv->run(x.at(slots).data, given ? &zero : nullptr, y.at(slots).data,
+                  reinterpret_cast<std::byte*>(workspace.at(slots).as<uint8_t>()));
+      });
+}
+
 void Program::gemm(const Operand& a, const Operand& b, const Operand* c, const Operand& y,
                    float alpha, float beta, const Activation& activation) {
   const bool added = c != nullptr;

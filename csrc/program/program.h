@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "conv/conv2d.h"
+#include "conv/integer_conv.h"
 #include "core/buffer.h"
 #include "core/fork_mutex.h"
 #include "core/ops.h"
@@ -89,6 +90,9 @@ class Program {
   // ArgumentError.
   void conv(std::shared_ptr<const BoundConv> conv, const Operand& x, const Operand* residual,
             const Operand& y, const Operand& workspace);
+  // x_zero: one number of x's type, where a run tells.
+  void integer_conv(std::shared_ptr<const IntegerConvPlan> conv, const Operand& x,
+                    const Operand* x_zero, const Operand& y, const Operand& workspace);
   void gemm(const Operand& a, const Operand& b, const Operand* c, const Operand& y, float alpha,
             float beta, const Activation& activation);
   void activate(const Operand& x, const Operand& y, const Activation& activation);

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import fastconv
 from fastconv import PackedIntegers, _core, qgemm
-from fastconv.testing.guard import guarded_empty
+from fastconv.testing.guard import guarded
 from fastconv.testing.integers import convolve, integer_operator
 
 TIERS = [_core.active_tier()] if os.environ.get("FASTCONV_ISA") else _core.tiers()
@@ -279,21 +279,12 @@ def test_guarded(rng, style):
     sizes += [(3, 18, k) for k in (1, 2, 3, 4, 5, 6, 7, 8, 9, 255, 256, 257)]
     for (m, n, k), align_end in itertools.product(sizes, (True, False)):
         a, b = anything(rng, np.uint8, m, k), weights(rng, style, k, n)
-        place = lambda array: _guarded(array, align_end)  # noqa: B023, E731
-        out = _guarded(np.zeros((m, n), np.int32), align_end)
+        place = lambda array: guarded(array, align_end=align_end)  # noqa: B023, E731
+        out = guarded(np.zeros((m, n), np.int32), align_end=align_end)
         expected = a.astype(np.int64) @ b.astype(np.int64)
         np.testing.assert_array_equal(qgemm(place(a), place(b), out=out), expected)
-        quantised = _guarded(np.zeros((m, n), np.uint8), align_end)
+        quantised = guarded(np.zeros((m, n), np.uint8), align_end=align_end)
         qgemm(place(a.view(np.int8)), place(b), a_scale=1.0, b_scale=1.0, out_scale=1.0, out=quantised)
-
-
-def _guarded(array, align_end):
-    """Bytes in place of the NaNs of guarded_empty, which integers have not."""
-    floats = guarded_empty((-(-array.nbytes // 4),), align_end=align_end)
-    start = floats.nbytes - array.nbytes if align_end else 0
-    place = floats.view(np.uint8)[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    place[...] = array
-    return place
 
 
 @every_kernel
@@ -309,7 +300,7 @@ def test_windows_of_an_image(rng, style, channels):
     taps = [(ky * w + kx) * channels for ky, kx in itertools.product(range(kh), range(kw))]
     places = rng.permutation(len(rows)) * (oc + spare)
     out = np.full(len(rows) * (oc + spare), 12345, np.int32)
-    place = _guarded(image.ravel(), align_end=True)
+    place = guarded(image.ravel(), align_end=True)
     _core.multiply_taps(place, rows, taps, kernel, places.tolist(), out)
 
     oihw = kernel.astype(np.int64).reshape(kh, kw, channels, oc).transpose(3, 2, 0, 1)

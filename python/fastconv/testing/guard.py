@@ -24,14 +24,16 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 def guarded_empty(
     shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32, *, align_end: bool = True
 ) -> npt.NDArray[Any]:
-    """Return a writable C-contiguous array of NaNs between two unmapped pages, touching one of them.
+    """Return a writable C-contiguous array between two unmapped pages, touching one of them.
+
+    It holds NaNs, or integers whose bytes are all 0x5a.
 
     Parameters
     ----------
     shape : tuple of int
         The array's shape; it may hold no element.
     dtype : dtype
-        A floating-point type.
+        Of floating-point numbers or integers.
     align_end : bool
         The array's last byte is the last before the upper unmapped page; otherwise its first byte is the
         first after the lower one.
@@ -58,7 +60,9 @@ def guarded_empty(
             raise OSError(ctypes.get_errno(), "mprotect failed")
     start = PAGE + inner - nbytes if align_end else PAGE
     array = memory[start : start + nbytes].view(dtype).reshape(shape)
-    array[...] = np.nan
+    memory[start : start + nbytes] = 0x5A
+    if dtype.kind == "f":
+        array[...] = np.nan
     return array
 
 

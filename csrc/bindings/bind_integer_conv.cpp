@@ -1,0 +1,129 @@
+// L6 bindings: _core.IntegerConv, a convolution of 8-bit integers.
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <vector>
+
+#include "bindings/bind.h"
+#include "conv/integer_conv.h"
+#include "core/check.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+namespace {
+
+using Sizes = std::vector<dim_t>;
+
+// A view of bytes of either sign.
+View byte_view(const char* name, const py::array& array) {
+  const Element element = element_of_dtype(array.dtype());
+  FC_CHECK(element == Element::u8 || element == Element::s8, ArgumentError, name,
+           ": expected 8-bit integers, got ", py::cast<std::string>(py::str(array.dtype())));
+  return input_view(name, array, element);
+}
+
+std::unique_ptr<IntegerConv> make(const py::array& w, const std::optional<py::array>& bias,
+                                  const ConvArguments& arguments, const py::array& w_zero,
+                                  bool x_signed, const std::optional<int32_t>& x_zero,
+                                  const py::dtype& out, const std::optional<py::array>& scale,
+                                  const std::optional<py::array>& shift, float low, float high,
+                                  int32_t zero, const std::string& algorithm) {
+  const View weights = byte_view("w", w);
+  FC_CHECK(w.flags() & py::array::c_style, ArgumentError, "w: expected a C-contiguous array");
+  const ConvParams p = conv_params(weights, arguments);
+  IntegerResult result;
+  result.type = store_as_named("out", out);
+  result.bias = vector_of<int32_t>("bias", bias, p.oc);
+  result.scale = vector_of<float>("scale", scale, p.oc);
+  result.shift = vector_of<float>("shift", shift, p.oc);
+  result.low = low;
+  result.high = high;
+  result.zero = zero;
+  const dim_t zeros = w_zero.size() == 1 ? 1 : p.oc;
+  const IntegerWeights integer{static_cast<const uint8_t*>(weights.data),
+                               weights.element == Element::s8,
+                               vector_of<int32_t>("w_zero_point", w_zero, zeros), zeros};
+  const GilRelease unlocked;
+  return std::make_unique<IntegerConv>(p, integer, x_signed, x_zero ? &*x_zero : nullptr, result,
+                                       algorithm);
+}
+
+void run(const IntegerConv& conv, const py::array& x, const py::array& y,
+         const std::optional<int32_t>& x_zero) {
+  const View in = byte_view("x", x);
+  FC_CHECK((in.element == Element::s8) == conv.x_signed(), ArgumentError, "x: expected ",
+           conv.x_signed() ? "int8" : "uint8", " values, got ",
+           py::cast<std::string>(py::str(x.dtype())));
+  FC_CHECK(conv.knows_x_zero() != x_zero.has_value(), ArgumentError,
+           "x_zero_point: expected it of the plan or of the run, got ",
+           x_zero ? "both" : "neither");
+  FC_CHECK(store_as_named("out", y.dtype()) == conv.type() && y.writeable(), ArgumentError,
+           "out: expected a writable array of the plan's type, got ",
+           py::cast<std::string>(py::str(y.dtype())));
+  const View out = input_view("out", y, element_of_dtype(y.dtype()));
+  const ConvShape s = conv.shape(in.rank, in.shape);
+  View expected = out;
+  expected.rank = in.rank;
+  expected.shape[0] = s.n;
+  expected.shape[1] = s.oc;
+  for (int i = 2; i < in.rank; ++i) expected.shape[i] = s.out[kMaxSpatial - in.rank + i];
+  FC_CHECK(shape_string(out) == shape_string(expected), ShapeError, "out: expected shape ",
+           shape_string(expected), ", got ", shape_string(out));
+  if (out.size() == 0) return;
+  interruptible([&] {
+    const auto plan = conv.bind(in, out);
+    Buffer<std::byte> workspace(plan->workspace());
+    plan->run(in.data, x_zero ? &*x_zero : nullptr, out.data, workspace.data());
+  });
+}
+
+}  // namespace
+
+void bind_integer_conv(py::module_& m) {
+  py::class_<IntegerConv>(m, "IntegerConv")
+      .def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
+                       const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
+                       const Sizes& dilation, dim_t groups, const std::string& auto_pad,
+                       bool transposed, const Sizes& output_padding, const py::array& w_zero,
+                       bool x_signed, const std::optional<int32_t>& x_zero, const py::dtype& out,
+                       const std::optional<py::array>& scale, const std::optional<py::array>& shift,
+                       float low, float high, int32_t zero, const std::string& algorithm) {
+             return make(w, bias,
+                         {spatial, stride, padding_lo, padding_hi, dilation, groups, auto_pad,
+                          transposed, output_padding},
+                         w_zero, x_signed, x_zero, out, scale, shift, low, high, zero, algorithm);
+           }),
+           py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
+           py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
+           py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("w_zero"),
+           py::arg("x_signed"), py::arg("x_zero"), py::arg("out"), py::arg("scale"),
+           py::arg("shift"), py::arg("low"), py::arg("high"), py::arg("zero"), py::arg("algorithm"))
+      .def("out_shape",
+           [](const IntegerConv& self, const Sizes& x_shape) {
+             return out_shape_of(self.shape(static_cast<int>(x_shape.size()), x_shape.data()),
+                                 x_shape.size());
+           })
+      .def("run", &run, py::arg("x"), py::arg("y"), py::arg("x_zero") = py::none())
+      .def("algorithm",
+           [](const IntegerConv& self, const Sizes& x_shape) {
+             return self.algorithm(self.shape(static_cast<int>(x_shape.size()), x_shape.data()));
+           })
+      .def("explain",
+           [](const IntegerConv& self, const Sizes& x_shape) {
+             const ConvShape s = self.shape(static_cast<int>(x_shape.size()), x_shape.data());
+             py::dict rejected;
+             for (const AlgoVerdict& v : self.verdicts(s))
+               if (v.name != self.algorithm(s)) rejected[py::str(v.name)] = v.reason;
+             py::dict found;
+             found["algorithm"] = self.algorithm(s);
+             found["tile"] = self.tile(s);
+             found["packed_bytes"] = self.packed_bytes();
+             found["rejected"] = rejected;
+             return found;
+           })
+      .def_property_readonly("packed_bytes", &IntegerConv::packed_bytes);
+  m.def("integer_algorithms", &integer_algorithm_names);
+}
+
+}  // namespace fastconv
