@@ -89,6 +89,10 @@ IntegerConv::IntegerConv(const ConvParams& params, const IntegerWeights& w, bool
   }
   FC_CHECK(!candidates_.empty(), ArgumentError,
            "algorithm: expected 'auto' or a name of an integer algorithm, got '", algorithm, "'");
+  if (candidates_.size() == 1) {
+    candidates_[0].packed = candidates_[0].algo->prepack(spec());
+    w_ = {};  // what else would be packed
+  }
 }
 
 // Of the sums of x * w: sum (x - zero) * w = sum x * w - zero * sum w.

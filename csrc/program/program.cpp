@@ -107,11 +107,11 @@ void Program::integer_conv(std::shared_ptr<const IntegerConvPlan> conv, const Op
                            const Operand* x_zero, const Operand& y, const Operand& workspace) {
   FC_CHECK(workspace.view.size() >= conv->workspace(), ShapeError, "workspace: expected ",
            conv->workspace(), " bytes, got ", workspace.view.size());
-  const Element in = conv->x_element();
+  const Element in = conv->x_element(), out = conv->y_element();
   FC_CHECK((x_zero != nullptr) == !conv->knows_x_zero(), ArgumentError,
            "x_zero: expected it of the plan or of a run");
   const bool given = x_zero != nullptr;
-  add({{&x, {in}}, {x_zero, {in}}, {&y, {conv->y_element()}}, {&workspace, {Element::u8}}},
+  add({{&x, {in}}, {x_zero, {in}}, {&y, {out}}, {&workspace, {Element::u8}}},
       [conv = std::move(conv), x, given, z = given ? *x_zero : Operand{}, y, workspace,
        is_signed = in == Element::s8](std::byte* const* slots) {
         int32_t zero = 0;

@@ -74,6 +74,42 @@ class Conv:
     def explain(self, x_shape: Sequence[int] | None = None) -> dict[str, Any]: ...
 
 def algorithms() -> list[str]: ...
+
+# bind_integer_conv.cpp
+class IntegerConv:
+    def __init__(
+        self,
+        w: Array,
+        bias: Array | None,
+        *,
+        spatial: int,
+        stride: Sequence[int],
+        padding_lo: Sequence[int],
+        padding_hi: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+        auto_pad: str,
+        transposed: bool,
+        output_padding: Sequence[int],
+        w_zero: Array,
+        x_signed: bool,
+        x_zero: int | None,
+        out: np.dtype[Any],
+        scale: F32 | None,
+        shift: F32 | None,
+        low: float,
+        high: float,
+        zero: int,
+        algorithm: str,
+    ) -> None: ...
+    def out_shape(self, x_shape: Sequence[int]) -> tuple[int, ...]: ...
+    def run(self, x: Array, y: Array, x_zero: int | None = None) -> None: ...
+    def algorithm(self, x_shape: Sequence[int]) -> str: ...
+    def explain(self, x_shape: Sequence[int]) -> dict[str, Any]: ...
+    @property
+    def packed_bytes(self) -> int: ...
+
+def integer_algorithms() -> list[str]: ...
 def packing_id() -> str: ...
 
 # bind_select.cpp
@@ -194,6 +230,17 @@ class PlannedConv:
     @property
     def kernel(self) -> list[int]: ...  # depth, height, width
 
+class PlannedIntegerConv:
+    def __init__(self, conv: IntegerConv, x: PlanView, y: PlanView, threads: int) -> None: ...
+    @property
+    def workspace(self) -> int: ...
+    @property
+    def tile(self) -> str: ...
+    @property
+    def packed_bytes(self) -> int: ...
+    @property
+    def kernel(self) -> list[int]: ...  # depth, height, width
+
 class ArenaPool:
     def __init__(self) -> None: ...
     @property
@@ -219,6 +266,14 @@ class Program:
         residual: PlanOperand | None,
         y: PlanOperand,
         conv: PlannedConv,
+        workspace: PlanOperand,
+    ) -> None: ...
+    def integer_conv(
+        self,
+        x: PlanOperand,
+        x_zero: PlanOperand | None,
+        y: PlanOperand,
+        conv: PlannedIntegerConv,
         workspace: PlanOperand,
     ) -> None: ...
     def gemm(

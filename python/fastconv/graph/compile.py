@@ -369,7 +369,7 @@ def _split_stages(
     def stage(part: Context, kind: str, index: int, threads: int, images: int = 1, times: int = 1) -> Stage:
         """Make a stage that has the carried buffers as further inputs or outputs."""
         for i, buffer in enumerate(carried):
-            part.buffers[buffer] = Buffer(kind, part.buffers[buffer].size, index + i)
+            part.buffers[buffer] = replace(part.buffers[buffer], kind=kind, index=index + i)
         return _stage(part, pool, threads, frozenset(carried), images, times)
 
     rest = stage(ctx.fork(last, ctx.buffers), "input", inputs, threads)
@@ -416,15 +416,18 @@ def _as_output(ctx: Context, value: Tensor, index: int) -> Tensor:
 
 def _bind(ctx: Context, step: Step, threads: int) -> Step:
     """Fix a convolution to its final shapes and strides, and give it its workspace for as many threads."""
-    if step.kind != "conv":
+    if not step.is_convolution:
         return step
     (x, residual), y = step.inputs, step.output
     assert x is not None
-    added = None if residual is None else (residual.shape, residual.strides)
+    views = (x.shape, x.strides), (y.shape, y.strides)
+    planned: _core.PlannedConv | _core.PlannedIntegerConv
     with naming(step.node):
-        planned = _core.PlannedConv(
-            step.params[0], (x.shape, x.strides), added, (y.shape, y.strides), threads
-        )
+        if step.kind == "conv":
+            added = None if residual is None else (residual.shape, residual.strides)
+            planned = _core.PlannedConv(step.params[0], views[0], added, views[1], threads)
+        else:
+            planned = _core.PlannedIntegerConv(step.params[0], *views, threads)
     return replace(step, params=(planned, ctx.empty((planned.workspace,), dtype=U8)))
 
 

@@ -76,6 +76,11 @@ class Step:
     node: Node
     algorithm: str
 
+    @property
+    def is_convolution(self) -> bool:
+        """Whether its parameters are a convolution, and once it is bound a workspace."""
+        return self.kind in ("conv", "integer_conv")
+
     def tensors(self) -> Iterator[Tensor]:
         """Return every view that the step reads or writes, its workspace included."""
         yield from (t for t in (*self.inputs, self.output, *self.params) if isinstance(t, Tensor))

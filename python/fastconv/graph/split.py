@@ -28,7 +28,7 @@ BALANCED = 0.9  # of the threads' time must be work for parts to run beside each
 _ALONG_FIRST_AXIS = frozenset(
     {
         *("activate", "avg_pool2d", "binary", "channel_affine", "conv", "copy", "fill", "lrn", "max_pool2d"),
-        *("layer_norm", "prelu", "reduce", "resize2d", "softmax"),
+        *("integer_conv", "layer_norm", "prelu", "reduce", "resize2d", "softmax"),
     }
 )
 
@@ -89,7 +89,7 @@ def choose_split(
     held = alive(lifetimes, len(steps))
     best, least, weights, peak = None, spills[0], 0, 1
     for i in range(independent):
-        weights += steps[i].params[0].packed_bytes if steps[i].kind == "conv" else 0
+        weights += steps[i].params[0].packed_bytes if steps[i].is_convolution else 0
         peak = max(peak, held[i])
         split = _parts(i + 1, batch, threads, cache * batch // peak)
         rounds = len(split.images) // split.lanes

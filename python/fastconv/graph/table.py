@@ -32,7 +32,7 @@ def table(name: str, executable: Plan, seconds: Sequence[float] | None = None) -
 def _row(stage: Stage, step: Step) -> tuple[str, ...]:
     """Return a step's cells in the table of a program."""
     node = step.node
-    planned, workspace = step.params if step.kind == "conv" else (None, None)
+    planned, workspace = step.params if step.is_convolution else (None, None)
     return (
         described(step),
         step.algorithm,

@@ -71,7 +71,7 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     """
     tensors = [t for t in (*step.inputs, step.output) if t is not None]
     moved = times * sum(_elements(t) * t.dtype.itemsize for t in tensors)
-    if step.kind == "conv":
+    if step.is_convolution:
         at, bias_at = _INPUTS.get(step.node.op, (1, 2))
         weight = weights.get(step.node.inputs[at])
         if weight is None:
@@ -118,7 +118,7 @@ _INPUTS: Mapping[str, tuple[int, int | None]] = {
     **dict.fromkeys(
         ("ConvInteger", "ConvIntegerToFloat", "MatMulInteger", "MatMulIntegerToFloat"), (1, None)
     ),
-    "QLinearConv": (3, 8),
+    **dict.fromkeys(("QLinearConv", "QuantizedConv"), (3, 8)),
     "QLinearMatMul": (3, None),
     "QGemm": (3, 6),
 }

@@ -269,7 +269,7 @@ def _layer(
         " ".join(names),
         described(step),
         step.algorithm,
-        step.params[0].tile if step.kind == "conv" else "",
+        step.params[0].tile if step.is_convolution else "",
         x.shape,
         step.output.shape,
         sum(params.values()),
