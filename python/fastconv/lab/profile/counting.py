@@ -82,7 +82,8 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         biases = () if bias_at is None else step.node.inputs[bias_at : bias_at + 1]
         bias = sum(math.prod(weights.get(name, ())) for name in biases if name in weights)
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
-        least = moved + FLOAT * (_taken(step, weight) + bias)
+        per_weight = FLOAT if step.kind == "conv" else 1
+        least = moved + per_weight * _taken(step, weight) + FLOAT * bias
         return Work(macs, 2 * macs, 2 * executed, least, moved + times * step.params[0].packed_bytes)
     if step.kind == "gemm":
         a = step.inputs[0]
@@ -153,7 +154,6 @@ def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, 
         pixels = math.prod(kernel) * x.size
         return pixels * ocg, pixels * _whole(ocg, lanes)
     oc, icg, *kernel = weight
-    icg = min(icg, x.shape[1])  # sums of integers may be made in parts of the channels
     macs = y.size * icg * math.prod(kernel)
     n, _, *out = y.shape
     groups = x.shape[1] // icg
