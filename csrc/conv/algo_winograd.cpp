@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "conv/algo.h"
+#include "conv/axis_tiles.h"
 #include "conv/stage.h"
 #include "core/buffer.h"
 #include "core/check.h"
@@ -101,37 +102,6 @@ WinogradPacked::WinogradPacked(const ConvSpec& spec, const WinogradForm& form)
   }
 }
 
-// A row or column of tiles: n input positions `in + dilation * i`, of which [begin, end) lie in the
-// image, and `count` output positions `out + dilation * i`.
-struct AxisTile {
-  dim_t in, begin, end, out;
-  int count;
-};
-
-// A dilated convolution is dilation^2 dense ones on interleaved images; each gets tiles of its own.
-std::vector<AxisTile> axis_tiles(const ConvShape& s, int axis, const WinogradForm& form) {
-  const dim_t step = s.dilation[axis], size = s.in[axis];
-  std::vector<AxisTile> tiles;
-  for (dim_t phase = 0; phase < std::min(step, s.out[axis]); ++phase) {
-    const dim_t outputs = ceil_div(s.out[axis] - phase, step);
-    for (dim_t o = 0; o < outputs; o += form.m) {
-      AxisTile t{phase + o * step - s.pad_lo[axis], 0, form.n, phase + o * step,
-                 static_cast<int>(std::min<dim_t>(form.m, outputs - o))};
-      while (t.begin < t.end && t.in + t.begin * step < 0) ++t.begin;
-      while (t.begin < t.end && t.in + (t.end - 1) * step >= size) --t.end;
-      tiles.push_back(t);
-    }
-  }
-  return tiles;
-}
-
-// How many axis_tiles returns: an image may be larger than any list of its tiles should be.
-double count_axis_tiles(const ConvShape& s, int axis, const WinogradForm& form) {
-  const dim_t step = s.dilation[axis], outputs = s.out[axis] / step, longer = s.out[axis] % step;
-  return static_cast<double>(longer) * static_cast<double>(ceil_div(outputs + 1, form.m)) +
-         static_cast<double>(step - longer) * static_cast<double>(ceil_div(outputs, form.m));
-}
-
 class WinogradBound final : public BoundConv {
  public:
   WinogradBound(std::shared_ptr<const PackedConv> owner, const WinogradPacked& packed,
@@ -176,8 +146,8 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
       packed_(packed),
       shape_(s),
       staging_(x, y, residual, kNone, kNone),
-      tile_rows_(axis_tiles(s, 1, packed.form())),
-      tile_columns_(axis_tiles(s, 2, packed.form())),
+      tile_rows_(axis_tiles(s, 1, packed.form().m, packed.form().n)),
+      tile_columns_(axis_tiles(s, 2, packed.form().m, packed.form().n)),
       threads_(get_num_threads()) {
   const GemmKernels& g = packed.group(0).kernels();
   const dim_t n2 = packed.form().n * packed.form().n;
@@ -343,7 +313,7 @@ double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes) {
   const double in_vectors = static_cast<double>(ceil_div(s.group_ic(), lanes)),
                out_vectors = static_cast<double>(ceil_div(s.group_oc(), lanes));
   const double tiles =
-      static_cast<double>(s.out[0]) * count_axis_tiles(s, 1, f) * count_axis_tiles(s, 2, f);
+      static_cast<double>(s.out[0]) * count_axis_tiles(s, 1, f.m) * count_axis_tiles(s, 2, f.m);
   return static_cast<double>(s.groups) *
          (product_cycles(tiles * n2 * ic * out_vectors, 0.85,
                          n2 * ic * static_cast<double>(s.group_oc())) +

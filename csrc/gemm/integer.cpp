@@ -18,26 +18,6 @@ constexpr dim_t kZeroTap = 0;
 // Below that many multiply-adds a thread costs more than it brings.
 constexpr dim_t kWorthAThread = 40000;
 
-dim_t element_bytes(StoreAs type) noexcept { return kStoreBytes[static_cast<int>(type)]; }
-
-void run_tiles(const IntegerUkr* ukr, IntegerTile& t, dim_t tiles, dim_t rows, dim_t words) {
-  if (tiles == 0) return;
-  t.row_tiles = tiles;
-  ukr[rows - 1](t);
-  const dim_t done = tiles * rows, brought = std::min(tiles, t.next_tiles);
-  if (t.a_row)
-    t.a_row += done;
-  else
-    t.a += done * t.lda;
-  if (t.c_row)
-    t.c_row += done;
-  else
-    t.c = static_cast<char*>(t.c) + done * t.ldc * element_bytes(t.finish.type);
-  for (int i = 0; i < t.finish.terms; ++i) t.finish.term[i].row += done;
-  t.next += brought * words * t.next_per_word;
-  t.next_tiles -= brought;
-}
-
 // Rows of A for the tiles, counted from the block's first; offsets are null where rows lie lda
 // apart.
 struct BlockOfA {
@@ -51,7 +31,7 @@ struct BlockOfA {
 void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim_t m0, dim_t m1,
                     dim_t p0, dim_t p1) {
   const PackedWords& b = *p.b;
-  const dim_t bytes = element_bytes(p.finish.type), words = b.taps() * ceil_div(b.k_run(), 4);
+  const dim_t bytes = store_bytes(p.finish.type), words = b.taps() * ceil_div(b.k_run(), 4);
   IntegerTile t;
   t.lda = block.lda;
   t.tap_offset = p.tap_offset;
@@ -75,15 +55,8 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
     for (int i = 0; i < t.finish.terms; ++i)
       t.finish.term[i].row += m0, t.finish.term[i].column += n0;
 
-    const IntegerPanelKernels& kernels = b.panel_kernels(width);
-    const dim_t rows = m1 - m0, tiles = ceil_div(rows, kernels.mr);
-    const dim_t row_bytes = width * (b.wide() ? 8 : 4);
-    t.next = panel + 1 < p1 ? b.panel(panel + 1) : nullptr;
-    t.next_tiles = t.next ? std::min<dim_t>(tiles, 4) : 0;
-    t.next_per_word = t.next_tiles ? ceil_div(row_bytes, t.next_tiles) : 0;
-    const dim_t least = rows / tiles, longer = rows % tiles;
-    run_tiles(kernels.ukr, t, longer, least + 1, words);
-    run_tiles(kernels.ukr, t, tiles - longer, least, words);
+    run_rows(b.panel_kernels(width), t, m1 - m0, words, width * (b.wide() ? 8 : 4),
+             panel + 1 < p1 ? b.panel(panel + 1) : nullptr);
   }
 }
 

@@ -77,9 +77,12 @@ struct GemmKernels {
 //   null
 // A has bytes without a sign and is read in place, B weights with one, in a panel of words of four
 // neighbouring k (each tap's last word is filled up with zeros), for the n of the panel's vectors
-// v < NRV of W lanes l. It takes one of two forms, each with tiles of its own:
+// v < NRV of W lanes l. It takes one of these forms, each with tiles of its own:
 //   bytes  s8   [taps][ceil(K / 4)][NRV][W][4]
 //   wide   s16  [taps][ceil(K / 4)][NRV][2][W][2]: k = 0 and 2 of every lane's word, then 1 and 3
+//   pairs  s16  [taps][K / 4][NRV][W][2]: A has numbers of s16, two in a word, and K, offsets and
+//               lda count their bytes. C is the sums as s32, in rows of whole panels: n_cur and
+//               finish are not read but for finish.type.
 // Where IntegerKernels::saturates, |w0 + w1| <= 128 must hold for the first two and the last two
 // weights of every word of bytes. What is in excess of that goes to a list for each vector of the
 // panel.
@@ -136,9 +139,9 @@ struct IntegerPanelKernels {
   IntegerUkr ukr[kMaxMR] = {};  // [rows - 1]
 };
 struct IntegerKernels {
-  int mr = 0, nr = 0;                     // the tile of most of the work; nr = 2 W
-  bool saturates = false;                 // see above
-  IntegerPanelKernels bytes[3], wide[3];  // nr / 2, nr and 3 nr / 2 wide
+  int mr = 0, nr = 0;                               // the tile of most of the work; nr = 2 W
+  bool saturates = false;                           // see above
+  IntegerPanelKernels bytes[3], wide[3], pairs[3];  // nr / 2, nr and 3 nr / 2 wide
 };
 
 // ---- grouped_f32.inl.h
@@ -244,6 +247,47 @@ struct WinogradForm {  // F(m x m, r x r), n = m + r - 1
 constexpr int kWinogradFilters = 8;
 struct WinogradKernels {
   WinogradForm f2x3, f4x3, f2x5;  // by output tile and taps along an axis
+};
+
+// ---- winograd_s16.inl.h
+// -------------------------------------------------------------------------------------------------
+// The same for bytes, exactly: V, U and M are integers, U = G' g G'^T with a multiple G' of G, and M
+// is the sums of V U by `pairs` above, modulo 2^32. Nothing is rounded, and what a sum lost above
+// 32 bits does not matter, for the result fits: |y| < 2^(31 - shift).
+//
+// Numbers of u8 less `zero`, and 0 outside the image. Rows of V have room for whole vectors of 2 W
+// beyond the last channel.
+struct IntegerWinogradInput {
+  const uint8_t* x;
+  dim_t row_step, col_step;
+  dim_t row_begin, row_end, col_begin, col_end;
+  dim_t channels;
+  int32_t zero;
+  int16_t* v;
+  dim_t v_step;
+};
+// y[i * row_step + j * col_step + c] = finish(the sum of (x - zero) w), steps in elements of
+// finish.type, channel c the finish's column; of finish.terms there are none.
+struct IntegerWinogradOutput {
+  const int32_t* m;
+  dim_t m_step;
+  void* y;
+  dim_t row_step, col_step;
+  int rows, cols;
+  dim_t channels;
+  IntegerFinish finish;
+};
+struct IntegerWinogradForm {  // F(m x m, 3 x 3), n = m + 2
+  int m = 0, n = 0;
+  int shift = 0;
+  void (*input)(const IntegerWinogradInput&) = nullptr;
+  void (*output)(const IntegerWinogradOutput&) = nullptr;
+  // As WinogradForm's, of 3 x 3 filters of s8; filter l's go to u[(i * n + j) * u_step + 2 * l].
+  void (*weights)(const int8_t* w, dim_t stride, int count, int16_t* u, dim_t u_step,
+                  int columns) = nullptr;
+};
+struct IntegerWinogradKernels {
+  IntegerWinogradForm f2x3, f4x3;
 };
 
 // ---- layout.inl.h
@@ -404,6 +448,7 @@ struct KernelTable {
   IntegerKernels integer;
   ConvKernels conv;
   WinogradKernels winograd;
+  IntegerWinogradKernels integer_winograd;
   LayoutKernels layout;
   EltwiseKernels eltwise;
   PoolKernels pool;

@@ -63,5 +63,21 @@ struct DotU8S16 {
   }
 };
 
+struct DotS16 {
+  using Sum = __m256i;
+  using Word = __m256i;
+  using Row = __m256i;
+  static constexpr int kRowBytes = 32;
+  static constexpr bool kSaturates = false;
+  static Sum zero() noexcept { return _mm256_setzero_si256(); }
+  static Word word(int32_t pair) noexcept { return _mm256_set1_epi32(pair); }
+  static Row row(const void* b) noexcept {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(b));
+  }
+  static Sum dot(Sum sum, Word a, Row row) noexcept {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, row));
+  }
+};
+
 }  // namespace
 }  // namespace fastconv

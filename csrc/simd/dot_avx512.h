@@ -53,5 +53,19 @@ struct DotU8S16 {
   }
 };
 
+struct DotS16 {
+  using Sum = __m512i;
+  using Word = __m512i;
+  using Row = __m512i;
+  static constexpr int kRowBytes = 64;
+  static constexpr bool kSaturates = false;
+  static Sum zero() noexcept { return _mm512_setzero_si512(); }
+  static Word word(int32_t pair) noexcept { return _mm512_set1_epi32(pair); }
+  static Row row(const void* b) noexcept { return _mm512_loadu_si512(b); }
+  static Sum dot(Sum sum, Word a, Row row) noexcept {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, row));
+  }
+};
+
 }  // namespace
 }  // namespace fastconv

@@ -25,5 +25,17 @@ struct DotU8S8 {
   static Operand b() noexcept { return _mm512_set1_epi16(static_cast<short>(0xff01)); }
 };
 
+struct DotS16 {
+  using Sum = __m512i;
+  using Word = __m512i;
+  using Row = __m512i;
+  static constexpr int kRowBytes = 64;
+  static constexpr bool kSaturates = false;
+  static Sum zero() noexcept { return _mm512_setzero_si512(); }
+  static Word word(int32_t pair) noexcept { return _mm512_set1_epi32(pair); }
+  static Row row(const void* b) noexcept { return _mm512_loadu_si512(b); }
+  static Sum dot(Sum sum, Word a, Row row) noexcept { return _mm512_dpwssd_epi32(sum, a, row); }
+};
+
 }  // namespace
 }  // namespace fastconv

@@ -5,7 +5,9 @@
 #include "simd/int_avx2.h"
 #ifdef FASTCONV_EMULATE_AVX512
 #include <simde/x86/avx512/dpbusd.h>
+#include <simde/x86/avx512/dpwssd.h>
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
+#define _mm256_dpwssd_avx_epi32 simde_mm256_dpwssd_epi32
 #endif
 
 namespace fastconv {
@@ -29,6 +31,20 @@ struct DotU8S8 {
   static constexpr const char* kInstruction = "vpdpbusd";
   static Operand a() noexcept { return _mm256_set1_epi8(1); }
   static Operand b() noexcept { return _mm256_set1_epi16(static_cast<short>(0xff01)); }
+};
+
+struct DotS16 {
+  using Sum = __m256i;
+  using Word = __m256i;
+  using Row = __m256i;
+  static constexpr int kRowBytes = 32;
+  static constexpr bool kSaturates = false;
+  static Sum zero() noexcept { return _mm256_setzero_si256(); }
+  static Word word(int32_t pair) noexcept { return _mm256_set1_epi32(pair); }
+  static Row row(const void* b) noexcept {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(b));
+  }
+  static Sum dot(Sum sum, Word a, Row row) noexcept { return _mm256_dpwssd_avx_epi32(sum, a, row); }
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 // kernels/product/ and for kernels/peak_dot.inl.h:
 //   sum[l] += a[0] row[l][0] + ... + a[3] row[l][3]     for lanes l < W; a of u8, row of 8 or 16
 //                                                       bits; sums of 32 bits, modulo 2^32
+// DotS16 has two numbers of s16 in a word of A, and two in each of a row's.
 // Its names: Sum, W sums; Word, four numbers of A, the same for all lanes, which word() makes of
 // their bytes; Row, W words of B, which row() loads, kRowBytes after one another; kSaturates,
 // whether two products of one sign may be too large (dot_avx2.h); dot().
@@ -54,6 +55,34 @@ struct DotU8S16 : DotRef<int16_t> {
     for (int l = 0; l < W; ++l)
       for (int i = 0; i < 4; ++i) row.of[l][i] = pairs[i & 1][l][i >> 1];
     return row;
+  }
+};
+
+struct DotS16 {
+  using Sum = vi;
+  using Word = int32_t;
+  struct Row {
+    int16_t of[W][2];
+  };
+  static constexpr int kRowBytes = sizeof(Row);
+  static constexpr bool kSaturates = false;
+  static Sum zero() noexcept { return vizero(); }
+  static Word word(int32_t pair) noexcept { return pair; }
+  static Row row(const void* b) noexcept {
+    Row row;
+    memcpy(&row, b, sizeof row);
+    return row;
+  }
+  static Sum dot(Sum sum, Word a, const Row& row) noexcept {
+    int16_t pair[2];
+    memcpy(pair, &a, sizeof pair);
+    for (int l = 0; l < W; ++l) {
+      // Each product fits, the sum of two of -32768 by itself does not.
+      uint32_t total = static_cast<uint32_t>(sum[l]);
+      for (int i = 0; i < 2; ++i) total += static_cast<uint32_t>(pair[i] * row.of[l][i]);
+      sum[l] = static_cast<int32_t>(total);
+    }
+    return sum;
   }
 };
 

@@ -12,7 +12,16 @@ inline void vistore(int32_t* p, vi v) { _mm256_storeu_si256(reinterpret_cast<__m
 inline vi viset(int32_t x) { return _mm256_set1_epi32(x); }
 inline vi vizero() { return _mm256_setzero_si256(); }
 inline vi viadd(vi a, vi b) { return _mm256_add_epi32(a, b); }
+inline vi visub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 inline vi vimul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+template <int N>
+inline vi vishl(vi a) {
+  return _mm256_slli_epi32(a, N);
+}
+template <int N>
+inline vi vishr(vi a) {
+  return _mm256_srai_epi32(a, N);
+}
 inline vf vtofloat(vi a) { return _mm256_cvtepi32_ps(a); }
 inline vi vtoint(vf a) { return _mm256_cvtps_epi32(a); }
 inline void vistore_bytes(uint8_t* p, vi v) {
@@ -29,6 +38,20 @@ inline void vistore_bytes(uint8_t* p, vi a, vi b) {
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                    _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(fours, order)));
+}
+
+inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
+  const __m256i low_bytes = _mm256_set1_epi16(0xff);
+  const __m256i words0 = _mm256_and_si256(_mm256_packs_epi32(v[0], v[1]), low_bytes),
+                words1 = _mm256_and_si256(_mm256_packs_epi32(v[2], v[3]), low_bytes);
+  const __m256i fours = _mm256_packus_epi16(words0, words1);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i all = _mm256_permutevar8x32_epi32(fours, order);
+  const __m128i first = _mm256_castsi256_si128(all), last = _mm256_extracti128_si256(all, 1);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), first);
+  _mm_storeh_pd(reinterpret_cast<double*>(p + step), _mm_castsi128_pd(first));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * step), last);
+  _mm_storeh_pd(reinterpret_cast<double*>(p + 3 * step), _mm_castsi128_pd(last));
 }
 
 }  // namespace

@@ -16,7 +16,17 @@ inline void vistore(int32_t* p, vi v) { memcpy(p, &v, sizeof v); }
 inline vi viset(int32_t x) { return vi{x, x, x, x}; }
 inline vi vizero() { return vi{}; }
 inline vi viadd(vi a, vi b) { return (vi)((vu)a + (vu)b); }
+inline vi visub(vi a, vi b) { return (vi)((vu)a - (vu)b); }
 inline vi vimul(vi a, vi b) { return (vi)((vu)a * (vu)b); }
+// To the left, and to the right with copies of the sign.
+template <int N>
+inline vi vishl(vi a) {
+  return (vi)((vu)a << N);
+}
+template <int N>
+inline vi vishr(vi a) {
+  return a >> N;
+}
 inline vf vtofloat(vi a) { return __builtin_convertvector(a, vf); }
 // To nearest, ties to even; |a| < 2^22.
 inline vi vtoint(vf a) { return __builtin_convertvector(vround(a), vi); }
@@ -29,6 +39,10 @@ inline void vistore_bytes(uint8_t* p, vi v) {
 inline void vistore_bytes(uint8_t* p, vi a, vi b) {
   vistore_bytes(p, a);
   vistore_bytes(p + W, b);
+}
+// Those of four vectors, `step` bytes apart.
+inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
+  for (int i = 0; i < 4; ++i) vistore_bytes(p + i * step, v[i]);
 }
 
 }  // namespace

@@ -48,6 +48,28 @@ inline __m128i emulated_cvtepi32_epi8(__m512i v) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(low));
 }
 
+inline __m512i emulated_cvtepu8_epi16(__m256i v) {
+  uint8_t bytes[32];
+  int16_t wide[32];
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), v);
+  for (int i = 0; i < 32; ++i) wide[i] = bytes[i];
+  return _mm512_loadu_si512(wide);
+}
+
+inline __m256i emulated_256_maskz_loadu_epi8(__mmask32 mask, const void* p) {
+  uint8_t bytes[32] = {};
+  for (int i = 0; i < 32; ++i)
+    if (mask >> i & 1) bytes[i] = static_cast<const uint8_t*>(p)[i];
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+}
+
+inline __m512i emulated_srai_epi32(__m512i v, int n) {
+  int32_t whole[16];
+  _mm512_storeu_si512(whole, v);
+  for (int i = 0; i < 16; ++i) whole[i] >>= n;
+  return _mm512_loadu_si512(whole);
+}
+
 }  // namespace
 }  // namespace fastconv
 
@@ -61,6 +83,12 @@ inline __m128i emulated_cvtepi32_epi8(__m512i v) {
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 #undef _mm512_cvtepi32_epi8
 #define _mm512_cvtepi32_epi8 emulated_cvtepi32_epi8
+#undef _mm512_cvtepu8_epi16
+#define _mm512_cvtepu8_epi16 emulated_cvtepu8_epi16
+#undef _mm256_maskz_loadu_epi8
+#define _mm256_maskz_loadu_epi8 emulated_256_maskz_loadu_epi8
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32 emulated_srai_epi32
 // SIMDe's own name is that of its masked form.
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16 simde_mm512_madd_epi16

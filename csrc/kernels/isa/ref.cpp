@@ -7,6 +7,9 @@
 // A product is written in a Dot.
 #include "kernels/product/finish.inl.h"
 #include "kernels/product/tile.inl.h"
+#include "simd/s16_ref.h"
+// Its last transform is written in a Finish.
+#include "kernels/winograd_s16.inl.h"
 
 namespace fastconv {
 
@@ -14,6 +17,8 @@ void table_ref(KernelTable& table) {
   fill_table<8, 4, 4>(table);
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
   fill_wide<DotU8S16, 8, 4, 4>(table.integer);
+  fill_pairs<DotS16, 8, 4, 4>(table.integer);
+  fill_integer_winograd(table.integer_winograd);
 }
 
 }  // namespace fastconv

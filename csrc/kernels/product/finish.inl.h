@@ -11,6 +11,7 @@ namespace fastconv {
 namespace {
 
 struct FinishIntegers {
+  static constexpr bool kKeepsSums = false;
   template <int NRV>
   using Sums = int32_t (*)[NRV * W];
 
@@ -104,6 +105,21 @@ struct FinishIntegers {
         return store_rows<StoreAs::u8, NRV>(t, at, rows, sums);
       case StoreAs::f32:
         return store_rows<StoreAs::f32, NRV>(t, at, rows, sums);
+    }
+  }
+};
+
+// Of the pairs: nothing, the sums go from the registers to C, which has room for whole panels.
+struct StoreSums {
+  static constexpr bool kKeepsSums = true;
+  using Rows = FinishIntegers::Rows;
+
+  template <int MR, int NRV>
+  static void store(const IntegerTile& t, const Rows& at, const vi (&sums)[MR][NRV]) {
+    FC_UNROLL for (int m = 0; m < MR; ++m) {
+      char* const c = at.c + (at.c_row ? at.c_row[m] : m * t.ldc) * dim_t{sizeof(int32_t)};
+      FC_UNROLL for (int v = 0; v < NRV; ++v)
+          vistore(reinterpret_cast<int32_t*>(c) + v * W, sums[m][v]);
     }
   }
 };

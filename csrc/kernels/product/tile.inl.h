@@ -109,14 +109,18 @@ void product_tile(const IntegerTile& t) {
         b += kStep;
       }
     }
-    alignas(64) int32_t sums[MR][NRV * W];
-    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
-        vistore(sums[m] + v * W, acc[m][v]);
-    if constexpr (Dot::kSaturates)
-      if (t.excess)
-        for (int v = 0; v < NRV; ++v)
-          add_excess<Dot>(t, first, a_row, t.excess[v], MR, sums[0] + v * W, NRV * W);
-    Finish::template run<NRV>(t, at, MR, sums);
+    if constexpr (Finish::kKeepsSums) {
+      Finish::store(t, at, acc);
+    } else {
+      alignas(64) int32_t sums[MR][NRV * W];
+      FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
+          vistore(sums[m] + v * W, acc[m][v]);
+      if constexpr (Dot::kSaturates)
+        if (t.excess)
+          for (int v = 0; v < NRV; ++v)
+            add_excess<Dot>(t, first, a_row, t.excess[v], MR, sums[0] + v * W, NRV * W);
+      Finish::template run<NRV>(t, at, MR, sums);
+    }
 
     if (a_row)
       a_row += MR;
@@ -130,20 +134,20 @@ void product_tile(const IntegerTile& t) {
   }
 }
 
-template <class Dot, int NRV, int MR>
+template <class Dot, class Finish, int NRV, int MR>
 void fill_rows(IntegerPanelKernels& p) {
   static_assert(MR <= kMaxMR);
   if (p.mr < MR) p.mr = MR;
-  p.ukr[MR - 1] = product_tile<Dot, FinishIntegers, MR, NRV>;
-  if constexpr (MR > 1) fill_rows<Dot, NRV, MR - 1>(p);
+  p.ukr[MR - 1] = product_tile<Dot, Finish, MR, NRV>;
+  if constexpr (MR > 1) fill_rows<Dot, Finish, NRV, MR - 1>(p);
 }
 // Rows of the register tiles of one, two and three vectors.
-template <class Dot, int MR1, int MR2, int MR3>
+template <class Dot, int MR1, int MR2, int MR3, class Finish = FinishIntegers>
 void fill_panels(IntegerPanelKernels (&panels)[3]) {
   for (IntegerPanelKernels& p : panels) p.mr = 0;  // the tier below may have had more
-  fill_rows<Dot, 1, MR1>(panels[0]);
-  fill_rows<Dot, 2, MR2>(panels[1]);
-  fill_rows<Dot, 3, MR3>(panels[2]);
+  fill_rows<Dot, Finish, 1, MR1>(panels[0]);
+  fill_rows<Dot, Finish, 2, MR2>(panels[1]);
+  fill_rows<Dot, Finish, 3, MR3>(panels[2]);
 }
 template <class Dot, int MR1, int MR2, int MR3>
 void fill_bytes(IntegerKernels& k) {
@@ -155,6 +159,10 @@ void fill_bytes(IntegerKernels& k) {
 template <class Dot, int MR1, int MR2, int MR3>
 void fill_wide(IntegerKernels& k) {
   fill_panels<Dot, MR1, MR2, MR3>(k.wide);
+}
+template <class Dot, int MR1, int MR2, int MR3>
+void fill_pairs(IntegerKernels& k) {
+  fill_panels<Dot, MR1, MR2, MR3, StoreSums>(k.pairs);
 }
 
 }  // namespace
