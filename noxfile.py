@@ -113,7 +113,7 @@ def emulate_avx512(session: nox.Session) -> None:
     """Kernel tests of avx512 and of VNNI on any x86 processor; needs the SIMDe headers (libsimde-dev)."""
     install(session, FASTCONV_EMULATE_AVX512="ON")
     session.env["FASTCONV_ISA"] = "avx2"  # for avx_vnni
-    session.run("pytest", "tests/gemm/test_qgemm.py")
+    session.run("pytest", "tests/gemm/test_qgemm.py", "tests/conv/test_integer_winograd.py")
     session.env["FASTCONV_ISA"] = "avx512"
     session.run("pytest", *(session.posargs or KERNEL_TESTS))
 

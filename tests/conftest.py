@@ -45,6 +45,24 @@ def tier(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_active_tier(before)
 
 
+# And each tier whose kernels of integers an extension replaces, without it.
+EXTENDED = {"avx_vnni": "avx2", "avx512_vnni": "avx512"}
+FOUND = [EXTENDED[name] for name in _core.cpu_info()["tiers"]["extensions"] if name in EXTENDED]
+KERNELS = [(tier, True) for tier in TIERS] + [(tier, False) for tier in TIERS if tier in FOUND]
+
+
+@pytest.fixture(params=KERNELS, ids=lambda p: p[0] if p[1] else f"{p[0]} alone")
+def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once for every set of integer kernels."""
+    before = _core.active_tier()
+    tier, extended = request.param
+    _core.set_active_tier(tier)
+    _core.set_extensions_active(extended)
+    yield tier
+    _core.set_extensions_active(True)
+    _core.set_active_tier(before)
+
+
 @pytest.fixture
 def tiers() -> Iterator[Iterator[str]]:
     """Go through the ISA tiers within a test, for which the problem is dearer to prepare than to run."""

@@ -6,8 +6,6 @@ On every tier, with the extensions of a tier and without: an extension's kernels
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,24 +17,8 @@ from fastconv import PackedIntegers, _core, qgemm
 from fastconv.testing.guard import guarded
 from fastconv.testing.integers import convolve, integer_operator
 
-TIERS = [_core.active_tier()] if os.environ.get("FASTCONV_ISA") else _core.tiers()
-EXTENDED = {"avx_vnni": "avx2", "avx512_vnni": "avx512"}
-FOUND = [EXTENDED[name] for name in _core.cpu_info()["tiers"]["extensions"] if name in EXTENDED]
-KERNELS = [(tier, True) for tier in TIERS] + [(tier, False) for tier in TIERS if tier in FOUND]
 BYTES = (np.uint8, np.int8)
 WEIGHTS = ("safe", "few pairs too large", "any")
-
-
-@pytest.fixture(params=KERNELS, ids=lambda p: p[0] if p[1] else f"{p[0]} alone")
-def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run the test once for every set of integer kernels."""
-    before = _core.active_tier()
-    tier, extended = request.param
-    _core.set_active_tier(tier)
-    _core.set_extensions_active(extended)
-    yield tier
-    _core.set_extensions_active(True)
-    _core.set_active_tier(before)
 
 
 every_kernel = pytest.mark.usefixtures("kernels")
