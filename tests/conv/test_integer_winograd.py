@@ -181,7 +181,8 @@ def test_guarded(rng, algorithm, channels, align_end):
     """Bytes of x and of the result beside an unmapped page."""
     ic, oc = channels
     w = anything(rng, np.int8, oc, ic, 3, 3)
-    plan = plan_of(w, 1, algorithm, x_zero=9, scale=np.full(oc, 2.0**-8, np.float32), out=np.uint8, high=255.0)
+    scale = np.full(oc, 2.0**-8, np.float32)
+    plan = plan_of(w, 1, algorithm, x_zero=9, scale=scale, out=np.uint8, high=255.0)
     for size in ((4, 4), (5, 7), (9, 8)):
         x = guarded_empty((1, *size, ic), np.uint8, align_end=align_end)
         y = guarded_empty((1, *size, oc), np.uint8, align_end=align_end)
