@@ -327,6 +327,42 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
       .def("call", &add_call, py::arg("operands"), py::arg("function"));
 }
 
+void bind_quantized_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
+  using P = PlanOperand;
+  using Scaled = std::tuple<float, int32_t>;  // a scale and a zero point
+  static constexpr auto quantization = [](const Scaled& q) {
+    return Quantization{std::get<0>(q), std::get<1>(q)};
+  };
+  program
+      .def("quantize",
+           [](Program& self, const P& x, const P& scale, const P& zero, const P& y) {
+             self.quantize(operand(x), operand(scale), operand(zero), operand(y));
+           })
+      .def("dequantize",
+           [](Program& self, const P& x, const P& scale, const std::optional<P>& zero, const P& y) {
+             const std::optional<Operand> z = optional_operand(zero);
+             self.dequantize(operand(x), operand(scale), z ? &*z : nullptr, operand(y));
+           })
+      .def("dynamic_range", [](Program& self, const P& x,
+                               const P& y) { self.dynamic_range(operand(x), operand(y)); })
+      .def("lookup", [](Program& self, const P& x, const P& table,
+                        const P& y) { self.lookup(operand(x), operand(table), operand(y)); })
+      .def("quantized_binary",
+           [](Program& self, const P& a, const P& b, const P& y, const std::string& op,
+              const Scaled& from_a, const Scaled& from_b, const Scaled& to) {
+             self.quantized_binary(operand(a), operand(b), operand(y), binary_op_named(op),
+                                   quantization(from_a), quantization(from_b), quantization(to));
+           })
+      .def("quantized_avg_pool2d",
+           [](Program& self, const P& x, const P& y, const Pair& kernel, const Pair& stride,
+              const Pair& dilation, const Pair& lo, const Pair& hi, bool count_include_pad,
+              const Scaled& from, const Scaled& to) {
+             self.quantized_avg_pool2d(operand(x), operand(y),
+                                       pool_windows(kernel, stride, dilation, lo, hi, y),
+                                       count_include_pad, quantization(from), quantization(to));
+           });
+}
+
 }  // namespace
 
 void bind_program(py::module_& m) {
@@ -363,6 +399,7 @@ void bind_program(py::module_& m) {
       .def("add_constant", &add_constant, py::arg("array"), py::keep_alive<1, 2>());
   bind_run(program);
   bind_steps(program);
+  bind_quantized_steps(program);
 
   // The Python objects of its programs are kept: they keep what their steps refer to.
   py::class_<BatchProgram, std::shared_ptr<BatchProgram>> batch(m, "BatchProgram");

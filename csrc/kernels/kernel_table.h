@@ -6,6 +6,7 @@
 #pragma once
 #include "core/epilogue.h"
 #include "core/ops.h"
+#include "core/quantization.h"
 #include "core/types.h"
 
 namespace fastconv {
@@ -296,6 +297,8 @@ struct LayoutKernels {
   // dst[j * ldd + i] = src[i * lds + j] for i < rows, j < cols
   void (*transpose)(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst,
                     dim_t ldd) = nullptr;
+  void (*transpose_bytes)(dim_t rows, dim_t cols, const uint8_t* src, dim_t lds, uint8_t* dst,
+                          dim_t ldd) = nullptr;
 };
 
 // ---- eltwise.inl.h
@@ -320,17 +323,20 @@ struct EltwiseKernels {
 //   y[p * y_step + i] = max or sum / divisor over r < rows, c < cols of x[p * x_step + r * row_step
 //   + c * col_step + i]
 // for i < n. The rows x cols taps are in bounds and there is at least one. NaN wins a maximum.
-struct PoolRow {
-  const float* x;
+template <class T>
+struct PoolRowOf {
+  const T* x;
   dim_t x_step;
   dim_t rows, row_step;
   dim_t cols, col_step;
-  float* y;
+  T* y;
   dim_t y_step;
   dim_t pixels;
   dim_t n;
-  float divisor;  // average only
+  float divisor;          // average only
+  Quantization from, to;  // average of bytes only: x's and y's
 };
+using PoolRow = PoolRowOf<float>;
 struct PoolKernels {
   void (*max_row)(const PoolRow&) = nullptr;
   void (*average_row)(const PoolRow&) = nullptr;
@@ -385,6 +391,37 @@ struct NormKernels {
 struct ResizeKernels {
   // y[i] = wa * a[i] + wb * b[i], i < n
   void (*blend)(dim_t n, const float* a, float wa, const float* b, float wb, float* y) = nullptr;
+};
+
+// ---- quantized.inl.h
+// ----------------------------------------------------------------------------------------------
+// Numbers T of 8 bits, uint8_t or int8_t, that stand for real ones (core/quantization.h), in
+// contiguous runs of n. saturated(v) is the number of T nearest to round(v) + zero, ties to even,
+// and 0 where v is NaN; every other operation is one of f32.
+template <class T>
+struct QuantizedKernels {
+  // y = saturated(x / scale)
+  void (*quantize)(dim_t n, const float* x, Quantization q, T* y) = nullptr;
+  // y = (x - zero) * scale
+  void (*dequantize)(dim_t n, const T* x, Quantization q, float* y) = nullptr;
+  // y = saturated(((a - a's zero) * a's scale op (b - b's zero) * b's scale) / to.scale), op add or
+  // mul; steps 0 or 1, and y may be an operand, as in EltwiseKernels.
+  void (*binary)(BinaryOp op, dim_t n, const T* a, dim_t a_step, Quantization from_a, const T* b,
+                 dim_t b_step, Quantization from_b, T* y, Quantization to) = nullptr;
+  // As PoolKernels. The average is
+  //   y = saturated(sum of (x - from.zero) * from.scale / divisor / to.scale)
+  // of a sum in 32 bits: at most kMaxSummedBytes taps.
+  void (*max_row)(const PoolRowOf<T>&) = nullptr;
+  void (*average_row)(const PoolRowOf<T>&) = nullptr;
+};
+constexpr dim_t kMaxSummedBytes = 1 << 23;
+struct ByteKernels {
+  QuantizedKernels<uint8_t> u8;
+  QuantizedKernels<int8_t> s8;
+  // y = x * scale, as of int32 rounded to f32
+  void (*scale_s32)(dim_t n, const int32_t* x, float scale, float* y) = nullptr;
+  // y = table[x], of 256 bytes; y may be x.
+  void (*lookup)(dim_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) = nullptr;
 };
 
 // ---- recurrent.inl.h
@@ -456,6 +493,7 @@ struct KernelTable {
   SoftmaxKernels softmax;
   NormKernels norm;
   ResizeKernels resize;
+  ByteKernels bytes;
   RecurrentKernels recurrent;
   PeakKernels peak;
   BandwidthKernels bandwidth;

@@ -1,22 +1,22 @@
-// L2 kernels: the transpose of a strided f32 matrix. Called by nn/layout.cpp for NCHW <-> NHWC and
-// by what stages through it.
+// L2 kernels: the transpose of a strided matrix, of f32 or of bytes. Called by nn/layout.cpp for
+// NCHW <-> NHWC and by what stages through it.
 //   dst[j * ldd + i] = src[i * lds + j],  i < rows, j < cols
 // Contract: LayoutKernels in kernel_table.h; src and dst do not overlap.
 //
 // W x W blocks are transposed in registers: 24 shuffles per 64 elements on AVX2, so memory is the
 // bound. A last partial block is moved back to overlap its neighbour, which writes some elements
-// twice, equal, and needs no mask (masked stores take 12 cycles on Zen 3). Columns go in tiles of
-// kLine floats, so that a cache line of src is used up in one visit even where row strides of 4 KiB
-// leave it only a few ways of L1. Up to four rows or columns that lie side by side on the other
-// side, images of 3 channels and the channel shuffles of two to four groups, are loops over a
-// constant that the compiler turns into permutations (2 x 58 channels at 28 px: 113 to 17 us).
+// twice, equal, and needs no mask (masked stores take 12 cycles on Zen 3). Columns go in tiles of a
+// cache line, so that a line of src is used up in one visit even where row strides of 4 KiB leave
+// it only a few ways of L1. Up to four rows or columns that lie side by side on the other side,
+// images of 3 channels and the channel shuffles of two to four groups, are loops over a constant
+// that the compiler turns into permutations (2 x 58 channels at 28 px: 113 to 17 us).
 #pragma once
+#include <string.h>
+
 #include "kernels/kernel_table.h"
 
 namespace fastconv {
 namespace {
-
-constexpr dim_t kLine = 16;  // floats of a cache line
 
 inline void transpose_block(const float* src, dim_t lds, float* dst, dim_t ldd) {
   vf r[W];
@@ -25,34 +25,59 @@ inline void transpose_block(const float* src, dim_t lds, float* dst, dim_t ldd) 
   for (int j = 0; j < W; ++j) vstore(dst + j * ldd, r[j]);
 }
 
+// 16 x 16 bytes. Each of four rounds interleaves rows i and i + 8: the eight bits of an element's
+// row and column turn by one, so that four rounds exchange the two. The compiler's own vectors have
+// the instruction for it on every tier.
+typedef uint8_t sixteen_bytes __attribute__((vector_size(16)));
+
+inline void transpose_block(const uint8_t* src, dim_t lds, uint8_t* dst, dim_t ldd) {
+  constexpr sixteen_bytes kLow = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23},
+                          kHigh = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  sixteen_bytes r[16], t[16];
+  for (int i = 0; i < 16; ++i) memcpy(&r[i], src + i * lds, 16);
+  for (int round = 0; round < 4; ++round) {
+    for (int i = 0; i < 8; ++i) {
+      t[2 * i] = __builtin_shuffle(r[i], r[i + 8], kLow);
+      t[2 * i + 1] = __builtin_shuffle(r[i], r[i + 8], kHigh);
+    }
+    for (int i = 0; i < 16; ++i) r[i] = t[i];
+  }
+  for (int j = 0; j < 16; ++j) memcpy(dst + j * ldd, &r[j], 16);
+}
+
 // R rows of any length become one, element by element, and back.
-template <int R>
-inline void interleave(dim_t cols, const float* src, dim_t lds, float* dst) {
+template <int R, class T>
+inline void interleave(dim_t cols, const T* src, dim_t lds, T* dst) {
   for (dim_t j = 0; j < cols; ++j)
     for (int i = 0; i < R; ++i) dst[j * R + i] = src[i * lds + j];
 }
-template <int C>
-inline void deinterleave(dim_t rows, const float* src, float* dst, dim_t ldd) {
+template <int C, class T>
+inline void deinterleave(dim_t rows, const T* src, T* dst, dim_t ldd) {
   for (dim_t i = 0; i < rows; ++i)
     for (int j = 0; j < C; ++j) dst[j * ldd + i] = src[i * C + j];
 }
-inline void interleave_rows(dim_t n, dim_t cols, const float* src, dim_t lds, float* dst) {
+template <class T>
+inline void interleave_rows(dim_t n, dim_t cols, const T* src, dim_t lds, T* dst) {
   if (n == 2) return interleave<2>(cols, src, lds, dst);
   if (n == 3) return interleave<3>(cols, src, lds, dst);
   if (n == 4) return interleave<4>(cols, src, lds, dst);
   interleave<1>(cols, src, lds, dst);
 }
-inline void deinterleave_columns(dim_t n, dim_t rows, const float* src, float* dst, dim_t ldd) {
+template <class T>
+inline void deinterleave_columns(dim_t n, dim_t rows, const T* src, T* dst, dim_t ldd) {
   if (n == 2) return deinterleave<2>(rows, src, dst, ldd);
   if (n == 3) return deinterleave<3>(rows, src, dst, ldd);
   if (n == 4) return deinterleave<4>(rows, src, dst, ldd);
   deinterleave<1>(rows, src, dst, ldd);
 }
 
-void transpose(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst, dim_t ldd) {
+// In blocks of N x N.
+template <int N, class T>
+inline void transpose_by(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst, dim_t ldd) {
+  constexpr dim_t kLine = 64 / sizeof(T);  // elements of a cache line
   if (rows == ldd && rows <= 4) return interleave_rows(rows, cols, src, lds, dst);
   if (cols == lds && cols <= 4) return deinterleave_columns(cols, rows, src, dst, ldd);
-  if (rows < W || cols < W) {
+  if (rows < N || cols < N) {
     const bool by_rows = rows < cols;
     const dim_t outer = by_rows ? rows : cols, inner = by_rows ? cols : rows;
     for (dim_t a = 0; a < inner; ++a)
@@ -64,14 +89,23 @@ void transpose(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst, 
   }
   for (dim_t tile = 0; tile < cols; tile += kLine) {
     const dim_t tile_end = tile + kLine < cols ? tile + kLine : cols;
-    for (dim_t i = 0; i < rows; i += W) {
-      const dim_t i0 = i + W <= rows ? i : rows - W;
-      for (dim_t j = tile; j < tile_end; j += W) {
-        const dim_t j0 = j + W <= cols ? j : cols - W;
+    for (dim_t i = 0; i < rows; i += N) {
+      const dim_t i0 = i + N <= rows ? i : rows - N;
+      for (dim_t j = tile; j < tile_end; j += N) {
+        const dim_t j0 = j + N <= cols ? j : cols - N;
         transpose_block(src + i0 * lds + j0, lds, dst + j0 * ldd + i0, ldd);
       }
     }
   }
+}
+
+void transpose(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst, dim_t ldd) {
+  transpose_by<W>(rows, cols, src, lds, dst, ldd);
+}
+
+void transpose_bytes(dim_t rows, dim_t cols, const uint8_t* src, dim_t lds, uint8_t* dst,
+                     dim_t ldd) {
+  transpose_by<16>(rows, cols, src, lds, dst, ldd);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "nn/layout.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "core/division.h"
 #include "core/interrupt.h"
@@ -11,21 +12,25 @@
 namespace fastconv {
 namespace {
 
-// dst[j * ldd + i] = src[i * lds + j],  i < rows, j < cols, as LayoutKernels::transpose for f32.
+// dst[j * ldd + i] = src[i * lds + j] for elements that have no kernel, in tiles of a cache line.
 template <class T>
-void transpose(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst, dim_t ldd) noexcept {
-  constexpr dim_t kBlock = 64 / sizeof(T);  // so many rows of dst stay in L1 while src is walked
-  for (dim_t j0 = 0; j0 < cols; j0 += kBlock) {
-    const dim_t end = std::min(cols, j0 + kBlock);
-    for (dim_t i = 0; i < rows; ++i)
-      for (dim_t j = j0; j < end; ++j) dst[j * ldd + i] = src[i * lds + j];
-  }
+void transpose_elements(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst,
+                        dim_t ldd) noexcept {
+  constexpr dim_t kTile = 64 / sizeof(T);
+  for (dim_t i0 = 0; i0 < rows; i0 += kTile)
+    for (dim_t j0 = 0; j0 < cols; j0 += kTile)
+      for (dim_t j = j0; j < std::min(j0 + kTile, cols); ++j)
+        for (dim_t i = i0; i < std::min(i0 + kTile, rows); ++i) dst[j * ldd + i] = src[i * lds + j];
 }
-// Elements of four bytes are moved as if they were floats, which keeps their bits.
-void transpose(dim_t rows, dim_t cols, const uint32_t* src, dim_t lds, uint32_t* dst,
-               dim_t ldd) noexcept {
-  kernels().layout.transpose(rows, cols, reinterpret_cast<const float*>(src), lds,
-                             reinterpret_cast<float*>(dst), ldd);
+
+template <class T>
+auto transpose_of() {
+  if constexpr (std::is_same_v<T, float>)
+    return kernels().layout.transpose;
+  else if constexpr (sizeof(T) == 1)
+    return kernels().layout.transpose_bytes;
+  else
+    return &transpose_elements<T>;
 }
 
 // dst's run crosses src's: dimension `cross` is contiguous in src, the run is contiguous in dst.
@@ -36,10 +41,12 @@ void transpose_planes(const Nest<2>& nest, int cross, const T* src, T* dst) noex
   const int run = nest.rank - 1;
   const dim_t rows = nest.shape[run], cols = nest.shape[cross];
   const dim_t lds = nest.stride[0][run], ldd = nest.stride[1][cross];
-  constexpr dim_t kPiece = 16;
+  constexpr dim_t kPiece = 64 / sizeof(T);
   const bool by_cols = cols >= rows;
   const dim_t pieces = ceil_div(by_cols ? cols : rows, kPiece);
   const dim_t planes = nest.size() / (rows * cols);
+  const auto transpose = transpose_of<T>();
+
   const dim_t per_piece = kPiece * (by_cols ? rows : cols);
   parallel_for(planes * pieces, std::max<dim_t>(1, kGrain / per_piece),
                [&](dim_t begin, dim_t end) {
@@ -68,22 +75,25 @@ void transpose_planes(const Nest<2>& nest, int cross, const T* src, T* dst) noex
                });
 }
 
+// Elements of T's size, whatever they are: a T is but moved.
 template <class T>
-void copy_elements(const View& from, const View& to) noexcept {
-  const Nest<2> nest = merge(from, to);
+void copy_as(const View& src, const View& dst) noexcept {
+  const Nest<2> nest = merge(src, dst);
   const dim_t src_step = nest.step(0), dst_step = nest.step(1);
-  const T* const src = static_cast<const T*>(from.data);
-  T* const dst = static_cast<T*>(to.data);
+  const T* from = static_cast<const T*>(src.data);
+  T* to = static_cast<T*>(dst.data);
   if (nest.size() == 0) return;
   if (dst_step == 1 && src_step != 1)
     for (int d = 0; d < nest.rank - 1; ++d)
-      if (nest.stride[0][d] == 1) return transpose_planes(nest, d, src, dst);
+      if (nest.stride[0][d] == 1) return transpose_planes(nest, d, from, to);
 
   for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
-    const T* s = src + offset[0];
-    T* d = dst + offset[1];
+    const T* s = from + offset[0];
+    T* d = to + offset[1];
     if (src_step == 1 && dst_step == 1) {
       std::memcpy(d, s, static_cast<size_t>(n) * sizeof(T));
+    } else if (src_step == 0 && dst_step == 1) {
+      std::fill_n(d, n, *s);
     } else {
       for (dim_t i = 0; i < n; ++i) d[i * dst_step] = s[i * src_step];
     }
@@ -93,16 +103,15 @@ void copy_elements(const View& from, const View& to) noexcept {
 }  // namespace
 
 void copy(const View& src, const View& dst) noexcept {
-  assert(src.element == dst.element);
   switch (element_size(dst.element)) {
     case 1:
-      return copy_elements<uint8_t>(src, dst);
+      return copy_as<uint8_t>(src, dst);
     case 2:
-      return copy_elements<uint16_t>(src, dst);
+      return copy_as<uint16_t>(src, dst);
     case 4:
-      return copy_elements<uint32_t>(src, dst);
+      return copy_as<float>(src, dst);
     default:
-      return copy_elements<uint64_t>(src, dst);
+      return copy_as<uint64_t>(src, dst);
   }
 }
 

@@ -5,8 +5,8 @@
 
 namespace fastconv {
 
-// dst = src, equal logical shapes and elements, any strides. NCHW <-> NHWC runs as blocked transposes, equal
-// layouts as runs.
+// dst = src, equal logical shapes, any strides, elements of one size. NCHW <-> NHWC runs as blocked
+// transposes, equal layouts as runs.
 void copy(const View& src, const View& dst) noexcept;
 void fill(const View& dst, float value) noexcept;
 

@@ -9,54 +9,15 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/division.h"
 #include "core/parallel.h"
 #include "kernels/dispatch.h"
+#include "nn/windows.h"
 
 namespace fastconv {
 namespace {
 
-// Height or width of a pooling layer.
-struct Axis {
-  dim_t in, out, kernel, stride, dilation, pad_lo, pad_hi;
-
-  dim_t extent() const noexcept { return (kernel - 1) * dilation + 1; }
-  // Outputs [interior_begin, interior_end) have all their taps in bounds.
-  dim_t interior_begin() const noexcept { return ceil_div(pad_lo, stride); }
-  dim_t interior_end() const noexcept {
-    const dim_t room = in + pad_lo - extent();
-    return room < 0 ? 0 : std::min(out, room / stride + 1);
-  }
-};
-
-// The taps of one output along an axis: `taps` of them in bounds from coordinate `first` on;
-// `padded` counts those within the padded input too, which a ceil_mode window may overhang.
-struct Taps {
-  dim_t first, taps, padded;
-};
-Taps taps_of(const Axis& a, dim_t o) noexcept {
-  const auto taps_to = [&a](dim_t n) { return std::max<dim_t>(0, ceil_div(n, a.dilation)); };
-  const dim_t start = o * a.stride - a.pad_lo;
-  const dim_t lo = std::min(a.kernel, taps_to(-start)),
-              hi = std::min(a.kernel, taps_to(a.in - start));
-  return {start + lo * a.dilation, std::max<dim_t>(0, hi - lo),
-          std::min(a.kernel, taps_to(a.in + a.pad_hi - start))};
-}
-
-// f(o, count, taps) for runs of outputs whose taps lie alike: each edge by itself, the interior at
-// once.
-template <class F>
-void for_each_column_run(const Axis& a, dim_t from, dim_t to, F&& f) noexcept {
-  const dim_t begin = a.interior_begin(), end = a.interior_end();
-  for (dim_t o = from; o < to;) {
-    const dim_t count = o >= begin && o < end ? std::min(to, end) - o : 1;
-    f(o, count, taps_of(a, o));
-    o += count;
-  }
-}
-
 struct Pool {
-  Axis h, w;
+  WindowAxis h, w;
   bool max, count_include_pad;
   void (*kernel)(const PoolRow&);
 
@@ -178,11 +139,7 @@ bool unit(const View& v, int dimension) noexcept {
 void pool2d(const View& x, const View& y, const PoolShape& s, bool max,
             bool count_include_pad) noexcept {
   if (y.size() == 0) return;
-  const auto axis = [&](int i) {
-    return Axis{x.shape[2 + i], y.shape[2 + i], s.kernel[i], s.stride[i],
-                s.dilation[i],  s.pad_lo[i],    s.pad_hi[i]};
-  };
-  const Pool p{axis(0), axis(1), max, count_include_pad,
+  const Pool p{axis_of(x, y, s, 0), axis_of(x, y, s, 1), max, count_include_pad,
                max ? kernels().pool.max_row : kernels().pool.average_row};
   const dim_t channels = x.shape[1], rows = p.h.out, window = p.h.kernel * p.w.kernel;
   // Rows (or planes) that are worth a thread: 16 Ki taps.
@@ -231,6 +188,7 @@ void pool2d(const View& x, const View& y, const PoolShape& s, bool max,
 }  // namespace
 
 void max_pool2d(const View& x, const View& y, const PoolShape& p) noexcept {
+  if (x.element != Element::f32) return max_pool2d_of_bytes(x, y, p);
   pool2d(x, y, p, true, false);
 }
 

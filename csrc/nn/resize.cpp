@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "core/buffer.h"
@@ -156,12 +157,13 @@ struct Rows {
   dim_t in_pixels, channels, x_step, y_step;
   void (*blend)(dim_t, const float*, float, const float*, float, float*);
 
-  void nearest(const float* x, float* y) const {
+  template <class T>
+  void nearest(const T* x, T* y) const {
     for (const Source& s : across) {
       if (channels == 1)
         *y = x[s.lo * x_step];
       else
-        std::memcpy(y, x + s.lo * x_step, static_cast<size_t>(channels) * sizeof(float));
+        std::memcpy(y, x + s.lo * x_step, static_cast<size_t>(channels) * sizeof(T));
       y += y_step;
     }
   }
@@ -192,22 +194,26 @@ struct Rows {
   }
 };
 
+template <class T>
+void resize_as(const View& x, const View& y, const ResizeParams& p);
+
+template <class T>
 void resize_staged(const View& x, const View& y, const ResizeParams& p) {
-  Buffer<float> x_dense(x.size()), y_dense(y.size());
+  Buffer<T> x_dense(x.size()), y_dense(y.size());
   const View from = row_major(x_dense.data(), x.rank, x.shape),
              to = row_major(y_dense.data(), y.rank, y.shape);
   copy(x, from);
-  resize2d(from, to, p);
+  resize_as<T>(from, to, p);
   copy(to, y);
 }
 
-}  // namespace
-
-void resize2d(const View& x, const View& y, const ResizeParams& p) {
+// T float, or uint8_t for the nearest pixels of bytes.
+template <class T>
+void resize_as(const View& x, const View& y, const ResizeParams& p) {
   if (y.size() == 0) return;
   const bool planes = unit(x, 3) && unit(y, 3);
   const bool pixels = unit(x, 1) && unit(y, 1) && (x.shape[1] > 1 || !planes);
-  if (!planes && !pixels) return resize_staged(x, y, p);
+  if (!planes && !pixels) return resize_staged<T>(x, y, p);
 
   const std::vector<Source> down = sources(p, x.shape[2], y.shape[2], p.scale_h);
   const std::vector<Source> across = sources(p, x.shape[3], y.shape[3], p.scale_w);
@@ -231,21 +237,27 @@ void resize2d(const View& x, const View& y, const ResizeParams& p) {
     const Range range = partition(images * height, threads, tid);
     for (dim_t i = range.begin; i < range.end; ++i) {
       const dim_t image = i / height, oh = i % height;
-      const float* from =
-          x.as<float>() + image / channels * x.stride[0] + image % channels * x.stride[1];
-      float* to = y.as<float>() + image / channels * y.stride[0] + image % channels * y.stride[1] +
-                  oh * y.stride[2];
+      const T* from = static_cast<const T*>(x.data) + image / channels * x.stride[0] +
+                      image % channels * x.stride[1];
+      T* to = static_cast<T*>(y.data) + image / channels * y.stride[0] +
+              image % channels * y.stride[1] + oh * y.stride[2];
       const Source& s = down[static_cast<size_t>(oh)];
       if (p.mode == ResizeMode::nearest && dense && i > range.begin && oh > 0 &&
           down[static_cast<size_t>(oh - 1)].lo == s.lo)
-        std::memcpy(to, to - y.stride[2], static_cast<size_t>(row_work) * sizeof(float));
+        std::memcpy(to, to - y.stride[2], static_cast<size_t>(row_work) * sizeof(T));
       else if (p.mode == ResizeMode::nearest)
         rows.nearest(from + s.lo * x.stride[2], to);
-      else
+      else if constexpr (std::is_same_v<T, float>)
         rows.linear(from + s.lo * x.stride[2], from + s.hi * x.stride[2], s, to,
                     scratch.data() + tid * scratch_size);
     }
   });
+}
+
+}  // namespace
+
+void resize2d(const View& x, const View& y, const ResizeParams& p) {
+  x.element == Element::f32 ? resize_as<float>(x, y, p) : resize_as<uint8_t>(x, y, p);
 }
 
 }  // namespace fastconv

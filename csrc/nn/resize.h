@@ -34,6 +34,7 @@ struct ResizeParams {
   ResizeRounding rounding;
   ResizeScale scale_h, scale_w;
 };
+// Of f32; of u8 and s8 too where the mode is nearest.
 void resize2d(const View& x, const View& y, const ResizeParams& p);
 
 }  // namespace fastconv

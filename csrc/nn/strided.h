@@ -117,7 +117,8 @@ inline View without(const View& v, int dimension) noexcept {
 // stack.
 constexpr dim_t kChunk = 512;
 
-inline const float* gathered(const float* x, dim_t step, dim_t n, float* buffer) noexcept {
+template <class T>
+const T* gathered(const T* x, dim_t step, dim_t n, T* buffer) noexcept {
   if (step == 1) return x;
   for (dim_t i = 0; i < n; ++i) buffer[i] = x[i * step];
   return buffer;
@@ -145,25 +146,26 @@ dim_t join_periodic(Nest<K>& nest, int operand, int position) noexcept {
 
 // A periodic operand spread out, from which at(i, ...) is the run at position i. Filled once for a
 // run of n elements.
+template <class T>
 class Repeated {
  public:
-  Repeated(const float* x, dim_t period, dim_t n) noexcept : period_(period) {
+  Repeated(const T* x, dim_t period, dim_t n) noexcept : period_(period) {
     if (period == 0) return;
     const dim_t size = std::min(kChunk, n) + period;
     for (dim_t i = 0; i < size; ++i) values_[i] = i < period ? x[i] : values_[i - period];
   }
-  const float* at(dim_t position) const noexcept { return values_ + position % period_; }
+  const T* at(dim_t position) const noexcept { return values_ + position % period_; }
 
  private:
   dim_t period_;
-  float values_[kChunk + kChunk / 2];
+  T values_[kChunk + kChunk / 2];
 };
 
 // Calls f(n, y, i) for pieces of a run of y, n <= kChunk, y contiguous memory for elements [i, i +
 // n) of it, and scatters what f wrote.
-template <class F>
-void write_run(float* y, dim_t step, dim_t n, F&& f) noexcept {
-  float buffer[kChunk];
+template <class T, class F>
+void write_run(T* y, dim_t step, dim_t n, F&& f) noexcept {
+  T buffer[kChunk];
   for (dim_t i = 0; i < n; i += kChunk) {
     const dim_t m = std::min(kChunk, n - i);
     if (step == 1) {

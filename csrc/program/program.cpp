@@ -19,6 +19,15 @@
 #include "nn/softmax.h"
 
 namespace fastconv {
+namespace {
+
+constexpr std::initializer_list<Element> kOfKernels = {Element::f32, Element::u8, Element::s8};
+// Those by which any element of 1, 2, 4 or 8 bytes is copied.
+constexpr std::initializer_list<Element> kCopied = {Element::f32, Element::u8, Element::u16,
+                                                    Element::u32, Element::u64};
+
+}  // namespace
+
 std::unique_ptr<Arena> ArenaPool::take() {
   const std::lock_guard<ForkMutex> lock(mutex_);
   if (idle_.empty()) return std::make_unique<Arena>();
@@ -152,7 +161,7 @@ void Program::prelu(const Operand& x, const Operand& slope, const Operand& y) {
 }
 
 void Program::max_pool2d(const Operand& x, const Operand& y, const PoolShape& p) {
-  add({&x, &y},
+  add({{&y, kOfKernels}, {&x, {y.view.element}}},
       [=](std::byte* const* slots) { fastconv::max_pool2d(x.at(slots), y.at(slots), p); });
 }
 
@@ -196,7 +205,10 @@ void Program::reduce(const Operand& x, const Operand& y, ReduceOp op) {
 }
 
 void Program::resize2d(const Operand& x, const Operand& y, const ResizeParams& p) {
-  add({&x, &y}, [=](std::byte* const* slots) { fastconv::resize2d(x.at(slots), y.at(slots), p); });
+  FC_CHECK(p.mode == ResizeMode::nearest || x.view.element == Element::f32, ArgumentError,
+           "mode: expected nearest of ", element_name(x.view.element), " elements");
+  add({{&y, kOfKernels}, {&x, {y.view.element}}},
+      [=](std::byte* const* slots) { fastconv::resize2d(x.at(slots), y.at(slots), p); });
 }
 
 void Program::recurrent(std::shared_ptr<const Recurrent> layer, const Operand& x,
@@ -245,7 +257,8 @@ void Program::recurrent(std::shared_ptr<const Recurrent> layer, const Operand& x
 }
 
 void Program::copy(const Operand& x, const Operand& y) {
-  add({&x, &y}, [=](std::byte* const* slots) { fastconv::copy(x.at(slots), y.at(slots)); });
+  add({{&y, kCopied}, {&x, {y.view.element}}},
+      [=](std::byte* const* slots) { fastconv::copy(x.at(slots), y.at(slots)); });
 }
 
 void Program::fill(const Operand& y, float value) {

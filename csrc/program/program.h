@@ -15,6 +15,7 @@
 #include "core/buffer.h"
 #include "core/fork_mutex.h"
 #include "core/ops.h"
+#include "core/quantization.h"
 #include "core/view.h"
 #include "nn/pool.h"
 #include "nn/recurrent.h"
@@ -115,6 +116,17 @@ class Program {
                  const Operand& y, const Operand& workspace);
   void copy(const Operand& x, const Operand& y);
   void fill(const Operand& y, float value);
+
+  // Numbers of 8 bits. A scale and a zero point are single numbers, which a run may compute; the
+  // zero point has the numbers' type, and is absent where they are s32.
+  void quantize(const Operand& x, const Operand& scale, const Operand& zero, const Operand& y);
+  void dequantize(const Operand& x, const Operand& scale, const Operand* zero, const Operand& y);
+  void dynamic_range(const Operand& x, const Operand& y);  // y: 2 numbers without a gap
+  void lookup(const Operand& x, const Operand& table, const Operand& y);
+  void quantized_binary(const Operand& a, const Operand& b, const Operand& y, BinaryOp op,
+                        Quantization from_a, Quantization from_b, Quantization to);
+  void quantized_avg_pool2d(const Operand& x, const Operand& y, const PoolShape& p,
+                            bool count_include_pad, Quantization from, Quantization to);
 
   // A function of the caller's, for what has no kernel: it gets the address of each operand's first
   // element, on the thread that called run. What it throws ends the run.

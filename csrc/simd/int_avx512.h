@@ -26,6 +26,13 @@ inline void vistore_bytes(uint8_t* p, vi v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
 }
 
+inline vi viload_bytes(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline vi viload_bytes(const int8_t* p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
 inline void vistore_bytes(uint8_t* p, vi a, vi b) {
   vistore_bytes(p, a);
   vistore_bytes(p + W, b);
@@ -34,6 +41,38 @@ inline void vistore_bytes(uint8_t* p, vi a, vi b) {
 inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
   for (int i = 0; i < 4; ++i) vistore_bytes(p + i * step, v[i]);
 }
+
+constexpr int WB = 4 * W;
+
+inline vi vbload(const void* p) { return _mm512_loadu_si512(p); }
+inline void vbstore(void* p, vi v) { _mm512_storeu_si512(p, v); }
+inline vi vbmax(vi a, vi b, uint8_t) { return _mm512_max_epu8(a, b); }
+inline vi vbmax(vi a, vi b, int8_t) { return _mm512_max_epi8(a, b); }
+// As in int_avx2.h: sixteen shuffles, and blends by the high bits.
+class ByteTable {
+ public:
+  explicit ByteTable(const uint8_t* table) {
+    for (int i = 0; i < 16; ++i)
+      part_[i] =
+          _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * i)));
+  }
+  vi at(vi x) const {
+    const vi low = _mm512_and_si512(x, _mm512_set1_epi8(15));
+    const __mmask64 bit[4] = {_mm512_movepi8_mask(_mm512_slli_epi16(x, 3)),
+                              _mm512_movepi8_mask(_mm512_slli_epi16(x, 2)),
+                              _mm512_movepi8_mask(_mm512_slli_epi16(x, 1)), _mm512_movepi8_mask(x)};
+    vi y[8];
+    for (int i = 0; i < 8; ++i)
+      y[i] = _mm512_mask_blend_epi8(bit[0], _mm512_shuffle_epi8(part_[2 * i], low),
+                                    _mm512_shuffle_epi8(part_[2 * i + 1], low));
+    for (int i = 0; i < 4; ++i) y[i] = _mm512_mask_blend_epi8(bit[1], y[2 * i], y[2 * i + 1]);
+    for (int i = 0; i < 2; ++i) y[i] = _mm512_mask_blend_epi8(bit[2], y[2 * i], y[2 * i + 1]);
+    return _mm512_mask_blend_epi8(bit[3], y[0], y[1]);
+  }
+
+ private:
+  vi part_[16];
+};
 
 }  // namespace
 }  // namespace fastconv

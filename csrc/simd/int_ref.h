@@ -1,6 +1,6 @@
 // L1 simd: lanes of 32-bit integers in portable C++, as many as vec_ref.h has floats. The
 // specification of the names, which int_avx2.h and int_avx512.h have too; sums and products are
-// modulo 2^32.
+// modulo 2^32. The names in vb are of the same registers as WB lanes of bytes.
 #pragma once
 #include "simd/vec_ref.h"
 
@@ -35,6 +35,10 @@ inline void vistore_bytes(uint8_t* p, vi v) {
   for (int i = 0; i < W; ++i) p[i] = static_cast<uint8_t>(v[i]);
 }
 
+// W bytes as lanes, of numbers without a sign or with one.
+inline vi viload_bytes(const uint8_t* p) { return vi{p[0], p[1], p[2], p[3]}; }
+inline vi viload_bytes(const int8_t* p) { return vi{p[0], p[1], p[2], p[3]}; }
+
 // Those of two vectors, one after the other.
 inline void vistore_bytes(uint8_t* p, vi a, vi b) {
   vistore_bytes(p, a);
@@ -44,6 +48,38 @@ inline void vistore_bytes(uint8_t* p, vi a, vi b) {
 inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
   for (int i = 0; i < 4; ++i) vistore_bytes(p + i * step, v[i]);
 }
+
+constexpr int WB = 4 * W;
+
+inline vi vbload(const void* p) {
+  vi v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void vbstore(void* p, vi v) { memcpy(p, &v, sizeof v); }
+// The larger of each two bytes, as numbers of the last argument's type.
+inline vi vbmax(vi a, vi b, uint8_t) {
+  typedef uint8_t bytes __attribute__((vector_size(WB)));
+  return (vi)((bytes)a > (bytes)b ? (bytes)a : (bytes)b);
+}
+inline vi vbmax(vi a, vi b, int8_t) {
+  typedef int8_t bytes __attribute__((vector_size(WB)));
+  return (vi)((bytes)a > (bytes)b ? (bytes)a : (bytes)b);
+}
+// A function of a byte as the 256 bytes that it gives; at() applies it to every lane.
+class ByteTable {
+ public:
+  explicit ByteTable(const uint8_t* table) : table_(table) {}
+  vi at(vi x) const {
+    uint8_t lanes[WB];
+    vbstore(lanes, x);
+    for (int i = 0; i < WB; ++i) lanes[i] = table_[lanes[i]];
+    return vbload(lanes);
+  }
+
+ private:
+  const uint8_t* table_;
+};
 
 }  // namespace
 }  // namespace fastconv

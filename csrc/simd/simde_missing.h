@@ -70,6 +70,22 @@ inline __m512i emulated_srai_epi32(__m512i v, int n) {
   return _mm512_loadu_si512(whole);
 }
 
+inline __m512i emulated_cvtepu8_epi32(__m128i v) {
+  uint8_t low[16];
+  int32_t whole[16];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(low), v);
+  for (int i = 0; i < 16; ++i) whole[i] = low[i];
+  return _mm512_loadu_si512(whole);
+}
+
+inline __m512i emulated_cvtepi8_epi32(__m128i v) {
+  int8_t low[16];
+  int32_t whole[16];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(low), v);
+  for (int i = 0; i < 16; ++i) whole[i] = low[i];
+  return _mm512_loadu_si512(whole);
+}
+
 }  // namespace
 }  // namespace fastconv
 
@@ -89,6 +105,10 @@ inline __m512i emulated_srai_epi32(__m512i v, int n) {
 #define _mm256_maskz_loadu_epi8 emulated_256_maskz_loadu_epi8
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32 emulated_srai_epi32
+#undef _mm512_cvtepu8_epi32
+#define _mm512_cvtepu8_epi32 emulated_cvtepu8_epi32
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
 // SIMDe's own name is that of its masked form.
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16 simde_mm512_madd_epi16

@@ -15,6 +15,7 @@ PlanView = tuple[Sequence[int], Sequence[int]]  # shape, strides in elements
 # Slot, offset in bytes, shape, strides in elements, dtype.
 PlanOperand = tuple[int, int, Sequence[int], Sequence[int], np.dtype[Any]]
 Pair = tuple[int, int] | list[int]
+Quantization = tuple[float, int]  # a scale and a zero point
 ScalePair = tuple[float, float]  # output, input: a fraction
 
 __version__: str
@@ -360,6 +361,35 @@ class Program:
     ) -> None: ...
     def copy(self, x: PlanOperand, y: PlanOperand) -> None: ...
     def fill(self, y: PlanOperand, value: float) -> None: ...
+    def quantize(self, x: PlanOperand, scale: PlanOperand, zero: PlanOperand, y: PlanOperand) -> None: ...
+    def dequantize(
+        self, x: PlanOperand, scale: PlanOperand, zero: PlanOperand | None, y: PlanOperand
+    ) -> None: ...
+    def dynamic_range(self, x: PlanOperand, y: PlanOperand) -> None: ...
+    def lookup(self, x: PlanOperand, table: PlanOperand, y: PlanOperand) -> None: ...
+    def quantized_binary(
+        self,
+        a: PlanOperand,
+        b: PlanOperand,
+        y: PlanOperand,
+        op: str,
+        from_a: Quantization,
+        from_b: Quantization,
+        to: Quantization,
+    ) -> None: ...
+    def quantized_avg_pool2d(
+        self,
+        x: PlanOperand,
+        y: PlanOperand,
+        kernel: Pair,
+        stride: Pair,
+        dilation: Pair,
+        lo: Pair,
+        hi: Pair,
+        count_include_pad: bool,
+        from_x: Quantization,
+        to: Quantization,
+    ) -> None: ...
 
 # bind_roofline.cpp
 def peak_instructions(tier: str) -> dict[str, str]: ...

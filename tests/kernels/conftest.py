@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fastconv
+from fastconv import _core
 
 Arrange = Callable[[np.ndarray], np.ndarray]
 
@@ -20,7 +22,8 @@ def _reversed(a: np.ndarray) -> np.ndarray:
 def _sliced(a: np.ndarray) -> np.ndarray:
     """Every second element of the last axis of a larger array."""
     inner = (*(slice(1, 1 + n) for n in a.shape[:-1]), slice(1, 1 + 2 * a.shape[-1], 2))
-    larger = np.full((*(n + 2 for n in a.shape[:-1]), 2 * a.shape[-1] + 1), np.nan, np.float32)
+    beside = np.nan if a.dtype.kind == "f" else 77
+    larger = np.full((*(n + 2 for n in a.shape[:-1]), 2 * a.shape[-1] + 1), beside, a.dtype)
     larger[inner] = a
     return larger[inner]
 
@@ -49,7 +52,7 @@ def arrange_out(request: pytest.FixtureRequest) -> Arrange:
 def assert_same_bits(a: np.ndarray, b: np.ndarray) -> None:
     assert a.shape == b.shape
     np.testing.assert_array_equal(
-        np.ascontiguousarray(a).view(np.uint32), np.ascontiguousarray(b).view(np.uint32)
+        np.ascontiguousarray(a).view(f"u{a.itemsize}"), np.ascontiguousarray(b).view(f"u{b.itemsize}")
     )
 
 
@@ -71,3 +74,33 @@ def same_for_threads() -> Callable[[Callable[[], np.ndarray]], np.ndarray]:
         return one
 
     return check
+
+
+def _memory_of(array: np.ndarray) -> np.ndarray:
+    """Return the row-major array that a view is of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array if array.flags.c_contiguous else array.T
+
+
+def run_step(kind: str, inputs: Sequence[np.ndarray | None], y: np.ndarray, *params: Any) -> np.ndarray:
+    """Run one step of a program on arrays of any strides, which it reads and writes where they are."""
+    given = [a for a in inputs if a is not None]
+    memory = [_memory_of(a) for a in (*given, y)]
+    sizes = [m.nbytes for m in memory]
+    program = _core.Program(_core.ArenaPool(), 0, sizes[:-1], sizes[-1:])
+    operands = []
+    for slot, (array, whole) in enumerate(zip((*given, y), memory, strict=True), 1):
+        strides = [s // array.itemsize for s in array.strides]
+        operands.append((slot, array.ctypes.data - whole.ctypes.data, array.shape, strides, array.dtype))
+    present = iter(operands)
+    arguments = [None if a is None else next(present) for a in inputs]
+    getattr(program, kind)(*arguments, operands[-1], *params)
+    program.run(memory[:-1], memory[-1:])
+    return y
+
+
+@pytest.fixture
+def step() -> Callable[..., np.ndarray]:
+    """Return a function that runs one step of a program on arrays of any strides."""
+    return run_step

@@ -87,3 +87,35 @@ def test_fill_touches_nothing_else():
     _core.fill(y[1:3, 1:5], 1.0)
     assert y.sum() == 8
     assert (y[1:3, 1:5] == 1).all()
+
+
+@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u8"])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 3, 33, 31), (2, 40, 9, 11), (1, 67, 14, 20)], ids=str)
+def test_elements_of_other_sizes_between_arrangements(step, arrange, arrange_out, shape, dtype, rng):
+    x = rng.integers(0, 1 << 63, shape, np.uint64).astype(dtype)
+    y = step("copy", (arrange(x),), arrange_out(np.zeros(shape, dtype)))
+    np.testing.assert_array_equal(y, x)
+    step("copy", (np.broadcast_to(x[:1, :1, :1, :1], shape),), y)
+    np.testing.assert_array_equal(y, np.full(shape, x[0, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("channels", [*range(1, 35), 64, 65])
+def test_transposes_of_bytes_touch_nothing_else(step, channels, rng):
+    for pixels in (1, 2, 7, 15, 16, 17, 33, 64, 70):
+        nchw = rng.integers(0, 256, (1, channels, 1, pixels)).astype(np.uint8)
+        nhwc = np.ascontiguousarray(nchw.transpose(0, 2, 3, 1))
+        for end in (True, False):
+            y = guarded_empty(nhwc.shape, np.uint8, align_end=end)
+            step("copy", (guarded(nchw, align_end=end),), y.transpose(0, 3, 1, 2))
+            np.testing.assert_array_equal(y, nhwc)
+            z = guarded_empty(nchw.shape, np.uint8, align_end=end)
+            step("copy", (guarded(nhwc, align_end=end).transpose(0, 3, 1, 2),), z)
+            np.testing.assert_array_equal(z, nchw)
+
+
+def test_four_bytes_keep_their_bits(step, same_bits):
+    """Signalling NaNs, which arithmetic would change, are four bytes as any other."""
+    x = np.uint32([0x7F800001, 0xFFA00000, 0x80000000, 1]).reshape(1, 2, 2, 1).view(np.float32)
+    y = step("copy", (x,), np.zeros((1, 2, 1, 2), np.float32).transpose(0, 1, 3, 2))
+    same_bits(y, x)

@@ -1,6 +1,6 @@
 // L2 kernels: the avx512 tier. A sealed unit with the flags of cmake/isa.cmake; it exports
 // table_avx512() alone.
-#include "simd/vec_avx512.h"
+#include "simd/int_avx512.h"
 // The vocabulary first: the kernels below are written in it.
 #include "kernels/isa/table.inl.h"
 #include "kernels/peak_dot.inl.h"

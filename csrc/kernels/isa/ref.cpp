@@ -1,6 +1,6 @@
 // L2 kernels: the ref tier. A sealed unit with the flags of cmake/isa.cmake; it exports table_ref()
 // alone.
-#include "simd/vec_ref.h"
+#include "simd/int_ref.h"
 // The vocabulary first: the kernels below are written in it.
 #include "kernels/isa/table.inl.h"
 #include "simd/dot_ref.h"

@@ -1,5 +1,5 @@
 // L2 kernels: fills one tier's table. Included once by each isa/<tier>.cpp, after its
-// simd/vec_<tier>.h; a new kernel is an #include and a row here. Everything that this pulls in has
+// simd/int_<tier>.h; a new kernel is an #include and a row here. Everything that this pulls in has
 // internal linkage (docs/dispatch.md).
 #pragma once
 #include "kernels/bandwidth.inl.h"
@@ -13,6 +13,7 @@
 #include "kernels/norm.inl.h"
 #include "kernels/peak.inl.h"
 #include "kernels/pool.inl.h"
+#include "kernels/quantized.inl.h"
 #include "kernels/recurrent.inl.h"
 #include "kernels/reduce.inl.h"
 #include "kernels/resize.inl.h"
@@ -31,6 +32,7 @@ void fill_table(KernelTable& t) {
   fill_grouped(t.conv);
   fill_winograd(t.winograd);
   t.layout.transpose = transpose;
+  t.layout.transpose_bytes = transpose_bytes;
   t.eltwise.activate = activate;
   t.eltwise.binary = binary;
   t.eltwise.affine = affine;
@@ -43,6 +45,7 @@ void fill_table(KernelTable& t) {
   t.norm.lrn_run = lrn_run;
   t.norm.layer_norm_row = layer_norm_row;
   t.resize.blend = blend;
+  fill_quantized(t.bytes);
   fill_recurrent(t.recurrent);
   t.peak.f32 = {peak_fma, "fma"};
   t.bandwidth = {kBandwidthVectors * W, read_memory, write_memory, copy_memory};
