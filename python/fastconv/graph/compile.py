@@ -265,7 +265,8 @@ def _place(ctx: Context, concatenations: Sequence[Concatenation]) -> None:
             whole = ctx.empty(c.shape, channels_last_order(len(c.shape)), c.dtype)
         ctx.placements[c.output] = whole
         for name, start, channels in c.parts:
-            ctx.placements.setdefault(name, whole.slice(1, start, 1, channels))
+            if name:
+                ctx.placements.setdefault(name, whole.slice(1, start, 1, channels))
 
 
 def _side_by_side(placements: Mapping[str, Tensor], c: Concatenation) -> Tensor | None:

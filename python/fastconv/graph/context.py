@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,6 +37,9 @@ Shape = tuple[int, ...]
 _Kept = TypeVar("_Kept")
 
 MAX_RANK = 6  # csrc/core/types.h
+BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
+# What elements are copied as, by their size.
+_COPIED = {n: np.dtype(f"u{n}") for n in (1, 2, 8)} | {4: F32}
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
 MAX_INTS = 1 << 16  # numbers in an input that is a shape, a list of axes or the like
 
@@ -146,9 +149,9 @@ class Context:
             return self.placements.pop(self.node.outputs[0])
         return self.empty(shape, order, dtype)
 
-    def image(self, shape: Sequence[int]) -> Tensor:
+    def image(self, shape: Sequence[int], dtype: np.dtype[Any] = F32) -> Tensor:
         """Return where to write a result that should be channels-last."""
-        return self.result(shape, channels_last_order(len(shape)))
+        return self.result(shape, channels_last_order(len(shape)), dtype)
 
     def external(self, kind: str, index: int, shape: Sequence[int], dtype: np.dtype[Any] = F32) -> Tensor:
         """Return a graph's input or output: row-major memory of the caller's."""
@@ -267,9 +270,10 @@ class Context:
 
     def copy(self, x: Tensor, y: Tensor) -> Tensor:
         """Copy between views of equal shapes and dtypes."""
-        if x.dtype == F32 and len(x.shape) <= MAX_RANK:
-            return self.emit("copy", (x,), y)
-        if y.size:
+        element = None if x.dtype.kind in "OSU" else _COPIED.get(x.dtype.itemsize)
+        if element is not None and len(x.shape) <= MAX_RANK:
+            self.emit("copy", (replace(x, dtype=element),), replace(y, dtype=element), integers=True)
+        elif y.size:
             call = Call(lambda a: a, self.node, "copy")
             self.steps.append(Step("call", (x,), y, (call,), self.node, "copy"))
         return y
@@ -278,10 +282,19 @@ class Context:
         """Write one number to every element."""
         if y.dtype == F32 and len(y.shape) <= MAX_RANK:
             return self.emit("fill", (), y, number)
-        if y.size:
-            call = Call(lambda: y.dtype.type(number), self.node, "fill")
-            self.steps.append(Step("call", (), y, (call,), self.node, "fill"))
-        return y
+        return self.copy(self.typed(Constant(np.asarray(number).astype(y.dtype))).broadcast_to(y.shape), y)
+
+    def lookup(
+        self, function: Callable[[Array], Array], x: Value, dtype: np.dtype[Any], name: str = ""
+    ) -> Value:
+        """Apply a function of single values to 8-bit ones: it is asked once for all 256 of them."""
+        if isinstance(x, Constant) or len(x.shape) > MAX_RANK:
+            return self.call(function, [x], x.shape, dtype, name)
+        numbers = np.arange(256, dtype=np.uint8).view(x.dtype)
+        with np.errstate(all="ignore"):
+            table = _checked_result(function(numbers), numbers.shape, dtype).view(np.uint8)
+        y = self.result(x.shape, x.order(), dtype)
+        return self.emit("lookup", (x, self.typed(Constant(table))), y, integers=True)
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """Reshape: a view where the strides allow it, else one copy step."""
@@ -310,6 +323,8 @@ class Context:
             return x
         if activation.kind == "fake_quantize":  # of integers and of f64 too it makes f32
             x = self.cast(x, F32)
+        if x.dtype in BYTES:
+            return self.lookup(activation_of(activation, x.dtype), x, x.dtype, activation.kind)
         if x.dtype != F32:
             return self.call(activation_of(activation, x.dtype), [x], x.shape, x.dtype, activation.kind)
         x = self.tensor(x)

@@ -22,7 +22,9 @@ _OVER: dict[str, slice] = {
     "activate": slice(0, 1),
     "channel_affine": slice(0, 1),
     "layer_norm": slice(0, 1),
+    "lookup": slice(0, 1),
     "prelu": slice(0, 1),
+    "quantized_binary": slice(0, 2),
 }
 
 

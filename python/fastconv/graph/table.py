@@ -63,7 +63,10 @@ def _parts(executable: Plan) -> list[str]:
 
 def described(step: Step) -> str:
     """Return what a step does: its kind, its operation, what is fused into it."""
-    words = [step.kind, *(p for p in step.params[:1] if step.kind in ("binary", "reduce"))]
+    words = [
+        step.kind,
+        *(p for p in step.params[:1] if step.kind in ("binary", "quantized_binary", "reduce")),
+    ]
     if step.kind == "conv" and step.inputs[1] is not None:
         words.append("+ residual")
     name, low, high = step.node.activation

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from fastconv import _core
 from fastconv.errors import DTypeError, ModelError, ShapeError
-from fastconv.graph.context import Context
+from fastconv.graph.context import MAX_RANK, Context, broadcast_shapes
 from fastconv.graph.ir import Activation
 from fastconv.graph.ops.integer import check_scalar, integer_product, requantized, zero_of
-from fastconv.graph.ops.pool import average_pool, global_average_pool
-from fastconv.graph.ops.quantize import F64, S32, dequantized, positive, quantized
+from fastconv.graph.ops.pool import (
+    average_pool,
+    global_average_pool,
+    pool_attributes,
+    quantized_average,
+    quantized_global_average,
+)
+from fastconv.graph.ops.quantize import (
+    F64,
+    S32,
+    Quantization,
+    dequantized,
+    known_quantization,
+    positive,
+    quantized,
+)
+from fastconv.graph.ops.tensor import join
 from fastconv.graph.registry import MICROSOFT, op
-from fastconv.graph.value import F32, Array, Constant, Ints, Value, normalized_axis
+from fastconv.graph.value import F32, Array, Constant, Ints, Value
 
 
 def _zero_or(zero_point: Value | None, like: Value) -> Value:
@@ -33,9 +50,19 @@ def _register_binary(name: str, kind: str) -> None:
         y_scale: Value,
         y_zero_point: Value | None = None,
     ) -> Value:
-        left = dequantized(ctx, a, a_scale, a_zero_point)
-        right = dequantized(ctx, b, b_scale, b_zero_point)
-        return quantized(ctx, ctx.binary(kind, left, right), y_scale, _zero_or(y_zero_point, a))
+        y_zero_point = _zero_or(y_zero_point, a)
+        scales = (a_scale, a_zero_point), (b_scale, b_zero_point), (y_scale, y_zero_point)
+        known = [known_quantization(a.dtype, *pair) for pair in scales]
+        shape = broadcast_shapes(a.shape, b.shape)
+        constant = isinstance(a, Constant) and isinstance(b, Constant)
+        if None not in known and b.dtype == a.dtype and len(shape) <= MAX_RANK and not constant:
+            left, right = ctx.typed(a), ctx.typed(b)
+            like = left if left.shape == shape else right
+            y = ctx.result(shape, like.order() if like.shape == shape else None, a.dtype)
+            operands = left.broadcast_to(shape), right.broadcast_to(shape)
+            return ctx.emit("quantized_binary", operands, y, kind, *known, integers=True)
+        values = [dequantized(ctx, v, *pair) for v, pair in zip((a, b), scales, strict=False)]
+        return quantized(ctx, ctx.binary(kind, *values), y_scale, y_zero_point)
 
 
 _register_binary("QLinearAdd", "add")
@@ -56,6 +83,35 @@ def _through_f32(
     return quantized(ctx, y, y_scale, _zero_or(y_zero_point, x))
 
 
+def _activated(
+    ctx: Context,
+    activation: Activation,
+    x: Value,
+    x_scale: Value,
+    x_zero_point: Value,
+    y_scale: Value,
+    y_zero_point: Value | None,
+) -> Value:
+    """Apply a function of single values: by a table where the scales are known."""
+    y_zero_point = _zero_or(y_zero_point, x)
+    source = known_quantization(x.dtype, x_scale, x_zero_point)
+    target = known_quantization(y_zero_point.dtype, y_scale, y_zero_point)
+    if source is None or target is None:
+
+        def through(v: Value) -> Value:
+            return ctx.activate(v, activation)
+
+        return _through_f32(ctx, through, x, x_scale, x_zero_point, y_scale, y_zero_point)
+    dtype, known_x, known_y = y_zero_point.dtype, source, target
+
+    def function(numbers: Array) -> Array:
+        values = np.ascontiguousarray(known_x.values(numbers))
+        _core.activate(values, values, *activation)
+        return known_y.numbers(values, dtype)
+
+    return ctx.lookup(function, x, dtype, activation.kind)
+
+
 @op("QLinearSigmoid", MICROSOFT)
 def qlinear_sigmoid(
     ctx: Context,
@@ -66,11 +122,7 @@ def qlinear_sigmoid(
     y_zero_point: Value | None = None,
 ) -> Value:
     """1 / (1 + exp(-x))."""
-
-    def function(v: Value) -> Value:
-        return ctx.activate(v, Activation("sigmoid"))
-
-    return _through_f32(ctx, function, x, x_scale, x_zero_point, y_scale, y_zero_point)
+    return _activated(ctx, Activation("sigmoid"), x, x_scale, x_zero_point, y_scale, y_zero_point)
 
 
 @op("QLinearLeakyRelu", MICROSOFT)
@@ -85,11 +137,16 @@ def qlinear_leaky_relu(
     alpha: float = 0.01,
 ) -> Value:
     """X where x >= 0, else alpha * x."""
+    return _activated(ctx, Activation("leaky_relu", alpha), x, x_scale, x_zero_point, y_scale, y_zero_point)
 
-    def function(v: Value) -> Value:
-        return ctx.activate(v, Activation("leaky_relu", alpha))
 
-    return _through_f32(ctx, function, x, x_scale, x_zero_point, y_scale, y_zero_point)
+def _known_pair(
+    x: Value, x_scale: Value, x_zero_point: Value, y_scale: Value, y_zero_point: Value | None
+) -> tuple[Quantization, Quantization] | None:
+    """Return how x and a result of its element type are quantised, if the model says it."""
+    source = known_quantization(x.dtype, x_scale, x_zero_point)
+    target = known_quantization(x.dtype, y_scale, _zero_or(y_zero_point, x))
+    return None if source is None or target is None else (source, target)
 
 
 def _channels_second(x: Value, channels_last: int) -> Value:
@@ -112,6 +169,11 @@ def qlinear_global_average_pool(
     channels_last: int = 0,
 ) -> Value:
     """Average over the spatial dimensions."""
+    known = _known_pair(x, x_scale, x_zero_point, y_scale, y_zero_point)
+    if known is not None:
+        y = quantized_global_average(ctx, _channels_second(x, channels_last), *known)
+        if y is not None:
+            return _channels_back(y, channels_last)
 
     def function(v: Value) -> Value:
         y = global_average_pool(ctx, _channels_second(v, channels_last))
@@ -139,6 +201,15 @@ def qlinear_average_pool(
     strides: Ints | None = None,
 ) -> Value:
     """Average of each window."""
+    windows = pool_attributes(
+        _channels_second(x, channels_last), auto_pad, ceil_mode, None, kernel_shape, pads, strides
+    )
+    known = _known_pair(x, x_scale, x_zero_point, y_scale, y_zero_point)
+    if known is not None:
+        counted = bool(count_include_pad)
+        y = quantized_average(ctx, _channels_second(x, channels_last), windows, counted, *known)
+        if y is not None:
+            return _channels_back(y, channels_last)
 
     def function(v: Value) -> Value:
         y = average_pool(
@@ -162,17 +233,27 @@ def qlinear_concat(ctx: Context, y_scale: Value, y_zero_point: Value, *parts: Va
     """Concatenation of values, each with a scale and a zero point of its own."""
     if not parts or len(parts) % 3:
         raise ModelError(f"expected a value, a scale and a zero point for each part, got {len(parts)} inputs")
-    triples = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
-    values = [
-        quantized(ctx, dequantized(ctx, x, scale, zero_point), y_scale, y_zero_point)
-        for x, scale, zero_point in triples
-    ]
-    shapes = [list(value.shape) for value in values]
-    axis = normalized_axis("axis", axis, len(shapes[0]))
-    whole = [*shapes[0][:axis], sum(s[axis] for s in shapes if len(s) > axis), *shapes[0][axis + 1 :]]
-    if any(s[:axis] + s[axis + 1 :] != whole[:axis] + whole[axis + 1 :] for s in shapes):
-        raise ShapeError(f"expected shapes equal but for axis {axis}, got {', '.join(map(str, shapes))}")
-    return ctx.call(lambda *arrays: np.concatenate(arrays, axis), values, whole, y_zero_point.dtype, "concat")
+    values: list[Value] = []
+    names: list[str] = []  # of the parts that are the result's as they are
+    target = known_quantization(y_zero_point.dtype, y_scale, y_zero_point)
+    for i, (x, scale, zero_point) in enumerate(zip(parts[::3], parts[1::3], parts[2::3], strict=True)):
+        source = known_quantization(x.dtype, scale, zero_point)
+        same = source is not None and source == target and x.dtype == y_zero_point.dtype
+        names.append(ctx.node.inputs[2 + 3 * i] if same else "")
+        if same:
+            values.append(x)
+        elif source is None or target is None:
+            values.append(quantized(ctx, dequantized(ctx, x, scale, zero_point), y_scale, y_zero_point))
+        else:
+            function = _requantised(source, target, y_zero_point.dtype)
+            values.append(ctx.lookup(function, x, y_zero_point.dtype))
+    return join(ctx, names, values, axis)
+
+
+def _requantised(
+    source: Quantization, target: Quantization, dtype: np.dtype[Any]
+) -> Callable[[Array], Array]:
+    return lambda numbers: target.numbers(source.values(numbers), dtype)
 
 
 @op("QGemm", MICROSOFT)

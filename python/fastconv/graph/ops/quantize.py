@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.context import Context
+from fastconv.graph.context import BYTES, MAX_RANK, Context
 from fastconv.graph.ops.cast import element_type, is_float8, to_float8
 from fastconv.graph.registry import MICROSOFT, op
-from fastconv.graph.value import F32, Array, Constant, Value, normalized_axis
+from fastconv.graph.value import F32, Array, Constant, Tensor, Value, normalized_axis
 
 U8 = np.dtype(np.uint8)
 S32 = np.dtype(np.int32)
@@ -85,6 +85,40 @@ def saturated(x: Array, dtype: np.dtype[Any]) -> Array:
     return np.clip(x, *limits, out=x).astype(dtype)
 
 
+class Quantization(NamedTuple):
+    """How the numbers of a tensor of 8 bits stand for real ones: (number - zero) * scale."""
+
+    scale: float
+    zero: int
+
+    def values(self, x: Array) -> Array:
+        """Return what numbers stand for."""
+        return np.asarray((x.astype(F32) - np.float32(self.zero)) * np.float32(self.scale))
+
+    def numbers(self, x: Array, dtype: np.dtype[Any]) -> Array:
+        """Return the numbers nearest to f32 values."""
+        return saturated(np.rint(x / np.float32(self.scale)) + np.float32(self.zero), dtype)
+
+
+def known_quantization(dtype: np.dtype[Any], scale: Value, zero_point: Value) -> Quantization | None:
+    """Return how numbers of a dtype of 8 bits are quantised where one scale that the model holds says it.
+
+    None also where the two are wrong: who computes with them in a run refuses them.
+    """
+    for value, expected in ((scale, F32), (zero_point, dtype)):
+        if not isinstance(value, Constant) or value.dtype != expected or math.prod(value.shape) != 1:
+            return None
+    assert isinstance(scale, Constant)
+    assert isinstance(zero_point, Constant)
+    known = Quantization(float(scale.array.reshape(())), int(zero_point.array.reshape(())))
+    return known if dtype in BYTES and 0 < known.scale < math.inf else None
+
+
+def _has_kernel(x: Value) -> bool:
+    """Whether a kernel can read a value, which is not computed before a run."""
+    return isinstance(x, Tensor) and len(x.shape) <= MAX_RANK
+
+
 def _is_narrow_float(dtype: np.dtype[Any]) -> bool:
     return is_float8(dtype) or dtype.name == "float4_e2m1fn"
 
@@ -108,6 +142,9 @@ def quantized(
     _check_zero_point(zero_point, scale)
     compute = precision or scale.dtype
     checked = positive("scale", scale)
+    known = granularity.scalar and known_quantization(dtype, scale, zero_point) is not None
+    if known and x.dtype == compute == F32 and _has_kernel(x):
+        return _quantize_step(ctx, ctx.tensor(x), ctx.typed(scale), ctx.typed(zero_point))
 
     def function(x: Array, scale: Array, zero_point: Array) -> Array:
         scale = checked(np.asarray(scale))
@@ -122,6 +159,11 @@ def quantized(
     # A copy of x, the scales and zero points of all its elements, and the quotient, at the most.
     scratch = math.prod(x.shape) * (3 * compute.itemsize + F32.itemsize)
     return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "quantizelinear", scratch=scratch)
+
+
+def _quantize_step(ctx: Context, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    y = ctx.result(x.shape, x.order(), zero_point.dtype)
+    return ctx.emit("quantize", (x, scale, zero_point), y, integers=True)
 
 
 @op("QuantizeLinear")
@@ -188,6 +230,10 @@ def dequantized(
     # A difference of 8- or 16-bit integers is exact in f32; one of 32-bit integers only in f64.
     compute = F32 if x.dtype.itemsize < 4 else F64
     checked = positive("scale", scale)
+    if granularity.scalar and dtype == F32 and _has_kernel(x):
+        step = _dequantize_step(ctx, ctx.typed(x), scale, zero_point)
+        if step is not None:
+            return step
 
     def function(x: Array, scale: Array, zero_point: Array) -> Array:
         scale = checked(np.asarray(scale))
@@ -198,6 +244,21 @@ def dequantized(
     # A copy of x, the zero points and scales of all its elements, differences and products, at the most.
     scratch = math.prod(x.shape) * 3 * (compute.itemsize + scale.dtype.itemsize)
     return ctx.call(function, [x, scale, zero_point], x.shape, dtype, "dequantizelinear", scratch=scratch)
+
+
+def _dequantize_step(ctx: Context, x: Tensor, scale: Value, zero_point: Value) -> Tensor | None:
+    """Return (x - zero point) * scale by the kernel, if it has one."""
+    zero: Tensor | None = None
+    if x.dtype == S32:
+        plain = isinstance(zero_point, Constant) and not zero_point.array.any()
+        if not plain or not isinstance(scale, Constant) or scale.dtype != F32:
+            return None
+    elif known_quantization(x.dtype, scale, zero_point) is None:
+        return None
+    else:
+        zero = ctx.typed(zero_point)
+    y = ctx.result(x.shape, x.order())
+    return ctx.emit("dequantize", (x, ctx.typed(scale), zero), y, integers=True)
 
 
 _BLOCK = 1 << 15  # elements whose intermediate results stay in the cache
@@ -224,6 +285,18 @@ def dynamic_quantize_linear(ctx: Context, x: Value) -> tuple[Value, Value, Value
     """Quantise to 8 bits over the range of x itself; the scale and the zero point are results too."""
     if x.dtype != F32:
         raise DTypeError(f"x: expected float32 values, got {x.dtype}")
+    if _has_kernel(x):
+        x = ctx.tensor(x)
+        # The scale, and where 0 lies, which is rounded as any number is.
+        found = ctx.emit("dynamic_range", (x,), ctx.empty((2,)))
+        one, none = Constant(np.ones((), F32)), Constant(np.zeros((), U8))
+        zero_point = ctx.emit(
+            "quantize",
+            (found.at((1,)), ctx.typed(one), ctx.typed(none)),
+            ctx.empty((), dtype=U8),
+            integers=True,
+        )
+        return _quantize_step(ctx, x, found.at((0,)), zero_point), found.at((0,)), zero_point
     scale = ctx.call(lambda a: dynamic_range(a)[0], [x], (), F32)
     zero = ctx.call(lambda a: dynamic_range(a)[1].astype(U8), [x], (), U8)
 

@@ -1,8 +1,8 @@
 """Resizing: Resize from opset 10 on, and Upsample before it.
 
-Resizing along several dimensions is resizing along one after another. The kernel does two at a time, of f32
-values, to the nearest pixel or between two. All other forms are weighted sums of pixels by numpy, whose
-weights the plan has.
+Resizing along several dimensions is resizing along one after another. The kernel does two at a time: f32
+values to the nearest pixel or between two, 8-bit integers to the nearest. All other forms are weighted sums
+of pixels by numpy, whose weights the plan has.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.context import Context
+from fastconv.graph.context import BYTES, Context
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Value, normalized_axes, size_of
+from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Tensor, Value, normalized_axes, size_of
 
 F64 = np.dtype(np.float64)
 MODES = ("nearest", "linear", "cubic")
@@ -231,8 +231,14 @@ def _resize(ctx: Context, x: Value, axes: Sequence[Axis], form: Form) -> Value:
     if not size_of(shape):
         return Constant(np.zeros(shape, x.dtype))
     shrinks = any(axes[i].scale < 1 for i in changed)
-    kernel = x.dtype == F32 and len(x.shape) >= 2 and form.mode in ("nearest", "linear")
-    if kernel and form.coordinates in KERNEL_COORDINATES and not (form.antialias and shrinks):
+    bytes_move = x.dtype in BYTES and isinstance(x, Tensor) and form.mode == "nearest"
+    kernel = bytes_move or (x.dtype == F32 and form.mode in ("nearest", "linear"))
+    if (
+        kernel
+        and len(x.shape) >= 2
+        and form.coordinates in KERNEL_COORDINATES
+        and not (form.antialias and shrinks)
+    ):
         while changed:
             x = _resize_two(ctx, x, axes, changed[-2:], form)
             changed = changed[:-2]
@@ -241,17 +247,18 @@ def _resize(ctx: Context, x: Value, axes: Sequence[Axis], form: Form) -> Value:
 
 
 def _resize_two(ctx: Context, x: Value, axes: Sequence[Axis], resized: list[int], form: Form) -> Value:
-    """Resize one or two dimensions of f32 values by the kernel, which takes the last two of four."""
+    """Resize one or two dimensions by the kernel, which takes the last two of four."""
     rank = len(x.shape)
     last = sorted({*resized, *[i for i in range(rank - 1, -1, -1) if i not in resized][: 2 - len(resized)]})
     perm = [i for i in range(rank) if i not in last] + last
     view = x.transpose(perm)
     lead, (ih, iw) = view.shape[:-2], view.shape[-2:]
     split = (math.prod(lead[:1]), math.prod(lead[1:]))
-    image = ctx.tensor(ctx.reshape(view, (*split, ih, iw)))
+    image = ctx.typed(ctx.reshape(view, (*split, ih, iw)))
     down, across = (axes[i] if i in resized else Axis(x.shape[i], x.shape[i], 1.0) for i in last)
-    y = ctx.empty((*split, down.out, across.out), image.order())
-    ctx.emit("resize2d", (image,), y, form.mode, form.coordinates, form.nearest, *map(_pair, (down, across)))
+    y = ctx.empty((*split, down.out, across.out), image.order(), image.dtype)
+    attributes = form.mode, form.coordinates, form.nearest, *map(_pair, (down, across))
+    ctx.emit("resize2d", (image,), y, *attributes, integers=x.dtype in BYTES)
     return ctx.reshape(y, (*lead, down.out, across.out)).transpose([perm.index(i) for i in range(rank)])
 
 

@@ -273,6 +273,15 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
     """Values joined along an axis. Those already written to their place in the result are not copied."""
     if not values:
         raise ModelError("expected at least 1 input, got 0")
+    return join(ctx, ctx.node.inputs, values, axis)
+
+
+def join(ctx: Context, names: Sequence[str], values: Sequence[Value], axis: int) -> Value:
+    """Join values along an axis, as the current node's result.
+
+    ``names`` are those under which nodes write the values, which may then write them to their place; a value
+    that the current node itself made has none: it is copied there.
+    """
     axis = normalized_axis("axis", axis, len(values[0].shape))
     dtype = values[0].dtype
     if any(v.dtype != dtype for v in values):
@@ -291,7 +300,7 @@ def concat(ctx: Context, *values: Value, axis: int = 1) -> Value:
     order = channels_last_order(rank) if channels_last else _stack_order(values, axis) if stack else None
     result = ctx.result(shape, order, dtype)
     start, parts = 0, []
-    for name, value in zip(ctx.node.inputs, values, strict=True):
+    for name, value in zip(names, values, strict=True):
         part = result.slice(axis, start, 1, value.shape[axis])
         if value != part:
             ctx.copy(ctx.typed(value), part)

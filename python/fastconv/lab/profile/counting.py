@@ -199,6 +199,12 @@ _FLOPS: dict[str, Callable[[Step], int]] = {
     "softmax": lambda step: 5 * step.output.size,
     "reduce": _input,
     "resize2d": lambda step: 0 if step.params[0] == "nearest" else 9 * step.output.size,
+    "quantize": lambda step: step.output.size,
+    "dequantize": lambda step: step.output.size,
+    "lookup": lambda step: step.output.size,
+    "quantized_binary": lambda step: step.output.size,
+    "quantized_avg_pool2d": _window,
+    "dynamic_range": _input,
     "copy": lambda _: 0,
     "fill": lambda _: 0,
 }
