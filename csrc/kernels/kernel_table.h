@@ -101,8 +101,8 @@ constexpr dim_t kStoreBytes[] = {4, 1, 1, 4};  // of an element of C, by StoreAs
 // What a sum becomes, all arrays readable up to a whole vector beyond the last column:
 //   s = sum + bias[n] + sum over i < terms of term[i].row[m] * term[i].column[n]      modulo 2^32
 //   s32     s
-//   u8, s8  clamp(s * scale[n], low, high), rounded to nearest, ties to even, + zero
 //   f32     clamp(s * scale[n] + shift[n], low, high)
+//   u8, s8  the same, rounded to nearest, ties to even, + zero
 // low + zero and high + zero must be numbers of the type. bias and shift may be null.
 struct IntegerFinish {
   struct Term {

@@ -133,9 +133,7 @@ void integer_winograd_store(const IntegerWinogradOutput& w) {
       F::output(column, t);
       FC_UNROLL for (int i = 0; i < m; ++i) half[i][j] = t[i];
     }
-    const vi bias = f.bias ? viload(f.bias + c) : vizero();
-    const vf scale = type == StoreAs::s32 ? vzero() : vload(f.scale + c);
-    const vf shift = type == StoreAs::f32 && f.shift ? vload(f.shift + c) : vzero();
+    const FinishIntegers::Columns given = FinishIntegers::columns(f, c);
     for (int i = 0; i < rows; ++i) {
       char* const y = static_cast<char*>(w.y) + (i * w.row_step + c) * kBytes;
       vi sums[m];
@@ -143,23 +141,23 @@ void integer_winograd_store(const IntegerWinogradOutput& w) {
       FC_UNROLL for (int j = 0; j < m; ++j) {
         if constexpr (F::inverse != 1)
           sums[j] = vimul(sums[j], viset(static_cast<int32_t>(F::inverse)));
-        sums[j] = viadd(vishr<F::shift>(sums[j]), bias);
+        sums[j] = vishr<F::shift>(sums[j]);
       }
       if constexpr (kBytes == 1 && m == 4)
         if (lanes == W && cols == m) {
           // Four vectors of bytes take less to put together than each alone.
           FC_UNROLL for (int j = 0; j < m; ++j) sums[j] =
-              FinishIntegers::as_bytes(sums[j], f, scale);
+              FinishIntegers::as_bytes(sums[j], f, given);
           vistore_bytes(reinterpret_cast<uint8_t*>(y), col_step, sums);
           continue;
         }
       FC_UNROLL for (int j = 0; j < m; ++j) {
         if (j >= cols) break;
         if (lanes == W) {
-          FinishIntegers::store<type>(y + j * col_step, sums[j], f, scale, shift);
+          FinishIntegers::store<type>(y + j * col_step, sums[j], f, given);
         } else {
           char partial[W * kBytes];
-          FinishIntegers::store<type>(partial, sums[j], f, scale, shift);
+          FinishIntegers::store<type>(partial, sums[j], f, given);
           memcpy(y + j * col_step, partial, static_cast<size_t>(lanes * kBytes));
         }
       }

@@ -22,21 +22,31 @@ struct FinishIntegers {
     dim_t first;
   };
 
+  // What W columns are given, from column n on.
+  struct Columns {
+    vi bias;
+    vf scale, shift;
+  };
+  static Columns columns(const IntegerFinish& f, dim_t n) {
+    return {f.bias ? viload(f.bias + n) : vizero(), f.scale ? vload(f.scale + n) : vzero(),
+            f.shift ? vload(f.shift + n) : vzero()};
+  }
+  static vf as_floats(vi s, const IntegerFinish& f, const Columns& n) {
+    const vf y = vadd(vmul(vtofloat(viadd(s, n.bias)), n.scale), n.shift);
+    return vmin(vset(f.high), vmax(vset(f.low), y));
+  }
   // Sums as the bytes of W results, the low ones of the lanes.
-  static vi as_bytes(vi s, const IntegerFinish& f, vf scale) {
-    const vf y = vmin(vset(f.high), vmax(vset(f.low), vmul(vtofloat(s), scale)));
-    return viadd(vtoint(y), viset(f.zero));
+  static vi as_bytes(vi s, const IntegerFinish& f, const Columns& n) {
+    return viadd(vtoint(as_floats(s, f, n)), viset(f.zero));
   }
   template <StoreAs type>
-  static void store(char* c, vi s, const IntegerFinish& f, vf scale, vf shift) {
-    if constexpr (type == StoreAs::s32) {
-      vistore(reinterpret_cast<int32_t*>(c), s);
-    } else if constexpr (type == StoreAs::f32) {
-      const vf y = vadd(vmul(vtofloat(s), scale), shift);
-      vstore(reinterpret_cast<float*>(c), vmin(vset(f.high), vmax(vset(f.low), y)));
-    } else {
-      vistore_bytes(reinterpret_cast<uint8_t*>(c), as_bytes(s, f, scale));
-    }
+  static void store(char* c, vi s, const IntegerFinish& f, const Columns& n) {
+    if constexpr (type == StoreAs::s32)
+      vistore(reinterpret_cast<int32_t*>(c), viadd(s, n.bias));
+    else if constexpr (type == StoreAs::f32)
+      vstore(reinterpret_cast<float*>(c), as_floats(s, f, n));
+    else
+      vistore_bytes(reinterpret_cast<uint8_t*>(c), as_bytes(s, f, n));
   }
 
   template <int NRV>
@@ -55,19 +65,16 @@ struct FinishIntegers {
   static void store_rows(const IntegerTile& t, const Rows& at, int rows, Sums<NRV> sums) {
     constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
     const IntegerFinish f = t.finish;  // a store of bytes may be to anything: not to the copy
-    const dim_t step = at.c_row ? 0 : t.ldc * kBytes;
+    const auto row = [&](int m) { return at.c + (at.c_row ? at.c_row[m] : m * t.ldc) * kBytes; };
     int v = 0;
     if constexpr (kBytes == 1 && NRV > 1) {
       // Two vectors of bytes take less to put together than each alone.
-      if (t.n_cur >= 2 * W && !at.c_row) {
-        const vi bias0 = f.bias ? viload(f.bias) : vizero();
-        const vi bias1 = f.bias ? viload(f.bias + W) : vizero();
-        const vf scale0 = vload(f.scale), scale1 = vload(f.scale + W);
-        char* c = at.c;
-        for (int m = 0; m < rows; ++m, c += step) {
-          const vi y0 = as_bytes(viadd(viload(sums[m]), bias0), f, scale0);
-          const vi y1 = as_bytes(viadd(viload(sums[m] + W), bias1), f, scale1);
-          vistore_bytes(reinterpret_cast<uint8_t*>(c), y0, y1);
+      if (t.n_cur >= 2 * W) {
+        const Columns first = columns(f, 0), second = columns(f, W);
+        for (int m = 0; m < rows; ++m) {
+          const vi y0 = as_bytes(viload(sums[m]), f, first);
+          const vi y1 = as_bytes(viload(sums[m] + W), f, second);
+          vistore_bytes(reinterpret_cast<uint8_t*>(row(m)), y0, y1);
         }
         v = 2;
       }
@@ -75,19 +82,15 @@ struct FinishIntegers {
     for (; v < NRV; ++v) {
       const int left = t.n_cur - v * W;
       if (left <= 0) break;
-      const vi bias = f.bias ? viload(f.bias + v * W) : vizero();
-      const vf scale = type == StoreAs::s32 ? vzero() : vload(f.scale + v * W);
-      const vf shift = type == StoreAs::f32 && f.shift ? vload(f.shift + v * W) : vzero();
-      char* c = at.c + v * W * kBytes;
-      if (left >= W && !at.c_row) {
-        for (int m = 0; m < rows; ++m, c += step)
-          store<type>(c, viadd(viload(sums[m] + v * W), bias), f, scale, shift);
+      const Columns given = columns(f, v * W);
+      if (left >= W) {
+        for (int m = 0; m < rows; ++m)
+          store<type>(row(m) + v * W * kBytes, viload(sums[m] + v * W), f, given);
       } else {
         for (int m = 0; m < rows; ++m) {
           char partial[W * kBytes];
-          store<type>(partial, viadd(viload(sums[m] + v * W), bias), f, scale, shift);
-          memcpy(c + (at.c_row ? at.c_row[m] * kBytes : m * step), partial,
-                 static_cast<size_t>(left < W ? left : W) * kBytes);
+          store<type>(partial, viload(sums[m] + v * W), f, given);
+          memcpy(row(m) + v * W * kBytes, partial, static_cast<size_t>(left) * kBytes);
         }
       }
     }

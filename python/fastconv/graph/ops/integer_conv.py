@@ -200,16 +200,18 @@ def qlinear_conv(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> Value:
-    """Convolution of quantised values, quantised anew; the bias has the scale of the products.
+    """Convolution of quantised values, quantised anew; a bias of integers has the scale of the products.
 
-    ``low`` and ``high`` clamp what is quantised.
+    ``low`` and ``high`` clamp what is quantised. A QuantizedConv's bias may be one of f32 too.
     """
     parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
     padding = pads_of(auto_pad, pads, parameters["spatial"])
     for name, value in (("x_scale", x_scale), ("y_scale", y_scale), ("y_zero_point", y_zero_point)):
         check_scalar(name, value)
     check_per_channel("w_scale", w_scale, w.shape[0])
-    operands = Operands(x, zero_of(x_zero_point, x), w, zero_of(w_zero_point, w), b)
+    real_bias = b if b is not None and b.dtype == F32 and ctx.node.domain == FASTCONV_DOMAIN else None
+    bias = None if b is real_bias else b
+    operands = Operands(x, zero_of(x_zero_point, x), w, zero_of(w_zero_point, w), bias)
     operands.check()
     zero_of(y_zero_point, y_zero_point)  # which checks its type
     scales = {"x_scale": x_scale, "w_scale": w_scale, "y_scale": y_scale}
@@ -221,8 +223,10 @@ def qlinear_conv(
         scale = np.ascontiguousarray(np.broadcast_to(a * w_numbers / y, w.shape[:1]))
         least = max(float(info.min - zero), float(np.float32(low) / y[0]))
         most = min(float(info.max - zero), float(np.float32(high) / y[0]))
-        finish = Finish(y_zero_point.dtype, scale, least, most, zero)
-        return integer_convolution(ctx, operands, parameters, padding, finish, *given)
+        shift = None if real_bias is None else ctx.array("b", real_bias) / y
+        finish = Finish(y_zero_point.dtype, scale, least, most, zero, shift)
+        sources = given if real_bias is None else (*given, real_bias)
+        return integer_convolution(ctx, operands, parameters, padding, finish, *sources)
     sums: Value
     if operands.packable:
         sums = integer_convolution(ctx, operands, parameters, padding, Finish(S32))

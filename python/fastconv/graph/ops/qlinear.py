@@ -61,8 +61,8 @@ def _register_binary(name: str, kind: str) -> None:
             y = ctx.result(shape, like.order() if like.shape == shape else None, a.dtype)
             operands = left.broadcast_to(shape), right.broadcast_to(shape)
             return ctx.emit("quantized_binary", operands, y, kind, *known, integers=True)
-        values = [dequantized(ctx, v, *pair) for v, pair in zip((a, b), scales, strict=False)]
-        return quantized(ctx, ctx.binary(kind, *values), y_scale, y_zero_point)
+        wide = dequantized(ctx, a, *scales[0]), dequantized(ctx, b, *scales[1])
+        return quantized(ctx, ctx.binary(kind, *wide), y_scale, y_zero_point)
 
 
 _register_binary("QLinearAdd", "add")

@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import BYTES, MAX_RANK, Context
 from fastconv.graph.ops.cast import element_type, is_float8, to_float8
-from fastconv.graph.registry import MICROSOFT, op
+from fastconv.graph.registry import FASTCONV_DOMAIN, MICROSOFT, op
 from fastconv.graph.value import F32, Array, Constant, Tensor, Value, normalized_axis
 
 U8 = np.dtype(np.uint8)
@@ -278,6 +278,13 @@ def dynamic_range(x: Array) -> tuple[Any, Any]:
     low, high = x.min(initial=np.float32(0)), x.max(initial=np.float32(0))
     scale = np.float32(1) if low == high else (high - low) / np.float32(255)
     return scale, np.clip(np.rint(-low / scale), 0, 255)
+
+
+@op("Lookup", FASTCONV_DOMAIN)
+def lookup(ctx: Context, x: Value, table: Value) -> Value:
+    """Results of a function of 8-bit numbers, by a table of them in the order of the bytes."""
+    results = ctx.array("table", table)
+    return ctx.lookup(lambda numbers: results[numbers.view(np.uint8)], x, table.dtype, "lookup")
 
 
 @op("DynamicQuantizeLinear")

@@ -23,8 +23,9 @@ from fastconv.graph.passes.fuse import (
     fuse_residual,
     fuse_swish,
 )
+from fastconv.graph.passes.integers import prefer_unsigned, use_integers
 from fastconv.graph.passes.merge import merge_branches
-from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants
+from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants, fold_weights
 from fastconv.graph.passes.unroll import unroll_loops
 
 GraphPass = Callable[..., Graph]
@@ -38,6 +39,9 @@ PASSES: Mapping[str, GraphPass] = {
     "fuse_swish": fuse_swish,
     "fuse_gelu": fuse_gelu,
     "fuse_integer_sums": fuse_integer_sums,
+    "prefer_unsigned": prefer_unsigned,
+    "use_integers": use_integers,
+    "fold_weights": fold_weights,
     "fuse_quantization": fuse_quantization,
     "fold_affine": fold_affine,
     "merge_branches": merge_branches,
@@ -48,7 +52,7 @@ PASSES: Mapping[str, GraphPass] = {
 
 
 #: Passes that make constants, and take a budget for them.
-SPENDING = ("fold_constants", "fold_affine", "merge_branches")
+SPENDING = ("fold_constants", "use_integers", "fold_weights", "fold_affine", "merge_branches")
 
 
 def run_passes(graph: Graph, passes: str | Sequence[str] = "default", budget: Budget | None = None) -> Graph:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.graph.budget import Budget
 from fastconv.graph.ir import Graph, Node
-from fastconv.graph.value import Array
+from fastconv.graph.value import F32, Array
 
 
 class Editor:
@@ -60,15 +60,15 @@ class Editor:
             self.readers[name].discard(index)
         self.nodes[index] = None
 
-    def constant(self, like: str, array: Array) -> str:
-        """Add an f32 constant and return its name, derived from another's."""
+    def constant(self, like: str, array: Array, dtype: np.dtype[Any] = F32) -> str:
+        """Add a constant, f32 or of another dtype, and return its name, derived from another's."""
         like = like.partition(":folded")[0]
         name = f"{like}:folded"
         while name in self.constants:  # a weight may be shared by thousands of nodes
             self._copies[like] += 1
             name = f"{like}:folded{self._copies[like]}"
-        self.budget.spend(array.size * 4)
-        self.constants[name] = np.ascontiguousarray(array, np.float32)
+        self.budget.spend(array.size * dtype.itemsize)
+        self.constants[name] = np.asarray(array, dtype, order="C")
         return name
 
     def scalar(self, name: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from fastconv.graph.budget import Budget
@@ -52,13 +53,25 @@ def eliminate_dead(graph: Graph) -> Graph:
 
 
 def fold_constants(graph: Graph, budget: Budget | None = None) -> Graph:
-    """Compute nodes whose inputs are all constants; their results are taken from a budget."""
+    """Compute nodes whose inputs are all constants, but for weights of 8 bits that are dequantised.
+
+    Results are taken from a budget.
+    """
+    return _fold(graph, budget, lambda node: node.op != "DequantizeLinear")
+
+
+def fold_weights(graph: Graph, budget: Budget | None = None) -> Graph:
+    """Compute nodes whose inputs are all constants: what no operator on integers took as it was."""
+    return _fold(graph, budget, lambda _: True)
+
+
+def _fold(graph: Graph, budget: Budget | None, takes: Callable[[Node], bool]) -> Graph:
     budget = budget or Budget()
     constants = dict(graph.constants)
     kept = []
     for node in graph.nodes:
         results = None
-        if all(name in constants for name in node.inputs if name):
+        if takes(node) and all(name in constants for name in node.inputs if name):
             results = evaluate(node, constants, budget)
         if results is None or len(results) != sum(map(bool, node.outputs)):
             kept.append(node)
