@@ -80,9 +80,10 @@ IntegerConv::IntegerConv(const ConvParams& params, const IntegerWeights& w, bool
   int count = 0;
   const IntegerAlgo* const* list = integer_algo_list(&count);
   const bool automatic = algorithm == "auto";
+  for (int i = 0; i < count; ++i) reasons_.push_back(list[i]->reject(spec()));
   for (int i = 0; i < count; ++i) {
     if (!automatic && algorithm != list[i]->name) continue;
-    const std::string reason = list[i]->reject(spec());
+    const std::string& reason = reasons_[static_cast<size_t>(i)];
     FC_CHECK(automatic || reason.empty(), ArgumentError, "algorithm: '", algorithm,
              "' does not accept this convolution: ", reason);
     if (!reason.empty()) continue;
@@ -135,7 +136,7 @@ std::vector<AlgoVerdict> IntegerConv::verdicts(const ConvShape& s) const {
   bool taken = false;
   for (int i = 0; i < count; ++i) {
     taken = taken || list[i] == chosen;
-    std::string reason = list[i]->reject(spec());
+    std::string reason = reasons_[static_cast<size_t>(i)];
     if (reason.empty() && list[i] != chosen)
       reason = taken              ? "accepts, comes after the one in use"
                : asked_ != "auto" ? "accepts, another was asked for"

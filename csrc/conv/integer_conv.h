@@ -143,6 +143,7 @@ class IntegerConv {
   bool x_signed_;
   int x_zero_;
   std::string asked_;
+  std::vector<std::string> reasons_;  // of each of the list: it may need w, which is not kept
   Buffer<int8_t> w_;
   std::vector<int32_t> w_zero_, sums_, centred_bias_, bias_;
   std::vector<float> scale_, shift_;
