@@ -47,7 +47,7 @@ def _padding(attrs: Mapping[str, Any], size: Sequence[int], extent: Sequence[int
 
 
 def convolve(x: Array, w: Array, attrs: Mapping[str, Any]) -> Array:
-    """Return the convolution of int64 arrays, x (n, ic, *size) and w (oc, ic / group, *kernel)."""
+    """Return the convolution of arrays of int64, or of float64, x (n, ic, *size) and w (oc, ic / group, *kernel)."""
     kernel, group = w.shape[2:], attrs.get("group", 1)
     strides = attrs.get("strides", [1] * len(kernel))
     dilations = attrs.get("dilations", [1] * len(kernel))
@@ -56,7 +56,7 @@ def convolve(x: Array, w: Array, attrs: Mapping[str, Any]) -> Array:
     out = [(n - e) // s + 1 for n, e, s in zip(padded.shape[2:], extent, strides, strict=True)]
     parts = []
     for xg, wg in zip(np.split(padded, group, axis=1), np.split(w, group), strict=True):
-        y = np.zeros((x.shape[0], wg.shape[0], *out), np.int64)
+        y = np.zeros((x.shape[0], wg.shape[0], *out), np.result_type(x, w))
         for index, tap in enumerate(itertools.product(*map(range, kernel))):
             place: list[Any] = [slice(None), slice(None)]
             place += [

@@ -22,11 +22,12 @@ from fastconv.graph.ops.integer import (
     as_int32,
     check_per_channel,
     check_scalar,
+    numbers_of,
     per_channel,
     requantized,
     zero_of,
 )
-from fastconv.graph.ops.quantize import F64, S32, positive
+from fastconv.graph.ops.quantize import F64, S32
 from fastconv.graph.ops.windows import convolve
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value, channels_last_order
@@ -34,22 +35,31 @@ from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value, chan
 
 @dataclass(frozen=True)
 class Operands:
-    """What a convolution of integers sums: (x - its zero point) * (w - its own), and a bias."""
+    """What a convolution of integers sums: (x - its zero point) * (w - its own), and a bias.
+
+    w has the output channels first, or, of a matrix, last.
+    """
 
     x: Value
     x_zero: Value
     w: Value
     w_zero: Value
-    bias: Value | None
+    bias: Value | None = None
+    channels_last: bool = False
 
     def check(self) -> None:
         """Refuse shapes and types that do not fit together."""
         check_scalar("x_zero_point", self.x_zero)
-        check_per_channel("w_zero_point", self.w_zero, self.w.shape[0])
+        check_per_channel("w_zero_point", self.w_zero, self.channels)
         bias = self.bias
-        if bias is not None and (bias.shape != self.w.shape[:1] or bias.dtype != S32):
-            expected = f"b: expected {self.w.shape[0]} int32 values"
+        if bias is not None and (bias.shape != (self.channels,) or bias.dtype != S32):
+            expected = f"b: expected {self.channels} int32 values"
             raise ShapeError(f"{expected}, got {bias.dtype} of shape {bias.shape}")
+
+    @property
+    def channels(self) -> int:
+        """How many there are of the output."""
+        return self.w.shape[-1 if self.channels_last else 0]
 
     @property
     def values(self) -> list[Value]:
@@ -65,7 +75,7 @@ class Operands:
     def packable(self) -> bool:
         """Whether the kernels take them: with more products a sum might not have 32 bits."""
         constant = all(isinstance(value, Constant) for value in self.sources)
-        return constant and math.prod(self.w.shape[1:]) <= MAX_TERMS
+        return constant and math.prod(self.w.shape) <= MAX_TERMS * self.channels
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ def integer_convolution(
     def build() -> _core.IntegerConv:
         arrays = [np.ascontiguousarray(ctx.array("w", value)) for value in operands.sources]
         return _core.IntegerConv(
-            arrays[0],
+            np.ascontiguousarray(arrays[0].T) if operands.channels_last else arrays[0],
             arrays[2] if len(arrays) > 2 else None,
             padding_lo=padding[:spatial],
             padding_hi=padding[spatial:],
@@ -116,7 +126,8 @@ def integer_convolution(
             **parameters,
         )
 
-    key = ("integer_conv", number, *padding, *parameters["output_padding"], finish.low, finish.high)
+    made = tuple(value.derived for value in operands.sources if isinstance(value, Constant))
+    key = ("integer_conv", number, made, *padding, *parameters["output_padding"], finish.low, finish.high)
     nbytes = 2 * math.prod(operands.w.shape)
     plan = ctx.kept([*operands.sources, *given], key, nbytes, build)
     inputs = (ctx.typed(x), None if number is not None else ctx.typed(x_zero))
@@ -167,7 +178,7 @@ def conv_integer(
     """Convolution of 8-bit integers, whose padding is the zero point; the result has 32 bits, or is f32."""
     parameters = conv_parameters(w, auto_pad, dilations, group, kernel_shape, strides)
     padding = pads_of(auto_pad, pads, parameters["spatial"])
-    operands = Operands(x, zero_of(x_zero_point, x), w, zero_of(w_zero_point, w), None)
+    operands = Operands(x, zero_of(x_zero_point, x), w, zero_of(w_zero_point, w))
     operands.check()
     as_floats = ctx.node.domain == FASTCONV_DOMAIN
     if operands.packable:
@@ -217,7 +228,7 @@ def qlinear_conv(
     scales = {"x_scale": x_scale, "w_scale": w_scale, "y_scale": y_scale}
     given = (*scales.values(), y_zero_point)
     if operands.packable and all(isinstance(value, Constant) for value in given):
-        a, w_numbers, y = (_numbers(ctx, name, value) for name, value in scales.items())
+        a, w_numbers, y = (numbers_of(ctx, name, value) for name, value in scales.items())
         zero = int(ctx.array("y_zero_point", y_zero_point).reshape(()))
         info = np.iinfo(y_zero_point.dtype)
         scale = np.ascontiguousarray(np.broadcast_to(a * w_numbers / y, w.shape[:1]))
@@ -236,8 +247,3 @@ def qlinear_conv(
     return requantized(
         ctx, sums, list(scales.values()), y_zero_point, [(), channels, (), ()], clamp=(low, high)
     )
-
-
-def _numbers(ctx: Context, name: str, scale: Value) -> Array:
-    """Return a scale's numbers as a vector of f32; none may be other than above 0."""
-    return positive(name, scale)(ctx.array(name, scale)).astype(F32).reshape(-1)

@@ -11,7 +11,9 @@ from fastconv import _core
 from fastconv.errors import DTypeError, ModelError, ShapeError
 from fastconv.graph.context import MAX_RANK, Context, broadcast_shapes
 from fastconv.graph.ir import Activation
-from fastconv.graph.ops.integer import check_scalar, integer_product, requantized, zero_of
+from fastconv.graph.ops.integer import check_scalar, numbers_of, requantized, zero_of
+from fastconv.graph.ops.integer_conv import Finish, Operands
+from fastconv.graph.ops.integer_matmul import fits_kernels, integer_product, packed_product, requantisation
 from fastconv.graph.ops.pool import (
     average_pool,
     global_average_pool,
@@ -256,6 +258,17 @@ def _requantised(
     return lambda numbers: target.numbers(source.values(numbers), dtype)
 
 
+def _column_bias(ctx: Context, c: Value | None, columns: int) -> Constant | None:
+    """Return known addends as one for each column, or None where they are others."""
+    if not isinstance(c, Constant) or c.dtype != S32 or c.shape not in ((), (1,), (columns,), (1, columns)):
+        return None
+
+    def spread() -> Array:
+        return np.array(np.broadcast_to(ctx.array("c", c).reshape(-1), (columns,)))
+
+    return c if c.shape == (columns,) else ctx.derived(c, "bias", spread)
+
+
 @op("QGemm", MICROSOFT)
 def qgemm(
     ctx: Context,
@@ -279,8 +292,25 @@ def qgemm(
     check_scalar("a_scale", a_scale)
     check_scalar("a_zero_point", a_zero_point)
     a = a.transpose((1, 0)) if transA else a
+    bias = _column_bias(ctx, c, b.shape[0 if transB else 1])
+    operands = Operands(
+        a, zero_of(a_zero_point, a), b, zero_of(b_zero_point, b), bias, channels_last=not transB
+    )
+    finish = None
+    if fits_kernels(operands) and (bias is not None or c is None):
+        if y_scale is not None and y_zero_point is not None:
+            scales = {"a_scale": a_scale, "b_scale": b_scale, "y_scale": y_scale}
+            finish = requantisation(ctx, operands, scales, y_zero_point, alpha)
+            given = *scales.values(), y_zero_point
+        elif isinstance(a_scale, Constant) and isinstance(b_scale, Constant):
+            numbers = numbers_of(ctx, "a_scale", a_scale), numbers_of(ctx, "b_scale", b_scale)
+            scale = np.float32(alpha) * numbers[0] * numbers[1]
+            finish = Finish(F32, np.ascontiguousarray(np.broadcast_to(scale, (operands.channels,))))
+            given = a_scale, b_scale
+    if finish is not None:
+        return packed_product(ctx, operands, finish, *given)
     b = b.transpose((1, 0)) if transB else b
-    sums = integer_product(ctx, a, zero_of(a_zero_point, a), b, zero_of(b_zero_point, b))
+    sums = integer_product(ctx, a, operands.x_zero, b, operands.w_zero)
     if c is not None:
         if c.dtype != S32 or np.broadcast_shapes(c.shape, sums.shape) != sums.shape:
             raise DTypeError(

@@ -17,7 +17,8 @@ from fastconv import _core
 from fastconv.errors import ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
-from fastconv.graph.ops.integer import integer_product, zero_of
+from fastconv.graph.ops.integer import zero_of
+from fastconv.graph.ops.integer_matmul import integer_product
 from fastconv.graph.ops.linear import fully_connected, matmul
 from fastconv.graph.ops.quantize import dynamic_quantize_linear, positive
 from fastconv.graph.registry import MICROSOFT, op
