@@ -176,7 +176,7 @@ def test_indices_out_of_range_are_refused(node_model: Any) -> None:
 def test_windows_too_large_for_numpy_are_refused(size: int, message: str, node_model: Any) -> None:
     attrs = {"kernel_shape": [size, size], "pads": [size - 1] * 4}
     model, feeds = node_model(
-        "MaxPool", [np.ones((1, 1, 2, 2), np.uint8)], outputs=[np.dtype(np.uint8)], **attrs
+        "MaxPool", [np.ones((1, 1, 2, 2), np.float64)], outputs=[np.dtype(np.float64)], **attrs
     )
     with pytest.raises(fastconv.FastconvError, match=f"node 'node' .*{message}"):
         fastconv.load(model).run(None, feeds)

@@ -245,3 +245,15 @@ def test_a_batch_gives_the_bits_of_its_images(onnx: Any, rng: np.random.Generato
     planned = model._planned((x.shape,))
     assert planned.independent
     assert not any(step.kind == "call" for step in planned.steps)
+
+
+def test_bytes_pass_from_the_parts_of_a_batch_to_the_rest(node_model: Any, rng: np.random.Generator) -> None:
+    """The maxima are taken in parts; their places are numpy's, of the whole batch."""
+    x = numbers(rng, np.uint8, 8, 3, 8, 6)
+    attrs = {"kernel_shape": [2, 2], "strides": [2, 2], "opset": 12}
+    model, feeds = node_model("MaxPool", [x], outputs=[np.dtype("u1"), np.dtype("i8")], **attrs)
+    loaded = fastconv.load(model)
+    maxima, places = loaded.run(None, feeds)
+    assert loaded._planned((x.shape,)).split is not None
+    np.testing.assert_array_equal(maxima, x.reshape(8, 3, 4, 2, 3, 2).max(axis=(3, 5)))
+    np.testing.assert_array_equal(x.reshape(-1)[places], maxima)
