@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import bench
+from fastconv.cli import main
 from fastconv.errors import ArgumentError
+from fastconv.graph.ir import GraphBuilder
 from fastconv.lab.compare import engines, worker
 from fastconv.lab.compare.cases import Case, conv_arrays, gemm_arrays
 from fastconv.lab.compare.expected import expected
@@ -416,3 +419,29 @@ def test_report(report: ModuleType, record: dict[str, Any], tmp_path: Path) -> N
         assert f"{cpu}, tier {tier}, measured" in part
     with pytest.raises(ValueError, match="bench:begin"):
         report.updated("no markers", records, ("summary",))
+
+
+def test_networks_of_8_bits(tmp_path, rng):
+    """ONNX Runtime's quantiser writes a file whose meaning in float64 is what fastconv gives."""
+    pytest.importorskip("onnxruntime")
+    from fastconv.lab.compare.onnx_writer import to_onnx
+    from fastconv.lab.compare.quantised import expected_quantised, quantise
+
+    b = GraphBuilder("small", {})
+    w = b.constant("w", rng.normal(size=(8, 3, 3, 3)).astype(np.float32))
+    bias = b.constant("b", rng.normal(size=8).astype(np.float32))
+    y = b.add("Relu", b.add("Conv", b.input("x", (1, 3, 9, 9)), w, bias, pads=[1] * 4))
+    b.output(b.add("GlobalAveragePool", y), "y", (1, 8, 1, 1))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(to_onnx(b.build()).SerializeToString())
+    x = rng.normal(size=(1, 3, 9, 9)).astype(np.float32)
+    quantise(path, x, rng)
+    model = fastconv.load(path)
+    expected = expected_quantised(path, x)
+    assert "integer_conv" in model.explain()
+    np.testing.assert_allclose(model(x), expected, atol=np.ptp(expected) / 100)
+
+
+def test_dtype_is_for_networks(capsys):
+    assert main(["bench", "conv", "--dtype", "int8"]) == 2
+    assert "dtype: expected f32 but for networks, got int8 for 'conv'" in capsys.readouterr().err

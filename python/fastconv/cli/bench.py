@@ -39,6 +39,10 @@ def add(commands: Any) -> None:
         help="images at once, of networks (default: 1)",
     )  # fmt: skip
     parser.add_argument(
+        "--dtype", choices=("f32", "int8"), default="f32",
+        help="of networks; int8: as ONNX Runtime quantises them, on the engines that read that",
+    )  # fmt: skip
+    parser.add_argument(
         "--rounds", type=arguments.positive_int, default=10, help="turns of each engine (default: 10)"
     )
     parser.add_argument(
@@ -81,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
             name: [compare.batched(case, batch) for batch in args.batch for case in cases]
             for name, cases in suites["model"].items()
         }
+    if args.dtype == "int8":
+        if args.kind != "model":
+            raise ArgumentError(f"dtype: expected f32 but for networks, got int8 for {args.kind!r}")
+        suites["model"] = {n: [compare.quantised(c) for c in cases] for n, cases in suites["model"].items()}
     quiet = args.json == "-"
 
     def say(text: str = "") -> None:
@@ -90,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     peers = compare.installed_peers(args.peers)
     if args.peers is None and (missing := compare.missing_peers()):
         say(f"not installed, left out: {', '.join(missing)}")
+    if args.dtype == "int8":
+        peers = compare.reading_int8(peers)
     if args.isa:
         peers, left = compare.capped(peers)
         if left:

@@ -47,7 +47,7 @@ def _padding(attrs: Mapping[str, Any], size: Sequence[int], extent: Sequence[int
 
 
 def convolve(x: Array, w: Array, attrs: Mapping[str, Any]) -> Array:
-    """Return the convolution of arrays of int64, or of float64, x (n, ic, *size) and w (oc, ic / group, *kernel)."""
+    """Return the convolution, in int64 or float64, of x (n, ic, *size) by w (oc, ic / group, *kernel)."""
     kernel, group = w.shape[2:], attrs.get("group", 1)
     strides = attrs.get("strides", [1] * len(kernel))
     dilations = attrs.get("dilations", [1] * len(kernel))

@@ -5,8 +5,18 @@ A :class:`Suite` has the engines' processes for one kind of case and number of t
 
 from __future__ import annotations
 
-from fastconv.lab.compare.cases import KINDS, Case, batched, distinct, find_cases, find_tables, given, tables
-from fastconv.lab.compare.engines import capped, installed_peers, missing_peers
+from fastconv.lab.compare.cases import (
+    KINDS,
+    Case,
+    batched,
+    distinct,
+    find_cases,
+    find_tables,
+    given,
+    quantised,
+    tables,
+)
+from fastconv.lab.compare.engines import capped, installed_peers, missing_peers, reading_int8
 from fastconv.lab.compare.record import as_csv, as_record, header, row, summarize, summary_lines
 from fastconv.lab.compare.suite import TIMEOUT, BenchError, Result, Suite
 
@@ -28,6 +38,8 @@ __all__ = [
     "header",
     "installed_peers",
     "missing_peers",
+    "quantised",
+    "reading_int8",
     "row",
     "summarize",
     "summary_lines",

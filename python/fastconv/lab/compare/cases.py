@@ -56,6 +56,11 @@ class Case:
         return cls("conv" if isinstance(shape, ConvLayer) else "gemm", shape.name, asdict(shape))
 
     @property
+    def is_int8(self) -> bool:
+        """Whether it is a network of 8 bits."""
+        return self.parameters.get("dtype") == "int8"
+
+    @property
     def layer(self) -> ConvLayer:
         """The convolution."""
         fields: dict[str, Any] = {
@@ -169,6 +174,15 @@ def batched(case: Case, batch: int) -> Case:
     """Return a network on a batch of images; batches other than 1 are part of its name."""
     name = case.parameters["model"] + (f" x{batch}" if batch > 1 else "")
     return Case("model", name, {**case.parameters, "batch": batch})
+
+
+def quantised(case: Case) -> Case:
+    """Return a network in 8 bits, as ONNX Runtime's quantiser writes it.
+
+    >>> quantised(find_cases("model", ["resnet18"])[0]).name
+    'resnet18 int8'
+    """
+    return Case("model", f"{case.name} int8", {**case.parameters, "dtype": "int8"})
 
 
 def given(model: str, shape: Iterable[int]) -> Case:

@@ -114,6 +114,11 @@ def write(case: Case, folder: Path) -> None:
         model = to_onnx(graph, {graph.inputs[0].name: x.shape})
         (folder / "model.onnx").write_bytes(model.SerializeToString())
         expected, flops = _expected_own(graph, model, x)
+    if case.is_int8:
+        from fastconv.lab.compare.quantised import expected_quantised, quantise
+
+        quantise(folder / "model.onnx", x, case.rng)
+        expected = expected_quantised(folder / "model.onnx", x)
     np.save(folder / "x.npy", x)
     np.save(folder / "expected.npy", expected)
     (folder / "facts.json").write_text(json.dumps({"flops": flops}))

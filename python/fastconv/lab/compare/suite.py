@@ -36,6 +36,8 @@ TOLERANCE = {
     "conv": 1e-4,
     "model": 1e-3,
 }  # of the largest expected value; rounding is a tenth of it
+# Of networks of 8 bits: one step of an early layer reaches the result, and some peers are off by many.
+TOLERANCE_INT8 = 0.3
 TIMEOUT = 120.0  # seconds for an answer: the longest, a network's preparation, takes about ten
 
 
@@ -217,7 +219,12 @@ class Result:
 
 
 def check_rates(result: Result, roof: Roof) -> None:
-    """Raise RoofError if a variant was faster than the machine can be: the harness must be broken."""
+    """Raise RoofError if a variant was faster than the machine can be: the harness must be broken.
+
+    The roof is f32's, under which 8 bits need not stay.
+    """
+    if result.case.is_int8:
+        return
     for name in result.timings:
         if engine_of(name).countable:
             roof.hold(f"{result.case.name}: {name}", result.executed_gflops(name))
@@ -282,10 +289,9 @@ def compare_case(
                 failed[name] = reply["error"]
                 continue
             error = _error(np.load(path), want.output)
-            if not error <= TOLERANCE[case.kind]:
-                failed[name] = (
-                    f"wrong: expected at most {TOLERANCE[case.kind]:g} from float64, got {error:.2g}"
-                )
+            allowed = TOLERANCE_INT8 if case.is_int8 else TOLERANCE[case.kind]
+            if not error <= allowed:
+                failed[name] = f"wrong: expected at most {allowed:g} from float64, got {error:.2g}"
                 continue
             algorithm = reply.get("algorithm", "")
             saved = 2 * reply["saved_macs"] if algorithm or case.kind == "model" else want.padding_flops

@@ -31,6 +31,7 @@ class Engine:
     pools: tuple[str, ...] = ("",)
     isa: Mapping[str, str] | None = None
     countable: bool = True
+    int8: bool = False  # whether it runs networks in QDQ form
 
 
 _ONEDNN = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -48,9 +49,12 @@ ENGINES = {
         isa={**_ONEDNN, "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
     ),
     "ort": Engine(
-        "onnxruntime", {"gemm": ("packed",), "conv": ("",), "model": ("",)}, pools=("spin", "sleep")
+        "onnxruntime",
+        {"gemm": ("packed",), "conv": ("",), "model": ("",)},
+        pools=("spin", "sleep"),
+        int8=True,
     ),
-    "openvino": Engine("openvino", {"conv": ("",), "model": ("",)}, isa=_ONEDNN),
+    "openvino": Engine("openvino", {"conv": ("",), "model": ("",)}, isa=_ONEDNN, int8=True),
     "ncnn": Engine("ncnn", {"model": ("",)}, countable=False),
     "mnn": Engine("MNN", {"model": ("",)}, countable=False),
 }
@@ -87,6 +91,15 @@ CONTESTS = {
     "model": (Contest("network", "fastconv", ("torch", "ort", "openvino", "ncnn", "mnn")),),
 }
 PEERS = tuple(name for name in ENGINES if name != "fastconv")
+
+
+def reading_int8(peers: Iterable[str]) -> list[str]:
+    """Return those of some peers that run networks in QDQ form.
+
+    >>> reading_int8(["torch", "ort"])
+    ['ort']
+    """
+    return [peer for peer in peers if ENGINES[peer].int8]
 
 
 def installed_peers(names: Iterable[str] | None = None) -> list[str]:
