@@ -25,10 +25,16 @@ from fastconv.lab.draw.canvas import axes, save
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
 PAGES = {
-    ROOT / "README.md": ("overview",),
-    ROOT / "docs" / "bench.md": ("summary", "networks", "cases"),
+    ROOT / "README.md": ("overview", "int8"),
+    ROOT / "docs" / "bench.md": ("summary", "networks", "int8", "cases"),
 }
 KINDS = {"model": "Whole networks", "conv": "Convolutions", "gemm": "Matrix products"}
+
+INT8 = """### Networks of 8 bits, {tier}
+
+The same QDQ file for all, weights of s8 with a scale for each channel and activations of u8. An error is the
+largest difference from the file's meaning in float64, over the largest result; engines that add pairs of
+products in 16 bits are off by more than a rounding."""
 
 Record = dict[str, Any]
 
@@ -148,6 +154,46 @@ def merged(records: Sequence[Record]) -> list[Record]:
     return list(joined.values())
 
 
+def is_int8(record: Record) -> bool:
+    """Whether a record is of networks of 8 bits."""
+    return any(case["parameters"].get("dtype") == "int8" for case in record["cases"])
+
+
+def int8_networks(record: Record) -> str:
+    """Networks of 8 bits: times and the best peer's, and how far each engine's result is from float64."""
+    engines = sorted({name.partition("/")[0] for case in record["cases"] for name in case["engines"]})
+    engines.sort(key=lambda name: name != "fastconv")
+    rows: dict[str, dict[int, Record]] = {}
+    for case in record["cases"]:
+        rows.setdefault(case["name"].removesuffix(" int8"), {})[case["threads"]] = case
+    table = [["network"]]
+    for count in record["threads"]:
+        table[0] += [f"{counted(count, 'thread')}: ms", "best peer ms", "ratio"]
+    table[0] += [f"error of {name}" for name in engines]
+    contest = CONTESTS["model"][0].name
+    for name, by in rows.items():
+        cells = [name]
+        for count in record["threads"]:
+            time, _, peer, ratio = _case_cells(by.get(count), contest)
+            cells += [time, peer, ratio]
+        for engine in engines:
+            errors = [
+                timing["error"]
+                for case in by.values()
+                for variant, timing in case["engines"].items()
+                if variant.partition("/")[0] == engine
+            ]
+            cells.append(f"{100 * max(errors):.2g} %" if errors else "")
+        table.append(cells)
+    means = ["geometric mean of the ratios"]
+    for count in record["threads"]:
+        ratios = [by[count]["contests"][contest]["ratio"] for by in rows.values() if count in by]
+        known = [ratio for ratio in ratios if ratio is not None]
+        means += ["", "", f"**{geometric_mean(known):.2f}**" if known else ""]
+    table.append(means + [""] * len(engines))
+    return markdown(table) + "\n\n" + provenance(record)
+
+
 def by_tier(records: Iterable[Record]) -> dict[str, list[Record]]:
     """The records of each tier, the fastest first."""
     tiers: dict[str, list[Record]] = {}
@@ -161,8 +207,9 @@ def by_tier(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
-    """The parts of a page: "overview", "summary", "networks", "cases"."""
-    networks = merged([record for record in records if record["kind"] == "model"])
+    """The parts of a page: "overview", "summary", "networks", "int8", "cases"."""
+    of_bytes = merged([record for record in records if is_int8(record)])
+    networks = merged([record for record in records if record["kind"] == "model" and not is_int8(record)])
     layers = [record for record in records if record["kind"] != "model"]
     parts = []
     for part in wanted:
@@ -177,6 +224,10 @@ def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
             for tier, measured in by_tier(networks).items():
                 for record in measured:
                     parts += [f"### Whole networks, {tier}", cases(record)]
+        elif part == "int8":
+            for tier, measured in by_tier(of_bytes).items():
+                for record in measured:
+                    parts += [INT8.format(tier=tier), int8_networks(record)]
         elif part == "cases":
             for record in layers:
                 parts += [f"### {KINDS[record['kind']]}: {', '.join(record['tables'])}", cases(record)]
@@ -193,7 +244,8 @@ def updated(page: str, records: Sequence[Record], wanted: Iterable[str]) -> str:
 
 def draw(records: Sequence[Record], path: Path) -> None:
     """Draw the geometric mean of every table, a bar for each number of threads."""
-    rows = [row for row in summarize(records) if row["contest"] == CONTESTS[row["kind"]][0].name]
+    floats = [record for record in records if not is_int8(record)]
+    rows = [row for row in summarize(floats) if row["contest"] == CONTESTS[row["kind"]][0].name]
     names = list(dict.fromkeys(f"{row['table']} ({row['tier']})" for row in rows))
     counts = sorted({row["threads"] for row in rows})
     figure, axis = axes(None, 8, 1.5 + 0.3 * len(names))
