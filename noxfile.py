@@ -119,6 +119,21 @@ def emulate_avx512(session: nox.Session) -> None:
 
 
 @nox.session
+def aarch64(session: nox.Session) -> None:
+    """Tests of the library without Python on 64-bit Arm, emulated.
+
+    Needs a cross compiler and qemu (g++-aarch64-linux-gnu and qemu-user-static).
+    """
+    session.install("cmake>=3.20", "ninja")
+    build = f"{session.create_tmp()}/build"
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={Path('cmake/aarch64-linux.cmake').absolute()}"
+    options = ("-DFASTCONV_PYTHON=OFF", "-DFASTCONV_WERROR=ON", toolchain)
+    session.run("cmake", "-G", "Ninja", "-S", ".", "-B", build, *options)
+    session.run("cmake", "--build", build)
+    session.run("ctest", "--test-dir", build, "--verbose")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz the importers by coverage, each format for a minute, or as many seconds as given: ``-- 600``."""
     install(session)

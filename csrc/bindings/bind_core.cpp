@@ -36,7 +36,7 @@ std::vector<std::string> tiers_where(Condition condition) {
 }
 
 std::vector<std::string> runnable_tiers() {
-  return tiers_where([](Tier t) { return tier_built(t) && tier_supported(t); });
+  return tiers_where([](Tier t) { return !is_extension(t) && tier_supported(t); });
 }
 
 py::dict cpu_info() {
@@ -45,25 +45,17 @@ py::dict cpu_info() {
   sizes["l2"] = caches().l2;
   sizes["l3"] = caches().l3;
   py::dict tiers;
-  tiers["built"] = tiers_where(tier_built);
-  tiers["found"] = tiers_where(tier_supported);
+  tiers["built"] = tiers_where([](Tier t) { return !is_extension(t); });
+  tiers["found"] = runnable_tiers();
   tiers["used"] = tier_name(active_tier());
   py::dict lanes;
   for (const std::string& name : runnable_tiers())
     lanes[py::str(name)] = kernels(tier_named("tier", name)).lanes;
   tiers["lanes"] = lanes;
-  std::vector<std::string> extensions;
-  for (int i = 0; i < kExtensionCount; ++i)
-    if (extension_supported(static_cast<Extension>(i)))
-      extensions.emplace_back(extension_name(static_cast<Extension>(i)));
-  tiers["extensions"] = extensions;
+  tiers["extensions"] = tiers_where([](Tier t) { return is_extension(t) && tier_supported(t); });
   py::dict build;
   build["compiler"] = kCompiler;
-#if defined(FASTCONV_EMULATE_AVX512)
-  build["emulated"] = py::make_tuple("avx512", "avx_vnni", "avx512_vnni");
-#else
-  build["emulated"] = py::tuple();
-#endif
+  build["emulated"] = py::tuple(py::cast(tiers_where(is_emulated)));
   py::dict info;
   info["model"] = cpu_model();
   info["tiers"] = tiers;

@@ -26,14 +26,15 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
 // Winograd does fewer products still (512 in groups of 16 at 14 px: 0.32, here 0.38). A group as
 // wide as a vector, but with more or fewer input channels, has a permutation for each FMA and no
 // lane to spare: a tile of the dense product, which broadcasts each of its channels, is better (8
-// channels a group on Zen 3: 256 at 28 px 1.69 ms, implicit 1.25). Vectors of 16 lanes do not mind.
+// channels a group on Zen 3: 256 at 28 px 1.69 ms, implicit 1.25). Where permutations are
+// cheap none of that holds.
 bool pays(const ConvShape& s, bool, const KernelTable& kernels) {
   if (s.group_ic() == s.group_oc() && s.group_oc() >= kernels.lanes) {
     const bool for_winograd = s.group_oc() > kernels.lanes && s.stride[1] == 1 &&
                               s.stride[2] == 1 && s.kernel[1] == s.kernel[2] && s.kernel[2] <= 5;
     return has_bands(s, kernels.conv) && !for_winograd;
   }
-  return s.group_oc() < kernels.lanes || kernels.lanes >= 16;
+  return s.group_oc() < kernels.lanes || kernels.cheap_permute;
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
-// L0 core: what this machine is: features (CPUID and XCR0, never a list of models), caches, and how
-// many threads it is polite to start. kernels/dispatch.cpp asks for the tier, gemm/ for the caches,
-// bindings/bind_core.cpp for the number of threads. A feature counts only when the operating system
-// saves its registers too: CPUID alone says that the silicon has them.
+// L0 core: what this machine is: which tiers run, caches, and how many threads it is polite to
+// start. What is a processor family's own is in cpu_x86.cpp, cpu_arm.cpp or cpu_other.cpp.
+// kernels/dispatch.cpp asks for the tier, gemm/ for the caches, bindings/bind_core.cpp for the
+// number of threads.
 #include "core/cpu.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -17,169 +16,44 @@
 #if defined(__linux__)
 #include <sched.h>
 #endif
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 namespace fastconv {
 namespace {
 
+using Features = uint64_t;  // bits
+[[maybe_unused]] constexpr Features bit(Feature feature) {
+  return Features{1} << static_cast<int>(feature);
+}
+constexpr int kFeatureCount = 0
+#define FC_FEATURE(name) +1
+#include "core/tiers.def"
+#undef FC_FEATURE
+    ;
+static_assert(kFeatureCount < 64);
+
 struct TierInfo {
   const char* name;
-  bool built;
+  Tier parent;
+  bool extension, emulated;
+  Features needs;  // besides the parent's
 };
-// Indexed by Tier. The FASTCONV_HAVE_ macros come from CMakeLists.txt, one for each tier of
-// cmake/isa.cmake that is built.
 constexpr TierInfo kTiers[kTierCount] = {
-    {"ref", true},
-#if defined(FASTCONV_HAVE_AVX2)
-    {"avx2", true},
-#else
-    {"avx2", false},
-#endif
-#if defined(FASTCONV_HAVE_AVX512)
-    {"avx512", true},
-#else
-    {"avx512", false},
-#endif
+#define FC_TIER(name, parent, extension, emulated, needs) \
+  {#name, Tier::parent, extension, emulated, needs},
+#include "core/tiers.def"
+#undef FC_TIER
 };
+const TierInfo& info(Tier tier) noexcept { return kTiers[static_cast<int>(tier)]; }
 
-struct ExtensionInfo {
-  const char* name;
-  Tier tier;  // which it extends
-  bool built;
-};
-// Indexed by Extension.
-constexpr ExtensionInfo kExtensions[kExtensionCount] = {
-#if defined(FASTCONV_HAVE_AVX_VNNI)
-    {"avx_vnni", Tier::avx2, true},
-#else
-    {"avx_vnni", Tier::avx2, false},
-#endif
-#if defined(FASTCONV_HAVE_AVX512_VNNI)
-    {"avx512_vnni", Tier::avx512, true},
-#else
-    {"avx512_vnni", Tier::avx512, false},
-#endif
-#if defined(FASTCONV_HAVE_AVX512_BF16)
-    {"avx512_bf16", Tier::avx512, true},
-#else
-    {"avx512_bf16", Tier::avx512, false},
-#endif
-};
-
-#if defined(FASTCONV_EMULATE_AVX512)
-constexpr bool kEmulateAvx512 =
-    true;  // the avx512 tier and the VNNI extensions are AVX2 code: they run wherever avx2 does
-#else
-constexpr bool kEmulateAvx512 = false;
-#endif
-
-#if defined(__x86_64__)
-
-struct Regs {
-  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
-};
-
-// All zero where the processor has no such leaf.
-Regs cpuid(uint32_t leaf, uint32_t subleaf = 0) {
-  Regs r;
-  if (__get_cpuid_max(leaf & 0x80000000u, nullptr) >= leaf)
-    __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
-  return r;
+Features features() noexcept {
+  static const Features found = [] {
+    Features all = 0;
+    for (int i = 0; i < kFeatureCount; ++i)
+      if (cpu_has(static_cast<Feature>(i))) all |= Features{1} << i;
+    return all;
+  }();
+  return found;
 }
-
-bool bit(uint32_t word, int index) { return (word >> index) & 1; }
-
-bool cpu_has(Tier tier) {
-  const Regs one = cpuid(1), seven = cpuid(7);
-  if (!bit(one.ecx, 27)) return false;  // OSXSAVE: without it there is no xgetbv to ask
-  uint32_t xcr0, high;
-  __asm__("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
-  const bool ymm = (xcr0 & 0x06) == 0x06;  // SSE and AVX state
-  const bool zmm =
-      ymm && (xcr0 & 0xe0) == 0xe0;  // mask registers, upper halves, registers 16 to 31
-  const bool avx2 = ymm && bit(one.ecx, 28) && bit(one.ecx, 12) &&
-                    bit(one.ecx, 29) &&  // AVX FMA F16C
-                    bit(seven.ebx, 5);   // AVX2
-  if (tier == Tier::avx2) return avx2;
-  return avx2 && zmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) &&
-         bit(seven.ebx, 28) &&                      // F DQ CD
-         bit(seven.ebx, 30) && bit(seven.ebx, 31);  // BW VL
-}
-
-bool cpu_has(Extension extension) {
-  const Regs seven = cpuid(7), more = seven.eax >= 1 ? cpuid(7, 1) : Regs();
-  switch (extension) {
-    case Extension::avx_vnni:
-      return bit(more.eax, 4);
-    case Extension::avx512_vnni:
-      return bit(seven.ecx, 11);
-    case Extension::avx512_bf16:
-      return bit(more.eax, 5);
-  }
-  return false;
-}
-
-std::string read_model() {
-  char brand[49] = {};
-  for (uint32_t i = 0; i < 3; ++i) {
-    const Regs r = cpuid(0x80000002u + i);
-    std::memcpy(brand + 16 * i, &r, 16);
-  }
-  std::string model = brand;
-  model.erase(0, model.find_first_not_of(' '));
-  model.erase(model.find_last_not_of(" ") + 1);
-  return model;
-}
-
-// Intel's leaf 4 and AMD's 0x8000001D have one layout: a cache per subleaf, type 0 ends the list.
-void read_caches(Caches& found) {
-  const uint32_t leaf = cpuid(4).eax & 31 ? 4 : 0x8000001Du;
-  for (uint32_t i = 0; i < 8; ++i) {
-    const Regs r = cpuid(leaf, i);
-    const uint32_t type = r.eax & 31, level = (r.eax >> 5) & 7;
-    if (type == 0) return;
-    if (type == 2) continue;  // instructions
-    const dim_t ways = (r.ebx >> 22) + 1, partitions = ((r.ebx >> 12) & 1023) + 1;
-    const dim_t line = (r.ebx & 4095) + 1, sets = dim_t{r.ecx} + 1;
-    const dim_t bytes = ways * partitions * line * sets;
-    if (level == 1) found.l1d = bytes;
-    if (level == 2) found.l2 = bytes;
-    if (level == 3) found.l3 = bytes;
-  }
-}
-
-#else
-
-bool cpu_has(Tier) { return false; }
-bool cpu_has(Extension) { return false; }
-
-std::string read_model() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.rfind("model name", 0) == 0 || line.rfind("Model", 0) == 0)
-      return line.substr(std::min(line.size(), line.find(':') + 2));
-  return {};
-}
-
-void read_caches(Caches& found) {
-  for (int i = 0; i < 8; ++i) {
-    const std::string directory = message("/sys/devices/system/cpu/cpu0/cache/index", i, "/");
-    int level = 0;
-    dim_t kib = 0;
-    std::string type;
-    std::ifstream(directory + "level") >> level;
-    std::ifstream(directory + "type") >> type;
-    std::ifstream(directory + "size") >> kib;  // "512K"
-    if (kib <= 0 || type == "Instruction") continue;
-    if (level == 1) found.l1d = kib * 1024;
-    if (level == 2) found.l2 = kib * 1024;
-    if (level == 3) found.l3 = kib * 1024;
-  }
-}
-
-#endif
 
 // A whole positive decimal number, or nothing.
 std::optional<int> parse_positive(const std::string& text) {
@@ -233,27 +107,21 @@ int own_limit() {
 
 }  // namespace
 
-const char* tier_name(Tier tier) noexcept { return kTiers[static_cast<int>(tier)].name; }
-
-bool tier_built(Tier tier) noexcept { return kTiers[static_cast<int>(tier)].built; }
+const char* tier_name(Tier tier) noexcept { return info(tier).name; }
+Tier tier_parent(Tier tier) noexcept { return info(tier).parent; }
+bool is_extension(Tier tier) noexcept { return info(tier).extension; }
+bool is_emulated(Tier tier) noexcept { return info(tier).emulated; }
 
 bool tier_supported(Tier tier) noexcept {
-  if (tier == Tier::ref) return true;
-  return cpu_has(tier == Tier::avx512 && kEmulateAvx512 ? Tier::avx2 : tier);
-}
-
-const char* extension_name(Extension extension) noexcept {
-  return kExtensions[static_cast<int>(extension)].name;
-}
-
-bool extension_supported(Extension extension) noexcept {
-  const ExtensionInfo& info = kExtensions[static_cast<int>(extension)];
-  return info.built && tier_supported(info.tier) && (kEmulateAvx512 || cpu_has(extension));
+  for (; tier != tier_parent(tier); tier = tier_parent(tier))
+    if ((info(tier).needs & ~features()) != 0) return false;
+  return true;
 }
 
 Tier tier_named(const char* argument, const std::string& name) {
   std::string names;
   for (int i = 0; i < kTierCount; ++i) {
+    if (kTiers[i].extension) continue;
     if (name == kTiers[i].name) return static_cast<Tier>(i);
     names += message(i ? ", " : "", kTiers[i].name);
   }
@@ -262,12 +130,18 @@ Tier tier_named(const char* argument, const std::string& name) {
 
 Tier tier_from_environment() {
   const char* const text = std::getenv("FASTCONV_ISA");
-  // An emulated tier is slower than the one below it: only its name selects it.
-  Tier cap = kEmulateAvx512 ? Tier::avx2 : static_cast<Tier>(kTierCount - 1);
-  if (text != nullptr && *text != '\0') cap = tier_named("FASTCONV_ISA", text);
-  int tier = static_cast<int>(cap);
-  while (!tier_built(static_cast<Tier>(tier)) || !tier_supported(static_cast<Tier>(tier))) --tier;
-  return static_cast<Tier>(tier);
+  if (text != nullptr && *text != '\0') {
+    Tier tier = tier_named("FASTCONV_ISA", text);
+    while (!tier_supported(tier)) tier = tier_parent(tier);
+    return tier;
+  }
+  int last = kTierCount - 1;
+  const auto serves = [](Tier tier) {
+    // An emulated tier is slower than its parent: only its name selects it.
+    return !is_extension(tier) && !is_emulated(tier) && tier_supported(tier);
+  };
+  while (!serves(static_cast<Tier>(last))) --last;
+  return static_cast<Tier>(last);
 }
 
 const Caches& caches() noexcept {
@@ -285,6 +159,30 @@ const Caches& caches() noexcept {
 std::string cpu_model() {
   const std::string model = read_model();
   return model.empty() ? "unknown" : model;
+}
+
+std::string model_of_cpuinfo() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.rfind("model name", 0) == 0 || line.rfind("Model", 0) == 0)
+      return line.substr(std::min(line.size(), line.find(':') + 2));
+  return {};
+}
+
+void read_caches_of_sysfs(Caches& found) {
+  for (int i = 0; i < 8; ++i) {
+    const std::string directory = message("/sys/devices/system/cpu/cpu0/cache/index", i, "/");
+    int level = 0;
+    dim_t kib = 0;
+    std::string type;
+    std::ifstream(directory + "level") >> level;
+    std::ifstream(directory + "type") >> type;
+    std::ifstream(directory + "size") >> kib;  // "512K"
+    if (kib <= 0 || type == "Instruction") continue;
+    if (level == 1) found.l1d = kib * 1024;
+    if (level == 2) found.l2 = kib * 1024;
+    if (level == 3) found.l3 = kib * 1024;
+  }
 }
 
 // The quota of a control group and of every group above it; the smallest holds. In a container the

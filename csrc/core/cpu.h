@@ -7,27 +7,37 @@
 
 namespace fastconv {
 
-// A total order of feature clusters; "which kernel ran" is then one word. cmake/isa.cmake has the
-// same rows.
-enum class Tier : int { ref = 0, avx2 = 1, avx512 = 2 };
-constexpr int kTierCount = 3;
+// The rows of cmake/isa.cmake that this processor family has, parents first: tiers, clusters of
+// instruction sets with a table of kernels each, and extensions, which add to their parent's table.
+// "Which kernel ran" is then one word.
+enum class Tier : int {
+#define FC_TIER(name, ...) name,
+#include "core/tiers.def"
+#undef FC_TIER
+};
+constexpr int kTierCount = 0
+#define FC_TIER(...) +1
+#include "core/tiers.def"
+#undef FC_TIER
+    ;
+// What rows need of the processor.
+enum class Feature : int {
+#define FC_FEATURE(name) name,
+#include "core/tiers.def"
+#undef FC_FEATURE
+};
 
 const char* tier_name(Tier tier) noexcept;
-// The tier of a name; throws an ArgumentError that starts with `argument` and lists the names.
+Tier tier_parent(Tier tier) noexcept;  // of ref itself
+bool is_extension(Tier tier) noexcept;
+bool is_emulated(Tier tier) noexcept;  // built from portable intrinsics, for tests
+// The tier, no extension, of a name; throws an ArgumentError that starts with `argument` and lists
+// the names.
 Tier tier_named(const char* argument, const std::string& name);
-bool tier_built(Tier tier) noexcept;      // compiled into this binary
 bool tier_supported(Tier tier) noexcept;  // this CPU and operating system can run it
-// The highest tier that is built and supported, capped by FASTCONV_ISA; throws ArgumentError for an
-// unknown name.
+// The last tier of the table that is supported and not emulated; where FASTCONV_ISA names one, that
+// or its first parent that is supported. Throws ArgumentError for an unknown name.
 Tier tier_from_environment();
-
-// Instruction sets beside the tiers, each of which extends one: cmake/isa.cmake has the same rows.
-enum class Extension : int { avx_vnni = 0, avx512_vnni = 1, avx512_bf16 = 2 };
-constexpr int kExtensionCount = 3;
-
-const char* extension_name(Extension extension) noexcept;
-// Compiled in, and this CPU and operating system can run it and its tier.
-bool extension_supported(Extension extension) noexcept;
 
 struct Caches {
   dim_t l1d = 32 * 1024, l2 = 512 * 1024,
@@ -35,6 +45,15 @@ struct Caches {
 };
 const Caches& caches() noexcept;
 std::string cpu_model();
+
+// What a processor family's own file says, cpu_<family>.cpp: whether there is a feature that the
+// operating system saves the registers of; the model, or nothing; the data caches that it finds.
+bool cpu_has(Feature feature) noexcept;
+std::string read_model();
+void read_caches(Caches& found);
+// What Linux says of them, for families whose processors do not.
+std::string model_of_cpuinfo();
+void read_caches_of_sysfs(Caches& found);
 
 // Processors that the control groups of this process leave it, rounded down but at least 1; INT_MAX
 // without a quota. Tests lay out /proc and /sys under another root.

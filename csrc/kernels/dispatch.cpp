@@ -1,5 +1,5 @@
-// L2 kernels: builds the tables, lowest tier first, each a copy of the one below that the tier then
-// overwrites, and after it the tier's extensions.
+// L2 kernels: builds the tables in the order of cmake/isa.cmake, each a copy of its parent's that the
+// tier then overwrites, and after it the tier's extensions.
 #include "kernels/dispatch.h"
 
 #include <atomic>
@@ -8,47 +8,33 @@
 
 namespace fastconv {
 
-void table_ref(KernelTable& table);
-#if FASTCONV_HAVE_AVX2
-void table_avx2(KernelTable& table);
-#endif
-#if FASTCONV_HAVE_AVX512
-void table_avx512(KernelTable& table);
-#endif
-#if FASTCONV_HAVE_AVX_VNNI
-void table_avx_vnni(KernelTable& table);
-#endif
-#if FASTCONV_HAVE_AVX512_VNNI
-void table_avx512_vnni(KernelTable& table);
-#endif
-#if FASTCONV_HAVE_AVX512_BF16
-void table_avx512_bf16(KernelTable& table);
-#endif
+#define FC_TIER(name, ...) void table_##name(KernelTable& table);
+#include "core/tiers.def"
+#undef FC_TIER
 
 namespace {
 
-// The tiers' tables, with their extensions or without.
+using Fill = void (*)(KernelTable& table);
+constexpr Fill kFill[kTierCount] = {
+#define FC_TIER(name, ...) table_##name,
+#include "core/tiers.def"
+#undef FC_TIER
+};
+
+// The tiers' tables, with their extensions or without; an extension has none of its own.
 struct Tables {
   KernelTable of[kTierCount];
-  explicit Tables([[maybe_unused]] bool extended) {
-    table_ref(of[0]);
-    of[1] = of[0];
-#if FASTCONV_HAVE_AVX2
-    if (tier_supported(Tier::avx2)) table_avx2(of[1]);
-#endif
-#if FASTCONV_HAVE_AVX_VNNI
-    if (extended && extension_supported(Extension::avx_vnni)) table_avx_vnni(of[1]);
-#endif
-    of[2] = of[1];
-#if FASTCONV_HAVE_AVX512
-    if (tier_supported(Tier::avx512)) table_avx512(of[2]);
-#endif
-#if FASTCONV_HAVE_AVX512_VNNI
-    if (extended && extension_supported(Extension::avx512_vnni)) table_avx512_vnni(of[2]);
-#endif
-#if FASTCONV_HAVE_AVX512_BF16
-    if (extended && extension_supported(Extension::avx512_bf16)) table_avx512_bf16(of[2]);
-#endif
+  explicit Tables(bool extended) {
+    for (int i = 0; i < kTierCount; ++i) {
+      const Tier tier = static_cast<Tier>(i);
+      KernelTable& parent = of[static_cast<int>(tier_parent(tier))];
+      if (is_extension(tier)) {
+        if (extended && tier_supported(tier)) kFill[i](parent);
+      } else {
+        of[i] = parent;
+        if (tier_supported(tier)) kFill[i](of[i]);
+      }
+    }
   }
 };
 
@@ -67,7 +53,7 @@ std::atomic<int>& active() {
 }  // namespace
 
 const KernelTable& kernels(Tier tier) {
-  FC_CHECK(tier_built(tier) && tier_supported(tier), ArgumentError,
+  FC_CHECK(!is_extension(tier) && tier_supported(tier), ArgumentError,
            "tier: expected one that this build and CPU can run, got ", tier_name(tier));
   return tables().of[static_cast<int>(tier)];
 }

@@ -1,5 +1,5 @@
-// L2 kernels: the table in use. A tier's table starts as a copy of the tier below it, so an entry
-// is never null.
+// L2 kernels: the table in use. A tier's table starts as a copy of its parent's, so an entry is
+// never null.
 #pragma once
 #include "core/cpu.h"
 #include "kernels/kernel_table.h"

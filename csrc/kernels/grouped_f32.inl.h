@@ -109,7 +109,11 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
 // What is asked for two rows before it is read has arrived from L3. On Zen 5 it pays; on Zen 3 each
 // prefetch takes as long as the load that it saves (128 channels at 56 px: 9.6 cycles an output
 // vector without, 10.4 with it).
-constexpr bool kPrefetchRows = W >= 16;
+#if defined(FASTCONV_ROW_PREFETCH)
+constexpr bool kPrefetchRows = true;
+#else
+constexpr bool kPrefetchRows = false;
+#endif
 
 // Columns [begin, begin + columns) of an input row to the rings of `blocks` blocks from b, zeros
 // where they are outside the image.

@@ -480,7 +480,8 @@ struct PeakKernels {
 };
 
 struct KernelTable {
-  int lanes = 0;  // W
+  int lanes = 0;               // W
+  bool cheap_permute = false;  // a fact of cmake/isa.cmake
   GemmKernels gemm;
   IntegerKernels integer;
   ConvKernels conv;

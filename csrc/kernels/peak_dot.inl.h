@@ -18,6 +18,13 @@ namespace {
 
 constexpr int kDotChains = 12;
 
+// What assembly calls a register of vectors.
+#if defined(__aarch64__)
+#define FC_VECTOR_REGISTER "w"
+#else
+#define FC_VECTOR_REGISTER "x"
+#endif
+
 template <class Dot>
 double peak_dot(dim_t steps, float*) noexcept {
   typename Dot::Operand a = Dot::a();
@@ -25,10 +32,11 @@ double peak_dot(dim_t steps, float*) noexcept {
   typename Dot::Sum sum[kDotChains];
   FC_UNROLL for (int i = 0; i < kDotChains; ++i) sum[i] = typename Dot::Sum{};
   for (dim_t s = 0; s < steps; ++s) FC_UNROLL for (int i = 0; i < kDotChains; ++i) {
-      __asm__("" : "+x"(a));
+      __asm__("" : "+" FC_VECTOR_REGISTER(a));
       sum[i] = Dot::dot(sum[i], a, b);
     }
-  FC_UNROLL for (int i = 0; i < kDotChains; ++i) __asm__ volatile("" : : "x"(sum[i]));
+  FC_UNROLL for (int i = 0; i < kDotChains;
+                 ++i) __asm__ volatile("" : : FC_VECTOR_REGISTER(sum[i]));
   return 2.0 * Dot::kProducts * kDotChains * static_cast<double>(steps);
 }
 

@@ -50,7 +50,9 @@ void direct_row(const Pool& p, const Taps& th, const float* x, const View& xv, f
               .y_step = yv.stride[3],
               .pixels = count,
               .n = channels,
-              .divisor = p.divisor(th, tw)});
+              .divisor = p.divisor(th, tw),
+              .from = {},
+              .to = {}});
   });
 }
 
@@ -83,7 +85,9 @@ void separable_row(const Pool& p, const Taps& th, const float* x, dim_t row_step
                 .y_step = n,
                 .pixels = hi - lo,
                 .n = n,
-                .divisor = 1.0f};
+                .divisor = 1.0f,
+                .from = {},
+                .to = {}};
     if (hi > lo) p.kernel(row);
 
     row.x_step = p.w.stride * n;

@@ -25,7 +25,7 @@ struct BytePool {
   void (*kernel)(const PoolRowOf<T>&);
   T empty;  // of a window that lies in the padding altogether
   bool count_include_pad = false;
-  Quantization from, to;
+  Quantization from = {}, to = {};
 
   float divisor(const Taps& th, const Taps& tw) const noexcept {
     return static_cast<float>(count_include_pad ? th.padded * tw.padded : th.taps * tw.taps);

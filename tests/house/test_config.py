@@ -6,16 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import fastconv
 from fastconv import _core
-
-ROOT = Path(__file__).parents[2]
-TIERS, _, EXTENSIONS = (ROOT / "cmake" / "isa.cmake").read_text().partition("set(FASTCONV_ISA_EXTENSIONS")
-TABLE = re.findall(r'^ *"(\w+) *:', TIERS, re.MULTILINE)
+from isa_table import EXTENSIONS, ROWS, TIERS
 
 
 def import_with_isa(value: str) -> subprocess.CompletedProcess[str]:
@@ -33,9 +29,9 @@ def test_dict() -> None:
     assert set(config) == {"version", "cpu", "tiers", "caches", "threads", "build"}
     tiers = config["tiers"]
     assert tiers["built"][0] == tiers["found"][0] == "ref"
-    assert [name for name in TABLE if name in tiers["built"]] == tiers["built"]
+    assert tiers["built"] == TIERS
     assert tiers["used"] == _core.active_tier()
-    assert set(tiers["extensions"]) <= set(re.findall(r'^ *"(\w+) *:', EXTENSIONS, re.MULTILINE))
+    assert set(tiers["extensions"]) <= set(EXTENSIONS)
     assert 8 * 1024 <= config["caches"]["l1d"] <= config["caches"]["l2"]
     assert config["threads"]["used"] == fastconv.get_num_threads()
     assert re.match(r"(gcc|clang) \d+", config["build"]["compiler"])
@@ -62,14 +58,23 @@ def test_isa_caps_the_tier(name: str) -> None:
 
 @pytest.mark.isa
 def test_isa_beyond_this_machine_is_a_cap_only() -> None:
-    assert import_with_isa(TABLE[-1]).stdout.strip() == _core.tiers()[-1]
+    assert import_with_isa(TIERS[-1]).stdout.strip() == _core.tiers()[-1]
 
 
 @pytest.mark.isa
-def test_unknown_isa() -> None:
-    run = import_with_isa("sse9")
+@pytest.mark.parametrize("name", ["sse9", *(name for name in ROWS if name not in TIERS)])
+def test_what_is_no_tier_of_this_processor_family_is_an_error(name: str) -> None:
+    """An extension is none, nor is a tier of another family."""
+    run = import_with_isa(name)
     assert run.returncode != 0
-    assert f"ArgumentError: FASTCONV_ISA: expected one of {', '.join(TABLE)}, got 'sse9'" in run.stderr
+    assert f"ArgumentError: FASTCONV_ISA: expected one of {', '.join(TIERS)}, got '{name}'" in run.stderr
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_an_extension_has_no_table(name: str) -> None:
+    with pytest.raises(fastconv.ArgumentError, match=f"^name: expected one of ref, .*, got '{name}'"):
+        _core.set_active_tier(name)
 
 
 @pytest.mark.isa

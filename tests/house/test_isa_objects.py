@@ -9,23 +9,24 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from fastconv import _core
+from isa_table import HERE, ROWS, Row
 
 ROOT = Path(__file__).parents[2]
 CXX = os.environ.get("CXX", "g++")
-ROW = re.compile(r'^ *"(\w+) *: *(\S+) *: *(.*)"$', re.MULTILINE)
-TIERS = {
-    tier: flags
-    for tier, processors, flags in ROW.findall((ROOT / "cmake" / "isa.cmake").read_text())
-    if re.fullmatch(processors, platform.machine())
-}
+ARM = "aarch64-linux-gnu-"  # what the names of a cross compiler and its tools begin with
+# Each unit that a compiler here can make, with that compiler and the prefix of its tools.
+UNITS = [(row, CXX, "") for row in HERE.values()]
+if platform.machine() != "aarch64" and shutil.which(f"{ARM}g++"):
+    UNITS += [(row, f"{ARM}g++", ARM) for row in ROWS.values() if row.is_of("aarch64")]
 
 pytestmark = [
     pytest.mark.isa,
@@ -37,11 +38,20 @@ def run(*command: str | Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(scope="module", params=TIERS)
-def isa_object(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A tier's name and its object, compiled as CMakeLists.txt does."""
-    tier: str = request.param
-    target = tmp_path_factory.mktemp("isa") / f"{tier}.o"
+@dataclass(frozen=True)
+class Unit:
+    """A tier's object, and what reads it."""
+
+    tier: str
+    path: Path
+    tools: str
+
+
+@pytest.fixture(scope="module", params=UNITS, ids=lambda unit: f"{unit[2]}{unit[0].name}")
+def unit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Unit:
+    """A unit, compiled as CMakeLists.txt does."""
+    row, compiler, tools = cast(tuple[Row, str, str], request.param)
+    target = tmp_path_factory.mktemp("isa") / f"{row.name}.o"
     flags = [
         "-std=c++20",
         "-O3",
@@ -51,30 +61,32 @@ def isa_object(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         "-fno-exceptions",
         "-ffp-contract=off",
     ]
-    source = ROOT / "csrc" / "kernels" / "isa" / f"{tier}.cpp"
-    run(CXX, *flags, *shlex.split(TIERS[tier]), f"-I{ROOT / 'csrc'}", "-c", source, "-o", target)
-    return tier, target
+    source = ROOT / "csrc" / "kernels" / "isa" / f"{row.name}.cpp"
+    run(compiler, *flags, *row.flags, f"-I{ROOT / 'csrc'}", "-c", source, "-o", target)
+    return Unit(row.name, target, tools)
 
 
-def test_every_tier_has_a_unit() -> None:
+def test_every_row_has_a_unit() -> None:
     units = {path.stem for path in (ROOT / "csrc" / "kernels" / "isa").glob("*.cpp")}
-    assert set(TIERS) <= units
+    assert set(ROWS) == units
 
 
-def test_only_the_table_is_exported(isa_object: tuple[str, Path]) -> None:
-    tier, path = isa_object
-    symbols = [line.split()[1:] for line in run("nm", "--extern-only", "--defined-only", path).splitlines()]
-    assert symbols == [["T", f"_ZN8fastconv{len('table_' + tier)}table_{tier}ERNS_11KernelTableE"]]
+def test_only_the_table_is_exported(unit: Unit) -> None:
+    listed = run(f"{unit.tools}nm", "--extern-only", "--defined-only", unit.path)
+    symbols = [line.split()[1:] for line in listed.splitlines()]
+    table = f"table_{unit.tier}"
+    assert symbols == [["T", f"_ZN8fastconv{len(table)}{table}ERNS_11KernelTableE"]]
 
 
-def test_nothing_of_cpp_is_called(isa_object: tuple[str, Path]) -> None:
+def test_nothing_of_cpp_is_called(unit: Unit) -> None:
     """C functions are one copy, in the C library; C++ functions would be copies with these flags."""
-    undefined = [line.split()[-1] for line in run("nm", "--undefined-only", isa_object[1]).splitlines()]
+    listed = run(f"{unit.tools}nm", "--undefined-only", unit.path)
+    undefined = [line.split()[-1] for line in listed.splitlines()]
     assert [name for name in undefined if name.startswith("_Z") or "cxa" in name or "guard" in name] == []
 
 
-def test_nothing_runs_at_load(isa_object: tuple[str, Path]) -> None:
-    sections = run("objdump", "--section-headers", isa_object[1])
+def test_nothing_runs_at_load(unit: Unit) -> None:
+    sections = run(f"{unit.tools}objdump", "--section-headers", unit.path)
     assert ".init_array" not in sections
     assert ".ctors" not in sections
 

@@ -23,10 +23,17 @@
 namespace fastconv {
 namespace {
 
+#if defined(FASTCONV_CHEAP_PERMUTE)
+constexpr bool kCheapPermute = true;
+#else
+constexpr bool kCheapPermute = false;
+#endif
+
 // MR1 x W, MR2 x 2 W and MR3 x 3 W are the GEMM register tiles of the tier.
 template <int MR1, int MR2, int MR3>
 void fill_table(KernelTable& t) {
   t.lanes = W;
+  t.cheap_permute = kCheapPermute;
   fill_gemm<MR1, MR2, MR3>(t.gemm);
   fill_gemv(t.gemm);
   fill_grouped(t.conv);

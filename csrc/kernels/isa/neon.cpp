@@ -1,0 +1,26 @@
+// L2 kernels: the neon tier. A sealed unit with the flags of cmake/isa.cmake; it exports
+// table_neon() alone.
+#include "simd/int_neon.h"
+// The vocabulary first: the kernels below are written in it.
+#include "kernels/isa/table.inl.h"
+#include "simd/dot_neon.h"
+// A product is written in a Dot.
+#include "kernels/product/finish.inl.h"
+#include "kernels/product/tile.inl.h"
+#include "simd/s16_neon.h"
+// Its last transform is written in a Finish.
+#include "kernels/winograd_s16.inl.h"
+
+namespace fastconv {
+
+void table_neon(KernelTable& table) {
+  // 24 sums of 32 registers, for the compiler loads several numbers of A in advance: of 28 sums it
+  // keeps some in memory.
+  fill_table<14, 12, 8>(table);
+  fill_bytes<DotU8S8, 8, 6, 4>(table.integer);
+  fill_wide<DotU8S16, 8, 6, 4>(table.integer);
+  fill_pairs<DotS16, 8, 6, 4>(table.integer);
+  fill_integer_winograd(table.integer_winograd);
+}
+
+}  // namespace fastconv
