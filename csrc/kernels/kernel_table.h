@@ -333,8 +333,8 @@ struct PoolRowOf {
   dim_t y_step;
   dim_t pixels;
   dim_t n;
-  float divisor;          // average only
-  Quantization from, to;  // average of bytes only: x's and y's
+  float divisor;                    // average only
+  Quantization from = {}, to = {};  // average of bytes only: x's and y's
 };
 using PoolRow = PoolRowOf<float>;
 struct PoolKernels {
