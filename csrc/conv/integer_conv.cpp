@@ -11,10 +11,11 @@
 
 namespace fastconv {
 
-extern const IntegerAlgo integer_winograd_f4, integer_winograd_f2, integer_dense;
+extern const IntegerAlgo integer_depthwise, integer_winograd_f4, integer_winograd_f2, integer_dense;
 
 const IntegerAlgo* const* integer_algo_list(int* count) {
   static const IntegerAlgo* const list[] = {
+      &integer_depthwise,    // one input channel for each output channel
       &integer_winograd_f4,  // 3x3, stride 1, where it pays: a quarter of the products
       &integer_winograd_f2,  // the same, with fewer tiles' worth of waste, and for larger sums
       &integer_dense,        // everything: a product that reads the image in place

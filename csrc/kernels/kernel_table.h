@@ -208,6 +208,49 @@ struct ConvKernels {
   void (*grouped_band[kMaxBandKernel + 1][3])(const GroupedBand&) = {};
 };
 
+// ---- depthwise_u8.inl.h
+// ----------------------------------------------------------------------------------------------
+// Convolutions of bytes in which each output channel has one input channel, channels-last, exact
+// modulo 2^32. A band of `rows` x `pixels` outputs, channels o of blocks [block_begin, block_end)
+// of W:
+//   y[r * y_row + p * y_col + o] = finish(sum over ky < kh, kx < kw of X(row_first + r * row_stride
+//       + ky * row_dilation, col_first + p * col_stride + kx * col_dilation) * w[o, ky, kx])
+//   X(i, j) = x[i * x_row + j * x_col + channel[o]]
+// or `zero` where (i, j) is outside [0, rows_in) x [0, cols_in). finish.terms is 0.
+struct IntegerDepthwiseWeights {
+  // Pairs of rows of the kernel, one below the other: s16 [blocks][ceil(kh / 2)][kw][W][2]. Where
+  // kh is odd, the first row's partner is a row of zeros above it.
+  const int16_t* w;
+  dim_t kh, kw;
+  const int32_t* channel;  // null: channel o is its own
+  dim_t oc;
+};
+// Rows are done in pieces of `segment` pixels, blocks 2 * ring_pairs at a time. `ring` is scratch,
+// at a cache line, of
+//   4 W (slots * ring_pairs * ((segment - 1) * col_stride + (kw - 1) * col_dilation + 1)
+//        + 2 * segment) + 8 * slots bytes,  slots = 2 * (ceil(kh / 2) - 1) * row_dilation + 1
+struct IntegerDepthwiseBand {
+  const uint8_t* x;  // pixel (0, 0)
+  dim_t x_row, x_col;
+  dim_t rows_in, cols_in;
+  dim_t row_first, row_stride, row_dilation, col_first, col_stride, col_dilation;
+  uint8_t zero;
+  IntegerDepthwiseWeights weights;
+  dim_t block_begin, block_end;  // begins at an even one
+  void* y;                       // elements of finish.type
+  dim_t y_row, y_col;
+  dim_t rows, pixels;
+  void* ring;
+  dim_t segment, ring_pairs;  // at most kMaxRingPairs
+  IntegerFinish finish;
+};
+constexpr int kMaxRingPairs = 4;
+struct IntegerDepthwiseKernels {
+  void (*any)(const IntegerDepthwiseBand&) = nullptr;
+  // [kw][col_stride] of col_dilation 1; null where there is no instance
+  void (*band[kMaxBandKernel + 1][3])(const IntegerDepthwiseBand&) = {};
+};
+
 // ---- winograd_f32.inl.h
 // -------------------------------------------------------------------------------------------------
 // One tile of n x n pixels, transformed: matrix i * n + j of V gets element (i, j) of B^T d B,
@@ -485,6 +528,7 @@ struct KernelTable {
   GemmKernels gemm;
   IntegerKernels integer;
   ConvKernels conv;
+  IntegerDepthwiseKernels depthwise;
   WinogradKernels winograd;
   IntegerWinogradKernels integer_winograd;
   LayoutKernels layout;

@@ -73,6 +73,14 @@ struct DotS16 {
     memcpy(&row, b, sizeof row);
     return row;
   }
+  // A word of A for each lane (depthwise_u8.inl.h).
+  static Sum dot(Sum sum, vi a, const Row& row) noexcept {
+    vi b;
+    memcpy(&b, row.of, sizeof b);
+    const auto low = [](vi v) { return (vi)((vu)v << 16) >> 16; };
+    return viadd(sum, viadd(vimul(low(a), low(b)), vimul(a >> 16, b >> 16)));
+    return sum;
+  }
   static Sum dot(Sum sum, Word a, const Row& row) noexcept {
     int16_t pair[2];
     memcpy(pair, &a, sizeof pair);

@@ -1,5 +1,7 @@
 // L1 simd: lanes of 32-bit integers on AVX2; int_ref.h is the specification of the names.
 #pragma once
+#include <string.h>
+
 #include "simd/vec_avx2.h"
 
 namespace fastconv {
@@ -9,6 +11,51 @@ inline vi viload(const int32_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 inline void vistore(int32_t* p, vi v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+inline __m128i sixteen_at(const uint8_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+// By halves, as vstore_tail(): n is the same for long.
+inline __m128i some_at(const uint8_t* p, int n) {
+  uint64_t low = 0, last = 0;
+  if (n & 8) {
+    memcpy(&low, p, 8);
+    p += 8;
+  }
+  int shift = 0;
+  if (n & 4) {
+    uint32_t four;
+    memcpy(&four, p, 4);
+    last = four;
+    shift = 32;
+    p += 4;
+  }
+  if (n & 2) {
+    uint16_t two;
+    memcpy(&two, p, 2);
+    last |= uint64_t{two} << shift;
+    shift += 16;
+    p += 2;
+  }
+  if (n & 1) last |= uint64_t{*p} << shift;
+  return n & 8 ? _mm_set_epi64x(static_cast<int64_t>(last), static_cast<int64_t>(low))
+               : _mm_cvtsi64_si128(static_cast<int64_t>(last));
+}
+inline void vpair_bytes(uint8_t* p, __m128i a, __m128i b) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b)));
+}
+inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
+  vpair_bytes(p, sixteen_at(a), sixteen_at(b));
+}
+inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
+  vpair_bytes(p, some_at(a, n), some_at(b, n));
+}
+// Both halves of a register are given all sixteen bytes: vpmovzxbw takes two instructions' time.
+inline vi vipairs(const uint8_t* p) {
+  const __m256i order = _mm256_setr_epi8(0, -1, 1, -1, 2, -1, 3, -1, 4, -1, 5, -1, 6, -1, 7, -1, 8,
+                                         -1, 9, -1, 10, -1, 11, -1, 12, -1, 13, -1, 14, -1, 15, -1);
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(sixteen_at(p)), order);
+}
 inline vi viset(int32_t x) { return _mm256_set1_epi32(x); }
 inline vi vizero() { return _mm256_setzero_si256(); }
 inline vi viadd(vi a, vi b) { return _mm256_add_epi32(a, b); }

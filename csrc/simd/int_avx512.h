@@ -7,6 +7,23 @@ namespace {
 
 inline vi viload(const int32_t* p) { return _mm512_loadu_si512(p); }
 inline void vistore(int32_t* p, vi v) { _mm512_storeu_si512(p, v); }
+inline void vpair_bytes(uint8_t* p, __m256i a, __m256i b) {
+  const __m256i low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
+  __m256i* const to = reinterpret_cast<__m256i*>(p);
+  _mm256_storeu_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
+  _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
+}
+inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
+  vpair_bytes(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)),
+              _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)));
+}
+inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
+  const __mmask32 mask = (1u << n) - 1;
+  vpair_bytes(p, _mm256_maskz_loadu_epi8(mask, a), _mm256_maskz_loadu_epi8(mask, b));
+}
+inline vi vipairs(const uint8_t* p) {
+  return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 inline vi viset(int32_t x) { return _mm512_set1_epi32(x); }
 inline vi vizero() { return _mm512_setzero_si512(); }
 inline vi viadd(vi a, vi b) { return _mm512_add_epi32(a, b); }

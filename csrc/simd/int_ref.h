@@ -13,6 +13,21 @@ inline vi viload(const int32_t* p) {
   return v;
 }
 inline void vistore(int32_t* p, vi v) { memcpy(p, &v, sizeof v); }
+// Two rows of 2 W bytes side by side: p[2 i] = a[i], p[2 i + 1] = b[i].
+inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
+  for (int i = 0; i < 2 * W; ++i) p[2 * i] = a[i], p[2 * i + 1] = b[i];
+}
+// Of the first n, 1 <= n < 2 W; the others are read as 0, and not from memory.
+inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
+  memset(p, 0, 4 * W);
+  for (int i = 0; i < n; ++i) p[2 * i] = a[i], p[2 * i + 1] = b[i];
+}
+// W pairs of bytes as lanes of two numbers of 16 bits, the first one low.
+inline vi vipairs(const uint8_t* p) {
+  vi v;
+  for (int i = 0; i < W; ++i) v[i] = p[2 * i] | p[2 * i + 1] << 16;
+  return v;
+}
 inline vi viset(int32_t x) { return vi{x, x, x, x}; }
 inline vi vizero() { return vi{}; }
 inline vi viadd(vi a, vi b) { return (vi)((vu)a + (vu)b); }

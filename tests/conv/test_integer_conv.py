@@ -34,7 +34,24 @@ GEOMETRIES = {
     "depthwise 5x5 strided": (1, 40, 40, (14, 15), (5, 5), (2, 2), (1, 1), (2, 2, 2, 2), 40),
     "depthwise 7x7": (1, 24, 24, (12, 9), (7, 7), (1, 1), (1, 1), (3, 3, 3, 3), 24),
     "depthwise dilated": (1, 5, 5, (12, 12), (3, 3), (1, 1), (2, 2), (2, 2, 2, 2), 5),
+    "depthwise one channel": (2, 1, 1, (9, 8), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    "depthwise one pixel": (2, 3, 3, (1, 1), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 3),
+    "depthwise beyond the image": (1, 8, 8, (2, 3), (7, 7), (1, 1), (1, 1), (3, 3, 3, 3), 8),
+    "depthwise asymmetric": (1, 17, 17, (7, 33), (3, 3), (1, 2), (1, 1), (0, 2, 1, 0), 17),
+    "depthwise 144 channels": (1, 144, 144, (9, 20), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 144),
+    "depthwise 7x7 strided": (1, 32, 32, (15, 18), (7, 7), (2, 2), (1, 1), (3, 2, 3, 3), 32),
+    "depthwise rows far apart": (1, 20, 20, (16, 9), (3, 3), (3, 1), (4, 1), (4, 1, 4, 1), 20),
+    "depthwise columns far apart": (1, 12, 12, (4, 9), (3, 3), (1, 1), (1, 12), (1, 14, 1, 14), 12),
+    "depthwise dilated and strided": (1, 9, 9, (13, 14), (3, 5), (2, 3), (2, 2), (2, 4, 2, 4), 9),
+    "depthwise even": (2, 16, 16, (8, 9), (4, 2), (1, 1), (1, 1), (1, 0, 2, 1), 16),
+    "depthwise 9x9": (1, 24, 24, (11, 10), (9, 9), (1, 1), (1, 1), (4, 4, 4, 4), 24),
+    "depthwise 1x1": (1, 10, 10, (5, 6), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 10),
+    "depthwise in bands": (1, 16, 16, (61, 30), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 16),
+    "depthwise in pieces of rows": (1, 64, 64, (4, 290), (7, 7), (1, 1), (1, 1), (3, 3, 3, 3), 64),
+    "depthwise 1-d": (2, 8, 8, (19,), (5,), (1,), (1,), (2, 2), 8),
+    "depthwise 3-d": (1, 4, 4, (3, 5, 6), (1, 3, 3), (1, 1, 1), (1, 1, 1), (0, 1, 1, 0, 1, 1), 4),
     "multiplier": (1, 6, 12, (7, 8), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 6),
+    "multiplier of 3": (1, 17, 51, (7, 8), (5, 5), (2, 2), (1, 1), (2, 2, 2, 2), 17),
     "1-d": (2, 8, 5, (19,), (4,), (3,), (1,), (2, 1), 1),
     "3-d": (1, 4, 6, (4, 5, 6), (2, 3, 2), (1, 2, 1), (1, 1, 1), (1, 1, 0, 0, 1, 1), 1),
     "batch": (5, 8, 8, (4, 4), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
@@ -121,11 +138,17 @@ def test_sums(rng, name):
 
 
 @pytest.mark.usefixtures("tier")
-@pytest.mark.parametrize("name", ["3x3", "3x3 130 channels", "1x1", "depthwise", "depthwise 5x5", "7x7"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("3x3", "3x3 130 channels", "1x1", "7x7", "depthwise", "depthwise 5x5"),
+        *("depthwise 144 channels", "depthwise 7x7 strided", "multiplier of 3"),
+    ],
+)
 def test_sums_at_the_ends_of_the_ranges(rng, name):
     geometry = GEOMETRIES[name]
     styles = ("high", "low", "alternating")
-    for x_style, w_style, x_zero in itertools.product(styles, styles, (0, 255)):
+    for x_style, w_style, x_zero in itertools.product(styles, styles, (0, 128, 255)):
         x, w = arrays(rng, name, x_style, w_style)
         sums = expected_sums(x, w, geometry, x_zero).astype(np.int32)
         for algorithm, plan in accepted(w, geometry, x_zero=x_zero).items():
@@ -232,6 +255,20 @@ def test_transposed(rng):
         for i, j, r, c in itertools.product(range(5), range(4), range(3), range(3)):
             full[:, :, i * stride + r, j * stride + c] += wide[:, :, i, j] @ kernel[:, :, r, c]
         np.testing.assert_array_equal(y, full[:, :, 1 : 1 + y.shape[2], : y.shape[3]])
+
+
+def test_depthwise_is_chosen_where_it_accepts(rng):
+    for name, geometry in GEOMETRIES.items():
+        _, ic, oc, _, kernel, *_, group = geometry
+        accepts = ic == group and (group > 1 or oc == 1) and (len(kernel) < 3 or kernel[0] == 1)
+        x, w = arrays(rng, name)
+        plan = planned(w, geometry)
+        assert (plan.algorithm(x.shape) == "depthwise") == accepts, name
+    with pytest.raises(ArgumentError, match="not depthwise: 12 and 18 channels in 3 group"):
+        planned(arrays(rng, "groups")[1], GEOMETRIES["groups"], algorithm="depthwise")
+    deep = (1, 4, 4, (3, 5, 6), (3, 3, 3), (1, 1, 1), (1, 1, 1), (0, 0, 0, 0, 0, 0), 4)
+    with pytest.raises(ArgumentError, match="more than one slice: a kernel 3 deep"):
+        planned(np.zeros((4, 1, 3, 3, 3), np.int8), deep, algorithm="depthwise")
 
 
 def test_refusals(rng):

@@ -6,6 +6,7 @@
 #include "kernels/peak_dot.inl.h"
 #include "simd/dot_avx2.h"
 // A product is written in a Dot.
+#include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish.inl.h"
 #include "kernels/product/tile.inl.h"
 #include "simd/s16_avx2.h"
@@ -19,6 +20,7 @@ void table_avx2(KernelTable& table) {
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
   fill_wide<DotU8S16, 6, 3, 3>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);
+  fill_depthwise<DotS16>(table.depthwise);
   fill_integer_winograd(table.integer_winograd);
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
 }

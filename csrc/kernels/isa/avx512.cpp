@@ -6,6 +6,7 @@
 #include "kernels/peak_dot.inl.h"
 #include "simd/dot_avx512.h"
 // A product is written in a Dot.
+#include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish.inl.h"
 #include "kernels/product/tile.inl.h"
 #include "simd/s16_avx512.h"
@@ -19,6 +20,7 @@ void table_avx512(KernelTable& table) {
   fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
   fill_wide<DotU8S16, 14, 8, 5>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);
+  fill_depthwise<DotS16>(table.depthwise);
   fill_integer_winograd(table.integer_winograd);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of the tier below
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};

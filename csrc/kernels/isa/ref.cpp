@@ -5,6 +5,7 @@
 #include "kernels/isa/table.inl.h"
 #include "simd/dot_ref.h"
 // A product is written in a Dot.
+#include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish.inl.h"
 #include "kernels/product/tile.inl.h"
 #include "simd/s16_ref.h"
@@ -18,6 +19,7 @@ void table_ref(KernelTable& table) {
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
   fill_wide<DotU8S16, 8, 4, 4>(table.integer);
   fill_pairs<DotS16, 8, 4, 4>(table.integer);
+  fill_depthwise<DotS16>(table.depthwise);
   fill_integer_winograd(table.integer_winograd);
 }
 
