@@ -142,7 +142,7 @@ bool run(const Problem& p, const std::string& algorithm, bool planar) {
   const View y_view =
       planar ? row_major(y.data(), 4, y_shape) : channels_last(y.data(), 4, y_shape);
   const std::unique_ptr<const BoundConv> bound = conv->bind(x_view, y_view, nullptr);
-  Buffer<float> workspace(bound->workspace());
+  Buffer<std::byte> workspace(bound->workspace());
   bound->run(x.data(), nullptr, y.data(), workspace.data());
   for (dim_t n = 0; n < c.n; ++n)
     for (dim_t i = 0; i < out_pixels; ++i)
