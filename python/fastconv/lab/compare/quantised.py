@@ -75,6 +75,7 @@ def _dequantize(x: Array, scale: Array, zero: Array, axis: int = 1) -> Array:
 QDQ_OPS: Mapping[str, Callable[..., Array]] = {
     **OPS,
     "Concat": lambda *parts, axis: np.concatenate(parts, axis),
+    "Constant": lambda value: value,
     "DequantizeLinear": _dequantize,
     "HardSigmoid": lambda x, alpha=0.2, beta=0.5: np.clip(alpha * x + beta, 0, 1),
     "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
