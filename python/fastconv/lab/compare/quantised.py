@@ -16,13 +16,17 @@ from fastconv.lab.compare.walk import walk
 Array = npt.NDArray[Any]
 
 CALIBRATION = 4  # inputs whose ranges are taken
+PER_CHANNEL = 13  # the first opset that has scales for channels
 
 
 def quantise(path: Path, x: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
     """Replace a network by one in QDQ form: weights of s8 with a scale a channel, activations of u8.
 
-    The ranges are those of x and of copies of it with noise.
+    The ranges are those of x and of copies of it with noise. No two layers share a bias: it would get the
+    scale of one of them.
     """
+    import onnx
+    import onnx.version_converter
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Inputs(CalibrationDataReader):  # type: ignore[misc]
@@ -36,7 +40,11 @@ def quantise(path: Path, x: npt.NDArray[np.float32], rng: np.random.Generator) -
 
     name = from_file(path).inputs[0].name
     plain = path.with_name("f32.onnx")
-    path.rename(plain)
+    model = onnx.load(str(path))
+    if next(s.version for s in model.opset_import if not s.domain) < PER_CHANNEL:
+        model = onnx.version_converter.convert_version(model, PER_CHANNEL)
+    _copy_biases(model.graph)
+    onnx.save(model, str(plain))
     quantize_static(
         str(plain),
         str(path),
@@ -46,6 +54,22 @@ def quantise(path: Path, x: npt.NDArray[np.float32], rng: np.random.Generator) -
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
+
+
+def _copy_biases(graph: Any) -> None:
+    """Give each layer a bias of its own where several have one, by name or through an Identity."""
+    arrays = {array.name: array for array in graph.initializer}
+    source = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    for i, node in enumerate(graph.node):
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
+            continue
+        name = node.input[2]
+        while name in source:
+            name = source[name]
+        if name in arrays:
+            own = graph.initializer.add()
+            own.CopyFrom(arrays[name])
+            own.name = node.input[2] = f"{name}:{i}"
 
 
 def expected_quantised(path: Path, x: Array) -> npt.NDArray[np.float64]:
