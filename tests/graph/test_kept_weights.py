@@ -53,7 +53,7 @@ def convolution(rng: np.random.Generator, ic: int) -> tuple[Model, Any]:
     [
         (matmul, 20, [(1, 3, 20), (1, 8, 20), (2, 5, 20), (1, 3, 20)]),
         (convolution, 4, [(1, 4, 9, 8), (2, 4, 5, 7)]),
-        (convolution, 300, [(1, 300, 6, 5), (1, 300, 4, 9)]),  # sums in parts of the channels
+        (convolution, 300, [(1, 300, 6, 5), (1, 300, 4, 9)]),  # sums beyond 2^24
     ],
 )
 def test_new_shapes_of_quantised_layers(make: Any, size: int, shapes: Any, rng: np.random.Generator) -> None:
@@ -63,7 +63,7 @@ def test_new_shapes_of_quantised_layers(make: Any, size: int, shapes: Any, rng: 
         x = rng.integers(0, 256, shape).astype(np.float32)
         np.testing.assert_array_equal(model(x), expected(x))
         made = made or dict(model._plans.made)
-        assert len(made) > 1
+        assert made
         assert model._plans.made == made, "made anew for another shape"
 
 

@@ -18,8 +18,6 @@ from fastconv.graph.memory import ALIGNMENT, Lifetime, plan_memory
 from fastconv.graph.model import Model
 from fastconv.graph.value import Tensor
 
-FLOAT = 4  # bytes
-
 LIFETIMES = st.lists(
     st.tuples(st.integers(1, 500), st.integers(0, 20), st.integers(0, 6)).map(
         lambda t: Lifetime(t[0], t[1], t[1] + t[2])
@@ -94,11 +92,13 @@ def test_steps_read_what_was_written_last(rng: np.random.Generator) -> None:
     model = Model(branchy(rng))
     model(np.zeros((1, 8, 6, 5), np.float32))
     executable = model._planned(())
-    owner = np.full(executable.memory.arena // FLOAT, -1)
+    owner = np.full(executable.memory.arena, -1)  # of each byte
 
     def extent(t: Tensor) -> slice:
-        start = executable.memory.offsets[t.buffer] // FLOAT + t.offset
-        return slice(start, start + sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True)) + 1)
+        item = t.dtype.itemsize
+        start = executable.memory.offsets[t.buffer] + item * t.offset
+        reach = sum((n - 1) * s for n, s in zip(t.shape, t.strides, strict=True)) + 1
+        return slice(start, start + item * reach)
 
     for step in executable.steps:
         reads = [t for t in step.inputs if t is not None and t.buffer in executable.memory.offsets]
