@@ -62,6 +62,7 @@ void check_true(const std::string& what, bool condition);
 void test_products();
 void test_integer_products();
 void test_convolutions();
+void test_integers();
 void test_images();
 void test_functions();
 

@@ -58,6 +58,7 @@ int main() {
       native::test_products();
       native::test_integer_products();
       native::test_convolutions();
+      native::test_integers();
       native::test_images();
       native::test_functions();
       std::printf("%s, %d threads: %ld results\n", tier_name(tier), threads,
