@@ -9,33 +9,20 @@
 // have no such bound: A's bytes are spread to 16 bits in registers, and it takes four instructions
 // for the three.
 #pragma once
-#include "simd/dot_word.h"
 #include "simd/int_avx2.h"
+// In the vocabulary above.
+#include "simd/dot_vector.h"
 
 namespace fastconv {
 namespace {
 
-struct DotU8S8 {
-  using Sum = __m256i;
-  using Word = __m256i;
-  using Row = __m256i;
-  static constexpr int kRowBytes = 32;
+struct DotU8S8 : VectorDot, BytePeak {
   static constexpr bool kSaturates = true;
-  static Sum zero() noexcept { return _mm256_setzero_si256(); }
-  static Word word(int32_t bytes) noexcept { return _mm256_set1_epi32(bytes); }
-  static Row row(const void* b) noexcept {
-    return _mm256_loadu_si256(static_cast<const __m256i*>(b));
-  }
+  static constexpr const char* kInstruction = "vpmaddubsw";
   static Sum dot(Sum sum, Word a, Row row) noexcept {
     const __m256i pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(a, row), _mm256_set1_epi16(1));
     return _mm256_add_epi32(sum, pairs);
   }
-
-  using Operand = __m256i;
-  static constexpr int kProducts = 32;
-  static constexpr const char* kInstruction = "vpmaddubsw";
-  static Operand a() noexcept { return _mm256_set1_epi8(1); }
-  static Operand b() noexcept { return _mm256_set1_epi16(static_cast<short>(0xff01)); }
 };
 
 struct DotU8S16 {
@@ -63,17 +50,8 @@ struct DotU8S16 {
   }
 };
 
-struct DotS16 {
-  using Sum = __m256i;
-  using Word = __m256i;
-  using Row = __m256i;
-  static constexpr int kRowBytes = 32;
+struct DotS16 : VectorDot {
   static constexpr bool kSaturates = false;
-  static Sum zero() noexcept { return _mm256_setzero_si256(); }
-  static Word word(int32_t pair) noexcept { return _mm256_set1_epi32(pair); }
-  static Row row(const void* b) noexcept {
-    return _mm256_loadu_si256(static_cast<const __m256i*>(b));
-  }
   static Sum dot(Sum sum, Word a, Row row) noexcept {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, row));
   }

@@ -1,31 +1,20 @@
 // L1 simd: sums of products of bytes on AVX-512 BW without VNNI; dot_ref.h says what the names
 // mean, and dot_avx2.h why bytes take three instructions.
 #pragma once
-#include "simd/dot_word.h"
 #include "simd/int_avx512.h"
+// In the vocabulary above.
+#include "simd/dot_vector.h"
 
 namespace fastconv {
 namespace {
 
-struct DotU8S8 {
-  using Sum = __m512i;
-  using Word = __m512i;
-  using Row = __m512i;
-  static constexpr int kRowBytes = 64;
+struct DotU8S8 : VectorDot, BytePeak {
   static constexpr bool kSaturates = true;
-  static Sum zero() noexcept { return _mm512_setzero_si512(); }
-  static Word word(int32_t bytes) noexcept { return _mm512_set1_epi32(bytes); }
-  static Row row(const void* b) noexcept { return _mm512_loadu_si512(b); }
+  static constexpr const char* kInstruction = "vpmaddubsw";
   static Sum dot(Sum sum, Word a, Row row) noexcept {
     const __m512i pairs = _mm512_madd_epi16(_mm512_maddubs_epi16(a, row), _mm512_set1_epi16(1));
     return _mm512_add_epi32(sum, pairs);
   }
-
-  using Operand = __m512i;
-  static constexpr int kProducts = 64;
-  static constexpr const char* kInstruction = "vpmaddubsw";
-  static Operand a() noexcept { return _mm512_set1_epi8(1); }
-  static Operand b() noexcept { return _mm512_set1_epi16(static_cast<short>(0xff01)); }
 };
 
 struct DotU8S16 {
@@ -53,15 +42,8 @@ struct DotU8S16 {
   }
 };
 
-struct DotS16 {
-  using Sum = __m512i;
-  using Word = __m512i;
-  using Row = __m512i;
-  static constexpr int kRowBytes = 64;
+struct DotS16 : VectorDot {
   static constexpr bool kSaturates = false;
-  static Sum zero() noexcept { return _mm512_setzero_si512(); }
-  static Word word(int32_t pair) noexcept { return _mm512_set1_epi32(pair); }
-  static Row row(const void* b) noexcept { return _mm512_loadu_si512(b); }
   static Sum dot(Sum sum, Word a, Row row) noexcept {
     return _mm512_add_epi32(sum, _mm512_madd_epi16(a, row));
   }
