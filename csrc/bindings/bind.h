@@ -46,6 +46,8 @@ pybind11::dtype dtype_of(Element element);
 // call is).
 View input_view(const char* name, const pybind11::array& array, Element element = Element::f32);
 View output_view(const char* name, const pybind11::array& array);
+// Of 8-bit integers of either sign.
+View byte_view(const char* name, const pybind11::array& array);
 // The n elements of a vector without gaps; null without an array.
 template <class T>
 const T* vector_of(const char* name, const std::optional<pybind11::array>& array, dim_t n) {
@@ -67,6 +69,8 @@ struct ConvArguments {
 };
 ConvParams conv_params(const View& w, const ConvArguments& arguments);
 pybind11::tuple out_shape_of(const ConvShape& s, size_t rank);
+// ShapeError unless a view has the shape of the result for an input of that rank.
+void check_result(const char* name, const View& v, const ConvShape& s, int rank);
 // Whether the byte ranges of two arrays overlap; where they do not, no element is shared.
 bool bounds_overlap(const pybind11::array& a, const pybind11::array& b) noexcept;
 

@@ -2,6 +2,7 @@
 // without the GIL.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <map>
@@ -123,6 +124,17 @@ py::tuple out_shape_of(const ConvShape& s, size_t rank) {
   return out;
 }
 
+void check_result(const char* name, const View& v, const ConvShape& s, int rank) {
+  View expected;
+  expected.rank = rank;
+  expected.shape[0] = s.n;
+  expected.shape[1] = s.oc;
+  for (int i = 2; i < rank; ++i) expected.shape[i] = s.out[kMaxSpatial - rank + i];
+  const bool equal = v.rank == rank && std::equal(v.shape, v.shape + rank, expected.shape);
+  FC_CHECK(equal, ShapeError, name, ": expected shape ", shape_string(expected), ", got ",
+           shape_string(v));
+}
+
 // What Program shares with a Python Conv object.
 const Conv& conv_of(const py::object& conv) { return conv.cast<const BoundCache&>().conv(); }
 
@@ -132,7 +144,7 @@ void bind_conv(py::module_& m) {
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
-                       float alpha, float beta, bool exact, bool plain, bool planar,
+                       float alpha, float beta, bool exact, bool planar,
                        const std::string& algorithm, const Sizes& x_shape, bool once, bool borrow,
                        const std::map<std::string, py::array>& stored) {
              const View weights = input_view("w", w);
@@ -142,7 +154,6 @@ void bind_conv(py::module_& m) {
              ConvParams p = conv_params(weights, {spatial, stride, padding_lo, padding_hi, dilation,
                                                   groups, auto_pad, transposed, output_padding});
              p.exact = exact;
-             p.plain = plain;
              p.planar = planar;
              std::vector<float> dense_bias;
              if (bias) {
@@ -175,10 +186,9 @@ void bind_conv(py::module_& m) {
            py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
            py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
-           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("plain") = false,
-           py::arg("planar") = false, py::arg("algorithm"), py::arg("x_shape") = Sizes(),
-           py::arg("once") = false, py::arg("borrow") = false,
-           py::arg("stored") = std::map<std::string, py::array>())
+           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("planar") = false,
+           py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false,
+           py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>())
       .def("out_shape",
            [](const BoundCache& self, const Sizes& x_shape) {
              return out_shape_of(
@@ -191,22 +201,11 @@ void bind_conv(py::module_& m) {
              const std::optional<py::array>& residual) {
             const View in = input_view("x", x), out = output_view("out", y);
             const ConvShape s = self.conv().shape(in.rank, in.shape);
-            View expected = out;
-            expected.rank = in.rank;
-            expected.shape[0] = s.n;
-            expected.shape[1] = s.oc;
-            for (int i = 2; i < in.rank; ++i) expected.shape[i] = s.out[kMaxSpatial - in.rank + i];
-            const auto check = [&](const char* name, const View& v) {
-              bool equal = v.rank == expected.rank;
-              for (int i = 0; equal && i < v.rank; ++i) equal = v.shape[i] == expected.shape[i];
-              FC_CHECK(equal, ShapeError, name, ": expected shape ", shape_string(expected),
-                       ", got ", shape_string(v));
-            };
-            check("out", out);
+            check_result("out", out, s, in.rank);
             View added;
             if (residual) {
               added = input_view("residual", *residual);
-              check("residual", added);
+              check_result("residual", added, s, in.rank);
             }
             if (out.size() == 0) return;
             interruptible([&] { self.run(in, residual ? &added : nullptr, out); });

@@ -15,14 +15,6 @@ namespace {
 
 using Sizes = std::vector<dim_t>;
 
-// A view of bytes of either sign.
-View byte_view(const char* name, const py::array& array) {
-  const Element element = element_of_dtype(array.dtype());
-  FC_CHECK(element == Element::u8 || element == Element::s8, ArgumentError, name,
-           ": expected 8-bit integers, got ", py::cast<std::string>(py::str(array.dtype())));
-  return input_view(name, array, element);
-}
-
 std::unique_ptr<IntegerConv> make(const py::array& w, const std::optional<py::array>& bias,
                                   const ConvArguments& arguments, const py::array& w_zero,
                                   bool x_signed, const std::optional<int32_t>& x_zero,
@@ -63,13 +55,7 @@ void run(const IntegerConv& conv, const py::array& x, const py::array& y,
            py::cast<std::string>(py::str(y.dtype())));
   const View out = input_view("out", y, element_of_dtype(y.dtype()));
   const ConvShape s = conv.shape(in.rank, in.shape);
-  View expected = out;
-  expected.rank = in.rank;
-  expected.shape[0] = s.n;
-  expected.shape[1] = s.oc;
-  for (int i = 2; i < in.rank; ++i) expected.shape[i] = s.out[kMaxSpatial - in.rank + i];
-  FC_CHECK(shape_string(out) == shape_string(expected), ShapeError, "out: expected shape ",
-           shape_string(expected), ", got ", shape_string(out));
+  check_result("out", out, s, in.rank);
   if (out.size() == 0) return;
   interruptible([&] {
     const auto plan = conv.bind(in, out);

@@ -29,21 +29,17 @@ using PlanView = std::tuple<Dims, Dims>;
 using PlanOperand = std::tuple<int, dim_t, Dims, Dims, py::dtype>;
 using Pair = std::array<dim_t, 2>;
 
-// A convolution bound to shapes and strides; the Python object of its Conv is kept alive by
-// pybind11.
-struct PlannedConv {
-  std::shared_ptr<const BoundConv> bound;
+// A convolution bound to shapes and strides; the Python object that it was bound from is kept alive
+// by pybind11.
+template <class Bound>
+struct Planned {
+  std::shared_ptr<const Bound> bound;
   std::string tile;
   dim_t packed_bytes;
   std::array<dim_t, kMaxSpatial> kernel;  // depth, height, width
 };
-
-struct PlannedIntegerConv {
-  std::shared_ptr<const IntegerConvPlan> plan;
-  std::string tile;
-  dim_t packed_bytes;
-  std::array<dim_t, kMaxSpatial> kernel;
-};
+using PlannedConv = Planned<BoundConv>;
+using PlannedIntegerConv = Planned<IntegerConvPlan>;
 
 View view_of(const Dims& shape, const Dims& strides, Element element = Element::f32) {
   FC_CHECK(shape.size() == strides.size() && shape.size() <= static_cast<size_t>(kMaxRank),
@@ -91,20 +87,28 @@ Operand operand(const PlanOperand& plan) {
 
 // The factories of this file return holders: pybind11 makes them for instances that have none where
 // no exception can be caught, and that wants memory.
+template <class AnyConv, class Bound>
+std::unique_ptr<Planned<Bound>> planned(const AnyConv& conv, const View& x,
+                                        std::unique_ptr<const Bound> bound) {
+  const ConvShape shape = conv.shape(x.rank, x.shape);
+  std::array<dim_t, kMaxSpatial> kernel;
+  std::copy_n(conv.params().kernel, kMaxSpatial, kernel.begin());
+  return std::make_unique<Planned<Bound>>(
+      Planned<Bound>{std::move(bound), conv.tile(shape), conv.packed_bytes(), kernel});
+}
+
+View view_of(const PlanView& v, Element element = Element::f32) {
+  return view_of(std::get<0>(v), std::get<1>(v), element);
+}
+
 std::unique_ptr<PlannedConv> bind_shapes(const py::object& conv, const PlanView& x,
                                          const std::optional<PlanView>& residual, const PlanView& y,
                                          int threads) {
   const CountAllocations count;
   const Caller caller(threads);
-  const auto view = [](const PlanView& v) { return view_of(std::get<0>(v), std::get<1>(v)); };
-  const View r = residual ? view(*residual) : View{}, in = view(x);
+  const View r = residual ? view_of(*residual) : View{}, in = view_of(x);
   const Conv& c = conv_of(conv);
-  std::shared_ptr<const BoundConv> bound = c.bind(in, view(y), residual ? &r : nullptr);
-  const ConvShape shape = c.shape(in.rank, in.shape);
-  std::array<dim_t, kMaxSpatial> kernel;
-  std::copy_n(c.params().kernel, kMaxSpatial, kernel.begin());
-  return std::make_unique<PlannedConv>(
-      PlannedConv{std::move(bound), c.tile(shape), c.packed_bytes(), kernel});
+  return planned(c, in, c.bind(in, view_of(y), residual ? &r : nullptr));
 }
 
 std::unique_ptr<PlannedIntegerConv> bind_integer(const IntegerConv& conv, const PlanView& x,
@@ -112,16 +116,19 @@ std::unique_ptr<PlannedIntegerConv> bind_integer(const IntegerConv& conv, const 
   const CountAllocations count;
   const Caller caller(threads);
   static constexpr Element kElements[] = {Element::s32, Element::u8, Element::s8, Element::f32};
-  const Element out = kElements[static_cast<int>(conv.type())];
-  const View in =
-      view_of(std::get<0>(x), std::get<1>(x), conv.x_signed() ? Element::s8 : Element::u8);
-  std::shared_ptr<const IntegerConvPlan> plan =
-      conv.bind(in, view_of(std::get<0>(y), std::get<1>(y), out));
-  const ConvShape shape = conv.shape(in.rank, in.shape);
-  std::array<dim_t, kMaxSpatial> kernel;
-  std::copy_n(conv.params().kernel, kMaxSpatial, kernel.begin());
-  return std::make_unique<PlannedIntegerConv>(
-      PlannedIntegerConv{std::move(plan), conv.tile(shape), conv.packed_bytes(), kernel});
+  const View in = view_of(x, conv.x_signed() ? Element::s8 : Element::u8);
+  return planned(conv, in, conv.bind(in, view_of(y, kElements[static_cast<int>(conv.type())])));
+}
+
+// What both kinds tell of themselves.
+template <class Bound>
+void bind_planned(py::class_<Planned<Bound>>& planned) {
+  planned
+      .def_property_readonly("workspace",
+                             [](const Planned<Bound>& self) { return self.bound->workspace(); })
+      .def_readonly("tile", &Planned<Bound>::tile)
+      .def_readonly("packed_bytes", &Planned<Bound>::packed_bytes)
+      .def_readonly("kernel", &Planned<Bound>::kernel);
 }
 
 PoolShape pool_windows(const Pair& kernel, const Pair& stride, const Pair& dilation, const Pair& lo,
@@ -249,7 +256,7 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
           [](Program& self, const P& x, const std::optional<P>& x_zero, const P& y,
              const PlannedIntegerConv& conv, const P& workspace) {
             const std::optional<Operand> zero = optional_operand(x_zero);
-            self.integer_conv(conv.plan, operand(x), zero ? &*zero : nullptr, operand(y),
+            self.integer_conv(conv.bound, operand(x), zero ? &*zero : nullptr, operand(y),
                               operand(workspace));
           },
           py::keep_alive<1, 5>())
@@ -366,23 +373,14 @@ void bind_quantized_steps(py::class_<Program, std::shared_ptr<Program>>& program
 }  // namespace
 
 void bind_program(py::module_& m) {
-  py::class_<PlannedConv>(m, "PlannedConv")
-      .def(py::init(&bind_shapes), py::arg("conv"), py::arg("x"), py::arg("residual"), py::arg("y"),
-           py::arg("threads"), py::keep_alive<1, 2>())
-      .def_property_readonly("workspace",
-                             [](const PlannedConv& self) { return self.bound->workspace(); })
-      .def_readonly("tile", &PlannedConv::tile)
-      .def_readonly("packed_bytes", &PlannedConv::packed_bytes)
-      .def_readonly("kernel", &PlannedConv::kernel);
-
-  py::class_<PlannedIntegerConv>(m, "PlannedIntegerConv")
-      .def(py::init(&bind_integer), py::arg("conv"), py::arg("x"), py::arg("y"), py::arg("threads"),
-           py::keep_alive<1, 2>())
-      .def_property_readonly("workspace",
-                             [](const PlannedIntegerConv& self) { return self.plan->workspace(); })
-      .def_readonly("tile", &PlannedIntegerConv::tile)
-      .def_readonly("packed_bytes", &PlannedIntegerConv::packed_bytes)
-      .def_readonly("kernel", &PlannedIntegerConv::kernel);
+  py::class_<PlannedConv> conv(m, "PlannedConv");
+  conv.def(py::init(&bind_shapes), py::arg("conv"), py::arg("x"), py::arg("residual"), py::arg("y"),
+           py::arg("threads"), py::keep_alive<1, 2>());
+  bind_planned(conv);
+  py::class_<PlannedIntegerConv> integer_conv(m, "PlannedIntegerConv");
+  integer_conv.def(py::init(&bind_integer), py::arg("conv"), py::arg("x"), py::arg("y"),
+                   py::arg("threads"), py::keep_alive<1, 2>());
+  bind_planned(integer_conv);
 
   py::class_<ArenaPool, std::shared_ptr<ArenaPool>>(m, "ArenaPool")
       .def(py::init([] { return std::make_shared<ArenaPool>(); }))

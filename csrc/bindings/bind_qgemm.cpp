@@ -15,16 +15,14 @@ namespace fastconv {
 namespace {
 
 ByteMatrix byte_matrix(const char* name, const py::array& array) {
-  const char kind = array.dtype().kind();
-  FC_CHECK((kind == 'i' || kind == 'u') && array.itemsize() == 1, ArgumentError, name,
-           ": expected 8-bit integers, got ", py::cast<std::string>(py::str(array.dtype())));
-  FC_CHECK(array.ndim() == 2, ShapeError, name, ": expected 2 dimensions, got ", array.ndim());
-  return {static_cast<const uint8_t*>(array.data()),
-          array.shape(0),
-          array.shape(1),
-          array.strides(0),
-          array.strides(1),
-          kind == 'i'};
+  const View v = byte_view(name, array);
+  FC_CHECK(v.rank == 2, ShapeError, name, ": expected 2 dimensions, got ", v.rank);
+  return {static_cast<const uint8_t*>(v.data),
+          v.shape[0],
+          v.shape[1],
+          v.stride[0],
+          v.stride[1],
+          v.element == Element::s8};
 }
 
 }  // namespace

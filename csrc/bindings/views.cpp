@@ -63,6 +63,13 @@ View input_view(const char* name, const py::array& array, Element element) {
   return v;
 }
 
+View byte_view(const char* name, const py::array& array) {
+  const Element element = element_of_dtype(array.dtype());
+  FC_CHECK(element == Element::u8 || element == Element::s8, ArgumentError, name,
+           ": expected 8-bit integers, got ", py::cast<std::string>(py::str(array.dtype())));
+  return input_view(name, array, element);
+}
+
 View output_view(const char* name, const py::array& array) {
   FC_CHECK(array.writeable(), ArgumentError, name,
            ": expected a writable array, got a read-only one");

@@ -340,7 +340,6 @@ bool pays(const ConvShape& s, bool once, const KernelTable& table) {
 template <int M>
 std::string reject(const ConvParams& p, const KernelTable& table) {
   if (p.transposed) return "transposed";
-  if (p.plain) return "sums of plain products were asked for; transformed ones have fractions";
   if (p.kernel[0] != 1 || p.kernel[1] != p.kernel[2] || !form_of(table, M, p.kernel[2]))
     return message("no transform for a kernel of ", p.kernel[0], "x", p.kernel[1], "x",
                    p.kernel[2]);

@@ -10,7 +10,6 @@
 #include "core/buffer.h"
 #include "core/cpu.h"
 #include "core/epilogue.h"
-#include "core/fork_mutex.h"
 #include "core/shape.h"
 #include "core/view.h"
 
@@ -19,6 +18,8 @@ namespace fastconv {
 struct Algo;
 struct KernelTable;
 class PackedConv;
+template <class A, class Packed>
+class Choice;
 
 // How much of a convolution is done together, for the caches' sake: what a plan decides besides the
 // algorithm, and no bit of the result depends on. A size is `most`, or a smaller multiple of
@@ -95,11 +96,6 @@ class Conv {
   std::string packing() const { return packing_id(tier_); }
 
  private:
-  // An algorithm that accepts; its weights are packed when it is first needed.
-  struct Candidate {
-    const Algo* algo;
-    std::shared_ptr<const PackedConv> packed;
-  };
   const Algo* choose(const ConvShape& s) const;
   std::shared_ptr<const PackedConv> packed_for(const Algo* algo) const;
   std::shared_ptr<const PackedConv> prepack(const Algo* algo, const float* w,
@@ -112,8 +108,7 @@ class Conv {
   const KernelTable* kernels_;
   Tier tier_;
   Buffer<float> w_, bias_;  // empty once there is but one candidate
-  mutable ForkMutex mutex_;
-  mutable std::vector<Candidate> candidates_;  // at least one; the last takes every shape
+  std::unique_ptr<Choice<Algo, PackedConv>> choice_;
 };
 
 std::vector<std::string> algorithm_names();

@@ -2,10 +2,11 @@
 #include "conv/integer_conv.h"
 
 #include <algorithm>
-#include <mutex>
 
+#include "conv/choice.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "gemm/integer.h"
 #include "kernels/dispatch.h"
 #include "nn/layout.h"
 
@@ -36,10 +37,12 @@ std::vector<T> padded(const T* values, dim_t n) {
 
 }  // namespace
 
+IntegerConv::~IntegerConv() = default;
+
 IntegerConv::IntegerConv(const ConvParams& params, const IntegerWeights& w, bool x_signed,
                          const int32_t* x_zero, const IntegerResult& result,
                          const std::string& algorithm)
-    : params_(params), kernels_(&kernels()), x_signed_(x_signed), asked_(algorithm) {
+    : params_(params), kernels_(&kernels()), x_signed_(x_signed) {
   check_params(params_);
   x_zero_ = x_zero ? *x_zero + (x_signed ? 128 : 0) : -1;
   FC_CHECK(!x_zero || (0 <= x_zero_ && x_zero_ <= 255), ArgumentError,
@@ -80,21 +83,12 @@ IntegerConv::IntegerConv(const ConvParams& params, const IntegerWeights& w, bool
 
   int count = 0;
   const IntegerAlgo* const* list = integer_algo_list(&count);
-  const bool automatic = algorithm == "auto";
   for (int i = 0; i < count; ++i) reasons_.push_back(list[i]->reject(spec()));
-  for (int i = 0; i < count; ++i) {
-    if (!automatic && algorithm != list[i]->name) continue;
-    const std::string& reason = reasons_[static_cast<size_t>(i)];
-    FC_CHECK(automatic || reason.empty(), ArgumentError, "algorithm: '", algorithm,
-             "' does not accept this convolution: ", reason);
-    if (!reason.empty()) continue;
-    candidates_.push_back({list[i], nullptr});
-    if (!automatic || !list[i]->pays) break;  // nothing after it is ever reached
-  }
-  FC_CHECK(!candidates_.empty(), ArgumentError,
-           "algorithm: expected 'auto' or a name of an integer algorithm, got '", algorithm, "'");
-  if (candidates_.size() == 1) {
-    candidates_[0].packed = candidates_[0].algo->prepack(spec());
+  choice_ = std::make_unique<Choice<IntegerAlgo, PackedIntegerConv>>(
+      list, count, algorithm, "a name of an integer algorithm",
+      [&](int i) { return reasons_[static_cast<size_t>(i)]; });
+  if (const IntegerAlgo* const algo = choice_->only()) {
+    packed_for(algo);
     w_ = {};  // what else would be packed
   }
 }
@@ -102,22 +96,15 @@ IntegerConv::IntegerConv(const ConvParams& params, const IntegerWeights& w, bool
 // Of the sums of x * w: sum (x - zero) * w = sum x * w - zero * sum w.
 void IntegerConv::write_bias(int32_t x_zero, int32_t* bias) const noexcept {
   for (size_t o = 0; o < centred_bias_.size(); ++o)
-    bias[o] = static_cast<int32_t>(static_cast<uint32_t>(centred_bias_[o]) -
-                                   static_cast<uint32_t>(x_zero) * static_cast<uint32_t>(sums_[o]));
+    bias[o] = less_product(centred_bias_[o], x_zero, sums_[o]);
 }
 
 const IntegerAlgo* IntegerConv::choose(const ConvShape& s) const {
-  for (const Candidate& c : candidates_)
-    if (!c.algo->pays || asked_ != "auto" || c.algo->pays(s, *kernels_)) return c.algo;
-  return candidates_.back().algo;
+  return choice_->first_that([&](const IntegerAlgo& a) { return a.pays(s, *kernels_); });
 }
 
-const PackedIntegerConv& IntegerConv::packed_for(const IntegerAlgo* algo) const {
-  const std::lock_guard<ForkMutex> lock(mutex_);
-  Candidate& c = *std::find_if(candidates_.begin(), candidates_.end(),
-                               [&](const Candidate& c) { return c.algo == algo; });
-  if (!c.packed) c.packed = algo->prepack(spec());
-  return *c.packed;
+std::shared_ptr<const PackedIntegerConv> IntegerConv::packed_for(const IntegerAlgo* algo) const {
+  return choice_->packed(algo, [&](const IntegerAlgo& a) { return a.prepack(spec()); });
 }
 
 std::unique_ptr<const IntegerConvPlan> IntegerConv::bind(const View& x, const View& y) const {
@@ -127,31 +114,18 @@ std::unique_ptr<const IntegerConvPlan> IntegerConv::bind(const View& x, const Vi
 
 const char* IntegerConv::algorithm(const ConvShape& s) const { return choose(s)->name; }
 
-std::string IntegerConv::tile(const ConvShape& s) const { return packed_for(choose(s)).tile(); }
+std::string IntegerConv::tile(const ConvShape& s) const { return packed_for(choose(s))->tile(); }
 
 std::vector<AlgoVerdict> IntegerConv::verdicts(const ConvShape& s) const {
-  const IntegerAlgo* chosen = choose(s);
-  std::vector<AlgoVerdict> found;
-  int count = 0;
-  const IntegerAlgo* const* list = integer_algo_list(&count);
-  bool taken = false;
-  for (int i = 0; i < count; ++i) {
-    taken = taken || list[i] == chosen;
-    std::string reason = reasons_[static_cast<size_t>(i)];
-    if (reason.empty() && list[i] != chosen)
-      reason = taken              ? "accepts, comes after the one in use"
-               : asked_ != "auto" ? "accepts, another was asked for"
-                                  : "accepts, but does not pay for this size";
-    found.push_back({list[i]->name, list[i] == chosen ? "" : reason});
-  }
-  return found;
+  return choice_->verdicts(
+      choose(s), [&](const IntegerAlgo& a) { return a.pays(s, *kernels_); },
+      [&](int i) { return reasons_[static_cast<size_t>(i)]; });
 }
 
 dim_t IntegerConv::packed_bytes() const noexcept {
-  const std::lock_guard<ForkMutex> lock(mutex_);
   dim_t total = w_.bytes();
-  for (const Candidate& c : candidates_)
-    if (c.packed) total += c.packed->bytes();
+  choice_->each_packed(
+      [&](const IntegerAlgo&, const PackedIntegerConv& packed) { total += packed.bytes(); });
   return total;
 }
 
@@ -166,7 +140,7 @@ IntegerConvPlan::IntegerConvPlan(const IntegerConv& conv, const ConvShape& s, co
   if (!conv.knows_x_zero())
     bias_bytes_ =
         round_up(static_cast<dim_t>(conv.bias_.size() * sizeof(int32_t)), dim_t{kAlignment});
-  bound_ = conv.packed_for(conv.choose(s)).bind(s, flipped_, y);
+  bound_ = conv.packed_for(conv.choose(s))->bind(s, flipped_, y);
 }
 
 Element IntegerConvPlan::x_element() const noexcept {
@@ -203,11 +177,9 @@ void IntegerConvPlan::run(const void* x, const int32_t* x_zero, void* y,
 }
 
 std::vector<std::string> integer_algorithm_names() {
-  std::vector<std::string> names;
   int count = 0;
   const IntegerAlgo* const* list = integer_algo_list(&count);
-  for (int i = 0; i < count; ++i) names.push_back(list[i]->name);
-  return names;
+  return names_of(list, count);
 }
 
 }  // namespace fastconv

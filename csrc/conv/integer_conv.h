@@ -110,6 +110,7 @@ class IntegerConv {
   // integer_algorithm_names(); ArgumentError with the reason where it does not accept.
   IntegerConv(const ConvParams& params, const IntegerWeights& w, bool x_signed,
               const int32_t* x_zero, const IntegerResult& result, const std::string& algorithm);
+  ~IntegerConv();
 
   const ConvParams& params() const noexcept { return params_; }
   ConvShape shape(int rank, const dim_t* x_shape) const {
@@ -127,29 +128,23 @@ class IntegerConv {
 
  private:
   friend class IntegerConvPlan;
-  struct Candidate {
-    const IntegerAlgo* algo;
-    std::shared_ptr<const PackedIntegerConv> packed;
-  };
   IntegerConvSpec spec() const noexcept {
     return {params_, w_.data(), w_zero_.empty() ? nullptr : w_zero_.data(), x_zero_, *kernels_};
   }
   const IntegerAlgo* choose(const ConvShape& s) const;
-  const PackedIntegerConv& packed_for(const IntegerAlgo* algo) const;
+  std::shared_ptr<const PackedIntegerConv> packed_for(const IntegerAlgo* algo) const;
   void write_bias(int32_t x_zero, int32_t* bias) const noexcept;
 
   ConvParams params_;
   const KernelTable* kernels_;
   bool x_signed_;
   int x_zero_;
-  std::string asked_;
   std::vector<std::string> reasons_;  // of each of the list: it may need w, which is not kept
   Buffer<int8_t> w_;
   std::vector<int32_t> w_zero_, sums_, centred_bias_, bias_;
   std::vector<float> scale_, shift_;
   IntegerFinish finish_;
-  mutable ForkMutex mutex_;
-  mutable std::vector<Candidate> candidates_;
+  std::unique_ptr<Choice<IntegerAlgo, PackedIntegerConv>> choice_;
 };
 
 std::vector<std::string> integer_algorithm_names();

@@ -166,12 +166,11 @@ void DenseBound::run(const IntegerConvRun& r) const noexcept {
       const uint8_t* const x = at.x + (phase.has_taps ? g * ic : 0);
       // (x - zx) (w - zw) = x w - zx w - zw x + zx zw, each summed over the taps of the phase.
       for (dim_t o = 0; o < oc; ++o) {
-        uint32_t sum = static_cast<uint32_t>(b.column_sums()[o]);
+        int32_t sum = b.column_sums()[o];
         if (terms)
-          sum += static_cast<uint32_t>(taps * rows.k_run) *
-                 static_cast<uint32_t>(packed_.minus_w_zero()[g * oc + o]);
-        bias[o] = static_cast<int32_t>(static_cast<uint32_t>(r.centred_bias[g * oc + o]) -
-                                       static_cast<uint32_t>(r.zero) * sum);
+          sum = less_product(sum, -static_cast<int32_t>(taps * rows.k_run),
+                             packed_.minus_w_zero()[g * oc + o]);
+        bias[o] = less_product(r.centred_bias[g * oc + o], r.zero, sum);
       }
       IntegerProduct product;
       product.M = rows.M;
@@ -181,10 +180,8 @@ void DenseBound::run(const IntegerConvRun& r) const noexcept {
       product.ldc = rows.ldc;
       product.tap_offset = rows.tap_offset.data();
       product.b = &b;
-      product.finish = r.finish;
+      product.finish = from_column(r.finish, g * oc);
       product.finish.bias = bias;
-      if (product.finish.scale) product.finish.scale += g * oc;
-      if (product.finish.shift) product.finish.shift += g * oc;
       if (terms) {
         sum_rows(rows, x, row_sums);
         product.finish.term[product.finish.terms++] = {row_sums, packed_.minus_w_zero() + g * oc};

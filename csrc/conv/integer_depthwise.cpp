@@ -11,6 +11,7 @@
 #include "core/division.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
+#include "gemm/integer.h"
 
 namespace fastconv {
 namespace {
@@ -126,7 +127,7 @@ DepthwiseBound::DepthwiseBound(std::shared_ptr<const PackedIntegerConv> owner,
   const dim_t together = ceil_div(pairs_, kMaxRingPairs);
   ring_pairs_ = ceil_div(pairs_, together);
   // Whole rows, where the ring leaves most of L2 to what is read and written: each piece of a row
-  // is a start anew (144 channels at 56 px in pieces of 28: a tenth slower).
+  // is a start anew.
   segment_ = ceil_div(s.out[2], phases_);
   while (segment_ > 8 && ring_bytes() > caches().l2 / 4) segment_ = ceil_div(segment_, 2);
 }
@@ -140,9 +141,7 @@ void DepthwiseBound::run(const IntegerConvRun& given) const noexcept {
   if (packed_.sums()) {
     int32_t* const bias = reinterpret_cast<int32_t*>(r.workspace + staging_.workspace());
     for (dim_t o = 0; o < s.oc; ++o)
-      bias[o] = static_cast<int32_t>(static_cast<uint32_t>(r.centred_bias[o]) -
-                                     static_cast<uint32_t>(r.zero) *
-                                         static_cast<uint32_t>(packed_.sums()[o]));
+      bias[o] = less_product(r.centred_bias[o], r.zero, packed_.sums()[o]);
     r.finish.bias = bias;
   }
   const dim_t slices = s.n * s.out[0];

@@ -240,7 +240,6 @@ void WinogradBound::multiply(Range panels, Range tiles, const int16_t* v, int32_
   out.m_step = m_step_;
   out.row_step = image.stride[1];
   out.col_step = image.stride[2];
-  out.finish = finish;
   for (dim_t p = panels.begin; p < panels.end; ++p) {
     const int width = packed_.width(p);
     const IntegerPanelKernels& kernels = packed_.panel_kernels(p);
@@ -255,9 +254,7 @@ void WinogradBound::multiply(Range panels, Range tiles, const int16_t* v, int32_
     }
     const dim_t channel = p * packed_.kernels().nr;
     out.channels = std::min<dim_t>(width, packed_.oc() - channel);
-    out.finish.bias = finish.bias + channel;
-    out.finish.scale = finish.scale ? finish.scale + channel : nullptr;
-    out.finish.shift = finish.shift ? finish.shift + channel : nullptr;
+    out.finish = from_column(finish, channel);
     for (dim_t t = tiles.begin; t < tiles.end; ++t) {
       const AxisTile &row = tile_rows_[static_cast<size_t>(t / columns % rows)],
                      &column = tile_columns_[static_cast<size_t>(t % columns)];

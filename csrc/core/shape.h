@@ -39,7 +39,6 @@ struct ConvParams {
   int spatial = 2;  // 0 (a fully connected layer) to 3
   bool transposed = false;
   bool exact = false;   // only algorithms whose error is that of a sum of the products
-  bool plain = false;   // only those that sum the products themselves: of integers, exactly
   bool planar = false;  // the arrays to come are planes of channels (NCHW), not pixels of channels
   AutoPad auto_pad = AutoPad::explicit_;
   dim_t oc = 0, ic = 0, groups = 1;

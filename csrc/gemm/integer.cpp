@@ -48,10 +48,7 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
     t.n_cur = static_cast<int>(std::min<dim_t>(width, b.N() - n0));
     t.c = static_cast<char*>(c) + (n0 + (p.c_row ? 0 : m0 * p.ldc)) * bytes;
     t.c_row = p.c_row ? p.c_row + m0 : nullptr;
-    t.finish = p.finish;
-    if (t.finish.bias) t.finish.bias += n0;
-    if (t.finish.scale) t.finish.scale += n0;
-    if (t.finish.shift) t.finish.shift += n0;
+    t.finish = from_column(p.finish, n0);
     for (int i = 0; i < t.finish.terms; ++i)
       t.finish.term[i].row += m0, t.finish.term[i].column += n0;
 
@@ -143,8 +140,7 @@ PackedIntegers::PackedIntegers(const ByteMatrix& b, const int32_t* zero, dim_t z
     const auto i = static_cast<size_t>(j);
     zero_[i] = zero[zeros == 1 ? 0 : j] - (b.is_signed ? 0 : 128);
     any = any || zero_[i] != 0;
-    sums_[i] = static_cast<int32_t>(static_cast<uint32_t>(words_.column_sums()[j]) -
-                                    static_cast<uint32_t>(K()) * static_cast<uint32_t>(zero_[i]));
+    sums_[i] = less_product(words_.column_sums()[j], static_cast<int32_t>(K()), zero_[i]);
   }
   if (!any) zero_.clear();
 }
@@ -173,10 +169,9 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   if (result.scale) std::copy_n(result.scale, N, scale.begin());
   if (result.shift) std::copy_n(result.shift, N, addend.begin());
   for (dim_t n = 0; n < N; ++n) {
-    const uint32_t given = result.bias ? static_cast<uint32_t>(result.bias[n]) : 0;
-    const uint32_t zero = a_zeros == 1 ? static_cast<uint32_t>(a_zero[0] + shift) : 0;
+    const int32_t zero = a_zeros == 1 ? a_zero[0] + shift : 0;
     bias[static_cast<size_t>(n)] =
-        static_cast<int32_t>(given - zero * static_cast<uint32_t>(b.sums()[n]));
+        less_product(result.bias ? result.bias[n] : 0, zero, b.sums()[n]);
   }
   p.finish.bias = bias.data();
   p.finish.scale = result.scale ? scale.data() : nullptr;

@@ -75,6 +75,19 @@ class PackedWords {
   std::vector<ExcessList> lists_;  // two for each panel, three for the last
 };
 
+// a - b * c modulo 2^32: what a zero point takes from a bias.
+inline int32_t less_product(int32_t a, int32_t b, int32_t c) noexcept {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) -
+                              static_cast<uint32_t>(b) * static_cast<uint32_t>(c));
+}
+// What becomes of the sums from column n on; its terms are the caller's to move.
+inline IntegerFinish from_column(IntegerFinish f, dim_t n) noexcept {
+  if (f.bias) f.bias += n;
+  if (f.scale) f.scale += n;
+  if (f.shift) f.shift += n;
+  return f;
+}
+
 inline dim_t store_bytes(StoreAs type) noexcept { return kStoreBytes[static_cast<int>(type)]; }
 
 // run_tiles and run_rows of gemm.h, for integers: a panel has `words` rows of `row_bytes`.

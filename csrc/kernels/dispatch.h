@@ -9,6 +9,14 @@ namespace fastconv {
 const KernelTable& kernels();  // of the tier in use
 const KernelTable& kernels(
     Tier tier);  // of a given tier: tests and the roofline; ArgumentError if it cannot run here
+// Of those of numbers of 8 bits, the ones with the sign of T.
+template <class T>
+const QuantizedKernels<T>& quantized_kernels() {
+  if constexpr (static_cast<T>(-1) < T{0})
+    return kernels().bytes.s8;
+  else
+    return kernels().bytes.u8;
+}
 Tier active_tier();
 // For tests: switch the tier of this process. Plans made before keep the kernels they were made
 // with.

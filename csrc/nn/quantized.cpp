@@ -11,14 +11,6 @@
 namespace fastconv {
 namespace {
 
-template <class T>
-const QuantizedKernels<T>& kernels_of() {
-  if constexpr (std::is_signed_v<T>)
-    return kernels().bytes.s8;
-  else
-    return kernels().bytes.u8;
-}
-
 // f(n, x, y) for contiguous runs, of operands of any strides.
 template <class X, class Y, class F>
 void map(const View& x, const View& y, F&& f) noexcept {
@@ -37,13 +29,13 @@ void map(const View& x, const View& y, F&& f) noexcept {
 
 template <class T>
 void quantize_to(const View& x, Quantization q, const View& y) noexcept {
-  const auto kernel = kernels_of<T>().quantize;
+  const auto kernel = quantized_kernels<T>().quantize;
   map<float, T>(x, y, [=](dim_t n, const float* from, T* to) { kernel(n, from, q, to); });
 }
 
 template <class T>
 void dequantize_from(const View& x, Quantization q, const View& y) noexcept {
-  const auto kernel = kernels_of<T>().dequantize;
+  const auto kernel = quantized_kernels<T>().dequantize;
   map<T, float>(x, y, [=](dim_t n, const T* from, float* to) { kernel(n, from, q, to); });
 }
 
@@ -56,7 +48,7 @@ void binary_of(BinaryOp op, const View& a, Quantization from_a, const View& b, Q
   const dim_t a_period = join_periodic(nest, 0, 2);
   const dim_t b_period = a_period ? 0 : join_periodic(nest, 1, 2);
   const dim_t a_step = nest.step(0), b_step = nest.step(1), y_step = nest.step(3);
-  const auto kernel = kernels_of<T>().binary;
+  const auto kernel = quantized_kernels<T>().binary;
   for_each_run(nest, kGrain / 2, [&](dim_t n, const dim_t* offset) {
     const T *pa = a.as<T>() + offset[0], *pb = b.as<T>() + offset[1];
     const Repeated<T> repeated(a_period ? pa : pb, std::max(a_period, b_period), n);

@@ -12,14 +12,6 @@ namespace fastconv {
 namespace {
 
 template <class T>
-const QuantizedKernels<T>& kernels_of() {
-  if constexpr (std::is_signed_v<T>)
-    return kernels().bytes.s8;
-  else
-    return kernels().bytes.u8;
-}
-
-template <class T>
 struct BytePool {
   WindowAxis h, w;
   void (*kernel)(const PoolRowOf<T>&);
@@ -83,7 +75,8 @@ struct BytePool {
 template <class T>
 void max_of(const View& x, const View& y, const PoolShape& p) noexcept {
   constexpr T kLeast = std::is_signed_v<T> ? -128 : 0;
-  BytePool<T>{axis_of(x, y, p, 0), axis_of(x, y, p, 1), kernels_of<T>().max_row, kLeast}.run(x, y);
+  BytePool<T>{axis_of(x, y, p, 0), axis_of(x, y, p, 1), quantized_kernels<T>().max_row, kLeast}.run(
+      x, y);
 }
 
 template <class T>
@@ -91,7 +84,7 @@ void average_of(const View& x, Quantization from, const View& y, Quantization to
                 const PoolShape& p, bool count_include_pad) noexcept {
   BytePool<T>{axis_of(x, y, p, 0),
               axis_of(x, y, p, 1),
-              kernels_of<T>().average_row,
+              quantized_kernels<T>().average_row,
               static_cast<T>(to.zero),
               count_include_pad,
               from,

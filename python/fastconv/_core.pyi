@@ -57,7 +57,6 @@ class Conv:
         beta: float,
         exact: bool,
         algorithm: str,
-        plain: bool = False,
         planar: bool = False,
         x_shape: Sequence[int] = (),
         once: bool = False,
