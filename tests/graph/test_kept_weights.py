@@ -49,21 +49,24 @@ def convolution(rng: np.random.Generator, ic: int) -> tuple[Model, Any]:
 
 
 @pytest.mark.parametrize(
-    ("make", "size", "shapes"),
+    ("make", "layers", "size", "shapes"),
     [
-        (matmul, 20, [(1, 3, 20), (1, 8, 20), (2, 5, 20), (1, 3, 20)]),
-        (convolution, 4, [(1, 4, 9, 8), (2, 4, 5, 7)]),
-        (convolution, 300, [(1, 300, 6, 5), (1, 300, 4, 9)]),  # sums beyond 2^24
+        (matmul, 2, 20, [(1, 3, 20), (1, 8, 20), (2, 5, 20), (1, 3, 20)]),
+        (convolution, 1, 4, [(1, 4, 9, 8), (2, 4, 5, 7)]),
+        (convolution, 1, 300, [(1, 300, 6, 5), (1, 300, 4, 9)]),  # sums beyond 2^24
     ],
 )
-def test_new_shapes_of_quantised_layers(make: Any, size: int, shapes: Any, rng: np.random.Generator) -> None:
+def test_new_shapes_of_quantised_layers(
+    make: Any, layers: int, size: int, shapes: Any, rng: np.random.Generator
+) -> None:
+    """What each layer packed at first serves all shapes."""
     model, expected = make(rng, size)
     made: dict[Any, Any] = {}
     for shape in shapes:
         x = rng.integers(0, 256, shape).astype(np.float32)
         np.testing.assert_array_equal(model(x), expected(x))
         made = made or dict(model._plans.made)
-        assert made
+        assert len(made) == layers
         assert model._plans.made == made, "made anew for another shape"
 
 

@@ -21,6 +21,7 @@ from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
 from fastconv.graph.plans import Plans
 from fastconv.graph.registry import naming
 from fastconv.graph.value import (
+    BYTES,
     F32,
     Array,
     Constant,
@@ -37,7 +38,6 @@ Shape = tuple[int, ...]
 _Kept = TypeVar("_Kept")
 
 MAX_RANK = 6  # csrc/core/types.h
-BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
 # What elements are copied as, by their size.
 _COPIED = {n: np.dtype(f"u{n}") for n in (1, 2, 8)} | {4: F32}
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes

@@ -18,7 +18,10 @@ import numpy.typing as npt
 from fastconv.errors import ModelError, ShapeError
 
 F32 = np.dtype(np.float32)
-U8 = np.dtype(np.uint8)
+F64 = np.dtype(np.float64)
+U8, S8 = np.dtype(np.uint8), np.dtype(np.int8)
+S32 = np.dtype(np.int32)
+BYTES = (U8, S8)
 
 MAX_DIMENSIONS = 32  # numpy 1.x
 MAX_ELEMENTS = 1 << 31  # of one tensor: 8 GiB; a shape beyond it is a broken file, not a network

@@ -8,8 +8,8 @@ import numpy as np
 
 from fastconv.errors import DTypeError, ShapeError
 from fastconv.graph.context import Context
-from fastconv.graph.ops.quantize import S32, positive, saturated
-from fastconv.graph.value import F32, Array, Constant, Value
+from fastconv.graph.ops.quantize import positive, saturated
+from fastconv.graph.value import F32, S32, Array, Constant, Value
 
 MAX_TERMS = (1 << 31) // (255 * 255)  # a sum of so many products has 32 bits
 

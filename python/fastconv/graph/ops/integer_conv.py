@@ -27,10 +27,9 @@ from fastconv.graph.ops.integer import (
     requantized,
     zero_of,
 )
-from fastconv.graph.ops.quantize import F64, S32
 from fastconv.graph.ops.windows import convolve
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
-from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value, channels_last_order
+from fastconv.graph.value import F32, F64, S32, Array, Constant, Ints, Tensor, Value, channels_last_order
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,23 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import DTypeError, ShapeError
-from fastconv.graph.context import BYTES, Context
+from fastconv.graph.context import Context
 from fastconv.graph.ir import Activation
 from fastconv.graph.ops.conv import auto_padding, pads_of, spatial_ints
 from fastconv.graph.ops.quantize import Quantization
 from fastconv.graph.ops.windows import SlidingWindows, pool_windows
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Ints, Tensor, Value, channels_last_order, size_of
+from fastconv.graph.value import (
+    BYTES,
+    F32,
+    Array,
+    Constant,
+    Ints,
+    Tensor,
+    Value,
+    channels_last_order,
+    size_of,
+)
 
 
 @dataclass(frozen=True)

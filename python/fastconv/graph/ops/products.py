@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv import _core
-from fastconv.graph.value import F32, Array
+from fastconv.graph.value import F32, F64, Array
 
-F64 = np.dtype(np.float64)
 EXACT_DEPTH = 256  # products of two numbers of up to 255 that f32 sums without rounding: 2^24 / 255^2 is 258
 
 

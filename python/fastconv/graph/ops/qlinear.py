@@ -22,8 +22,6 @@ from fastconv.graph.ops.pool import (
     quantized_global_average,
 )
 from fastconv.graph.ops.quantize import (
-    F64,
-    S32,
     Quantization,
     dequantized,
     known_quantization,
@@ -32,7 +30,7 @@ from fastconv.graph.ops.quantize import (
 )
 from fastconv.graph.ops.tensor import join
 from fastconv.graph.registry import MICROSOFT, op
-from fastconv.graph.value import F32, Array, Constant, Ints, Value
+from fastconv.graph.value import F32, F64, S32, Array, Constant, Ints, Value
 
 
 def _zero_or(zero_point: Value | None, like: Value) -> Value:

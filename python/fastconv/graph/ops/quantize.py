@@ -10,14 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.context import BYTES, MAX_RANK, Context
+from fastconv.graph.context import MAX_RANK, Context
 from fastconv.graph.ops.cast import element_type, is_float8, to_float8
 from fastconv.graph.registry import FASTCONV_DOMAIN, MICROSOFT, op
-from fastconv.graph.value import F32, Array, Constant, Tensor, Value, normalized_axis
-
-U8 = np.dtype(np.uint8)
-S32 = np.dtype(np.int32)
-F64 = np.dtype(np.float64)
+from fastconv.graph.value import BYTES, F32, F64, S32, U8, Array, Constant, Tensor, Value, normalized_axis
 
 
 class Granularity:

@@ -16,11 +16,22 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.context import BYTES, Context
+from fastconv.graph.context import Context
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Floats, Ints, Tensor, Value, normalized_axes, size_of
+from fastconv.graph.value import (
+    BYTES,
+    F32,
+    F64,
+    Array,
+    Constant,
+    Floats,
+    Ints,
+    Tensor,
+    Value,
+    normalized_axes,
+    size_of,
+)
 
-F64 = np.dtype(np.float64)
 MODES = ("nearest", "linear", "cubic")
 NEAREST_MODES = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 KERNEL_COORDINATES = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")

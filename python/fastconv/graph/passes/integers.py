@@ -18,12 +18,10 @@ from fastconv.graph.budget import Budget
 from fastconv.graph.compile import evaluate
 from fastconv.graph.ir import Graph, Node
 from fastconv.graph.ops.integer import MAX_TERMS
+from fastconv.graph.ops.quantize import Quantization
 from fastconv.graph.passes.editor import Editor, absorbing
 from fastconv.graph.registry import FASTCONV_DOMAIN, MICROSOFT, activation_of
-from fastconv.graph.value import F32, U8, Array
-
-S8, S32 = np.dtype(np.int8), np.dtype(np.int32)
-BYTES = (U8, S8)
+from fastconv.graph.value import BYTES, F32, S8, S32, U8, Array
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,23 @@ class Quantised:
         """Whether all share a scale."""
         return self.scale.size == 1 and self.zero.size == 1
 
-    def values(self, numbers: Array) -> Array:
-        """Return what numbers stand for."""
-        return np.asarray((numbers.astype(F32) - self.zero.astype(F32).reshape(())) * self.scale.reshape(()))
+    @property
+    def known(self) -> Quantization:
+        """The one scale and the one zero point that there are."""
+        return Quantization(float(self.scale.item()), int(self.zero.item()))
+
+    def every_value(self) -> Array:
+        """Return what each of the 256 numbers stands for, in the order of their bytes."""
+        return self.known.values(np.arange(256, dtype=np.uint8).view(self.dtype))
 
     def numbers(self, values: Array) -> Array:
         """Return the numbers nearest to values."""
-        info = np.iinfo(self.dtype)
-        wide = np.rint(values / self.scale.reshape(())) + self.zero.astype(F32).reshape(())
-        return np.clip(wide, info.min, info.max).astype(self.dtype)
+        return self.known.numbers(values, self.dtype)
 
     def is_alike(self, other: Quantised) -> bool:
         """Whether equal numbers stand for equal values."""
-        known = self.per_tensor and other.per_tensor and self.dtype == other.dtype
-        return known and self.scale.item() == other.scale.item() and self.zero.item() == other.zero.item()
+        single = self.per_tensor and other.per_tensor and self.dtype == other.dtype
+        return single and self.known == other.known
 
     def allows(self, low: float, high: float) -> bool:
         """Whether the range of the numbers already clamps values to a range."""
@@ -252,8 +253,7 @@ def _gate(edit: Editor, node: Node, a: Quantised, b: Quantised, y: Quantised) ->
         inner = edit.producer(other.name)
         if inner is None or inner.op != "Lookup" or inner.inputs[0] != x.name:
             continue
-        every = np.arange(256, dtype=np.uint8).view(x.dtype)
-        left, right = x.values(every), other.values(edit.constants[inner.inputs[1]])
+        left, right = x.every_value(), other.known.values(edit.constants[inner.inputs[1]])
         table = y.numbers(left * right if node.op == "Mul" else left + right)
         return _lookup(edit, node, x, table)
     return None
@@ -269,7 +269,7 @@ def _function(edit: Editor, node: Node, y: Quantised, clamp: Clamp) -> Node | No
     x = _operand(edit, node.inputs[0])
     if x is None or any(name and name not in edit.constants for name in node.inputs[1:]):
         return None
-    every = x.values(np.arange(256, dtype=np.uint8).view(x.dtype))
+    every = x.every_value()
     inputs = {node.inputs[0]: every} | {name: edit.constants[name] for name in node.inputs[1:] if name}
     results = evaluate(node, inputs, Budget())
     if results is None or results[0].shape != every.shape or results[0].dtype != F32:
@@ -313,8 +313,7 @@ def _requantise(edit: Editor, at: int, y: Quantised) -> None:
     x = None if node is None else _operand(edit, node.inputs[0])
     if node is None or x is None:
         return
-    every = x.values(np.arange(256, dtype=np.uint8).view(x.dtype))
-    edit.put(at, _lookup(edit, node, x, y.numbers(every)))
+    edit.put(at, _lookup(edit, node, x, y.numbers(x.every_value())))
 
 
 _FUNCTIONS = (

@@ -97,10 +97,6 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         return Work(macs, 2 * macs, 2 * macs, moved + layer.packed_bytes, moved + layer.packed_bytes)
     if step.kind == "call" and step.algorithm in _PRODUCTS:
         macs = times * _PRODUCTS[step.algorithm](step)
-        if step.algorithm == "qgemm":  # its weights, of a byte each, are packed and no operand
-            a = step.inputs[0]
-            assert a is not None
-            moved += a.shape[-1] * step.output.shape[-1]
         return Work(macs, 2 * macs, 2 * macs, moved, moved)
     rule = _CALLED.get(step.algorithm) if step.kind == "call" else _FLOPS.get(step.kind)
     if rule is None:
@@ -245,7 +241,7 @@ def _einstein(step: Step) -> int:
 
 
 _PRODUCTS: dict[str, Callable[[Step], int]] = {
-    **dict.fromkeys(("matmul", "gemm", "qgemm", "matmulinteger", "qlinearmatmul"), _inner),
+    **dict.fromkeys(("matmul", "gemm", "matmulinteger", "qlinearmatmul"), _inner),
     **dict.fromkeys(("conv", "convtranspose", "convinteger", "qlinearconv", "deformconv"), _filters),
     "einsum": _einstein,
 }
