@@ -1,7 +1,9 @@
 """How near products of 8-bit integers come to the peak of the instructions that they are made of.
 
+And how long single convolutions take, by each algorithm that accepts, beside the same layer in f32.
+
     python bench/integers.py --json bench/results/lab/integers-avx2.json
-    python bench/integers.py --report          # the table of docs/kernels.md; --check only compares it
+    python bench/integers.py --report         # the tables of docs/kernels.md; --check only compares them
 
 One thread; B is packed, as weights are. Peak, products and the f32 product of the same shape take turns; the
 fastest call of each counts. The weights are of three kinds, of which a tier without VNNI needs more for each:
@@ -29,6 +31,20 @@ from fastconv.lab.machine.setting import made_with
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "bench" / "results" / "lab", ROOT / "docs" / "kernels.md"
 Array = np.ndarray[Any, np.dtype[Any]]
+# Channels in and out, size of the image, of the kernel, stride, groups.
+LAYERS = {
+    "64 to 64 at 56 px, 3x3": (64, 64, 56, 3, 1, 1),
+    "128 to 128 at 28 px, 3x3": (128, 128, 28, 3, 1, 1),
+    "256 to 256 at 14 px, 3x3": (256, 256, 14, 3, 1, 1),
+    "512 to 512 at 7 px, 3x3": (512, 512, 7, 3, 1, 1),
+    "128 to 128 at 56 px, 3x3, stride 2": (128, 128, 56, 3, 2, 1),
+    "3 to 64 at 224 px, 7x7, stride 2": (3, 64, 224, 7, 2, 1),
+    "256 to 256 at 28 px, 3x3, 32 groups": (256, 256, 28, 3, 1, 32),
+    "depthwise 144 at 56 px, 3x3": (144, 144, 56, 3, 1, 144),
+    "depthwise 144 at 56 px, 3x3, stride 2": (144, 144, 56, 3, 2, 144),
+    "depthwise 240 at 28 px, 5x5": (240, 240, 28, 5, 1, 240),
+    "depthwise 960 at 7 px, 3x3": (960, 960, 7, 3, 1, 960),
+}
 # m, n, k: a square, and the 1x1 convolutions of ResNet-50, pixels by channels out by channels in.
 SHAPES = [
     (1024, 1024, 1024), (3136, 64, 64), (3136, 256, 64), (3136, 64, 256), (3136, 128, 256), (784, 512, 128),
@@ -88,6 +104,88 @@ def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
     return rates | {"peak": max(peaks) / 2}
 
 
+def planned(x: Array, y: Array, bound: Any, kind: str) -> Callable[[], object]:
+    """Return a call of one step of a program, on images of channels last."""
+    program = _core.Program(_core.ArenaPool(), bound.workspace, [x.nbytes], [y.nbytes])
+
+    def operand(slot: int, array: Array) -> Any:
+        return slot, 0, *view(array), array.dtype
+
+    workspace = (0, 0, (bound.workspace,), (1,), np.dtype(np.uint8))
+    getattr(program, kind)(operand(1, x), None, operand(2, y), bound, workspace)
+    return lambda: program.run([x], [y])
+
+
+def view(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return shape and strides of an image of channels last, in the logical order."""
+    n, height, width, channels = array.shape
+    return (n, channels, height, width), (height * width * channels, 1, width * channels, channels)
+
+
+def measure_layer(layer: tuple[int, int, int, int, int, int], rounds: int) -> dict[str, Any]:
+    """Return the milliseconds of each algorithm on u8, the one that is taken, and those of f32."""
+    ic, oc, size, k, stride, groups = layer
+    w = weights("long-tailed", ic // groups * k * k, oc).T.reshape(oc, ic // groups, k, k)
+    geometry: dict[str, Any] = {
+        "spatial": 2, "stride": [stride] * 2, "padding_lo": [k // 2] * 2, "padding_hi": [k // 2] * 2,
+        "dilation": [1, 1], "groups": groups, "auto_pad": "explicit", "transposed": False,
+        "output_padding": [0, 0],
+    }  # fmt: skip
+    x = np.random.default_rng(3).integers(0, 256, (1, size, size, ic)).astype(np.uint8)
+    calls: dict[str, Callable[[], object]] = {}
+    w = np.ascontiguousarray(w)
+    taken = ""
+    for name in ("auto", *_core.integer_algorithms()):
+        try:
+            conv = _core.IntegerConv(
+                w, None, w_zero=np.zeros(1, np.int32), x_signed=False, x_zero=0, out=np.dtype(np.uint8),
+                scale=np.full(oc, 1e-3, np.float32), shift=None, low=0.0, high=255.0, zero=0,
+                algorithm=name, **geometry,
+            )  # fmt: skip
+        except fastconv.ArgumentError:  # it does not accept
+            continue
+        n, _, height, width = conv.out_shape((1, ic, size, size))
+        if name == "auto":
+            taken = conv.algorithm((1, ic, size, size))
+            continue
+        y = np.empty((n, height, width, oc), np.uint8)
+        bound = _core.PlannedIntegerConv(conv, view(x), view(y), 1)
+        calls[name] = planned(x, y, bound, "integer_conv")
+    f32 = _core.Conv(
+        w.astype(np.float32), None, act="none", alpha=0.0, beta=0.0, exact=False, algorithm="auto", **geometry
+    )
+    x32, y32 = x.astype(np.float32), np.empty(y.shape, np.float32)
+    bound32 = _core.PlannedConv(f32, view(x32), None, view(y32), 1)
+    calls["f32"] = planned(x32, y32, bound32, "conv")
+    best = fastest(calls, rounds)
+    return {
+        "taken": taken,
+        "f32": f32.algorithm((1, ic, size, size)),
+        "ms": {n: 1e3 * t for n, t in best.items()},
+    }
+
+
+def layer_table(record: dict[str, Any]) -> str:
+    """A row for each layer: what is taken and its time, f32's beside it, and what else there is."""
+    rows = [["layer", "of u8", "ms", "of f32", "ms", "times f32", "others, ms"]]
+    for name, found in record["layers"].items():
+        times, taken = found["ms"], found["taken"]
+        others = [f"{n} {t:.3f}" for n, t in times.items() if n not in (taken, "f32")]
+        ratio = f"{times['f32'] / times[taken]:.2f}"
+        rows.append(
+            [
+                name,
+                taken,
+                f"{times[taken]:.3f}",
+                found["f32"],
+                f"{times['f32']:.3f}",
+                ratio,
+                ", ".join(others),
+            ]
+        )
+    return markdown(rows, left=2)
+
+
 def table(record: dict[str, Any]) -> str:
     """A row for each shape: shares of the peak by kind of weights, and times the f32 product's speed."""
     rows = [["m x n x k", "GMAC/s", "safe, s32", "safe, u8", "long-tailed, u8", "any, u8", "times f32"]]
@@ -97,8 +195,9 @@ def table(record: dict[str, Any]) -> str:
         times = f"{rates['safe, u8'] / rates['f32']:.2f}"
         rows.append([name, f"{rates['safe, u8']:.1f}", *shares, times])
     peak = f"peak {record['peak']:.1f} GMAC/s"
+    where = f"{record['cpu']}, {record['tier']}, one thread, {peak};"
     return (
-        f"{markdown(rows)}\n\n{record['cpu']}, {record['tier']}, one thread, {peak};\n"
+        f"{markdown(rows)}\n\n{layer_table(record)}\n\n{where}\n"
         f"fastconv {record['version']}, {record['date']}, commit {record['git_sha']}."
     )
 
@@ -121,9 +220,14 @@ def main() -> int:
         name = "x".join(map(str, shape))
         rates[name] = measure(shape, args.rounds)
         print(name, *(f"{key} {value:.1f}" for key, value in rates[name].items()), sep="  ", flush=True)
+    layers = {}
+    for name, layer in LAYERS.items():
+        layers[name] = measure_layer(layer, args.rounds)
+        print(name, layers[name], flush=True)
     record = {
         **made_with(), "cpu": _core.cpu_info()["model"], "tier": _core.active_tier(), "rounds": args.rounds,
         "peak": max(r["peak"] for r in rates.values()), "rates": rates,
+        "layers": layers,
     }  # fmt: skip
     print(table(record))
     if args.json:

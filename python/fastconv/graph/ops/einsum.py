@@ -17,9 +17,8 @@ import numpy as np
 from fastconv.errors import ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ops.linear import MAX_PRODUCTS, matmul
-from fastconv.graph.ops.products import F64
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Value, size_of
+from fastconv.graph.value import F32, F64, Array, Constant, Value, size_of
 
 MAX_EQUATION = 1000  # characters
 MAX_TERMS = 16  # the search for an order grows with their cube

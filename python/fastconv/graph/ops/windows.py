@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
-from fastconv.graph.ops.products import F64, exact_product, product
-from fastconv.graph.value import Array, size_of
+from fastconv.graph.ops.products import exact_product, product
+from fastconv.graph.value import F64, Array, size_of
 
 MAX_TAPS = 1 << 20  # a loop over more is a broken file's
 
