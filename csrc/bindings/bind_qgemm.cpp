@@ -119,6 +119,9 @@ void bind_qgemm(py::module_& m) {
         p.b = &packed;
         p.c_row = c_row.data();
         const GilRelease unlocked;
+        Buffer<std::byte> copies(copies_bytes(p.M, packed, 4, get_num_threads()));
+        p.threads = get_num_threads();
+        p.copies = copies.data();
         multiply(p, static_cast<const uint8_t*>(a.data()), const_cast<void*>(out.data()));
       },
       py::arg("a"), py::arg("a_row"), py::arg("tap_offset"), py::arg("b"), py::arg("c_row"),

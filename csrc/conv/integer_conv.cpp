@@ -75,9 +75,9 @@ IntegerConv::IntegerConv(const ConvParams& params, const IntegerWeights& w, bool
   finish_.bias = bias_.data();
   finish_.scale = result.scale ? scale_.data() : nullptr;
   finish_.shift = result.shift ? shift_.data() : nullptr;
-  finish_.low = result.low;
-  finish_.high = result.high;
+  set_limits(finish_, result.low, result.high);
   finish_.zero = result.zero;
+  finish_.fits = fits(result.scale, result.shift, oc);
   FC_CHECK(result.scale || result.type == StoreAs::s32, ArgumentError,
            "scale: expected one for each output channel, got none");
 

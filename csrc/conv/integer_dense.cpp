@@ -110,10 +110,14 @@ class DenseBound final : public BoundIntegerConv {
         staging_(std::move(staging)),
         phases_(std::move(phases)),
         result_bytes_(element_size(result)) {
-    for (const BoundPhase& phase : phases_) rows_ = std::max(rows_, phase.rows.M);
+    for (const BoundPhase& phase : phases_) {
+      rows_ = std::max(rows_, phase.rows.M);
+      for (const PackedWords& b : *phase.groups)
+        copies_bytes_ = std::max(copies_bytes_, copies_bytes(phase.rows.M, b, result_bytes_, threads_));
+    }
   }
   dim_t workspace() const noexcept override {
-    return staging_.workspace() + bias_bytes() + row_sum_bytes();
+    return staging_.workspace() + bias_bytes() + row_sum_bytes() + copies_bytes_;
   }
   void run(const IntegerConvRun& r) const noexcept override;
 
@@ -130,7 +134,8 @@ class DenseBound final : public BoundIntegerConv {
   const DensePacked& packed_;
   Staging staging_;
   std::vector<BoundPhase> phases_;
-  dim_t result_bytes_, rows_ = 0;
+  dim_t result_bytes_, rows_ = 0, copies_bytes_ = 0;
+  int threads_ = get_num_threads();
 };
 
 // sums[m] = sum over taps and k of x: what a zero point of the weights multiplies.
@@ -155,6 +160,7 @@ void DenseBound::run(const IntegerConvRun& r) const noexcept {
   int32_t* const bias = reinterpret_cast<int32_t*>(r.workspace + staging_.workspace());
   int32_t* const row_sums =
       reinterpret_cast<int32_t*>(r.workspace + staging_.workspace() + bias_bytes());
+  std::byte* const copies = r.workspace + workspace() - copies_bytes_;
   const ConvParams& p = packed_.params();
   const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
   for (const BoundPhase& phase : phases_) {
@@ -182,6 +188,8 @@ void DenseBound::run(const IntegerConvRun& r) const noexcept {
       product.b = &b;
       product.finish = from_column(r.finish, g * oc);
       product.finish.bias = bias;
+      product.threads = threads_;
+      product.copies = copies;
       if (terms) {
         sum_rows(rows, x, row_sums);
         product.finish.term[product.finish.terms++] = {row_sums, packed_.minus_w_zero() + g * oc};

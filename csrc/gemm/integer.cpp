@@ -31,12 +31,12 @@ struct BlockOfA {
 void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim_t m0, dim_t m1,
                     dim_t p0, dim_t p1) {
   const PackedWords& b = *p.b;
-  const dim_t bytes = store_bytes(p.finish.type), words = b.taps() * ceil_div(b.k_run(), 4);
+  const dim_t bytes = store_bytes(p.finish.type);
   IntegerTile t;
   t.lda = block.lda;
-  t.tap_offset = p.tap_offset;
-  t.taps = b.taps();
-  t.K = b.k_run();
+  t.tap_offset = b.copies_rows() ? &kZeroTap : p.tap_offset;
+  t.taps = b.copies_rows() ? 1 : b.taps();
+  t.K = b.wide() ? b.words() * kWordBytes : b.copies_rows() ? b.K() : b.k_run();
   t.ldc = p.ldc;
   for (dim_t panel = p0; panel < p1; ++panel) {
     const dim_t n0 = panel * b.kernels().nr;
@@ -52,9 +52,17 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
     for (int i = 0; i < t.finish.terms; ++i)
       t.finish.term[i].row += m0, t.finish.term[i].column += n0;
 
-    run_rows(b.panel_kernels(width), t, m1 - m0, words, width * (b.wide() ? 8 : 4),
+    run_rows(b.panel_kernels(width), t, m1 - m0, b.words(), b.row_bytes(width),
              panel + 1 < p1 ? b.panel(panel + 1) : nullptr);
   }
+}
+
+int tile_rows(const PackedWords& b) noexcept { return b.panel_kernels(b.width(0)).mr; }
+
+// Rows whose parts of A and C fill half of L2: they stay there while every panel passes over them.
+dim_t rows_in_l2(const PackedWords& b, dim_t row_bytes, dim_t result_bytes) noexcept {
+  const dim_t mr = tile_rows(b), bytes = std::max<dim_t>(1, row_bytes + b.N() * result_bytes);
+  return std::max<dim_t>(1, caches().l2 / 2 / bytes / mr) * mr;
 }
 
 // How the product is shared among threads, and in what blocks of rows.
@@ -65,25 +73,23 @@ struct Plan {
 };
 Plan plan(const IntegerProduct& p, dim_t row_bytes) noexcept {
   const PackedWords& b = *p.b;
-  const int mr = b.kernels().mr;
   Plan plan;
-  plan.row_tiles = ceil_div(p.M, mr);
+  plan.row_tiles = ceil_div(p.M, tile_rows(b));
   plan.panels = b.panels();
   const dim_t worth = 1 + p.M * b.N() * b.K() / kWorthAThread;
-  const int parts =
-      static_cast<int>(std::min({dim_t{get_num_threads()}, plan.row_tiles * plan.panels, worth}));
+  const int most = p.threads ? std::min(p.threads, get_num_threads()) : get_num_threads();
+  const int parts = static_cast<int>(std::min({dim_t{most}, plan.row_tiles * plan.panels, worth}));
   const bool prefer_columns = b.K() * b.N() > p.M * row_bytes;
   plan.cut = choose_cut(plan.row_tiles, plan.panels, parts, prefer_columns);
   plan.threads = static_cast<int>(plan.cut.rows * plan.cut.cols);
-  // Rows whose part of A fills half of L2: they stay there while every panel passes over them.
-  plan.block_rows = std::max<dim_t>(1, caches().l2 / 2 / std::max<dim_t>(1, row_bytes) / mr) * mr;
+  plan.block_rows = rows_in_l2(b, row_bytes, store_bytes(p.finish.type));
   return plan;
 }
 
 // take(share, m0, rows) gives the rows of A.
 template <class Take>
 void multiply_shares(const IntegerProduct& p, const Plan& plan, void* c, Take take) {
-  const int mr = p.b->kernels().mr;
+  const int mr = tile_rows(*p.b);
   parallel_run(plan.threads, [&](int share) {
     const Range rows = partition(plan.row_tiles, static_cast<int>(plan.cut.rows),
                                  static_cast<int>(share / plan.cut.cols));
@@ -98,29 +104,75 @@ void multiply_shares(const IntegerProduct& p, const Plan& plan, void* c, Take ta
   });
 }
 
-// dst[m * step + k] = a[m, k] as a number of u8: one of s8 is 128 less.
-void copy_rows(const ByteMatrix& a, dim_t m0, dim_t rows, uint8_t* dst, dim_t step) {
+// Rows of A for a b that copies them, as numbers of u8 or s16.
+void copy_runs(const IntegerProduct& p, const uint8_t* a, dim_t m0, dim_t rows, std::byte* to,
+               dim_t step) {
+  const PackedWords& b = *p.b;
+  const auto copy = b.wide() ? b.kernels().widen_run : b.kernels().copy_run;
+  const dim_t run_bytes = b.k_run() * (b.wide() ? 2 : 1);
+  for (dim_t m = m0; m < m0 + rows; ++m, to += step) {
+    const uint8_t* const row = a + (p.a_row ? p.a_row[m] : m * p.lda);
+    for (dim_t tap = 0; tap < b.taps(); ++tap)
+      copy(row + p.tap_offset[tap], b.k_run(), to + tap * run_bytes);
+    // The last pair's partner.
+    if (b.wide() && b.K() % 2) std::memset(to + b.K() * 2, 0, 2);
+  }
+}
+
+// dst[k] = a[m, k] as a number of u8: one of s8 is 128 less.
+void copy_row(const ByteMatrix& a, dim_t m, uint8_t* dst) {
   const uint8_t flip = a.is_signed ? 0x80 : 0;
-  for (dim_t m = 0; m < rows; ++m) {
-    const uint8_t* const from = a.data + (m0 + m) * a.row_step;
-    uint8_t* const to = dst + m * step;
-    if (a.column_step == 1)
-      for (dim_t k = 0; k < a.columns; ++k) to[k] = from[k] ^ flip;
-    else
-      for (dim_t k = 0; k < a.columns; ++k) to[k] = from[k * a.column_step] ^ flip;
+  const uint8_t* const from = a.data + m * a.row_step;
+  if (a.column_step == 1)
+    for (dim_t k = 0; k < a.columns; ++k) dst[k] = from[k] ^ flip;
+  else
+    for (dim_t k = 0; k < a.columns; ++k) dst[k] = from[k * a.column_step] ^ flip;
+}
+// Rows of A as b reads them, `step` bytes apart. The same bytes are first where the numbers' own
+// second halves come to lie.
+void copy_rows(const ByteMatrix& a, const PackedWords& b, dim_t m0, dim_t rows, std::byte* to,
+               dim_t step) {
+  const dim_t K = a.columns;
+  for (dim_t m = m0; m < m0 + rows; ++m, to += step) {
+    if (!b.wide()) {
+      copy_row(a, m, reinterpret_cast<uint8_t*>(to));
+      continue;
+    }
+    const uint8_t* bytes = a.data + m * a.row_step;
+    if (a.is_signed || a.column_step != 1) {
+      uint8_t* const end = reinterpret_cast<uint8_t*>(to + step) - K;
+      copy_row(a, m, end);
+      bytes = end;
+    }
+    b.kernels().widen_run(bytes, K, to);
+    if (K % 2) std::memset(to + K * 2, 0, 2);  // the last pair's partner
   }
 }
 
 // Scratch of the calling thread, which stays, as in gemm.cpp.
-Buffer<uint8_t>& workspace() {
-  static thread_local Buffer<uint8_t> buffer;
+Buffer<std::byte>& workspace() {
+  static thread_local Buffer<std::byte> buffer;
   return buffer;
 }
 
 }  // namespace
 
+dim_t copies_bytes(dim_t M, const PackedWords& b, dim_t result_bytes, int threads) noexcept {
+  if (!b.copies_rows()) return 0;
+  const dim_t step = b.copied_row_bytes();
+  return threads * std::min(M, rows_in_l2(b, step, result_bytes)) * step;
+}
+
 void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
   if (p.M == 0 || p.b->N() == 0) return;
+  if (p.b->copies_rows()) {
+    const dim_t step = p.b->copied_row_bytes(), own = copies_bytes(p.M, *p.b, store_bytes(p.finish.type), 1);
+    return multiply_shares(p, plan(p, step), c, [&](int share, dim_t m0, dim_t rows) {
+      std::byte* const to = p.copies + share * own;
+      copy_runs(p, a, m0, rows, to, step);
+      return BlockOfA{reinterpret_cast<const uint8_t*>(to), nullptr, step};
+    });
+  }
   // Overlapping windows share their bytes: consecutive rows of an image are one pixel step apart.
   const dim_t K = p.b->K();
   const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
@@ -156,9 +208,9 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   p.b = &b.words();
   p.ldc = result.row_step;
   p.finish.type = result.type;
-  p.finish.low = result.low;
-  p.finish.high = result.high;
+  set_limits(p.finish, result.low, result.high);
   p.finish.zero = result.zero;
+  p.finish.fits = fits(result.scale, result.shift, N);
 
   // (a - za) (b - zb) = a b - za (b - zb) - a zb, each summed over k; a as it is read, which for s8
   // is 128 more, and so is za.
@@ -206,23 +258,25 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
     p.finish.term[p.finish.terms++] = {row_sums.data(), minus_zero.data()};
   }
 
-  const Plan shares = plan(p, K);
-  const int mr = b.words().kernels().mr;
-  if (!a.is_signed && (a.column_step == 1 || K <= 1) && !bytes_alias(mr, a.row_step))
+  const bool wide = b.words().wide();
+  const int mr = tile_rows(b.words());
+  if (!wide && !a.is_signed && (a.column_step == 1 || K <= 1) && !bytes_alias(mr, a.row_step)) {
+    const Plan shares = plan(p, K);
     return multiply_shares(p, shares, result.data, [&](int, dim_t m0, dim_t) {
       return BlockOfA{a.data + m0 * a.row_step, nullptr, a.row_step};
     });
-  // Copied a block at a time, each share's own, with a line between the rows, or two.
-  dim_t step = round_up(K, 64) + 64;
-  if (bytes_alias(mr, step)) step += 64;
+  }
+  // Copied a block at a time, each share's own.
+  const dim_t step = b.words().copied_row_bytes();
+  const Plan shares = plan(p, step);
   const dim_t own = std::min(shares.block_rows, M) * step;
-  Buffer<uint8_t>& copies = workspace();
+  Buffer<std::byte>& copies = workspace();
   copies.reserve(shares.threads * own);
-  uint8_t* const scratch = copies.data();
+  std::byte* const scratch = copies.data();
   multiply_shares(p, shares, result.data, [&](int share, dim_t m0, dim_t rows) {
-    uint8_t* const to = scratch + share * own;
-    copy_rows(a, m0, rows, to, step);
-    return BlockOfA{to, nullptr, step};
+    std::byte* const to = scratch + share * own;
+    copy_rows(a, b.words(), m0, rows, to, step);
+    return BlockOfA{reinterpret_cast<const uint8_t*>(to), nullptr, step};
   });
 }
 

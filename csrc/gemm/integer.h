@@ -4,12 +4,15 @@
 // with zero points. Sums are modulo 2^32 and those of integers: their order changes no bit.
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "core/buffer.h"
 #include "gemm/gemm.h"
 
 namespace fastconv {
+
+constexpr dim_t kWordBytes = 4;  // of A, and of B for each column
 
 // A matrix of bytes by strides in elements, which are bytes: a number of u8, or, where is_signed,
 // of s8.
@@ -20,13 +23,16 @@ struct ByteMatrix {
   bool is_signed = false;
 };
 
-// B, taps * k_run rows and N columns, as panels; the tiles and their two forms are described in
+// B, taps * k_run rows and N columns, as panels; the tiles and their forms are described in
 // kernels/kernel_table.h. Numbers of u8 lie as u8 - 128, which is s8.
 //
 // Where the tier's instruction saturates, a pair of weights that are too large together is halved,
-// and the other halves go to a list that the tile runs over after its sums. Where a panel's list
-// would be longer than a quarter of its words, B is packed wide, which costs as much and has no
-// bound.
+// and the other halves go to a list that the tile runs over after its sums. Where the lists would be
+// longer than a tenth of the words, B is packed wide, which costs as much and has no bound.
+//
+// A's rows are read in place, or copied, a block at a time, so that each is one run: as bytes, where
+// the runs of the taps would leave too much of their last words empty, and as numbers of 16 bits
+// where B is wide.
 class PackedWords {
  public:
   PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMatrix& b);
@@ -36,9 +42,15 @@ class PackedWords {
   dim_t K() const noexcept { return taps_ * k_run_; }
   dim_t N() const noexcept { return N_; }
   bool wide() const noexcept { return wide_; }
+  bool copies_rows() const noexcept { return copies_rows_; }
+  // Of a copied row, with what lies between it and the next.
+  dim_t copied_row_bytes() const noexcept;
   dim_t panels() const noexcept { return panel_count(*kernels_, N_); }
   int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
-  dim_t panel_bytes(int width) const noexcept { return words_ * width * (wide_ ? 8 : 4); }
+  // Four bytes of A, or two numbers of 16 bits.
+  dim_t words() const noexcept { return words_; }
+  dim_t panel_bytes(int width) const noexcept { return words_ * row_bytes(width); }
+  static dim_t row_bytes(int width) noexcept { return dim_t{width} * kWordBytes; }
   const char* panel(dim_t p) const noexcept {
     return reinterpret_cast<const char*>(data_.data()) + p * panel_bytes(kernels_->nr);
   }
@@ -60,14 +72,15 @@ class PackedWords {
  private:
   struct Excess;
   int lanes() const noexcept { return kernels_->nr / 2; }
+  void fix_words() noexcept;
   template <class F>
   void each_word(const ByteMatrix& b, F f);
   bool pack_bytes(const ByteMatrix& b);
   void pack_wide(const ByteMatrix& b);
 
   const IntegerKernels* kernels_;
-  dim_t taps_, k_run_, N_, words_;
-  bool wide_ = false;
+  dim_t taps_, k_run_, N_, words_ = 0;
+  bool copies_rows_, wide_ = false;
   Buffer<std::byte> data_;
   std::vector<int32_t> column_sums_;
   std::vector<ExcessWord> excess_words_;
@@ -79,6 +92,18 @@ class PackedWords {
 inline int32_t less_product(int32_t a, int32_t b, int32_t c) noexcept {
   return static_cast<int32_t>(static_cast<uint32_t>(a) -
                               static_cast<uint32_t>(b) * static_cast<uint32_t>(c));
+}
+// IntegerFinish::fits of n columns.
+inline bool fits(const float* scale, const float* shift, dim_t n) noexcept {
+  constexpr float kMost = 0.5f;  // of sums of 2^31 at most
+  return scale && !shift &&
+         std::all_of(scale, scale + n, [](float s) { return std::abs(s) <= kMost; });
+}
+// Of a byte they are rounded as the results are, which may then be rounded first.
+inline void set_limits(IntegerFinish& f, float low, float high) noexcept {
+  const bool bytes = f.type == StoreAs::u8 || f.type == StoreAs::s8;
+  f.low = bytes ? std::nearbyint(low) : low;
+  f.high = bytes ? std::nearbyint(high) : high;
 }
 // What becomes of the sums from column n on; its terms are the caller's to move.
 inline IntegerFinish from_column(IntegerFinish f, dim_t n) noexcept {
@@ -131,7 +156,11 @@ struct IntegerProduct {
   const dim_t* c_row = nullptr;  // [M], or null: m * ldc, in elements of C
   dim_t ldc = 0;
   IntegerFinish finish;
+  int threads = 0;              // at most so many, and get_num_threads(); 0: as many as these
+  std::byte* copies = nullptr;  // copies_bytes(), from a multiple of kAlignment on
 };
+// Of the rows of A that a product of M rows with b copies.
+dim_t copies_bytes(dim_t M, const PackedWords& b, dim_t result_bytes, int threads) noexcept;
 // Partitioned over rows and columns; allocates nothing.
 void multiply(const IntegerProduct& product, const uint8_t* a, void* c) noexcept;
 

@@ -12,6 +12,12 @@ namespace {
 
 constexpr dim_t kWorthAThread = 65536;  // bytes
 
+// A's rows are copied where more than a twelfth of the words that are read in place would be saved:
+// TODO
+constexpr dim_t kCopyPays = 12;
+// A vector of a list costs twice as much as one of the panel, wide weights a fifth more than bytes.
+constexpr dim_t kListPays = 10;
+
 // A word of a panel whose width the compiler knows, V vectors of W lanes: row[i][j] is number k + i
 // of column j, as it lies, s8; zero where there is none.
 template <int W, int V>
@@ -66,12 +72,11 @@ struct Word {
     for (int j = 0; j < kWidth; ++j)
       for (int i = 0; i < 4; ++i) to[4 * j + i] = row[i][j];
   }
-  void write_wide(int16_t* to) const {
-    for (int v = 0; v < V; ++v)
-      for (int half = 0; half < 2; ++half)
-        for (int l = 0; l < W; ++l)
-          for (int i = 0; i < 2; ++i)
-            to[((v * 2 + half) * W + l) * 2 + i] = row[2 * i + half][v * W + l];
+  // The first of the two pairs, or both.
+  void write_pairs(int16_t* to, int pairs) const {
+    for (int pair = 0; pair < pairs; ++pair)
+      for (int j = 0; j < kWidth; ++j)
+        for (int i = 0; i < 2; ++i) to[(pair * kWidth + j) * 2 + i] = row[2 * pair + i][j];
   }
 };
 
@@ -102,23 +107,36 @@ PackedWords::PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMa
       taps_(taps),
       k_run_(b.rows / taps),
       N_(b.columns),
-      words_(taps * ceil_div(k_run_, 4)) {
+      copies_rows_(kCopyPays * (taps * ceil_div(k_run_, 4) - ceil_div(taps * k_run_, 4)) >
+                   taps * ceil_div(k_run_, 4)) {
   column_sums_.resize(static_cast<size_t>(round_up(N_, lanes())));
+  fix_words();
   if (!pack_bytes(b)) {
-    wide_ = true;
+    copies_rows_ = wide_ = true;
+    fix_words();
     pack_wide(b);
   }
 }
 
+void PackedWords::fix_words() noexcept {
+  words_ = copies_rows_ ? ceil_div(K(), wide_ ? 2 : 4) : taps_ * ceil_div(k_run_, 4);
+}
+
+dim_t PackedWords::copied_row_bytes() const noexcept {
+  const dim_t bytes = round_up(words_ * kWordBytes, 64) + 64;
+  return bytes_alias(panel_kernels(width(0)).mr, bytes) ? bytes + 64 : bytes;
+}
+
 dim_t PackedWords::bytes() const noexcept {
-  return words_ * round_up(N_, lanes()) * (wide_ ? 8 : 4) +
+  return words_ * round_up(N_, lanes()) * kWordBytes +
          static_cast<dim_t>(excess_bytes_.size() + excess_words_.size() * sizeof(ExcessWord));
 }
 
 // f(panel, word, tap, k, number of the word) for every word of the panels, by all threads.
 template <class F>
 void PackedWords::each_word(const ByteMatrix& b, F f) {
-  const dim_t run = ceil_div(k_run_, 4);
+  const dim_t taps = copies_rows_ ? 1 : taps_, k_run = copies_rows_ ? K() : k_run_;
+  const dim_t run = ceil_div(k_run, 4);
   const dim_t grain = ceil_div(kWorthAThread, std::max<dim_t>(1, K() * kernels_->nr));
   std::fill(column_sums_.begin(), column_sums_.end(), 0);
   parallel_for(panels(), grain, [&](dim_t begin, dim_t end) {
@@ -126,10 +144,10 @@ void PackedWords::each_word(const ByteMatrix& b, F f) {
       with_word(lanes(), width(p), [&](auto word) {
         const dim_t n0 = p * kernels_->nr;
         const int n = static_cast<int>(std::min<dim_t>(word.kWidth, N_ - n0));
-        for (dim_t tap = 0, i = 0; tap < taps_; ++tap) {
-          const uint8_t* const first = b.data + tap * k_run_ * b.row_step + n0 * b.column_step;
+        for (dim_t tap = 0, i = 0; tap < taps; ++tap) {
+          const uint8_t* const first = b.data + tap * k_run * b.row_step + n0 * b.column_step;
           for (dim_t k = 0; i < (tap + 1) * run; ++i, k += 4) {
-            word.read(b, first, k, k_run_, n);
+            word.read(b, first, k, k_run, n);
             word.add_to(column_sums_.data() + n0);
             if (!f(p, word, tap, k, i)) return;
           }
@@ -141,30 +159,27 @@ void PackedWords::each_word(const ByteMatrix& b, F f) {
 // Whether they fit: otherwise what was packed is worth nothing.
 bool PackedWords::pack_bytes(const ByteMatrix& b) {
   const dim_t panels = this->panels();
-  data_ = Buffer<std::byte>(4 * words_ * round_up(N_, lanes()));
+  data_ = Buffer<std::byte>(kWordBytes * words_ * round_up(N_, lanes()));
   std::vector<Excess> excess(static_cast<size_t>(kernels_->saturates ? panels : 0));
-  std::atomic<bool> dense{false};
+  const dim_t most = vectors() / kListPays;
+  std::atomic<dim_t> listed{0};
   each_word(b, [&](dim_t p, auto& word, dim_t tap, dim_t k, dim_t i) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
     const int vectors = kWidth / lanes();
     if (kernels_->saturates) {
       Excess& e = excess[static_cast<size_t>(p)];
-      size_t found = 0;
-      for (int v = 0; v < vectors; ++v) {
+      for (int v = 0; v < vectors; ++v)
         if (word.any_saturates(v)) {
           e.words[v].push_back({static_cast<int32_t>(tap), static_cast<int32_t>(k)});
           word.halve(v, e.b[v]);
+          listed.fetch_add(1, std::memory_order_relaxed);
         }
-        found += e.words[v].size();
-      }
-      if (4 * static_cast<dim_t>(found) > words_ * vectors)
-        dense.store(true, std::memory_order_relaxed);
     }
     word.write_bytes(reinterpret_cast<int8_t*>(data_.data()) + p * panel_bytes(kernels_->nr) +
                      i * 4 * kWidth);
-    return !dense.load(std::memory_order_relaxed);
+    return listed.load(std::memory_order_relaxed) <= most;
   });
-  if (dense.load()) return false;
+  if (listed.load() > most) return false;
 
   for (const Excess& e : excess)
     for (int v = 0; v < 3; ++v) {
@@ -185,11 +200,12 @@ bool PackedWords::pack_bytes(const ByteMatrix& b) {
 }
 
 void PackedWords::pack_wide(const ByteMatrix& b) {
-  data_ = Buffer<std::byte>(8 * words_ * round_up(N_, lanes()));
-  each_word(b, [&](dim_t p, auto& word, dim_t, dim_t, dim_t i) {
+  data_ = Buffer<std::byte>(kWordBytes * words_ * round_up(N_, lanes()));
+  each_word(b, [&](dim_t p, auto& word, dim_t, dim_t k, dim_t i) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
-    word.write_wide(reinterpret_cast<int16_t*>(data_.data()) + p * panel_bytes(kernels_->nr) / 2 +
-                    i * 4 * kWidth);
+    int16_t* const panel =
+        reinterpret_cast<int16_t*>(data_.data() + p * panel_bytes(kernels_->nr));
+    word.write_pairs(panel + i * 4 * kWidth, k + 2 < K() ? 2 : 1);
     return true;
   });
 }

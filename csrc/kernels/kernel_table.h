@@ -80,10 +80,10 @@ struct GemmKernels {
 // neighbouring k (each tap's last word is filled up with zeros), for the n of the panel's vectors
 // v < NRV of W lanes l. It takes one of these forms, each with tiles of its own:
 //   bytes  s8   [taps][ceil(K / 4)][NRV][W][4]
-//   wide   s16  [taps][ceil(K / 4)][NRV][2][W][2]: k = 0 and 2 of every lane's word, then 1 and 3
-//   pairs  s16  [taps][K / 4][NRV][W][2]: A has numbers of s16, two in a word, and K, offsets and
-//               lda count their bytes. C is the sums as s32, in rows of whole panels: n_cur and
-//               finish are not read but for finish.type.
+//   wide   s16  [taps][K / 4][NRV][W][2]: A has numbers of s16, two in a word, and K, offsets and
+//               lda count their bytes
+//   pairs  the same, but that C is the sums as s32, in rows of whole panels: n_cur and finish are
+//               not read but for finish.type
 // Where IntegerKernels::saturates, |w0 + w1| <= 128 must hold for the first two and the last two
 // weights of every word of bytes. What is in excess of that goes to a list for each vector of the
 // panel.
@@ -103,7 +103,8 @@ constexpr dim_t kStoreBytes[] = {4, 1, 1, 4};  // of an element of C, by StoreAs
 //   s32     s
 //   f32     clamp(s * scale[n] + shift[n], low, high)
 //   u8, s8  the same, rounded to nearest, ties to even, + zero
-// low + zero and high + zero must be numbers of the type. bias and shift may be null.
+// low + zero and high + zero must be numbers of the type. bias and shift may be null. `fits` says
+// that there is no shift and |s * scale[n]| <= 2^30 whatever s is: bytes can be clamped as bytes.
 struct IntegerFinish {
   struct Term {
     const int32_t *row, *column;
@@ -115,6 +116,7 @@ struct IntegerFinish {
   const float *scale = nullptr, *shift = nullptr;
   float low = 0.0f, high = 0.0f;
   int32_t zero = 0;
+  bool fits = false;
 };
 struct IntegerTile {
   const uint8_t* a;
@@ -143,6 +145,9 @@ struct IntegerKernels {
   int mr = 0, nr = 0;                               // the tile of most of the work; nr = 2 W
   bool saturates = false;                           // see above
   IntegerPanelKernels bytes[3], wide[3], pairs[3];  // nr / 2, nr and 3 nr / 2 wide
+  // to[k] = from[k], k < n, of u8 and of s16; nothing else is read or written.
+  void (*copy_run)(const uint8_t* from, dim_t n, void* to) = nullptr;
+  void (*widen_run)(const uint8_t* from, dim_t n, void* to) = nullptr;
 };
 
 // ---- grouped_f32.inl.h

@@ -24,53 +24,55 @@ inline vi load_bytes(const int8_t* p, int lanes) {
   memcpy(some, p, static_cast<size_t>(lanes));
   return viload_bytes(some);
 }
-inline void store_bytes(uint8_t* p, vi v, int lanes) {
-  if (lanes == W) return vistore_bytes(p, v);
+template <class T>
+inline void store_bytes(T* p, vi v, int lanes, const SaturatedBytes& bytes) {
+  uint8_t* const to = reinterpret_cast<uint8_t*>(p);
+  if (lanes == W) return bytes.store(to, v);
   uint8_t all[W];
-  vistore_bytes(all, v);
-  memcpy(p, all, static_cast<size_t>(lanes));
-}
-inline void store_bytes(int8_t* p, vi v, int lanes) {
-  store_bytes(reinterpret_cast<uint8_t*>(p), v, lanes);
+  bytes.store(all, v);
+  memcpy(to, all, static_cast<size_t>(lanes));
 }
 
-// y[i, i + lanes) = f(i, lanes), integers of T; two vectors at a time, whose bytes take less to put
+// y[i, i + lanes) = f(i, lanes) as bytes; four vectors at a time, whose bytes take less to put
 // together than each alone.
 template <class T, class F>
-inline void for_each_byte(dim_t n, T* y, F f) {
+inline void for_each_byte(dim_t n, T* y, const SaturatedBytes& bytes, F f) {
   dim_t i = 0;
-  for (; i + 2 * W <= n; i += 2 * W) {
-    const vi first = f(i, W), second = f(i + W, W);
-    vistore_bytes(reinterpret_cast<uint8_t*>(y + i), first, second);
+  for (; i + WB <= n; i += WB) {
+    uint8_t* const to = reinterpret_cast<uint8_t*>(y + i);
+    const vi four[4] = {f(i, W), f(i + W, W), f(i + 2 * W, W), f(i + 3 * W, W)};
+    bytes.store(to, to + 2 * W, four);
   }
-  for (; i + W <= n; i += W) store_bytes(y + i, f(i, W), W);
+  for (; i + W <= n; i += W) store_bytes(y + i, f(i, W), W, bytes);
   if (i < n) {
     const int tail = static_cast<int>(n - i);
-    store_bytes(y + i, f(i, tail), tail);
+    store_bytes(y + i, f(i, tail), tail, bytes);
   }
 }
 
-// The numbers of T by what they stand for.
+// The numbers of T by what they stand for, but that zero is to be added: with bytes().
 template <class T>
-class Saturated {
+class Quantized {
  public:
-  explicit Saturated(Quantization q)
+  explicit Quantized(Quantization q)
       : scale_(vset(q.scale)),
         low_(vset(static_cast<float>(kLeast - q.zero))),
         high_(vset(static_cast<float>(kLeast + 255 - q.zero))),
         nan_(vset(static_cast<float>(-q.zero))),
-        zero_(viset(q.zero)) {}
+        bytes_(q.zero, kLeast, kLeast + 255) {}
   // The limits are whole, so that to clamp first and to round first is the same.
   vi operator()(vf v) const {
     v = vdiv(v, scale_);
-    v = vmin(high_, vmax(low_, vselect_nan(v, nan_, v)));
-    return viadd(vtoint(v), zero_);
+    return vtoint(vmin(high_, vmax(low_, vselect_nan(v, nan_, v))));
   }
+  // Of numbers that are none of them larger than 2^30 times the scale.
+  vi bounded(vf v) const { return vtoint(vdiv(v, scale_)); }
+  const SaturatedBytes& bytes() const { return bytes_; }
 
  private:
   static constexpr int32_t kLeast = static_cast<T>(-1) < 0 ? -128 : 0;
   vf scale_, low_, high_, nan_;
-  vi zero_;
+  SaturatedBytes bytes_;
 };
 
 // What they stand for.
@@ -86,8 +88,9 @@ class Dequantized {
 
 template <class T>
 void quantize(dim_t n, const float* x, Quantization q, T* y) {
-  const Saturated<T> saturated(q);
-  for_each_byte(n, y, [=](dim_t i, int lanes) { return saturated(load_lanes(x + i, lanes)); });
+  const Quantized<T> quantized(q);
+  for_each_byte(n, y, quantized.bytes(),
+                [=](dim_t i, int lanes) { return quantized(load_lanes(x + i, lanes)); });
 }
 
 template <class T>
@@ -105,27 +108,39 @@ void scale_s32(dim_t n, const int32_t* x, float scale, float* y) {
   });
 }
 
+// `largest`: no |f(p, q)| is larger.
 template <class T, class F>
 inline void zip_bytes(dim_t n, const T* a, dim_t a_step, Quantization from_a, const T* b,
-                      dim_t b_step, Quantization from_b, T* y, Quantization to, F f) {
-  const Saturated<T> saturated(to);
+                      dim_t b_step, Quantization from_b, T* y, Quantization to, double largest,
+                      F f) {
+  const Quantized<T> quantized(to);
   const Dequantized value_a(from_a), value_b(from_b);
   const vf a0 = value_a(viset(*a)), b0 = value_b(viset(*b));
-  for_each_byte(n, y, [=](dim_t i, int lanes) {
-    const vf p = a_step ? value_a(load_bytes(a + i, lanes)) : a0;
-    const vf q = b_step ? value_b(load_bytes(b + i, lanes)) : b0;
-    return saturated(f(p, q));
-  });
+  const auto zip = [&](auto finish) {
+    for_each_byte(n, y, quantized.bytes(), [=](dim_t i, int lanes) {
+      const vf p = a_step ? value_a(load_bytes(a + i, lanes)) : a0;
+      const vf q = b_step ? value_b(load_bytes(b + i, lanes)) : b0;
+      return finish(f(p, q));
+    });
+  };
+  constexpr double kBound = 1 << 29;  // what the rounding of the steps adds is far less than 2
+  if (largest <= kBound * static_cast<double>(to.scale))
+    zip([=](vf v) { return quantized.bounded(v); });
+  else
+    zip([=](vf v) { return quantized(v); });
 }
 
 template <class T>
 void quantized_binary(BinaryOp op, dim_t n, const T* a, dim_t a_step, Quantization from_a,
                       const T* b, dim_t b_step, Quantization from_b, T* y, Quantization to) {
   if (n <= 0) return;
+  const double most_a = 255.0 * __builtin_fabs(from_a.scale),
+               most_b = 255.0 * __builtin_fabs(from_b.scale);
   if (op == BinaryOp::add)
-    return zip_bytes(n, a, a_step, from_a, b, b_step, from_b, y, to,
+    return zip_bytes(n, a, a_step, from_a, b, b_step, from_b, y, to, most_a + most_b,
                      [](vf p, vf q) { return vadd(p, q); });
-  zip_bytes(n, a, a_step, from_a, b, b_step, from_b, y, to, [](vf p, vf q) { return vmul(p, q); });
+  zip_bytes(n, a, a_step, from_a, b, b_step, from_b, y, to, most_a * most_b,
+            [](vf p, vf q) { return vmul(p, q); });
 }
 
 void lookup(dim_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
@@ -194,9 +209,9 @@ template <class T>
 void average_bytes_row(const PoolRowOf<T>& r) {
   const vi offset = viset(static_cast<int32_t>(-r.rows * r.cols * r.from.zero));
   const vf scale = vset(r.from.scale), divisor = vset(r.divisor);
-  const Saturated<T> saturated(r.to);
+  const Quantized<T> quantized(r.to);
   const auto average = [=](vi sum) {
-    return saturated(vdiv(vmul(vtofloat(viadd(sum, offset)), scale), divisor));
+    return quantized(vdiv(vmul(vtofloat(viadd(sum, offset)), scale), divisor));
   };
   constexpr int V = 4;
   for (dim_t p = 0; p < r.pixels; ++p) {
@@ -206,12 +221,13 @@ void average_bytes_row(const PoolRowOf<T>& r) {
     dim_t i = 0;
     for (; i + V * W <= r.n; i += V * W) {
       sum_window<V>(r, W, x + i, sum);
-      for (int v = 0; v < V; ++v) store_bytes(y + i + v * W, average(sum[v]), W);
+      for (int v = 0; v < V; ++v)
+        store_bytes(y + i + v * W, average(sum[v]), W, quantized.bytes());
     }
     for (; i < r.n; i += W) {
       const int lanes = r.n - i < W ? static_cast<int>(r.n - i) : W;
       sum_window<1>(r, lanes, x + i, sum);
-      store_bytes(y + i, average(sum[0]), lanes);
+      store_bytes(y + i, average(sum[0]), lanes, quantized.bytes());
     }
   }
 }

@@ -117,11 +117,12 @@ void integer_winograd_input(const IntegerWinogradInput& w) {
   }
 }
 
-template <class F, StoreAs type>
+template <class F, StoreAs type, bool fits>
 void integer_winograd_store(const IntegerWinogradOutput& w) {
   constexpr int n = F::n, m = F::m;
   constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
   const IntegerFinish f = w.finish;  // a store of bytes may be to anything: not to the copy
+  const SaturatedBytes bytes = FinishIntegers::saturated(f);
   const dim_t col_step = w.col_step * kBytes;
   const int rows = w.rows, cols = w.cols;
   for (dim_t c = 0; c < w.channels; c += W) {
@@ -147,17 +148,17 @@ void integer_winograd_store(const IntegerWinogradOutput& w) {
         if (lanes == W && cols == m) {
           // Four vectors of bytes take less to put together than each alone.
           FC_UNROLL for (int j = 0; j < m; ++j) sums[j] =
-              FinishIntegers::as_bytes(sums[j], f, given);
-          vistore_bytes(reinterpret_cast<uint8_t*>(y), col_step, sums);
+              FinishIntegers::as_whole<fits>(sums[j], f, given);
+          bytes.store(reinterpret_cast<uint8_t*>(y), col_step, sums);
           continue;
         }
       FC_UNROLL for (int j = 0; j < m; ++j) {
         if (j >= cols) break;
         if (lanes == W) {
-          FinishIntegers::store<type>(y + j * col_step, sums[j], f, given);
+          FinishIntegers::store<type, fits>(y + j * col_step, sums[j], f, given, bytes);
         } else {
           char partial[W * kBytes];
-          FinishIntegers::store<type>(partial, sums[j], f, given);
+          FinishIntegers::store<type, fits>(partial, sums[j], f, given, bytes);
           memcpy(y + j * col_step, partial, static_cast<size_t>(lanes * kBytes));
         }
       }
@@ -169,12 +170,13 @@ template <class F>
 void integer_winograd_output(const IntegerWinogradOutput& w) {
   switch (w.finish.type) {
     case StoreAs::s32:
-      return integer_winograd_store<F, StoreAs::s32>(w);
+      return integer_winograd_store<F, StoreAs::s32, false>(w);
     case StoreAs::u8:
     case StoreAs::s8:  // their bytes differ by what low, high and zero are
-      return integer_winograd_store<F, StoreAs::u8>(w);
+      if (w.finish.fits) return integer_winograd_store<F, StoreAs::u8, true>(w);
+      return integer_winograd_store<F, StoreAs::u8, false>(w);
     case StoreAs::f32:
-      return integer_winograd_store<F, StoreAs::f32>(w);
+      return integer_winograd_store<F, StoreAs::f32, false>(w);
   }
 }
 

@@ -5,9 +5,8 @@
 // Bytes take three instructions, for want of one: pairs of products are added at 16 bits
 // (vpmaddubsw), pairs of these at 32 by a product with ones (vpmaddwd), then comes the sum. The
 // first saturates where two weights of one sign are together larger than 128: 255 * 129 is no
-// number of 16 bits. Whoever packs B sees to it that none are (gemm/words.cpp). Weights of 16 bits
-// have no such bound: A's bytes are spread to 16 bits in registers, and it takes four instructions
-// for the three.
+// number of 16 bits. Whoever packs B sees to it that none are (gemm/words.cpp). Numbers of 16 bits
+// have no such bound, and take four instructions for the three.
 #pragma once
 #include "simd/int_avx2.h"
 // In the vocabulary above.
@@ -22,31 +21,6 @@ struct DotU8S8 : VectorDot, BytePeak {
   static Sum dot(Sum sum, Word a, Row row) noexcept {
     const __m256i pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(a, row), _mm256_set1_epi16(1));
     return _mm256_add_epi32(sum, pairs);
-  }
-};
-
-struct DotU8S16 {
-  using Sum = __m256i;
-  struct Word {
-    __m256i even, odd;
-  };
-  struct Row {
-    __m256i even, odd;
-  };
-  static constexpr int kRowBytes = 64;
-  static constexpr bool kSaturates = false;
-  static Sum zero() noexcept { return _mm256_setzero_si256(); }
-  static Word word(int32_t bytes) noexcept {
-    const __m256i all = _mm256_set1_epi32(bytes);
-    return {_mm256_and_si256(all, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(all, 8)};
-  }
-  static Row row(const void* b) noexcept {
-    const __m256i* const at = static_cast<const __m256i*>(b);
-    return {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
-  }
-  static Sum dot(Sum sum, const Word& a, const Row& row) noexcept {
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a.even, row.even));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(a.odd, row.odd));
   }
 };
 

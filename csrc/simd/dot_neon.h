@@ -36,37 +36,6 @@ struct DotU8S8 {
   }
 };
 
-// The first and third weight of all lanes lie in one vector, the others in the next: two additions
-// less, for the second products are added to the first as they are made (smlal).
-struct DotU8S16 {
-  using Sum = vi;
-  struct Word {
-    int16x8_t even, odd;  // a[0], a[2] and a[1], a[3], four times
-  };
-  struct Row {
-    int16x8_t even, odd;
-  };
-  static constexpr int kRowBytes = 32;
-  static constexpr bool kSaturates = false;
-  static Sum zero() noexcept { return vizero(); }
-  static Word word(int32_t bytes) noexcept {
-    const uint16x8_t all = vreinterpretq_u16_s32(vdupq_n_s32(bytes));
-    return {vreinterpretq_s16_u16(vandq_u16(all, vdupq_n_u16(0xff))),
-            vreinterpretq_s16_u16(vshrq_n_u16(all, 8))};
-  }
-  static Row row(const void* b) noexcept {
-    const int16_t* const at = static_cast<const int16_t*>(b);
-    return {vld1q_s16(at), vld1q_s16(at + 8)};
-  }
-  static Sum dot(Sum sum, const Word& a, const Row& row) noexcept {
-    int32x4_t low = vmull_s16(vget_low_s16(a.even), vget_low_s16(row.even)),
-              high = vmull_high_s16(a.even, row.even);
-    low = vmlal_s16(low, vget_low_s16(a.odd), vget_low_s16(row.odd));
-    high = vmlal_high_s16(high, a.odd, row.odd);
-    return vaddq_s32(sum, vpaddq_s32(low, high));
-  }
-};
-
 struct DotS16 {
   using Sum = vi;
   using Word = int16x8_t;  // the pair, four times

@@ -2,8 +2,8 @@
 //
 // A Dot says how narrow numbers are multiplied and summed, W sums at a time, for the tiles of
 // kernels/product/ and for kernels/peak_dot.inl.h:
-//   sum[l] += a[0] row[l][0] + ... + a[3] row[l][3]     for lanes l < W; a of u8, row of 8 or 16
-//                                                       bits; sums of 32 bits, modulo 2^32
+//   sum[l] += a[0] row[l][0] + ... + a[3] row[l][3]     for lanes l < W; a of u8, row of s8;
+//                                                       sums of 32 bits, modulo 2^32
 // DotS16 has two numbers of s16 in a word of A, and two in each of a row's.
 // Its names: Sum, W sums; Word, four numbers of A, the same for all lanes, which word() makes of
 // their bytes; Row, W words of B, which row() loads, kRowBytes after one another; kSaturates,
@@ -15,12 +15,11 @@
 namespace fastconv {
 namespace {
 
-template <class Weight>
-struct DotRef {
+struct DotU8S8 {
   using Sum = vi;
   using Word = int32_t;
   struct Row {
-    Weight of[W][4];
+    int8_t of[W][4];
   };
   static constexpr int kRowBytes = sizeof(Row);
   static constexpr bool kSaturates = false;
@@ -35,26 +34,12 @@ struct DotRef {
     uint8_t byte[4];
     memcpy(byte, &a, sizeof byte);
     for (int l = 0; l < W; ++l) {
-      // Four products of 255 * 32768 at most: they fit.
       int32_t products = 0;
       for (int i = 0; i < 4; ++i) products += byte[i] * row.of[l][i];
       sum[l] =
           static_cast<int32_t>(static_cast<uint32_t>(sum[l]) + static_cast<uint32_t>(products));
     }
     return sum;
-  }
-};
-using DotU8S8 = DotRef<int8_t>;
-
-// Weights of 16 bits lie as vectors of pairs, the first and third of all lanes, then the others.
-struct DotU8S16 : DotRef<int16_t> {
-  static Row row(const void* b) noexcept {
-    int16_t pairs[2][W][2];
-    memcpy(pairs, b, sizeof pairs);
-    Row row;
-    for (int l = 0; l < W; ++l)
-      for (int i = 0; i < 4; ++i) row.of[l][i] = pairs[i & 1][l][i >> 1];
-    return row;
   }
 };
 
@@ -79,7 +64,6 @@ struct DotS16 {
     memcpy(&b, row.of, sizeof b);
     const auto low = [](vi v) { return (vi)((vu)v << 16) >> 16; };
     return viadd(sum, viadd(vimul(low(a), low(b)), vimul(a >> 16, b >> 16)));
-    return sum;
   }
   static Sum dot(Sum sum, Word a, const Row& row) noexcept {
     int16_t pair[2];

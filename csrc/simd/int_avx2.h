@@ -71,12 +71,6 @@ inline vi vishr(vi a) {
 }
 inline vf vtofloat(vi a) { return _mm256_cvtepi32_ps(a); }
 inline vi vtoint(vf a) { return _mm256_cvtps_epi32(a); }
-inline void vistore_bytes(uint8_t* p, vi v) {
-  const __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
-  // With the sign gone from it, a word keeps its low byte where the next step would saturate.
-  const __m128i words = _mm_and_si128(_mm_packs_epi32(low, high), _mm_set1_epi16(0xff));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
-}
 
 inline vi viload_bytes(const uint8_t* p) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
@@ -85,28 +79,58 @@ inline vi viload_bytes(const int8_t* p) {
   return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 
-inline void vistore_bytes(uint8_t* p, vi a, vi b) {
-  // Packing keeps the halves apart: a 0-3, b 0-3 | a 4-7, b 4-7. Each four are one number then.
-  const __m256i words = _mm256_and_si256(_mm256_packs_epi32(a, b), _mm256_set1_epi16(0xff));
-  const __m256i fours = _mm256_packus_epi16(words, words);
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                   _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(fours, order)));
-}
+// Packing saturates by itself: first to 16 bits, where zero is added, then to a byte without a sign.
+// Numbers of s8 are 128 more until then.
+class SaturatedBytes {
+ public:
+  SaturatedBytes(int32_t zero, int32_t low, int32_t high) {
+    const int32_t more = low < 0 ? 128 : 0;
+    zero_ = _mm256_set1_epi16(static_cast<int16_t>(zero + more));
+    low_ = _mm256_set1_epi8(static_cast<char>(low + more));
+    high_ = _mm256_set1_epi8(static_cast<char>(high + more));
+    sign_ = _mm256_set1_epi8(static_cast<char>(more));
+  }
+  void store(uint8_t* p, vi v) const {
+    const __m256i fours = bytes(v, v, v, v);
+    _mm_storel_epi64(
+        reinterpret_cast<__m128i*>(p),
+        _mm_unpacklo_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1)));
+  }
+  void store(uint8_t* p, vi a, vi b) const {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_castsi256_si128(
+                         _mm256_permutevar8x32_epi32(bytes(a, b, a, b), order)));
+  }
+  void store(uint8_t* p, uint8_t* q, const vi (&v)[4]) const {
+    const __m256i all = in_order(v);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(all));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm256_extracti128_si256(all, 1));
+  }
+  void store(uint8_t* p, dim_t step, const vi (&v)[4]) const {
+    const __m256i all = in_order(v);
+    const __m128i first = _mm256_castsi256_si128(all), last = _mm256_extracti128_si256(all, 1);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), first);
+    _mm_storeh_pd(reinterpret_cast<double*>(p + step), _mm_castsi128_pd(first));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * step), last);
+    _mm_storeh_pd(reinterpret_cast<double*>(p + 3 * step), _mm_castsi128_pd(last));
+  }
 
-inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
-  const __m256i low_bytes = _mm256_set1_epi16(0xff);
-  const __m256i words0 = _mm256_and_si256(_mm256_packs_epi32(v[0], v[1]), low_bytes),
-                words1 = _mm256_and_si256(_mm256_packs_epi32(v[2], v[3]), low_bytes);
-  const __m256i fours = _mm256_packus_epi16(words0, words1);
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  const __m256i all = _mm256_permutevar8x32_epi32(fours, order);
-  const __m128i first = _mm256_castsi256_si128(all), last = _mm256_extracti128_si256(all, 1);
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), first);
-  _mm_storeh_pd(reinterpret_cast<double*>(p + step), _mm_castsi128_pd(first));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * step), last);
-  _mm_storeh_pd(reinterpret_cast<double*>(p + 3 * step), _mm_castsi128_pd(last));
-}
+ private:
+  // Packing keeps the halves apart: a 0-3, b 0-3, c 0-3, d 0-3 | a 4-7 and so on.
+  __m256i bytes(vi a, vi b, vi c, vi d) const {
+    const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), zero_),
+                  cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), zero_);
+    const __m256i fours = _mm256_packus_epi16(ab, cd);
+    return _mm256_xor_si256(_mm256_min_epu8(_mm256_max_epu8(fours, low_), high_), sign_);
+  }
+  __m256i in_order(const vi (&v)[4]) const {
+    return _mm256_permutevar8x32_epi32(bytes(v[0], v[1], v[2], v[3]),
+                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
+
+  __m256i zero_, low_, high_, sign_;
+};
 
 constexpr int WB = 4 * W;
 

@@ -39,10 +39,6 @@ inline vi vishr(vi a) {
 }
 inline vf vtofloat(vi a) { return _mm512_cvtepi32_ps(a); }
 inline vi vtoint(vf a) { return _mm512_cvtps_epi32(a); }
-inline void vistore_bytes(uint8_t* p, vi v) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
-}
-
 inline vi viload_bytes(const uint8_t* p) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
@@ -50,14 +46,50 @@ inline vi viload_bytes(const int8_t* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
-inline void vistore_bytes(uint8_t* p, vi a, vi b) {
-  vistore_bytes(p, a);
-  vistore_bytes(p + W, b);
-}
+// As in int_avx2.h.
+class SaturatedBytes {
+ public:
+  SaturatedBytes(int32_t zero, int32_t low, int32_t high) {
+    const int32_t more = low < 0 ? 128 : 0;
+    zero_ = _mm512_set1_epi16(static_cast<int16_t>(zero + more));
+    low_ = _mm512_set1_epi8(static_cast<char>(low + more));
+    high_ = _mm512_set1_epi8(static_cast<char>(high + more));
+    sign_ = _mm512_set1_epi8(static_cast<char>(more));
+  }
+  void store(uint8_t* p, vi v) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_castsi512_si128(in_order(v, v, v, v)));
+  }
+  void store(uint8_t* p, vi a, vi b) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_castsi512_si256(in_order(a, b, a, b)));
+  }
+  void store(uint8_t* p, uint8_t* q, const vi (&v)[4]) const {
+    const __m512i all = in_order(v[0], v[1], v[2], v[3]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(all));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), _mm512_extracti64x4_epi64(all, 1));
+  }
+  void store(uint8_t* p, dim_t step, const vi (&v)[4]) const {
+    const __m512i all = in_order(v[0], v[1], v[2], v[3]);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_castsi512_si128(all));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + step), _mm512_extracti32x4_epi32(all, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * step), _mm512_extracti32x4_epi32(all, 2));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * step), _mm512_extracti32x4_epi32(all, 3));
+  }
 
-inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
-  for (int i = 0; i < 4; ++i) vistore_bytes(p + i * step, v[i]);
-}
+ private:
+  // Packing keeps the quarters apart: four bytes of each vector, then the next four.
+  __m512i in_order(vi a, vi b, vi c, vi d) const {
+    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero_),
+                  cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero_);
+    const __m512i fours = _mm512_packus_epi16(ab, cd);
+    const __m512i bytes =
+        _mm512_xor_si512(_mm512_min_epu8(_mm512_max_epu8(fours, low_), high_), sign_);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, bytes);
+  }
+
+  __m512i zero_, low_, high_, sign_;
+};
 
 constexpr int WB = 4 * W;
 

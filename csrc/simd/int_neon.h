@@ -34,18 +34,44 @@ inline vi viload_bytes(const int8_t* p) {
   return vmovl_s16(vget_low_s16(vmovl_s8(bytes)));
 }
 // Narrowing keeps the low halves.
-inline void vistore_bytes(uint8_t* p, vi v) {
-  const int16x4_t words = vmovn_s32(v);
-  const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
-  vst1_lane_s32(reinterpret_cast<int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
-}
-inline void vistore_bytes(uint8_t* p, vi a, vi b) {
-  const int16x8_t words = vcombine_s16(vmovn_s32(a), vmovn_s32(b));
-  vst1_s8(reinterpret_cast<int8_t*>(p), vmovn_s16(words));
-}
-inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
-  for (int i = 0; i < 4; ++i) vistore_bytes(p + i * step, v[i]);
-}
+// As in int_avx2.h.
+class SaturatedBytes {
+ public:
+  SaturatedBytes(int32_t zero, int32_t low, int32_t high) {
+    const int32_t more = low < 0 ? 128 : 0;
+    zero_ = vdupq_n_s16(static_cast<int16_t>(zero + more));
+    low_ = vdupq_n_u8(static_cast<uint8_t>(low + more));
+    high_ = vdupq_n_u8(static_cast<uint8_t>(high + more));
+    sign_ = vdupq_n_u8(static_cast<uint8_t>(more));
+  }
+  void store(uint8_t* p, vi v) const {
+    vst1q_lane_u32(reinterpret_cast<uint32_t*>(p), vreinterpretq_u32_u8(bytes(v, v, v, v)), 0);
+  }
+  void store(uint8_t* p, vi a, vi b) const { vst1_u8(p, vget_low_u8(bytes(a, b, a, b))); }
+  void store(uint8_t* p, uint8_t* q, const vi (&v)[4]) const {
+    const uint8x16_t all = bytes(v[0], v[1], v[2], v[3]);
+    vst1_u8(p, vget_low_u8(all));
+    vst1_u8(q, vget_high_u8(all));
+  }
+  void store(uint8_t* p, dim_t step, const vi (&v)[4]) const {
+    const uint32x4_t all = vreinterpretq_u32_u8(bytes(v[0], v[1], v[2], v[3]));
+    vst1q_lane_u32(reinterpret_cast<uint32_t*>(p), all, 0);
+    vst1q_lane_u32(reinterpret_cast<uint32_t*>(p + step), all, 1);
+    vst1q_lane_u32(reinterpret_cast<uint32_t*>(p + 2 * step), all, 2);
+    vst1q_lane_u32(reinterpret_cast<uint32_t*>(p + 3 * step), all, 3);
+  }
+
+ private:
+  uint8x16_t bytes(vi a, vi b, vi c, vi d) const {
+    const int16x8_t ab = vqaddq_s16(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)), zero_),
+                    cd = vqaddq_s16(vcombine_s16(vqmovn_s32(c), vqmovn_s32(d)), zero_);
+    const uint8x16_t all = vcombine_u8(vqmovun_s16(ab), vqmovun_s16(cd));
+    return veorq_u8(vminq_u8(vmaxq_u8(all, low_), high_), sign_);
+  }
+
+  int16x8_t zero_;
+  uint8x16_t low_, high_, sign_;
+};
 
 constexpr int WB = 4 * W;
 

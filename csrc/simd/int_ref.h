@@ -43,26 +43,41 @@ inline vi vishr(vi a) {
   return a >> N;
 }
 inline vf vtofloat(vi a) { return __builtin_convertvector(a, vf); }
-// To nearest, ties to even; |a| < 2^22.
+// To nearest, ties to even; numbers of 2^22 to 2^30 stay as large, by and by.
 inline vi vtoint(vf a) { return __builtin_convertvector(vround(a), vi); }
-// The low byte of each lane, which holds a number from -128 to 255.
-inline void vistore_bytes(uint8_t* p, vi v) {
-  for (int i = 0; i < W; ++i) p[i] = static_cast<uint8_t>(v[i]);
-}
-
 // W bytes as lanes, of numbers without a sign or with one.
 inline vi viload_bytes(const uint8_t* p) { return vi{p[0], p[1], p[2], p[3]}; }
 inline vi viload_bytes(const int8_t* p) { return vi{p[0], p[1], p[2], p[3]}; }
 
-// Those of two vectors, one after the other.
-inline void vistore_bytes(uint8_t* p, vi a, vi b) {
-  vistore_bytes(p, a);
-  vistore_bytes(p + W, b);
-}
-// Those of four vectors, `step` bytes apart.
-inline void vistore_bytes(uint8_t* p, dim_t step, const vi (&v)[4]) {
-  for (int i = 0; i < 4; ++i) vistore_bytes(p + i * step, v[i]);
-}
+// Lanes as bytes, of u8 or s8: v + zero, no smaller than low, no larger than high, which are numbers
+// of the type. |v| <= 2^30, |zero| <= 255. The more vectors together, the less each takes.
+class SaturatedBytes {
+ public:
+  SaturatedBytes(int32_t zero, int32_t low, int32_t high) : zero_(zero), low_(low), high_(high) {}
+  void store(uint8_t* p, vi v) const {
+    for (int i = 0; i < W; ++i) {
+      const int32_t sum = v[i] + zero_;
+      p[i] = static_cast<uint8_t>(sum < low_ ? low_ : sum > high_ ? high_ : sum);
+    }
+  }
+  // Two vectors, one after the other.
+  void store(uint8_t* p, vi a, vi b) const {
+    store(p, a);
+    store(p + W, b);
+  }
+  // The first two of four at p, the others at q.
+  void store(uint8_t* p, uint8_t* q, const vi (&v)[4]) const {
+    store(p, v[0], v[1]);
+    store(q, v[2], v[3]);
+  }
+  // Four, `step` bytes apart.
+  void store(uint8_t* p, dim_t step, const vi (&v)[4]) const {
+    for (int i = 0; i < 4; ++i) store(p + i * step, v[i]);
+  }
+
+ private:
+  int32_t zero_, low_, high_;
+};
 
 constexpr int WB = 4 * W;
 

@@ -10,7 +10,8 @@
 #include "kernels/product/finish.inl.h"
 #include "kernels/product/tile.inl.h"
 #include "simd/s16_avx2.h"
-// Its last transform is written in a Finish.
+// Its last transform is written in a Finish, runs in lanes of 16 bits.
+#include "kernels/product/runs.inl.h"
 #include "kernels/winograd_s16.inl.h"
 
 namespace fastconv {
@@ -18,8 +19,9 @@ namespace fastconv {
 void table_avx2(KernelTable& table) {
   fill_table<8, 6, 4>(table);
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
-  fill_wide<DotU8S16, 6, 3, 3>(table.integer);
+  fill_wide<DotS16, 8, 6, 3>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);
+  fill_runs(table.integer);
   fill_depthwise<DotS16>(table.depthwise);
   fill_integer_winograd(table.integer_winograd);
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};

@@ -10,7 +10,8 @@
 #include "kernels/product/finish.inl.h"
 #include "kernels/product/tile.inl.h"
 #include "simd/s16_avx512.h"
-// Its last transform is written in a Finish.
+// Its last transform is written in a Finish, runs in lanes of 16 bits.
+#include "kernels/product/runs.inl.h"
 #include "kernels/winograd_s16.inl.h"
 
 namespace fastconv {
@@ -18,8 +19,9 @@ namespace fastconv {
 void table_avx512(KernelTable& table) {
   fill_table<14, 14, 9>(table);
   fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
-  fill_wide<DotU8S16, 14, 8, 5>(table.integer);
+  fill_wide<DotS16, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);
+  fill_runs(table.integer);
   fill_depthwise<DotS16>(table.depthwise);
   fill_integer_winograd(table.integer_winograd);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of the tier below

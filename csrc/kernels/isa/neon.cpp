@@ -8,7 +8,8 @@
 #include "kernels/product/finish.inl.h"
 #include "kernels/product/tile.inl.h"
 #include "simd/s16_neon.h"
-// Its last transform is written in a Finish.
+// Its last transform is written in a Finish, runs in lanes of 16 bits.
+#include "kernels/product/runs.inl.h"
 #include "kernels/winograd_s16.inl.h"
 
 namespace fastconv {
@@ -18,8 +19,9 @@ void table_neon(KernelTable& table) {
   // keeps some in memory.
   fill_table<14, 12, 8>(table);
   fill_bytes<DotU8S8, 8, 6, 4>(table.integer);
-  fill_wide<DotU8S16, 8, 6, 4>(table.integer);
+  fill_wide<DotS16, 8, 6, 4>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);
+  fill_runs(table.integer);
   fill_integer_winograd(table.integer_winograd);
 }
 

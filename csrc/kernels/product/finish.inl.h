@@ -35,18 +35,26 @@ struct FinishIntegers {
     const vf y = vadd(vmul(vtofloat(viadd(s, n.bias)), n.scale), n.shift);
     return vmin(vset(f.high), vmax(vset(f.low), y));
   }
-  // Sums as the bytes of W results, the low ones of the lanes.
-  static vi as_bytes(vi s, const IntegerFinish& f, const Columns& n) {
-    return viadd(vtoint(as_floats(s, f, n)), viset(f.zero));
+  // What remains is to add zero and to saturate: of a type that is no byte there is nothing.
+  template <bool fits>
+  static vi as_whole(vi s, const IntegerFinish& f, const Columns& n) {
+    if constexpr (fits) return vtoint(vmul(vtofloat(viadd(s, n.bias)), n.scale));
+    return vtoint(as_floats(s, f, n));
   }
-  template <StoreAs type>
-  static void store(char* c, vi s, const IntegerFinish& f, const Columns& n) {
+  static SaturatedBytes saturated(const IntegerFinish& f) {
+    return {f.zero, static_cast<int32_t>(f.low) + f.zero, static_cast<int32_t>(f.high) + f.zero};
+  }
+
+  // How W results are stored. Of `bytes` only those of u8 and s8 make use.
+  template <StoreAs type, bool fits>
+  static void store(char* c, vi s, const IntegerFinish& f, const Columns& n,
+                    const SaturatedBytes& bytes) {
     if constexpr (type == StoreAs::s32)
       vistore(reinterpret_cast<int32_t*>(c), viadd(s, n.bias));
     else if constexpr (type == StoreAs::f32)
       vstore(reinterpret_cast<float*>(c), as_floats(s, f, n));
     else
-      vistore_bytes(reinterpret_cast<uint8_t*>(c), as_bytes(s, f, n));
+      bytes.store(reinterpret_cast<uint8_t*>(c), as_whole<fits>(s, f, n));
   }
 
   template <int NRV>
@@ -61,39 +69,72 @@ struct FinishIntegers {
       }
   }
 
-  template <StoreAs type, int NRV>
+  // Two vectors of all rows: four of bytes take less to put together than each alone.
+  template <bool fits, int NRV, class Row>
+  static void store_byte_rows(const IntegerFinish& f, const SaturatedBytes& bytes,
+                              const Columns& first, const Columns& second, int rows, Row row,
+                              Sums<NRV> sums) {
+    const auto whole = [&](int m, int v) {
+      return as_whole<fits>(viload(sums[m] + v * W), f, v ? second : first);
+    };
+    const auto place = [&](int m) { return reinterpret_cast<uint8_t*>(row(m)); };
+    int m = 0;
+    for (; m + 2 <= rows; m += 2) {
+      const vi four[4] = {whole(m, 0), whole(m, 1), whole(m + 1, 0), whole(m + 1, 1)};
+      bytes.store(place(m), place(m + 1), four);
+    }
+    if (m < rows) bytes.store(place(m), whole(m, 0), whole(m, 1));
+  }
+
+  template <StoreAs type, bool fits, int NRV>
   static void store_rows(const IntegerTile& t, const Rows& at, int rows, Sums<NRV> sums) {
     constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
     const IntegerFinish f = t.finish;  // a store of bytes may be to anything: not to the copy
+    const SaturatedBytes bytes = saturated(f);
     const auto row = [&](int m) { return at.c + (at.c_row ? at.c_row[m] : m * t.ldc) * kBytes; };
     int v = 0;
-    if constexpr (kBytes == 1 && NRV > 1) {
-      // Two vectors of bytes take less to put together than each alone.
+    if constexpr (kBytes == 1 && NRV > 1)
       if (t.n_cur >= 2 * W) {
-        const Columns first = columns(f, 0), second = columns(f, W);
-        for (int m = 0; m < rows; ++m) {
-          const vi y0 = as_bytes(viload(sums[m]), f, first);
-          const vi y1 = as_bytes(viload(sums[m] + W), f, second);
-          vistore_bytes(reinterpret_cast<uint8_t*>(row(m)), y0, y1);
-        }
+        store_byte_rows<fits, NRV>(f, bytes, columns(f, 0), columns(f, W), rows, row, sums);
         v = 2;
       }
-    }
     for (; v < NRV; ++v) {
       const int left = t.n_cur - v * W;
       if (left <= 0) break;
       const Columns given = columns(f, v * W);
       if (left >= W) {
         for (int m = 0; m < rows; ++m)
-          store<type>(row(m) + v * W * kBytes, viload(sums[m] + v * W), f, given);
+          store<type, fits>(row(m) + v * W * kBytes, viload(sums[m] + v * W), f, given, bytes);
       } else {
         for (int m = 0; m < rows; ++m) {
           char partial[W * kBytes];
-          store<type>(partial, viload(sums[m] + v * W), f, given);
+          store<type, fits>(partial, viload(sums[m] + v * W), f, given, bytes);
           memcpy(row(m) + v * W * kBytes, partial, static_cast<size_t>(left) * kBytes);
         }
       }
     }
+  }
+
+  // What most tiles of a product want, bytes of all columns, is in the tile, and what that needs is
+  // put together for all tiles one below the other.
+  template <int NRV>
+  struct Prepared {
+    explicit Prepared(const IntegerTile& t)
+        : plain(NRV == 2 && t.n_cur == NRV * W && t.finish.fits && t.finish.terms == 0 &&
+                kStoreBytes[static_cast<int>(t.finish.type)] == 1),
+          bytes(saturated(t.finish)),
+          first(columns(t.finish, 0)),
+          second(columns(t.finish, NRV > 1 ? W : 0)) {}
+    bool plain;
+    SaturatedBytes bytes;
+    Columns first, second;
+  };
+  template <int NRV>
+  static void finish(const IntegerTile& t, const Prepared<NRV>& p, const Rows& at, int rows,
+                     Sums<NRV> sums) {
+    if (!p.plain) return run<NRV>(t, at, rows, sums);
+    const auto row = [&](int m) { return at.c + (at.c_row ? at.c_row[m] : m * t.ldc); };
+    store_byte_rows<true, NRV>(t.finish, p.bytes, p.first, p.second, rows, row, sums);
   }
 
   template <int NRV>
@@ -102,12 +143,13 @@ struct FinishIntegers {
     if (t.finish.terms) add_terms<NRV>(t, at, rows, sums);
     switch (t.finish.type) {
       case StoreAs::s32:
-        return store_rows<StoreAs::s32, NRV>(t, at, rows, sums);
+        return store_rows<StoreAs::s32, false, NRV>(t, at, rows, sums);
       case StoreAs::u8:
       case StoreAs::s8:  // their bytes differ by what low, high and zero are
-        return store_rows<StoreAs::u8, NRV>(t, at, rows, sums);
+        if (t.finish.fits) return store_rows<StoreAs::u8, true, NRV>(t, at, rows, sums);
+        return store_rows<StoreAs::u8, false, NRV>(t, at, rows, sums);
       case StoreAs::f32:
-        return store_rows<StoreAs::f32, NRV>(t, at, rows, sums);
+        return store_rows<StoreAs::f32, false, NRV>(t, at, rows, sums);
     }
   }
 };
@@ -116,6 +158,10 @@ struct FinishIntegers {
 struct StoreSums {
   static constexpr bool kKeepsSums = true;
   using Rows = FinishIntegers::Rows;
+  template <int NRV>
+  struct Prepared {
+    explicit Prepared(const IntegerTile&) {}
+  };
 
   template <int MR, int NRV>
   static void store(const IntegerTile& t, const Rows& at, const vi (&sums)[MR][NRV]) {

@@ -3,7 +3,7 @@
 // sums (product/finish.inl.h). The contract is IntegerTile in kernel_table.h; called by
 // gemm/integer.cpp. Start at product_tile's loop over words.
 //
-// It is gemm_f32.inl.h's tile: one word of A, of four numbers where that has one, is broadcast to
+// It is gemm_f32.inl.h's tile: one word of A, several numbers where that has one, is broadcast to
 // every lane and meets NRV vectors of B. docs/kernels.md has the tiles' sizes and why.
 #pragma once
 #include "kernels/kernel_table.h"
@@ -73,6 +73,7 @@ void product_tile(const IntegerTile& t) {
   const uint8_t* first = t.a;
   const dim_t* a_row = t.a_row;
   typename Finish::Rows at{static_cast<char*>(t.c), t.c_row, 0};
+  const typename Finish::template Prepared<NRV> prepared(t);
   for (dim_t tile = 0; tile < t.row_tiles; ++tile) {
     typename Dot::Sum acc[MR][NRV];
     FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] =
@@ -119,7 +120,7 @@ void product_tile(const IntegerTile& t) {
         if (t.excess)
           for (int v = 0; v < NRV; ++v)
             add_excess<Dot>(t, first, a_row, t.excess[v], MR, sums[0] + v * W, NRV * W);
-      Finish::template run<NRV>(t, at, MR, sums);
+      Finish::template finish<NRV>(t, prepared, at, MR, sums);
     }
 
     if (a_row)
