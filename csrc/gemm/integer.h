@@ -28,7 +28,7 @@ struct ByteMatrix {
 //
 // Where the tier's instruction saturates, a pair of weights that are too large together is halved,
 // and the other halves go to a list that the tile runs over after its sums. Where the lists would be
-// longer than a tenth of the words, B is packed wide, which costs as much and has no bound.
+// longer than an eighth of the words, B is packed wide, which costs as much and has no bound.
 //
 // A's rows are read in place, or copied, a block at a time, so that each is one run: as bytes, where
 // the runs of the taps would leave too much of their last words empty, and as numbers of 16 bits

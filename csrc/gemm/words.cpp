@@ -12,11 +12,11 @@ namespace {
 
 constexpr dim_t kWorthAThread = 65536;  // bytes
 
-// A's rows are copied where more than a twelfth of the words that are read in place would be saved:
-// TODO
+// A's rows are copied where that saves more than a twelfth of the words that are read in place.
 constexpr dim_t kCopyPays = 12;
-// A vector of a list costs twice as much as one of the panel, wide weights a fifth more than bytes.
-constexpr dim_t kListPays = 10;
+// A vector of a list costs about twice as much as one of the panel, wide weights a quarter more than
+// bytes.
+constexpr dim_t kListPays = 8;
 
 // A word of a panel whose width the compiler knows, V vectors of W lanes: row[i][j] is number k + i
 // of column j, as it lies, s8; zero where there is none.

@@ -23,43 +23,22 @@ inline void add_products(typename Dot::Sum (&acc)[MR][NRV], const char* b, Broad
   }
 }
 
-// The products of a list, added to MR rows of a vector's sums, `step` numbers apart.
-template <class Dot, int MR>
-inline void add_listed(const IntegerTile& t, const uint8_t* a, const dim_t (&row)[MR],
-                       const ExcessList& list, int32_t* sums, dim_t step) {
-  typename Dot::Sum acc[MR];
-  FC_UNROLL for (int m = 0; m < MR; ++m) acc[m] = viload(sums + m * step);
+// The products of a list, added to the sums of its vector. a is what rows count from.
+template <class Dot, int MR, int NRV>
+inline void add_listed(typename Dot::Sum (&acc)[MR][NRV], int v, const IntegerTile& t,
+                       const uint8_t* a, const dim_t (&row)[MR], const ExcessList& list) {
   for (dim_t i = 0; i < list.count; ++i) {
     const ExcessWord& word = list.words[i];
     const uint8_t* const base = a + t.tap_offset[word.tap] + word.k;
     const typename Dot::Row b = Dot::row(list.b + i * Dot::kRowBytes);
     if (word.k + 4 <= t.K) {
-      FC_UNROLL for (int m = 0; m < MR; ++m) acc[m] =
-          Dot::dot(acc[m], Dot::word(word_at(base + row[m])), b);
+      FC_UNROLL for (int m = 0; m < MR; ++m) acc[m][v] =
+          Dot::dot(acc[m][v], Dot::word(word_at(base + row[m])), b);
     } else {
       const int n = static_cast<int>(t.K - word.k);
-      FC_UNROLL for (int m = 0; m < MR; ++m) acc[m] =
-          Dot::dot(acc[m], Dot::word(word_at(base + row[m], n)), b);
+      FC_UNROLL for (int m = 0; m < MR; ++m) acc[m][v] =
+          Dot::dot(acc[m][v], Dot::word(word_at(base + row[m], n)), b);
     }
-  }
-  FC_UNROLL for (int m = 0; m < MR; ++m) vistore(sums + m * step, acc[m]);
-}
-// Apart from the tile, so that not every height has this loop in it.
-template <class Dot>
-__attribute__((noinline)) void add_excess(const IntegerTile& t, const uint8_t* a,
-                                          const dim_t* a_row, const ExcessList& list, int rows,
-                                          int32_t* sums, dim_t step) {
-  constexpr int kTogether = 4;
-  if (list.count == 0) return;
-  const auto row = [&](int m) { return a_row ? a_row[m] : m * t.lda; };
-  int m = 0;
-  for (; m + kTogether <= rows; m += kTogether) {
-    const dim_t at[kTogether] = {row(m), row(m + 1), row(m + 2), row(m + 3)};
-    add_listed<Dot>(t, a, at, list, sums + m * step, step);
-  }
-  for (; m < rows; ++m) {
-    const dim_t at[1] = {row(m)};
-    add_listed<Dot>(t, a, at, list, sums + m * step, step);
   }
 }
 
@@ -113,13 +92,14 @@ void product_tile(const IntegerTile& t) {
     if constexpr (Finish::kKeepsSums) {
       Finish::store(t, at, acc);
     } else {
+      if constexpr (Dot::kSaturates)
+        if (t.excess) {
+          FC_UNROLL for (int v = 0; v < NRV; ++v)
+              add_listed<Dot, MR, NRV>(acc, v, t, first, row, t.excess[v]);
+        }
       alignas(64) int32_t sums[MR][NRV * W];
       FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
           vistore(sums[m] + v * W, acc[m][v]);
-      if constexpr (Dot::kSaturates)
-        if (t.excess)
-          for (int v = 0; v < NRV; ++v)
-            add_excess<Dot>(t, first, a_row, t.excess[v], MR, sums[0] + v * W, NRV * W);
       Finish::template finish<NRV>(t, prepared, at, MR, sums);
     }
 

@@ -55,8 +55,8 @@ class PackedIntegers:
         """Return in what form the numbers are packed, and why.
 
         Without VNNI instructions two products are added in 16 bits at a time. Where two neighbouring weights
-        are too large for that, a second vector has the rest of them; where that is so for more than a quarter
-        of a panel, all have 16 bits.
+        are too large for that, a second vector has the rest of them; where that is so for more than an eighth
+        of the vectors, all have 16 bits.
         """
         packed = self._packed
         if packed.wide:
