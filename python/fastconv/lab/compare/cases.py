@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.errors import ArgumentError
-from fastconv.lab.compare.network_names import NETWORKS, available_networks
+from fastconv.lab.compare.network_names import NETWORKS, available_networks, is_trained
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
 
 Array = npt.NDArray[np.float32]
@@ -182,7 +182,8 @@ def quantised(case: Case) -> Case:
     >>> quantised(find_cases("model", ["resnet18"])[0]).name
     'resnet18 int8'
     """
-    return Case("model", f"{case.name} int8", {**case.parameters, "dtype": "int8"})
+    weights = "trained" if is_trained(case.parameters["model"]) else "seeded"
+    return Case("model", f"{case.name} int8", {**case.parameters, "dtype": "int8", "weights": weights})
 
 
 def given(model: str, shape: Iterable[int]) -> Case:

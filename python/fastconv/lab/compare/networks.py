@@ -23,7 +23,7 @@ import numpy.typing as npt
 from fastconv.errors import ArgumentError, UnsupportedOpError
 from fastconv.graph.ir import Graph
 from fastconv.lab.compare.cases import Case
-from fastconv.lab.compare.network_names import NETWORKS, source_of
+from fastconv.lab.compare.network_names import NETWORKS, is_trained, source_of
 
 OPSET = 17
 
@@ -86,8 +86,10 @@ def is_torchvision(case: Case) -> bool:
 def own_graph(name: str) -> Graph:
     """Return the graph of a network of fastconv's, of open_nsfw or of a file."""
     from fastconv.importers.onnx import from_file
-    from fastconv.models import MODELS, opennsfw_model
+    from fastconv.models import MODELS, efficientnet_lite0_weights, opennsfw_model
 
+    if name == "efficientnet_lite0" and is_trained(name):
+        return MODELS[name].graph(efficientnet_lite0_weights())
     if name in MODELS:
         return MODELS[name].graph(MODELS[name].random_weights())
     return from_file(opennsfw_model() if name == "open_nsfw" else Path(name))
