@@ -95,9 +95,10 @@ inline int32_t less_product(int32_t a, int32_t b, int32_t c) noexcept {
 }
 // IntegerFinish::fits of n columns.
 inline bool fits(const float* scale, const float* shift, dim_t n) noexcept {
-  constexpr float kMost = 0.5f;  // of sums of 2^31 at most
-  return scale && !shift &&
-         std::all_of(scale, scale + n, [](float s) { return std::abs(s) <= kMost; });
+  constexpr float kMostScale = 0.25f, kMostShift = 1 << 29;  // of sums of 2^31 at most
+  return scale && std::all_of(scale, scale + n, [](float s) { return std::abs(s) <= kMostScale; }) &&
+         (!shift ||
+          std::all_of(shift, shift + n, [](float s) { return std::abs(s) <= kMostShift; }));
 }
 // Of a byte they are rounded as the results are, which may then be rounded first.
 inline void set_limits(IntegerFinish& f, float low, float high) noexcept {

@@ -104,7 +104,7 @@ constexpr dim_t kStoreBytes[] = {4, 1, 1, 4};  // of an element of C, by StoreAs
 //   f32     clamp(s * scale[n] + shift[n], low, high)
 //   u8, s8  the same, rounded to nearest, ties to even, + zero
 // low + zero and high + zero must be numbers of the type. bias and shift may be null. `fits` says
-// that there is no shift and |s * scale[n]| <= 2^30 whatever s is: bytes can be clamped as bytes.
+// that |s * scale[n] + shift[n]| <= 2^30 whatever s is: then bytes can be clamped as bytes.
 struct IntegerFinish {
   struct Term {
     const int32_t *row, *column;

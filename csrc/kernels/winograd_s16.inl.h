@@ -117,7 +117,7 @@ void integer_winograd_input(const IntegerWinogradInput& w) {
   }
 }
 
-template <class F, StoreAs type, bool fits>
+template <class F, StoreAs type, FinishIntegers::Scaling scaling>
 void integer_winograd_store(const IntegerWinogradOutput& w) {
   constexpr int n = F::n, m = F::m;
   constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
@@ -148,17 +148,17 @@ void integer_winograd_store(const IntegerWinogradOutput& w) {
         if (lanes == W && cols == m) {
           // Four vectors of bytes take less to put together than each alone.
           FC_UNROLL for (int j = 0; j < m; ++j) sums[j] =
-              FinishIntegers::as_whole<fits>(sums[j], f, given);
+              FinishIntegers::as_whole<scaling>(sums[j], f, given);
           bytes.store(reinterpret_cast<uint8_t*>(y), col_step, sums);
           continue;
         }
       FC_UNROLL for (int j = 0; j < m; ++j) {
         if (j >= cols) break;
         if (lanes == W) {
-          FinishIntegers::store<type, fits>(y + j * col_step, sums[j], f, given, bytes);
+          FinishIntegers::store<type, scaling>(y + j * col_step, sums[j], f, given, bytes);
         } else {
           char partial[W * kBytes];
-          FinishIntegers::store<type, fits>(partial, sums[j], f, given, bytes);
+          FinishIntegers::store<type, scaling>(partial, sums[j], f, given, bytes);
           memcpy(y + j * col_step, partial, static_cast<size_t>(lanes * kBytes));
         }
       }
@@ -168,16 +168,9 @@ void integer_winograd_store(const IntegerWinogradOutput& w) {
 
 template <class F>
 void integer_winograd_output(const IntegerWinogradOutput& w) {
-  switch (w.finish.type) {
-    case StoreAs::s32:
-      return integer_winograd_store<F, StoreAs::s32, false>(w);
-    case StoreAs::u8:
-    case StoreAs::s8:  // their bytes differ by what low, high and zero are
-      if (w.finish.fits) return integer_winograd_store<F, StoreAs::u8, true>(w);
-      return integer_winograd_store<F, StoreAs::u8, false>(w);
-    case StoreAs::f32:
-      return integer_winograd_store<F, StoreAs::f32, false>(w);
-  }
+  FinishIntegers::with_form(w.finish, [&](auto form) {
+    integer_winograd_store<F, decltype(form)::type, decltype(form)::scaling>(w);
+  });
 }
 
 // Eight filters side by side, in GCC's vectors: once per filter, when a plan is made.

@@ -35,18 +35,24 @@ struct FinishIntegers {
     const vf y = vadd(vmul(vtofloat(viadd(s, n.bias)), n.scale), n.shift);
     return vmin(vset(f.high), vmax(vset(f.low), y));
   }
-  // What remains is to add zero and to saturate: of a type that is no byte there is nothing.
-  template <bool fits>
+  // How sums become whole numbers, to which zero is to be added and which are to be saturated: those
+  // that fit need no limits, and most have no shift either.
+  enum class Scaling { limited, shifted, plain };
+  static Scaling scaling_of(const IntegerFinish& f) {
+    return !f.fits ? Scaling::limited : f.shift ? Scaling::shifted : Scaling::plain;
+  }
+  template <Scaling scaling>
   static vi as_whole(vi s, const IntegerFinish& f, const Columns& n) {
-    if constexpr (fits) return vtoint(vmul(vtofloat(viadd(s, n.bias)), n.scale));
-    return vtoint(as_floats(s, f, n));
+    if constexpr (scaling == Scaling::limited) return vtoint(as_floats(s, f, n));
+    const vf y = vmul(vtofloat(viadd(s, n.bias)), n.scale);
+    return vtoint(scaling == Scaling::shifted ? vadd(y, n.shift) : y);
   }
   static SaturatedBytes saturated(const IntegerFinish& f) {
     return {f.zero, static_cast<int32_t>(f.low) + f.zero, static_cast<int32_t>(f.high) + f.zero};
   }
 
   // How W results are stored. Of `bytes` only those of u8 and s8 make use.
-  template <StoreAs type, bool fits>
+  template <StoreAs type, Scaling scaling>
   static void store(char* c, vi s, const IntegerFinish& f, const Columns& n,
                     const SaturatedBytes& bytes) {
     if constexpr (type == StoreAs::s32)
@@ -54,7 +60,7 @@ struct FinishIntegers {
     else if constexpr (type == StoreAs::f32)
       vstore(reinterpret_cast<float*>(c), as_floats(s, f, n));
     else
-      bytes.store(reinterpret_cast<uint8_t*>(c), as_whole<fits>(s, f, n));
+      bytes.store(reinterpret_cast<uint8_t*>(c), as_whole<scaling>(s, f, n));
   }
 
   template <int NRV>
@@ -70,12 +76,12 @@ struct FinishIntegers {
   }
 
   // Two vectors of all rows: four of bytes take less to put together than each alone.
-  template <bool fits, int NRV, class Row>
+  template <Scaling scaling, int NRV, class Row>
   static void store_byte_rows(const IntegerFinish& f, const SaturatedBytes& bytes,
                               const Columns& first, const Columns& second, int rows, Row row,
                               Sums<NRV> sums) {
     const auto whole = [&](int m, int v) {
-      return as_whole<fits>(viload(sums[m] + v * W), f, v ? second : first);
+      return as_whole<scaling>(viload(sums[m] + v * W), f, v ? second : first);
     };
     const auto place = [&](int m) { return reinterpret_cast<uint8_t*>(row(m)); };
     int m = 0;
@@ -86,7 +92,7 @@ struct FinishIntegers {
     if (m < rows) bytes.store(place(m), whole(m, 0), whole(m, 1));
   }
 
-  template <StoreAs type, bool fits, int NRV>
+  template <StoreAs type, Scaling scaling, int NRV>
   static void store_rows(const IntegerTile& t, const Rows& at, int rows, Sums<NRV> sums) {
     constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
     const IntegerFinish f = t.finish;  // a store of bytes may be to anything: not to the copy
@@ -95,7 +101,7 @@ struct FinishIntegers {
     int v = 0;
     if constexpr (kBytes == 1 && NRV > 1)
       if (t.n_cur >= 2 * W) {
-        store_byte_rows<fits, NRV>(f, bytes, columns(f, 0), columns(f, W), rows, row, sums);
+        store_byte_rows<scaling, NRV>(f, bytes, columns(f, 0), columns(f, W), rows, row, sums);
         v = 2;
       }
     for (; v < NRV; ++v) {
@@ -104,11 +110,11 @@ struct FinishIntegers {
       const Columns given = columns(f, v * W);
       if (left >= W) {
         for (int m = 0; m < rows; ++m)
-          store<type, fits>(row(m) + v * W * kBytes, viload(sums[m] + v * W), f, given, bytes);
+          store<type, scaling>(row(m) + v * W * kBytes, viload(sums[m] + v * W), f, given, bytes);
       } else {
         for (int m = 0; m < rows; ++m) {
           char partial[W * kBytes];
-          store<type, fits>(partial, viload(sums[m] + v * W), f, given, bytes);
+          store<type, scaling>(partial, viload(sums[m] + v * W), f, given, bytes);
           memcpy(row(m) + v * W * kBytes, partial, static_cast<size_t>(left) * kBytes);
         }
       }
@@ -120,36 +126,70 @@ struct FinishIntegers {
   template <int NRV>
   struct Prepared {
     explicit Prepared(const IntegerTile& t)
-        : plain(NRV == 2 && t.n_cur == NRV * W && t.finish.fits && t.finish.terms == 0 &&
-                kStoreBytes[static_cast<int>(t.finish.type)] == 1),
+        : scaling(scaling_of(t.finish)),
           bytes(saturated(t.finish)),
-          first(columns(t.finish, 0)),
-          second(columns(t.finish, NRV > 1 ? W : 0)) {}
-    bool plain;
+          in_tile(t.n_cur == NRV * W && scaling != Scaling::limited && t.finish.terms == 0 &&
+                  kStoreBytes[static_cast<int>(t.finish.type)] == 1) {
+      for (int v = 0; v < NRV; ++v) column[v] = columns(t.finish, v * W);
+    }
+    Scaling scaling;
     SaturatedBytes bytes;
-    Columns first, second;
+    Columns column[NRV];
+    bool in_tile;
   };
+  template <Scaling scaling, int NRV>
+  static void store_tile(const IntegerTile& t, const Prepared<NRV>& p, const Rows& at, int rows,
+                         Sums<NRV> sums) {
+    const auto row = [&](int m) { return at.c + (at.c_row ? at.c_row[m] : m * t.ldc); };
+    if constexpr (NRV > 1)
+      store_byte_rows<scaling, NRV>(t.finish, p.bytes, p.column[0], p.column[1], rows, row, sums);
+    constexpr int v = NRV - 1;
+    if constexpr (NRV != 2)
+      for (int m = 0; m < rows; ++m)
+        store<StoreAs::u8, scaling>(row(m) + v * W, viload(sums[m] + v * W), t.finish, p.column[v],
+                                    p.bytes);
+  }
   template <int NRV>
   static void finish(const IntegerTile& t, const Prepared<NRV>& p, const Rows& at, int rows,
                      Sums<NRV> sums) {
-    if (!p.plain) return run<NRV>(t, at, rows, sums);
-    const auto row = [&](int m) { return at.c + (at.c_row ? at.c_row[m] : m * t.ldc); };
-    store_byte_rows<true, NRV>(t.finish, p.bytes, p.first, p.second, rows, row, sums);
+    if (!p.in_tile) return run<NRV>(t, at, rows, sums);
+    if (p.scaling == Scaling::plain) return store_tile<Scaling::plain, NRV>(t, p, at, rows, sums);
+    store_tile<Scaling::shifted, NRV>(t, p, at, rows, sums);
   }
 
   template <int NRV>
   __attribute__((noinline)) static void run(const IntegerTile& t, const Rows& at, int rows,
                                             Sums<NRV> sums) {
     if (t.finish.terms) add_terms<NRV>(t, at, rows, sums);
-    switch (t.finish.type) {
+    with_form(t.finish, [&](auto form) {
+      store_rows<decltype(form)::type, decltype(form)::scaling, NRV>(t, at, rows, sums);
+    });
+  }
+
+  template <StoreAs as, Scaling with>
+  struct Form {
+    static constexpr StoreAs type = as;
+    static constexpr Scaling scaling = with;
+  };
+  // f(Form) for what a finish asks for. u8 and s8 differ by what low, high and zero are.
+  template <class F>
+  static void with_form(const IntegerFinish& finish, F f) {
+    switch (finish.type) {
       case StoreAs::s32:
-        return store_rows<StoreAs::s32, false, NRV>(t, at, rows, sums);
-      case StoreAs::u8:
-      case StoreAs::s8:  // their bytes differ by what low, high and zero are
-        if (t.finish.fits) return store_rows<StoreAs::u8, true, NRV>(t, at, rows, sums);
-        return store_rows<StoreAs::u8, false, NRV>(t, at, rows, sums);
+        return f(Form<StoreAs::s32, Scaling::limited>());
       case StoreAs::f32:
-        return store_rows<StoreAs::f32, false, NRV>(t, at, rows, sums);
+        return f(Form<StoreAs::f32, Scaling::limited>());
+      case StoreAs::u8:
+      case StoreAs::s8:
+        break;
+    }
+    switch (scaling_of(finish)) {
+      case Scaling::limited:
+        return f(Form<StoreAs::u8, Scaling::limited>());
+      case Scaling::shifted:
+        return f(Form<StoreAs::u8, Scaling::shifted>());
+      case Scaling::plain:
+        return f(Form<StoreAs::u8, Scaling::plain>());
     }
   }
 };
