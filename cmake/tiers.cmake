@@ -31,7 +31,7 @@ function(fastconv_read_tiers folder)
     list(APPEND features ${needs})
 
     set(emulated false)
-    if(FASTCONV_EMULATE_AVX512 AND name MATCHES "^avx512|^avx_vnni")
+    if(FASTCONV_EMULATE_AVX512 AND name MATCHES "^avx512|^avx_vnni|^amx")
       if(name STREQUAL "avx512_bf16")
         continue()  # it has a peak and no kernel, and a peak is of real instructions
       endif()

@@ -45,21 +45,26 @@ def tier(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_active_tier(before)
 
 
-# And each tier whose kernels of integers an extension replaces, without it.
-EXTENDED = {"avx_vnni": "avx2", "avx512_vnni": "avx512"}
-FOUND = [EXTENDED[name] for name in _core.cpu_info()["tiers"]["extensions"] if name in EXTENDED]
-KERNELS = [(tier, True) for tier in TIERS] + [(tier, False) for tier in TIERS if tier in FOUND]
+# And each tier whose kernels of integers extensions replace, without them, and with only the first of them.
+EXTENDED = {"avx_vnni": "avx2", "avx512_vnni": "avx512", "amx_int8": "avx512"}
+FOUND = [name for name in _core.cpu_info()["tiers"]["extensions"] if name in EXTENDED]
+KERNELS = [
+    (tier, last)
+    for tier in TIERS
+    for last in (["all", "", *FOUND[:-1]] if tier in map(EXTENDED.get, FOUND) else ["all"])
+    if last in ("all", "") or EXTENDED[last] == tier
+]
 
 
-@pytest.fixture(params=KERNELS, ids=lambda p: p[0] if p[1] else f"{p[0]} alone")
+@pytest.fixture(params=KERNELS, ids=lambda p: p[0] if p[1] == "all" else f"{p[0]} {p[1] or 'alone'}")
 def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test once for every set of integer kernels."""
     before = _core.active_tier()
-    tier, extended = request.param
+    tier, last = request.param
     _core.set_active_tier(tier)
-    _core.set_extensions_active(extended)
+    _core.set_extensions_active(last)
     yield tier
-    _core.set_extensions_active(True)
+    _core.set_extensions_active("all")
     _core.set_active_tier(before)
 
 

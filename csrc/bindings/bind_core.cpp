@@ -123,8 +123,8 @@ void bind_core(py::module_& m) {
   m.def(
       "set_active_tier", [](const std::string& name) { set_active_tier(tier_named("name", name)); },
       py::arg("name"), "Use another tier for plans made from now on; for tests.");
-  m.def("set_extensions_active", &set_extensions_active, py::arg("used"),
-        "Whether plans made from now on use the extensions of a tier; for tests.");
+  m.def("set_extensions_active", &set_extensions_active, py::arg("last"),
+        "Plans made from now on use the extensions up to that one, 'all' or none, ''; for tests.");
   m.def("bounds_overlap", &bounds_overlap, py::arg("a").noconvert(), py::arg("b").noconvert(),
         "Whether the byte ranges of two arrays overlap; their elements then may.");
 }

@@ -113,7 +113,8 @@ class DenseBound final : public BoundIntegerConv {
     for (const BoundPhase& phase : phases_) {
       rows_ = std::max(rows_, phase.rows.M);
       for (const PackedWords& b : *phase.groups)
-        copies_bytes_ = std::max(copies_bytes_, copies_bytes(phase.rows.M, b, result_bytes_, threads_));
+        copies_bytes_ =
+            std::max(copies_bytes_, copies_bytes(phase.rows.M, b, result_bytes_, threads_));
     }
   }
   dim_t workspace() const noexcept override {

@@ -1,6 +1,7 @@
 // L0 core: cpu.h's questions on 64-bit Arm. Linux tells features in the auxiliary vector, macOS by
 // names of sysctl; a processor's own registers for them are not readable by programs.
 #include "core/cpu.h"
+#include "core/tiles.h"
 
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -76,5 +77,7 @@ std::string read_model() {
 void read_caches(Caches& found) { read_caches_of_sysfs(found); }
 
 #endif
+
+bool cpu_permits_tiles() noexcept { return false; }
 
 }  // namespace fastconv

@@ -34,9 +34,9 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
   const dim_t bytes = store_bytes(p.finish.type);
   IntegerTile t;
   t.lda = block.lda;
-  t.tap_offset = b.copies_rows() ? &kZeroTap : p.tap_offset;
-  t.taps = b.copies_rows() ? 1 : b.taps();
-  t.K = b.wide() ? b.words() * kWordBytes : b.copies_rows() ? b.K() : b.k_run();
+  t.tap_offset = b.one_run() ? &kZeroTap : p.tap_offset;
+  t.taps = b.one_run() ? 1 : b.taps();
+  t.K = b.run_bytes();
   t.ldc = p.ldc;
   for (dim_t panel = p0; panel < p1; ++panel) {
     const dim_t n0 = panel * b.kernels().nr;
@@ -158,15 +158,17 @@ Buffer<std::byte>& workspace() {
 }  // namespace
 
 dim_t copies_bytes(dim_t M, const PackedWords& b, dim_t result_bytes, int threads) noexcept {
-  if (!b.copies_rows()) return 0;
+  if (!b.one_run()) return 0;
   const dim_t step = b.copied_row_bytes();
   return threads * std::min(M, rows_in_l2(b, step, result_bytes)) * step;
 }
 
 void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
   if (p.M == 0 || p.b->N() == 0) return;
-  if (p.b->copies_rows()) {
-    const dim_t step = p.b->copied_row_bytes(), own = copies_bytes(p.M, *p.b, store_bytes(p.finish.type), 1);
+  const bool runs_in_place = !p.a_row && p.b->taps() == 1 && p.b->reads_runs_in_place();
+  if (p.b->one_run() && !runs_in_place) {
+    const dim_t step = p.b->copied_row_bytes(),
+                own = copies_bytes(p.M, *p.b, store_bytes(p.finish.type), 1);
     return multiply_shares(p, plan(p, step), c, [&](int share, dim_t m0, dim_t rows) {
       std::byte* const to = p.copies + share * own;
       copy_runs(p, a, m0, rows, to, step);
@@ -258,9 +260,9 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
     p.finish.term[p.finish.terms++] = {row_sums.data(), minus_zero.data()};
   }
 
-  const bool wide = b.words().wide();
   const int mr = tile_rows(b.words());
-  if (!wide && !a.is_signed && (a.column_step == 1 || K <= 1) && !bytes_alias(mr, a.row_step)) {
+  if (b.words().reads_runs_in_place() && !a.is_signed && (a.column_step == 1 || K <= 1) &&
+      !bytes_alias(mr, a.row_step)) {
     const Plan shares = plan(p, K);
     return multiply_shares(p, shares, result.data, [&](int, dim_t m0, dim_t) {
       return BlockOfA{a.data + m0 * a.row_step, nullptr, a.row_step};

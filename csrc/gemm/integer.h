@@ -32,7 +32,7 @@ struct ByteMatrix {
 //
 // A's rows are read in place, or copied, a block at a time, so that each is one run: as bytes, where
 // the runs of the taps would leave too much of their last words empty, and as numbers of 16 bits
-// where B is wide.
+// where B is wide. For tile registers they are copied unless they lie as these want them.
 class PackedWords {
  public:
   PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMatrix& b);
@@ -41,9 +41,16 @@ class PackedWords {
   dim_t k_run() const noexcept { return k_run_; }
   dim_t K() const noexcept { return taps_ * k_run_; }
   dim_t N() const noexcept { return N_; }
-  bool wide() const noexcept { return wide_; }
-  bool copies_rows() const noexcept { return copies_rows_; }
-  // Of a copied row, with what lies between it and the next.
+  bool wide() const noexcept { return form_ == Form::wide; }
+  bool for_tiles() const noexcept { return form_ == Form::tiles; }
+  // Whether a row of A is read as one run, and whether it need not be copied where it is one.
+  bool one_run() const noexcept { return form_ != Form::in_place; }
+  bool reads_runs_in_place() const noexcept {
+    return form_ != Form::wide && (form_ != Form::tiles || K() % kTileRun == 0);
+  }
+  // What a tile reads of a row for each tap; and of a copied row, with what lies between it and the
+  // next.
+  dim_t run_bytes() const noexcept;
   dim_t copied_row_bytes() const noexcept;
   dim_t panels() const noexcept { return panel_count(*kernels_, N_); }
   int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
@@ -59,7 +66,8 @@ class PackedWords {
     return excess_words_.empty() ? nullptr : lists_.data() + 2 * p;
   }
   const IntegerPanelKernels& panel_kernels(int width) const noexcept {
-    return (wide_ ? kernels_->wide : kernels_->bytes)[2 * width / kernels_->nr - 1];
+    const auto& panels = wide() ? kernels_->wide : for_tiles() ? kernels_->tiles : kernels_->bytes;
+    return panels[2 * width / kernels_->nr - 1];
   }
   const IntegerKernels& kernels() const noexcept { return *kernels_; }
   // [N] of the numbers as they lie.
@@ -70,9 +78,12 @@ class PackedWords {
   dim_t bytes() const noexcept;
 
  private:
+  enum class Form { in_place, copied, wide, tiles };
+  static constexpr dim_t kTileRun = 64;  // bytes of K in a tile register
+
   struct Excess;
   int lanes() const noexcept { return kernels_->nr / 2; }
-  void fix_words() noexcept;
+  void set_form(Form form) noexcept;
   template <class F>
   void each_word(const ByteMatrix& b, F f);
   bool pack_bytes(const ByteMatrix& b);
@@ -80,7 +91,7 @@ class PackedWords {
 
   const IntegerKernels* kernels_;
   dim_t taps_, k_run_, N_, words_ = 0;
-  bool copies_rows_, wide_ = false;
+  Form form_ = Form::in_place;
   Buffer<std::byte> data_;
   std::vector<int32_t> column_sums_;
   std::vector<ExcessWord> excess_words_;
@@ -96,7 +107,8 @@ inline int32_t less_product(int32_t a, int32_t b, int32_t c) noexcept {
 // IntegerFinish::fits of n columns.
 inline bool fits(const float* scale, const float* shift, dim_t n) noexcept {
   constexpr float kMostScale = 0.25f, kMostShift = 1 << 29;  // of sums of 2^31 at most
-  return scale && std::all_of(scale, scale + n, [](float s) { return std::abs(s) <= kMostScale; }) &&
+  return scale &&
+         std::all_of(scale, scale + n, [](float s) { return std::abs(s) <= kMostScale; }) &&
          (!shift ||
           std::all_of(shift, shift + n, [](float s) { return std::abs(s) <= kMostShift; }));
 }
@@ -119,6 +131,7 @@ inline dim_t store_bytes(StoreAs type) noexcept { return kStoreBytes[static_cast
 // run_tiles and run_rows of gemm.h, for integers: a panel has `words` rows of `row_bytes`.
 inline void run_tiles(const IntegerUkr* ukr, IntegerTile& t, dim_t tiles, dim_t rows, dim_t words) {
   if (tiles == 0) return;
+  t.rows = rows;
   t.row_tiles = tiles;
   ukr[rows - 1](t);
   const dim_t done = tiles * rows, brought = std::min(tiles, t.next_tiles);

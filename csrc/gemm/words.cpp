@@ -103,23 +103,29 @@ struct PackedWords::Excess {
 };
 
 PackedWords::PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMatrix& b)
-    : kernels_(&kernels),
-      taps_(taps),
-      k_run_(b.rows / taps),
-      N_(b.columns),
-      copies_rows_(kCopyPays * (taps * ceil_div(k_run_, 4) - ceil_div(taps * k_run_, 4)) >
-                   taps * ceil_div(k_run_, 4)) {
+    : kernels_(&kernels), taps_(taps), k_run_(b.rows / taps), N_(b.columns) {
   column_sums_.resize(static_cast<size_t>(round_up(N_, lanes())));
-  fix_words();
+  const dim_t in_place = taps * ceil_div(k_run_, 4), copied = ceil_div(K(), 4);
+  if (kernels.tiles_usable && K() >= kTileRun && kernels.tiles_usable())
+    set_form(Form::tiles);
+  else
+    set_form(kCopyPays * (in_place - copied) > in_place ? Form::copied : Form::in_place);
   if (!pack_bytes(b)) {
-    copies_rows_ = wide_ = true;
-    fix_words();
+    set_form(Form::wide);
     pack_wide(b);
   }
 }
 
-void PackedWords::fix_words() noexcept {
-  words_ = copies_rows_ ? ceil_div(K(), wide_ ? 2 : 4) : taps_ * ceil_div(k_run_, 4);
+void PackedWords::set_form(Form form) noexcept {
+  form_ = form;
+  words_ = form == Form::in_place ? taps_ * ceil_div(k_run_, 4)
+           : form == Form::wide   ? ceil_div(K(), 2)
+           : form == Form::tiles  ? round_up(K(), kTileRun) / kWordBytes
+                                  : ceil_div(K(), 4);
+}
+
+dim_t PackedWords::run_bytes() const noexcept {
+  return form_ == Form::in_place ? k_run_ : form_ == Form::copied ? K() : words_ * kWordBytes;
 }
 
 dim_t PackedWords::copied_row_bytes() const noexcept {
@@ -135,7 +141,7 @@ dim_t PackedWords::bytes() const noexcept {
 // f(panel, word, tap, k, number of the word) for every word of the panels, by all threads.
 template <class F>
 void PackedWords::each_word(const ByteMatrix& b, F f) {
-  const dim_t taps = copies_rows_ ? 1 : taps_, k_run = copies_rows_ ? K() : k_run_;
+  const dim_t taps = one_run() ? 1 : taps_, k_run = one_run() ? K() : k_run_;
   const dim_t run = ceil_div(k_run, 4);
   const dim_t grain = ceil_div(kWorthAThread, std::max<dim_t>(1, K() * kernels_->nr));
   std::fill(column_sums_.begin(), column_sums_.end(), 0);
@@ -158,15 +164,17 @@ void PackedWords::each_word(const ByteMatrix& b, F f) {
 
 // Whether they fit: otherwise what was packed is worth nothing.
 bool PackedWords::pack_bytes(const ByteMatrix& b) {
+  const bool saturates = kernels_->saturates && !for_tiles();
   const dim_t panels = this->panels();
   data_ = Buffer<std::byte>(kWordBytes * words_ * round_up(N_, lanes()));
-  std::vector<Excess> excess(static_cast<size_t>(kernels_->saturates ? panels : 0));
+  if (for_tiles()) std::memset(data_.data(), 0, static_cast<size_t>(data_.bytes()));
+  std::vector<Excess> excess(static_cast<size_t>(saturates ? panels : 0));
   const dim_t most = vectors() / kListPays;
   std::atomic<dim_t> listed{0};
   each_word(b, [&](dim_t p, auto& word, dim_t tap, dim_t k, dim_t i) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
     const int vectors = kWidth / lanes();
-    if (kernels_->saturates) {
+    if (saturates) {
       Excess& e = excess[static_cast<size_t>(p)];
       for (int v = 0; v < vectors; ++v)
         if (word.any_saturates(v)) {
@@ -203,8 +211,7 @@ void PackedWords::pack_wide(const ByteMatrix& b) {
   data_ = Buffer<std::byte>(kWordBytes * words_ * round_up(N_, lanes()));
   each_word(b, [&](dim_t p, auto& word, dim_t, dim_t k, dim_t i) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
-    int16_t* const panel =
-        reinterpret_cast<int16_t*>(data_.data() + p * panel_bytes(kernels_->nr));
+    int16_t* const panel = reinterpret_cast<int16_t*>(data_.data() + p * panel_bytes(kernels_->nr));
     word.write_pairs(panel + i * 4 * kWidth, k + 2 < K() ? 2 : 1);
     return true;
   });

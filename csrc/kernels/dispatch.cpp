@@ -3,6 +3,8 @@
 #include "kernels/dispatch.h"
 
 #include <atomic>
+#include <memory>
+#include <vector>
 
 #include "core/check.h"
 
@@ -21,15 +23,16 @@ constexpr Fill kFill[kTierCount] = {
 #undef FC_TIER
 };
 
-// The tiers' tables, with their extensions or without; an extension has none of its own.
+// The tiers' tables with the first `extensions` rows that are extensions; these have no table of
+// their own.
 struct Tables {
   KernelTable of[kTierCount];
-  explicit Tables(bool extended) {
+  explicit Tables(int extensions) {
     for (int i = 0; i < kTierCount; ++i) {
       const Tier tier = static_cast<Tier>(i);
       KernelTable& parent = of[static_cast<int>(tier_parent(tier))];
       if (is_extension(tier)) {
-        if (extended && tier_supported(tier)) kFill[i](parent);
+        if (extensions-- > 0 && tier_supported(tier)) kFill[i](parent);
       } else {
         of[i] = parent;
         if (tier_supported(tier)) kFill[i](of[i]);
@@ -38,11 +41,18 @@ struct Tables {
   }
 };
 
-std::atomic<bool> extensions_active{true};
+std::atomic<int> extensions_active{kTierCount};
 
 const Tables& tables() {
-  static const Tables extended(true), plain(false);
-  return extensions_active.load(std::memory_order_relaxed) ? extended : plain;
+  static const Tables all(kTierCount);
+  const int extensions = extensions_active.load(std::memory_order_relaxed);
+  if (extensions >= kTierCount) return all;
+  static const std::vector<std::unique_ptr<const Tables>> some = [] {
+    std::vector<std::unique_ptr<const Tables>> made;
+    for (int i = 0; i < kTierCount; ++i) made.push_back(std::make_unique<const Tables>(i));
+    return made;
+  }();
+  return *some[static_cast<size_t>(extensions)];
 }
 
 std::atomic<int>& active() {
@@ -67,6 +77,14 @@ void set_active_tier(Tier tier) {
   active().store(static_cast<int>(tier), std::memory_order_relaxed);
 }
 
-void set_extensions_active(bool used) { extensions_active.store(used, std::memory_order_relaxed); }
+void set_extensions_active(const std::string& last) {
+  int found = last.empty() ? 0 : last == "all" ? kTierCount : -1;
+  for (int i = 0, count = 0; i < kTierCount && found < 0; ++i) {
+    const Tier tier = static_cast<Tier>(i);
+    if (is_extension(tier) && ++count && last == tier_name(tier)) found = count;
+  }
+  FC_CHECK(found >= 0, ArgumentError, "last: expected an extension, all or nothing, got ", last);
+  extensions_active.store(found, std::memory_order_relaxed);
+}
 
 }  // namespace fastconv

@@ -21,7 +21,8 @@ Tier active_tier();
 // For tests: switch the tier of this process. Plans made before keep the kernels they were made
 // with.
 void set_active_tier(Tier tier);
-// For tests: whether the tables are those with the tiers' extensions, as they are at first.
-void set_extensions_active(bool used);
+// For tests: the tables have the tiers' extensions up to the one of that name, "all", as at first,
+// or none, "".
+void set_extensions_active(const std::string& last);
 
 }  // namespace fastconv

@@ -82,7 +82,9 @@ struct GemmKernels {
 //   bytes  s8   [taps][ceil(K / 4)][NRV][W][4]
 //   wide   s16  [taps][K / 4][NRV][W][2]: A has numbers of s16, two in a word, and K, offsets and
 //               lda count their bytes
-//   pairs  the same, but that C is the sums as s32, in rows of whole panels: n_cur and finish are
+//   tiles  s8   as bytes, but that K is a multiple of 64, there is one tap at offset 0, and rows
+//               are lda apart; a tile has IntegerTile::rows rows
+//   pairs  as wide, but that C is the sums as s32, in rows of whole panels: n_cur and finish are
 //               not read but for finish.type
 // Where IntegerKernels::saturates, |w0 + w1| <= 128 must hold for the first two and the last two
 // weights of every word of bytes. What is in excess of that goes to a list for each vector of the
@@ -131,20 +133,24 @@ struct IntegerTile {
   const dim_t* c_row;
   dim_t ldc;
   int n_cur;
-  dim_t row_tiles;
+  dim_t rows, row_tiles;
   const char* next;  // as in GemmTile, in bytes and for each word
   dim_t next_per_word, next_tiles;
   IntegerFinish finish;
 };
 using IntegerUkr = void (*)(const IntegerTile&);
+constexpr int kMaxIntegerMR = 32;
 struct IntegerPanelKernels {
   int mr = 0;
-  IntegerUkr ukr[kMaxMR] = {};  // [rows - 1]
+  IntegerUkr ukr[kMaxIntegerMR] = {};  // [rows - 1]
 };
 struct IntegerKernels {
   int mr = 0, nr = 0;                               // the tile of most of the work; nr = 2 W
   bool saturates = false;                           // see above
   IntegerPanelKernels bytes[3], wide[3], pairs[3];  // nr / 2, nr and 3 nr / 2 wide
+  // Of a processor with tile registers; tiles_usable(): whether this process may use them.
+  IntegerPanelKernels tiles[3];
+  bool (*tiles_usable)() = nullptr;
   // to[k] = from[k], k < n, of u8 and of s16; nothing else is read or written.
   void (*copy_run)(const uint8_t* from, dim_t n, void* to) = nullptr;
   void (*widen_run)(const uint8_t* from, dim_t n, void* to) = nullptr;

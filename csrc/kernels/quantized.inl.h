@@ -221,8 +221,7 @@ void average_bytes_row(const PoolRowOf<T>& r) {
     dim_t i = 0;
     for (; i + V * W <= r.n; i += V * W) {
       sum_window<V>(r, W, x + i, sum);
-      for (int v = 0; v < V; ++v)
-        store_bytes(y + i + v * W, average(sum[v]), W, quantized.bytes());
+      for (int v = 0; v < V; ++v) store_bytes(y + i + v * W, average(sum[v]), W, quantized.bytes());
     }
     for (; i < r.n; i += W) {
       const int lanes = r.n - i < W ? static_cast<int>(r.n - i) : W;

@@ -99,8 +99,7 @@ class SaturatedBytes {
   void store(uint8_t* p, vi a, vi b) const {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                     _mm256_castsi256_si128(
-                         _mm256_permutevar8x32_epi32(bytes(a, b, a, b), order)));
+                     _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes(a, b, a, b), order)));
   }
   void store(uint8_t* p, uint8_t* q, const vi (&v)[4]) const {
     const __m256i all = in_order(v);

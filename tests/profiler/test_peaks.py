@@ -64,7 +64,12 @@ def test_a_tier_has_what_the_processor_has() -> None:
     found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
     assert found
     flags, tiers = set(found[1].split()), fastconv.show_config("dict")["tiers"]
-    extends = {"avx_vnni": "avx2", "avx512_vnni": "avx512", "avx512_bf16": "avx512"}
+    extends = {
+        "avx_vnni": "avx2",
+        "avx512_vnni": "avx512",
+        "avx512_bf16": "avx512",
+        "amx_int8": "avx512",
+    }
     emulated = fastconv.show_config("dict")["build"]["emulated"]
     wanted = [
         name
@@ -73,9 +78,9 @@ def test_a_tier_has_what_the_processor_has() -> None:
     ]
     assert tiers["extensions"] == wanted
     if "avx512" in tiers["found"] and "avx512" not in emulated:
-        has_vnni = "avx512_vnni" in flags
+        int8 = {"amx_int8": "tdpbusd", "avx512_vnni": "vpdpbusd"}
         instructions = _core.peak_instructions("avx512")
-        assert instructions["int8"] == ("vpdpbusd" if has_vnni else "vpmaddubsw")
+        assert instructions["int8"] == next((int8[flag] for flag in int8 if flag in flags), "vpmaddubsw")
         assert instructions.get("bf16") == ("vdpbf16ps" if "avx512_bf16" in flags else None)
 
 

@@ -117,7 +117,7 @@ void product_tile(const IntegerTile& t) {
 
 template <class Dot, class Finish, int NRV, int MR>
 void fill_rows(IntegerPanelKernels& p) {
-  static_assert(MR <= kMaxMR);
+  static_assert(MR <= kMaxIntegerMR);
   if (p.mr < MR) p.mr = MR;
   p.ukr[MR - 1] = product_tile<Dot, Finish, MR, NRV>;
   if constexpr (MR > 1) fill_rows<Dot, Finish, NRV, MR - 1>(p);
