@@ -3,20 +3,15 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "bindings/bind.h"
+#include "bindings/bound_cache.h"
 #include "conv/conv2d.h"
-#include "core/buffer.h"
 #include "core/check.h"
-#include "core/fork_mutex.h"
-#include "core/parallel.h"
 #include "kernels/dispatch.h"
 
 namespace py = pybind11;
@@ -32,59 +27,7 @@ void spread(const char* name, const Sizes& values, int spatial, dim_t* out) {
   for (int i = 0; i < spatial; ++i) out[kMaxSpatial - spatial + i] = values[static_cast<size_t>(i)];
 }
 
-// A Conv with the plan of its last shapes and a workspace, so that repeated calls plan and allocate
-// nothing.
-class BoundCache {
- public:
-  template <class... Args>
-  explicit BoundCache(const Args&... args) : conv_(args...) {}
-  ~BoundCache() { delete workspace_.load(); }
-  const Conv& conv() const { return conv_; }
-  // Keeps an array alive that the plan may read its weights from.
-  void keep(py::object array) { kept_.push_back(std::move(array)); }
-
-  void run(const View& x, const View* residual, const View& y) {
-    // A second caller at the same time, be it a signal's handler, finds no workspace and makes one.
-    const std::shared_ptr<const BoundConv> bound = find(x, residual, y);
-    std::unique_ptr<Buffer<std::byte>> workspace(workspace_.exchange(nullptr));
-    if (!workspace) workspace = std::make_unique<Buffer<std::byte>>();
-    workspace->reserve(bound->workspace());
-    bound->run(x.as<float>(), residual ? residual->as<float>() : nullptr, y.as<float>(),
-               workspace->data());
-    delete workspace_.exchange(workspace.release());
-  }
-
- private:
-  using Key = std::array<dim_t, 6 * kMaxRank + 2>;
-  static Key key_of(const View& x, const View* residual, const View& y) {
-    Key key{};
-    const View* views[3] = {&x, &y, residual};
-    key[0] = residual != nullptr;
-    key[6 * kMaxRank + 1] = get_num_threads();
-    for (int v = 0; v < 3; ++v)
-      for (int i = 0; views[v] && i < views[v]->rank; ++i) {
-        key[static_cast<size_t>(1 + (2 * v) * kMaxRank + i)] = views[v]->shape[i];
-        key[static_cast<size_t>(1 + (2 * v + 1) * kMaxRank + i)] = views[v]->stride[i];
-      }
-    return key;
-  }
-  std::shared_ptr<const BoundConv> find(const View& x, const View* residual, const View& y) {
-    const Key key = key_of(x, residual, y);
-    const std::lock_guard<ForkMutex> lock(mutex_);
-    if (!bound_ || key != key_) {
-      bound_ = conv_.bind(x, y, residual);
-      key_ = key;
-    }
-    return bound_;
-  }
-
-  std::vector<py::object> kept_;  // empty without the GIL: the constructor runs so
-  Conv conv_;
-  ForkMutex mutex_;
-  std::shared_ptr<const BoundConv> bound_;
-  Key key_{};
-  std::atomic<Buffer<std::byte>*> workspace_{nullptr};
-};
+using CachedConv = BoundCache<Conv, BoundConv>;
 
 std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {
   if (!x_shape) return std::nullopt;
@@ -136,10 +79,10 @@ void check_result(const char* name, const View& v, const ConvShape& s, int rank)
 }
 
 // What Program shares with a Python Conv object.
-const Conv& conv_of(const py::object& conv) { return conv.cast<const BoundCache&>().conv(); }
+const Conv& conv_of(const py::object& conv) { return conv.cast<const CachedConv&>().conv(); }
 
 void bind_conv(py::module_& m) {
-  py::class_<BoundCache>(m, "Conv")
+  py::class_<CachedConv>(m, "Conv")
       .def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
@@ -172,10 +115,10 @@ void bind_conv(py::module_& m) {
                         ArgumentError, "stored: expected aligned vectors");
                packed.push_back({name, array.data(), array.nbytes()});
              }
-             std::unique_ptr<BoundCache> conv;
+             std::unique_ptr<CachedConv> conv;
              {
                const GilRelease unlocked;
-               conv = std::make_unique<BoundCache>(p, readable ? weights.as<float>() : nullptr,
+               conv = std::make_unique<CachedConv>(p, readable ? weights.as<float>() : nullptr,
                                                    bias ? dense_bias.data() : nullptr, activation,
                                                    algorithm, x_shape, once, borrow, packed);
              }
@@ -190,14 +133,14 @@ void bind_conv(py::module_& m) {
            py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false,
            py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>())
       .def("out_shape",
-           [](const BoundCache& self, const Sizes& x_shape) {
+           [](const CachedConv& self, const Sizes& x_shape) {
              return out_shape_of(
                  self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data()),
                  x_shape.size());
            })
       .def(
           "run",
-          [](BoundCache& self, const py::array& x, const py::array& y,
+          [](CachedConv& self, const py::array& x, const py::array& y,
              const std::optional<py::array>& residual) {
             const View in = input_view("x", x), out = output_view("out", y);
             const ConvShape s = self.conv().shape(in.rank, in.shape);
@@ -208,25 +151,33 @@ void bind_conv(py::module_& m) {
               check_result("residual", added, s, in.rank);
             }
             if (out.size() == 0) return;
-            interruptible([&] { self.run(in, residual ? &added : nullptr, out); });
+            const View* const third = residual ? &added : nullptr;
+            interruptible([&] {
+              self.run(
+                  {&in, &out, third}, [&](const Conv& conv) { return conv.bind(in, out, third); },
+                  [&](const BoundConv& bound, std::byte* workspace) {
+                    bound.run(in.as<float>(), third ? third->as<float>() : nullptr, out.as<float>(),
+                              workspace);
+                  });
+            });
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
       .def(
           "algorithm",
-          [](const BoundCache& self, const std::optional<Sizes>& x_shape) {
+          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
             const std::optional<ConvShape> s = shape_of(self.conv(), x_shape);
             return self.conv().algorithm(s ? &*s : nullptr);
           },
           py::arg("x_shape") = py::none())
       .def_property_readonly("packed_bytes",
-                             [](const BoundCache& self) { return self.conv().packed_bytes(); })
+                             [](const CachedConv& self) { return self.conv().packed_bytes(); })
       .def_property_readonly("packing",
-                             [](const BoundCache& self) { return self.conv().packing(); })
+                             [](const CachedConv& self) { return self.conv().packing(); })
       .def(
           "packed",
           [](const py::object& self) {
             py::dict out;
-            for (const PackedWeights& p : self.cast<const BoundCache&>().conv().packed()) {
+            for (const PackedWeights& p : self.cast<const CachedConv&>().conv().packed()) {
               py::list arrays;
               for (const PackedArray& a : p.arrays) {
                 py::array array(dtype_of(a.element), {a.size}, {}, a.data, self);
@@ -240,7 +191,7 @@ void bind_conv(py::module_& m) {
           "Views of the packed weights, by algorithm.")
       .def(
           "explain",
-          [](const BoundCache& self, const std::optional<Sizes>& x_shape) {
+          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
             const Conv& conv = self.conv();
             const std::optional<ConvShape> s = shape_of(conv, x_shape);
             const ConvShape* known = s ? &*s : nullptr;

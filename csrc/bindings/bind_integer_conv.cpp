@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/bind.h"
+#include "bindings/bound_cache.h"
 #include "conv/integer_conv.h"
 #include "core/check.h"
 
@@ -14,13 +15,14 @@ namespace fastconv {
 namespace {
 
 using Sizes = std::vector<dim_t>;
+using CachedConv = BoundCache<IntegerConv, IntegerConvPlan>;
 
-std::unique_ptr<IntegerConv> make(const py::array& w, const std::optional<py::array>& bias,
-                                  const ConvArguments& arguments, const py::array& w_zero,
-                                  bool x_signed, const std::optional<int32_t>& x_zero,
-                                  const py::dtype& out, const std::optional<py::array>& scale,
-                                  const std::optional<py::array>& shift, float low, float high,
-                                  int32_t zero, const std::string& algorithm) {
+std::unique_ptr<CachedConv> make(const py::array& w, const std::optional<py::array>& bias,
+                                 const ConvArguments& arguments, const py::array& w_zero,
+                                 bool x_signed, const std::optional<int32_t>& x_zero,
+                                 const py::dtype& out, const std::optional<py::array>& scale,
+                                 const std::optional<py::array>& shift, float low, float high,
+                                 int32_t zero, const std::string& algorithm) {
   const View weights = byte_view("w", w);
   FC_CHECK(w.flags() & py::array::c_style, ArgumentError, "w: expected a C-contiguous array");
   const ConvParams p = conv_params(weights, arguments);
@@ -37,12 +39,13 @@ std::unique_ptr<IntegerConv> make(const py::array& w, const std::optional<py::ar
                                weights.element == Element::s8,
                                vector_of<int32_t>("w_zero_point", w_zero, zeros), zeros};
   const GilRelease unlocked;
-  return std::make_unique<IntegerConv>(p, integer, x_signed, x_zero ? &*x_zero : nullptr, result,
-                                       algorithm);
+  return std::make_unique<CachedConv>(p, integer, x_signed, x_zero ? &*x_zero : nullptr, result,
+                                      algorithm);
 }
 
-void run(const IntegerConv& conv, const py::array& x, const py::array& y,
+void run(CachedConv& self, const py::array& x, const py::array& y,
          const std::optional<int32_t>& x_zero) {
+  const IntegerConv& conv = self.conv();
   const View in = byte_view("x", x);
   FC_CHECK((in.element == Element::s8) == conv.x_signed(), ArgumentError, "x: expected ",
            conv.x_signed() ? "int8" : "uint8", " values, got ",
@@ -58,16 +61,28 @@ void run(const IntegerConv& conv, const py::array& x, const py::array& y,
   check_result("out", out, s, in.rank);
   if (out.size() == 0) return;
   interruptible([&] {
-    const auto plan = conv.bind(in, out);
-    Buffer<std::byte> workspace(plan->workspace());
-    plan->run(in.data, x_zero ? &*x_zero : nullptr, out.data, workspace.data());
+    self.run(
+        {&in, &out, nullptr}, [&](const IntegerConv& c) { return c.bind(in, out); },
+        [&](const IntegerConvPlan& plan, std::byte* workspace) {
+          plan.run(in.data, x_zero ? &*x_zero : nullptr, out.data, workspace);
+        });
   });
+}
+
+std::optional<ConvShape> shape_of(const IntegerConv& conv, const std::optional<Sizes>& x_shape) {
+  if (!x_shape) return std::nullopt;
+  return conv.shape(static_cast<int>(x_shape->size()), x_shape->data());
 }
 
 }  // namespace
 
+// What Program shares with a Python IntegerConv object.
+const IntegerConv& integer_conv_of(const py::object& conv) {
+  return conv.cast<const CachedConv&>().conv();
+}
+
 void bind_integer_conv(py::module_& m) {
-  py::class_<IntegerConv>(m, "IntegerConv")
+  py::class_<CachedConv>(m, "IntegerConv")
       .def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
@@ -86,29 +101,39 @@ void bind_integer_conv(py::module_& m) {
            py::arg("x_signed"), py::arg("x_zero"), py::arg("out"), py::arg("scale"),
            py::arg("shift"), py::arg("low"), py::arg("high"), py::arg("zero"), py::arg("algorithm"))
       .def("out_shape",
-           [](const IntegerConv& self, const Sizes& x_shape) {
-             return out_shape_of(self.shape(static_cast<int>(x_shape.size()), x_shape.data()),
-                                 x_shape.size());
+           [](const CachedConv& self, const Sizes& x_shape) {
+             return out_shape_of(
+                 self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data()),
+                 x_shape.size());
            })
       .def("run", &run, py::arg("x"), py::arg("y"), py::arg("x_zero") = py::none())
-      .def("algorithm",
-           [](const IntegerConv& self, const Sizes& x_shape) {
-             return self.algorithm(self.shape(static_cast<int>(x_shape.size()), x_shape.data()));
-           })
-      .def("explain",
-           [](const IntegerConv& self, const Sizes& x_shape) {
-             const ConvShape s = self.shape(static_cast<int>(x_shape.size()), x_shape.data());
-             py::dict rejected;
-             for (const AlgoVerdict& v : self.verdicts(s))
-               if (v.name != self.algorithm(s)) rejected[py::str(v.name)] = v.reason;
-             py::dict found;
-             found["algorithm"] = self.algorithm(s);
-             found["tile"] = self.tile(s);
-             found["packed_bytes"] = self.packed_bytes();
-             found["rejected"] = rejected;
-             return found;
-           })
-      .def_property_readonly("packed_bytes", &IntegerConv::packed_bytes);
+      .def(
+          "algorithm",
+          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
+            const std::optional<ConvShape> s = shape_of(self.conv(), x_shape);
+            return self.conv().algorithm(s ? &*s : nullptr);
+          },
+          py::arg("x_shape") = py::none())
+      .def(
+          "explain",
+          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
+            const IntegerConv& conv = self.conv();
+            const std::optional<ConvShape> s = shape_of(conv, x_shape);
+            const ConvShape* const known = s ? &*s : nullptr;
+            const std::string algorithm = conv.algorithm(known);
+            py::dict rejected;
+            for (const AlgoVerdict& v : conv.verdicts(known))
+              if (v.name != algorithm) rejected[py::str(v.name)] = v.reason;
+            py::dict found;
+            found["algorithm"] = algorithm;
+            found["tile"] = known || algorithm != "auto" ? conv.tile(s.value_or(ConvShape())) : "";
+            found["packed_bytes"] = conv.packed_bytes();
+            found["rejected"] = rejected;
+            return found;
+          },
+          py::arg("x_shape") = py::none())
+      .def_property_readonly("packed_bytes",
+                             [](const CachedConv& self) { return self.conv().packed_bytes(); });
   m.def("integer_algorithms", &integer_algorithm_names);
 }
 

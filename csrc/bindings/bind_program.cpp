@@ -20,7 +20,8 @@ namespace py = pybind11;
 
 namespace fastconv {
 
-const Conv& conv_of(const py::object& conv);  // bind_conv.cpp
+const Conv& conv_of(const py::object& conv);                 // bind_conv.cpp
+const IntegerConv& integer_conv_of(const py::object& conv);  // bind_integer_conv.cpp
 
 namespace {
 
@@ -111,13 +112,14 @@ std::unique_ptr<PlannedConv> bind_shapes(const py::object& conv, const PlanView&
   return planned(c, in, c.bind(in, view_of(y), residual ? &r : nullptr));
 }
 
-std::unique_ptr<PlannedIntegerConv> bind_integer(const IntegerConv& conv, const PlanView& x,
+std::unique_ptr<PlannedIntegerConv> bind_integer(const py::object& conv, const PlanView& x,
                                                  const PlanView& y, int threads) {
   const CountAllocations count;
   const Caller caller(threads);
   static constexpr Element kElements[] = {Element::s32, Element::u8, Element::s8, Element::f32};
-  const View in = view_of(x, conv.x_signed() ? Element::s8 : Element::u8);
-  return planned(conv, in, conv.bind(in, view_of(y, kElements[static_cast<int>(conv.type())])));
+  const IntegerConv& c = integer_conv_of(conv);
+  const View in = view_of(x, c.x_signed() ? Element::s8 : Element::u8);
+  return planned(c, in, c.bind(in, view_of(y, kElements[static_cast<int>(c.type())])));
 }
 
 // What both kinds tell of themselves.

@@ -83,9 +83,13 @@ IntegerConv::IntegerConv(const ConvParams& params, const IntegerWeights& w, bool
 
   int count = 0;
   const IntegerAlgo* const* list = integer_algo_list(&count);
-  for (int i = 0; i < count; ++i) reasons_.push_back(list[i]->reject(spec()));
+  std::string names = "one of";
+  for (int i = 0; i < count; ++i) {
+    reasons_.push_back(list[i]->reject(spec()));
+    names += std::string(i == 0 ? " " : ", ") + list[i]->name;
+  }
   choice_ = std::make_unique<Choice<IntegerAlgo, PackedIntegerConv>>(
-      list, count, algorithm, "a name of an integer algorithm",
+      list, count, algorithm, names.c_str(),
       [&](int i) { return reasons_[static_cast<size_t>(i)]; });
   if (const IntegerAlgo* const algo = choice_->only()) {
     packed_for(algo);
@@ -112,13 +116,17 @@ std::unique_ptr<const IntegerConvPlan> IntegerConv::bind(const View& x, const Vi
       new IntegerConvPlan(*this, shape(x.rank, x.shape), x, y));
 }
 
-const char* IntegerConv::algorithm(const ConvShape& s) const { return choose(s)->name; }
+const char* IntegerConv::algorithm(const ConvShape* s) const {
+  const IntegerAlgo* const algo = s ? choose(*s) : choice_->only();
+  return algo ? algo->name : "auto";
+}
 
 std::string IntegerConv::tile(const ConvShape& s) const { return packed_for(choose(s))->tile(); }
 
-std::vector<AlgoVerdict> IntegerConv::verdicts(const ConvShape& s) const {
+std::vector<AlgoVerdict> IntegerConv::verdicts(const ConvShape* s) const {
   return choice_->verdicts(
-      choose(s), [&](const IntegerAlgo& a) { return a.pays(s, *kernels_); },
+      s ? choose(*s) : choice_->only(),
+      [&](const IntegerAlgo& a) { return !s || a.pays(*s, *kernels_); },
       [&](int i) { return reasons_[static_cast<size_t>(i)]; });
 }
 

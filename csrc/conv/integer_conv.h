@@ -121,9 +121,10 @@ class IntegerConv {
   bool knows_x_zero() const noexcept { return x_zero_ >= 0; }
   std::unique_ptr<const IntegerConvPlan> bind(const View& x, const View& y) const;
 
-  const char* algorithm(const ConvShape& s) const;
+  // s: an input's, or null: what holds for every size, "auto" where the choice waits for it.
+  const char* algorithm(const ConvShape* s) const;
   std::string tile(const ConvShape& s) const;
-  std::vector<AlgoVerdict> verdicts(const ConvShape& s) const;
+  std::vector<AlgoVerdict> verdicts(const ConvShape* s) const;
   dim_t packed_bytes() const noexcept;
 
  private:

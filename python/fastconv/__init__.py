@@ -48,8 +48,10 @@ from fastconv.ops.conv import algorithms, conv1d, conv2d, conv3d, conv_transpose
 from fastconv.ops.gemm import gemm, matmul
 from fastconv.ops.norm import batch_norm
 from fastconv.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
+from fastconv.ops.qconv import qconv1d, qconv2d, qconv3d
 from fastconv.ops.qgemm import PackedIntegers, qgemm
 from fastconv.ops.resize import interpolate
+from fastconv.qconv import QConv2d
 
 if TYPE_CHECKING:
     from fastconv import models
@@ -69,6 +71,7 @@ __all__ = [
     "Model",
     "ModelError",
     "PackedIntegers",
+    "QConv2d",
     "ShapeError",
     "UnsupportedOpError",
     "algorithms",
@@ -93,6 +96,9 @@ __all__ = [
     "max_pool2d",
     "models",
     "profile",
+    "qconv1d",
+    "qconv2d",
+    "qconv3d",
     "qgemm",
     "relu",
     "relu6",

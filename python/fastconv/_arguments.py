@@ -240,19 +240,24 @@ def is_channels_last(layout: Any, spatial: int = 2) -> bool:
     return layout == last
 
 
-def logical(x: FloatArray, channels_last: bool) -> FloatArray:
+def logical(x: NDArray[Any], channels_last: bool) -> NDArray[Any]:
     """View an array of the caller's layout in logical order (NCHW)."""
     return x.transpose(_TO_LOGICAL[x.ndim]) if channels_last else x
 
 
-def physical(y: FloatArray, channels_last: bool) -> FloatArray:
+def physical(y: NDArray[Any], channels_last: bool) -> NDArray[Any]:
     """View an array in logical order (NCHW) in the caller's layout: the inverse of `logical`."""
     return y.transpose(_TO_PHYSICAL[y.ndim]) if channels_last else y
 
 
 def output(
-    out: Any, shape: tuple[int, ...], x: FloatArray, channels_last: bool, inputs: Sequence[FloatArray] = ()
-) -> FloatArray:
+    out: Any,
+    shape: tuple[int, ...],
+    x: NDArray[Any],
+    channels_last: bool,
+    inputs: Sequence[NDArray[Any]] = (),
+    dtype: np.dtype[Any] = _FLOAT32,
+) -> NDArray[Any]:
     """Return the array to write, in logical order: a new one, or `out`, checked.
 
     `shape` and `x` (the input) are in logical order, `out` in the caller's layout. A new array has
@@ -262,11 +267,11 @@ def output(
     if out is not None:
         n, c, *spatial = shape
         expected = (n, *spatial, c) if channels_last else shape
-        return logical(checked_output(out, expected, (x, *inputs)), channels_last)
+        return logical(checked_output(out, expected, (x, *inputs), dtype=dtype), channels_last)
     if channels_last or (x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == x.itemsize != x.strides[-1]):
         n, c, *spatial = shape
-        return logical(empty((n, *spatial, c)), True)
-    return empty(shape)
+        return logical(empty((n, *spatial, c), dtype), True)
+    return empty(shape, dtype)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any] = _FLOAT32) -> NDArray[Any]:

@@ -1,12 +1,16 @@
-"""Plan objects: a convolution whose weights are packed once and that is called many times."""
+"""Plan objects: a convolution whose weights are packed once and that is called many times.
+
+Those of 8-bit integers, in :mod:`fastconv.qconv`, share what is here.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
@@ -34,6 +38,62 @@ def normalise_padding(padding: Any, spatial: int) -> tuple[str, tuple[int, ...],
     return "explicit", each, each
 
 
+def check_channels(x: NDArray[Any], w: NDArray[Any], groups: Any) -> None:
+    """Refuse weights and groups that do not fit an input in NC<spatial> order."""
+    channels = x.shape[1]
+    groups = arguments.integer("groups", groups, 1)
+    if channels % groups:
+        raise ShapeError(f"groups: expected a divisor of the {channels} input channels, got {groups}")
+    if w.shape[1] * groups != channels:
+        raise ShapeError(f"w: expected ic/groups = {channels // groups} channels, got {w.shape[1]}")
+
+
+def geometry_of(
+    w: NDArray[Any],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    *,
+    spatial: int,
+    transposed: bool = False,
+    output_padding: Any = 0,
+) -> dict[str, Any]:
+    """Check where a kernel's windows lie, and return it as the arguments of ``_core``'s convolutions."""
+    groups = arguments.integer("groups", groups, 1)
+    if not transposed and w.shape[0] % groups:
+        raise ShapeError(f"groups: expected a divisor of the {w.shape[0]} output channels of w, got {groups}")
+    auto_pad, low, high = normalise_padding(padding, spatial)
+    return {
+        "spatial": spatial,
+        "stride": arguments.integers("stride", stride, spatial, 1),
+        "padding_lo": low,
+        "padding_hi": high,
+        "dilation": arguments.integers("dilation", dilation, spatial, 1),
+        "groups": groups,
+        "auto_pad": auto_pad,
+        "transposed": transposed,
+        "output_padding": arguments.integers("output_padding", output_padding, spatial, 0),
+    }
+
+
+def frozen_geometry(stride: Any, padding: Any, dilation: Any, groups: Any) -> dict[str, Any]:
+    """Return what says the same of images, without the objects that the caller may change."""
+    auto_pad, low, high = normalise_padding(padding, 2)
+    return {
+        "stride": arguments.integers("stride", stride, 2, 1),
+        "padding": low + high if auto_pad == "explicit" else "same",
+        "dilation": arguments.integers("dilation", dilation, 2, 1),
+        "groups": arguments.integer("groups", groups, 1),
+    }
+
+
+def check_algorithm(algorithm: Any) -> None:
+    """Refuse what is no name; the algorithms themselves know whose name it is."""
+    if not isinstance(algorithm, str):
+        raise DTypeError(f"algorithm: expected a name, got {type(algorithm).__name__}")
+
+
 def plan(
     w: Any,
     bias: Any,
@@ -59,26 +119,17 @@ def plan(
     and with ``borrow`` the plan may read ``w`` itself as long as it lives, instead of a copy.
     """
     w = arguments.as_array("w", w, rank=spatial + 2)
-    groups = arguments.integer("groups", groups, 1)
-    if not transposed and w.shape[0] % groups:
-        raise ShapeError(f"groups: expected a divisor of the {w.shape[0]} output channels of w, got {groups}")
-    if not isinstance(algorithm, str):
-        raise DTypeError(f"algorithm: expected a name, got {type(algorithm).__name__}")
+    check_algorithm(algorithm)
     arguments.check_precision(precision)
-    auto_pad, low, high = normalise_padding(padding, spatial)
+    geometry = geometry_of(
+        w, stride, padding, dilation, groups,
+        spatial=spatial, transposed=transposed, output_padding=output_padding,
+    )  # fmt: skip
     act, alpha, beta = arguments.activation("activation", activation)
     return _core.Conv(
         w if w.flags.c_contiguous else w.copy(),
         None if bias is None else arguments.as_array("bias", bias, rank=1),
-        spatial=spatial,
-        stride=arguments.integers("stride", stride, spatial, 1),
-        padding_lo=low,
-        padding_hi=high,
-        dilation=arguments.integers("dilation", dilation, spatial, 1),
-        groups=groups,
-        auto_pad=auto_pad,
-        transposed=transposed,
-        output_padding=arguments.integers("output_padding", output_padding, spatial, 0),
+        **geometry,
         act=act,
         alpha=alpha,
         beta=beta,
@@ -145,7 +196,93 @@ class _Tuned:
         return self._convs[name]
 
 
-class Conv2d:
+class Convolution:
+    """What planned convolutions of images share, whatever their numbers are: shapes, threads, pickles.
+
+    Nothing changes what such an object computes. Its arguments, by the names that its class takes, are what a
+    pickle has.
+    """
+
+    _conv: _core.Conv | _core.IntegerConv
+    _arguments: dict[str, Any]
+
+    def __init__(self, layout: Any, threads: Any) -> None:
+        self._threads = None if threads is None else as_count("threads", threads)
+        self._channels_last = arguments.is_channels_last(layout)
+        self._layout: str = layout
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopened, (type(self), self._arguments)
+
+    def __setstate__(self, state: object) -> None:
+        """Refuse a state: the arguments say everything."""
+        shown = arguments.shown(state)
+        raise ModelError(f"{type(self).__name__}: expected a pickle without a state, got {shown}")
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm for every input; "auto" where it depends on the size of the image."""
+        return self._conv.algorithm()
+
+    def algorithm_for(self, x_shape: tuple[int, ...]) -> str:
+        """Return the name of the algorithm for an input of that shape, in this object's layout."""
+        shape = self._logical(x_shape)
+        with threads_of(self._threads):
+            return self._conv_for(shape).algorithm(shape)
+
+    def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv | _core.IntegerConv:  # noqa: ARG002
+        """Return the plan for an input's shape in NCHW order."""
+        return self._conv
+
+    @property
+    def packed_bytes(self) -> int:
+        """Size of the packed weights in bytes."""
+        return self._conv.packed_bytes
+
+    def out_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the result for an input of that shape, both in this object's layout."""
+        n, c, h, w = self._conv.out_shape(self._logical(x_shape))
+        return (n, h, w, c) if self._channels_last else (n, c, h, w)
+
+    def _logical(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return an input's shape in NCHW order."""
+        if not isinstance(x_shape, tuple | list):
+            raise DTypeError(f"x_shape: expected a tuple of integers, got {arguments.shown(x_shape)}")
+        if len(x_shape) != 4:
+            raise ShapeError(f"x: expected 4 dimensions, got {len(x_shape)}")
+        n, *image = (arguments.integer("x_shape", size, 0) for size in x_shape)
+        return (n, image[2], image[0], image[1]) if self._channels_last else (n, *image)
+
+    def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
+        """Say which algorithm and register tile run, and why each other algorithm does not.
+
+        Parameters
+        ----------
+        x_shape : tuple of int, optional
+            An input's shape in this object's layout, for where the choice depends on it.
+        """
+        shape = None if x_shape is None else self._logical(x_shape)
+        with threads_of(self._threads):
+            facts = (self._conv if shape is None else self._conv_for(shape)).explain(shape)
+        tile = f", tile {facts['tile']}" if facts["tile"] else ""
+        lines = [
+            f"algorithm {facts['algorithm']}{tile} ({_core.active_tier()}), "
+            f"{facts['packed_bytes']} bytes packed, layout {self._layout}"
+        ]
+        lines += [f"  not {name}: {reason}" for name, reason in facts["rejected"].items()]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<fastconv.{type(self).__name__} {self.algorithm} {self._layout}>"
+
+
+class Conv2d(Convolution):
     """A two-dimensional convolution, planned and packed once, callable many times.
 
     Parameters
@@ -188,6 +325,8 @@ class Conv2d:
     algorithms that were measured to be the fastest. Copies are the object itself, which nothing changes.
     """
 
+    _conv: _core.Conv
+
     def __init__(
         self,
         w: Any,
@@ -204,9 +343,7 @@ class Conv2d:
         tune: bool = False,
         threads: int | None = None,
     ) -> None:
-        self._threads = None if threads is None else as_count("threads", threads)
-        self._channels_last = arguments.is_channels_last(layout)
-        self._layout = layout
+        super().__init__(layout, threads)
         tune = arguments.flag("tune", tune)
         if tune and isinstance(algorithm, str) and algorithm != "auto":
             raise ArgumentError(
@@ -215,14 +352,10 @@ class Conv2d:
         # Nobody else has these arrays: plans read them, and a pickle has them.
         w = np.array(arguments.as_array("w", w, rank=4), order="C")
         bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
-        auto_pad, low, high = normalise_padding(padding, 2)
         layer: dict[str, Any] = {
             "w": w,
             "bias": bias,
-            "stride": arguments.integers("stride", stride, 2, 1),
-            "padding": low + high if auto_pad == "explicit" else "same",
-            "dilation": arguments.integers("dilation", dilation, 2, 1),
-            "groups": arguments.integer("groups", groups, 1),
+            **frozen_geometry(stride, padding, dilation, groups),
             "activation": arguments.frozen_activation(activation),
             "precision": precision,
         }
@@ -240,14 +373,8 @@ class Conv2d:
             geometry = {"w": w.shape} | {name: self._arguments[name] for name in names}
             self._tuned = _Tuned(build, geometry, planar=not self._channels_last)
 
-    def __copy__(self) -> Conv2d:  # nothing changes what it computes
-        return self
-
-    def __deepcopy__(self, memo: object) -> Conv2d:
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
-        made_of = reopened, (type(self), self._arguments)
+        made_of = super().__reduce__()
         return made_of if self._tuned is None else (*made_of, dict(self._tuned.algorithms))
 
     def __setstate__(self, state: object) -> None:
@@ -260,17 +387,6 @@ class Conv2d:
             )
         tuned.algorithms.update(state)
 
-    @property
-    def algorithm(self) -> str:
-        """Name of the algorithm for every input; "auto" where it depends on the size of the image."""
-        return self._conv.algorithm()
-
-    def algorithm_for(self, x_shape: tuple[int, ...]) -> str:
-        """Return the name of the algorithm for an input of that shape, in this object's layout."""
-        shape = self._logical(x_shape)
-        with threads_of(self._threads):
-            return self._conv_for(shape).algorithm(shape)
-
     def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
         """Return the plan for an input's shape in NCHW order."""
         return self._conv if self._tuned is None else self._tuned.conv_for(shape)
@@ -280,20 +396,6 @@ class Conv2d:
         """Size of the packed weights in bytes."""
         return self._conv.packed_bytes + (0 if self._tuned is None else self._tuned.packed_bytes)
 
-    def out_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the result for an input of that shape, both in this object's layout."""
-        n, c, h, w = self._conv.out_shape(self._logical(x_shape))
-        return (n, h, w, c) if self._channels_last else (n, c, h, w)
-
-    def _logical(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return an input's shape in NCHW order."""
-        if not isinstance(x_shape, tuple | list):
-            raise DTypeError(f"x_shape: expected a tuple of integers, got {arguments.shown(x_shape)}")
-        if len(x_shape) != 4:
-            raise ShapeError(f"x: expected 4 dimensions, got {len(x_shape)}")
-        n, *image = (arguments.integer("x_shape", size, 0) for size in x_shape)
-        return (n, image[2], image[0], image[1]) if self._channels_last else (n, *image)
-
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
         with threads_of(self._threads):
@@ -302,39 +404,21 @@ class Conv2d:
                 conv = self._conv_for(self._logical(arguments.as_array("x", x, rank=4).shape))
             return run(conv, x, residual, out, self._channels_last, 2)
 
-    def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
-        """Say which algorithm and register tile run, and why each other algorithm does not.
 
-        Parameters
-        ----------
-        x_shape : tuple of int, optional
-            An input's shape in this object's layout, for where the choice depends on it.
-        """
-        shape = None if x_shape is None else self._logical(x_shape)
-        with threads_of(self._threads):
-            facts = (self._conv if shape is None else self._conv_for(shape)).explain(shape)
-        tile = f", tile {facts['tile']}" if facts["tile"] else ""
-        lines = [
-            f"algorithm {facts['algorithm']}{tile} ({_core.active_tier()}), "
-            f"{facts['packed_bytes']} bytes packed, layout {self._layout}"
-        ]
-        lines += [f"  not {name}: {reason}" for name, reason in facts["rejected"].items()]
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return f"<fastconv.Conv2d {self.algorithm} {self._layout}>"
-
-
-def reopened(kind: object, given: object) -> Conv2d:
+def reopened(kind: object, given: object) -> Convolution:
     """Make a pickled convolution again; ModelError where a pickle has something else than its arguments."""
-    expected = set(inspect.signature(Conv2d).parameters)
-    if not isinstance(kind, type) or not issubclass(kind, Conv2d):
-        raise ModelError(f"Conv2d: expected a pickle of its kind, got {arguments.shown(kind)}")
+    of = kind.__mro__ if isinstance(kind, type) else ()
+    base = next((parent for parent in of if Convolution in parent.__bases__), None)  # `kind`, or a caller's
+    if base is None:
+        raise ModelError(f"a convolution: expected a pickle of its kind, got {arguments.shown(kind)}")
+    expected = set(inspect.signature(base).parameters)
     if not isinstance(given, dict) or set(given) != expected:
         raise ModelError(
-            f"Conv2d: expected a pickle with its arguments {sorted(expected)}, got {arguments.shown(given)}"
+            f"{base.__name__}: expected a pickle with its arguments {sorted(expected)}, "
+            f"got {arguments.shown(given)}"
         )
-    return kind(**given)
+    made: Convolution = kind(**given)  # type: ignore[operator]  # a class, as its bases tell
+    return made
 
 
 def _is_measured(entry: tuple[Any, Any]) -> bool:

@@ -59,7 +59,7 @@ def to_logical(a: Any, layout: Any) -> Any:
 
 def convolution(draw: Any, name: str, transposed: bool = False) -> Arguments:
     """Draw the arguments of a convolution."""
-    spatial = spatial_of("2d" if name == "Conv2d" else name)
+    spatial = spatial_of(name)
     groups, ic, oc = draw(st.sampled_from((1, 1, 2, 3))), draw(st.integers(1, 5)), draw(st.integers(1, 5))
     kernel = [draw(st.integers(1, 3)) for _ in range(spatial)]
     size = [k + 2 + draw(st.integers(0, 4)) for k in kernel]
@@ -198,30 +198,71 @@ def integer_product(draw: Any, _: str) -> Arguments:
     return arguments
 
 
-def quantised(arguments: Arguments) -> Any:
+def given(arguments: Arguments, name: str, other: Any, dtype: Any) -> Any:
+    """Return an argument as an array of a type, another where it is None or left out."""
+    value = arguments.get(name)
+    return np.asarray(other if value is None else value, dtype)
+
+
+def multiplied_integers(arguments: Arguments) -> Any:
     """Return the result of qgemm's arguments, in the type that it has."""
-
-    def given(name: str, other: Any, dtype: Any) -> Any:
-        value = arguments.get(name)
-        return np.asarray(other if value is None else value, dtype)
-
     a, b = (arguments[name].astype(np.int64) for name in "ab")
-    sums = (a - given("a_zero_point", 0, np.int64).reshape(-1, 1)) @ (b - given("b_zero_point", 0, np.int64))
+    a_zero, b_zero = (given(arguments, f"{name}_zero_point", 0, np.int64) for name in "ab")
+    return quantised(arguments, (a - a_zero.reshape(-1, 1)) @ (b - b_zero), "ab")
+
+
+def quantised(arguments: Arguments, sums: Any, operands: str) -> Any:
+    """Return what becomes of sums whose last axis is that of the output's columns."""
     bias, shift = arguments.get("bias"), np.float32(0)
     if bias is not None and bias.dtype.kind == "f":
         shift = bias.astype(np.float32)
     elif bias is not None:
         sums = sums + bias
     sums = sums.astype(np.int32)
-    if arguments.get("a_scale") is None:
+    left, right = (f"{name}_scale" for name in operands)
+    if arguments.get(left) is None:
         return sums
-    factor = given("a_scale", 1, np.float32) * given("b_scale", 1, np.float32)
-    if arguments.get("out_scale") is None:
-        return sums.astype(np.float32) * factor + shift
-    factor = factor / given("out_scale", 1, np.float32)
+    factor = given(arguments, left, 1, np.float32) * given(arguments, right, 1, np.float32)
+    activation, out_scale = arguments.get("activation"), arguments.get("out_scale")
+    if out_scale is None:
+        return reference.activate(sums.astype(np.float32) * factor + shift, activation).astype(np.float32)
+    factor = factor / np.float32(out_scale)
     dtype = np.dtype(arguments.get("out_dtype") or np.uint8)
-    y = np.rint(sums.astype(np.float32) * factor) + given("out_zero_point", 0, np.float32)
+    low, high = reference.activate(np.array([-np.inf, np.inf]), activation) / out_scale
+    y = np.rint(np.clip(sums.astype(np.float32) * factor, low, high))
+    y += given(arguments, "out_zero_point", 0, np.float32)
     return np.clip(y, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+
+
+def integer_convolution(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of a convolution of integers."""
+    types = st.sampled_from((np.uint8, np.int8))
+    floating = convolution(draw, name)
+    bias, activation = (floating.pop(n, None) for n in ("bias", "activation"))
+    arguments = floating | {n: floating[n].astype(draw(types)) for n in "xw"}
+    if name == "QConv2d":
+        arguments["x_dtype"] = arguments["x"].dtype.name
+    if bias is not None:
+        arguments["bias"] = bias.astype(np.int32)
+    some(draw, arguments, x_zero_point=st.integers(0, 3), w_zero_point=st.integers(0, 3))
+    if draw(st.booleans()):
+        arguments |= {"x_scale": 0.5, "w_scale": draw(st.sampled_from((1.0, 0.25))), "activation": activation}
+        if draw(st.booleans()):
+            arguments |= {"out_scale": 0.125, "out_dtype": draw(types)}
+            some(draw, arguments, out_zero_point=st.integers(0, 3))
+    return arguments
+
+
+def convolved_integers(arguments: Arguments) -> Any:
+    """Return the result of such arguments, in the type that it has."""
+    layout = arguments.get("layout")
+    x_zero, w_zero = (given(arguments, f"{n}_zero_point", 0, np.int64) for n in "xw")
+    x = to_logical(arguments["x"], layout).astype(np.float64) - x_zero
+    w = arguments["w"].astype(np.float64)
+    w = w - (w_zero.reshape(-1, *[1] * (w.ndim - 1)) if w_zero.size > 1 else w_zero)
+    geometry = {n: arguments[n] for n in ("stride", "padding", "dilation", "groups") if n in arguments}
+    y = quantised(arguments, np.moveaxis(reference.conv(x, w, **geometry), 1, -1), "xw")
+    return to_layout(np.moveaxis(y, -1, 1), layout)
 
 
 def stacked(arguments: Arguments) -> Any:
@@ -289,6 +330,7 @@ def family(name: str) -> Family:
         return elementwise, activated(name)
     families: Mapping[str, Family] = {
         r"conv[123]d|Conv2d": (convolution, convolved),
+        r"qconv[123]d|QConv2d": (integer_convolution, convolved_integers),
         r"conv_transpose[123]d": (lambda draw, name: convolution(draw, name, transposed=True), spread),
         r"max_pool[123]d": (pooling, pooled(reference.max_pool)),
         r"avg_pool[123]d": (pooling, pooled(reference.avg_pool)),
@@ -296,7 +338,7 @@ def family(name: str) -> Family:
         r"batch_norm": (normalisation, normalised),
         r"gemm": (product, multiplied),
         r"matmul": (product, stacked),
-        r"qgemm": (integer_product, quantised),
+        r"qgemm": (integer_product, multiplied_integers),
         r"interpolate": (resizing, resized),
         r"softmax": (elementwise, softened),
     }

@@ -47,11 +47,19 @@ INTEGERS = (
     "threads",
     "a_zero_point",
     "b_zero_point",
+    "x_zero_point",
+    "w_zero_point",
     "out_zero_point",
 )
-NUMBERS = ("alpha", "beta", "eps", "negative_slope", "scale_factor", "a_scale", "b_scale", "out_scale")
-NAMES = ("layout", "mode", "algorithm", "precision", "activation", "out_dtype")
+NUMBERS = (
+    *("alpha", "beta", "eps", "negative_slope", "scale_factor"),
+    *("a_scale", "b_scale", "x_scale", "w_scale", "out_scale"),
+)
+NAMES = ("layout", "mode", "algorithm", "precision", "activation", "x_dtype", "out_dtype")
 FLAGS = ("ceil_mode", "count_include_pad", "align_corners", "trans_a", "trans_b")
+
+# Classes whose objects are called, and with what.
+PLANNED = {"Conv2d": ("x", "residual", "out"), "QConv2d": ("x", "out")}
 
 HUGE_TEXT = 10**5000  # Python refuses to write it out
 OBJECTS: tuple[Any, ...] = (
@@ -288,24 +296,25 @@ def expected(name: str, arguments: Arguments) -> Any:
 
 
 def call(name: str, arguments: Arguments) -> Any:
-    """Call a public function; ``Conv2d`` is made and called."""
+    """Call a public function; an object of ``PLANNED`` is made and called."""
     import fastconv
 
-    if name != "Conv2d":
-        return getattr(fastconv, name)(**arguments)
+    function = getattr(fastconv, name)
+    if name not in PLANNED:
+        return function(**arguments)
     given = dict(arguments)
-    called = {n: given.pop(n) for n in ("x", "residual", "out") if n in given}
-    return fastconv.Conv2d(**given)(called.pop("x"), **called)
+    called = {n: given.pop(n) for n in PLANNED[name] if n in given}
+    return function(**given)(called.pop("x"), **called)
 
 
 def parameters(name: str) -> list[str]:
     """Return the names of a public function's arguments that are tried."""
     import fastconv
 
-    names = list(inspect.signature(getattr(fastconv, name)).parameters)
-    if name == "Conv2d":
-        names = ["x", *(n for n in names if n != "tune"), "residual", "out"]  # tuning measures, and writes
-    return names
+    names = [
+        n for n in inspect.signature(getattr(fastconv, name)).parameters if n != "tune"
+    ]  # which measures
+    return [*PLANNED.get(name, ()), *names]
 
 
 def try_call(name: str, arguments: Arguments) -> str:

@@ -326,9 +326,10 @@ def architectures() -> dict[str, Callee]:
 
 def convolutions() -> dict[str, Callee]:
     """Return the methods of a planned convolution; to make and to call one is tried with the functions."""
-    from fastconv import Conv2d
+    from fastconv import Conv2d, QConv2d
 
-    conv = Conv2d(np.ones((4, 3, 3, 3), np.float32))
+    w = np.ones((4, 3, 3, 3), np.int8)
+    convs = {"Conv2d": Conv2d(w.astype(np.float32)), "QConv2d": QConv2d(w)}
 
     def is_input(value: Any) -> bool:
         whole = isinstance(value, tuple | list) and is_shape(value, (None, 3, None, None))
@@ -337,7 +338,8 @@ def convolutions() -> dict[str, Callee]:
     shape = Kind(shapes(IMAGE), is_input, "x")
     maybe = Kind(shapes(IMAGE), lambda v: v is None or is_input(v), "x")
     return {
-        f"Conv2d.{name}": Callee(getattr(conv, name), {"x_shape": IMAGE}, {"x_shape": kind})
+        f"{of}.{name}": Callee(getattr(conv, name), {"x_shape": IMAGE}, {"x_shape": kind})
+        for of, conv in convs.items()
         for name, kind in (("out_shape", shape), ("algorithm_for", shape), ("explain", maybe))
     }
 

@@ -33,7 +33,7 @@ FUNCTIONS = [
 ]
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, "Conv2d"])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *functions.PLANNED])
 def test_adversarial_arguments(name: str, sandbox: Sandbox) -> None:
     outcome = sandbox.run(functions.try_function, name, COUNT, seconds=SECONDS, memory=functions.MEMORY * 4)
     assert not outcome.signal, outcome
@@ -150,8 +150,9 @@ def test_messages_show_values_of_any_length() -> None:
 
 
 @pytest.mark.parametrize("method", ["out_shape", "algorithm_for", "explain"])
-def test_shapes_of_a_planned_convolution(method: str) -> None:
-    conv = fastconv.Conv2d(np.ones((4, 3, 3, 3), np.float32))
+@pytest.mark.parametrize(("kind", "dtype"), [(fastconv.Conv2d, np.float32), (fastconv.QConv2d, np.int8)])
+def test_shapes_of_a_planned_convolution(method: str, kind: Any, dtype: Any) -> None:
+    conv = kind(np.ones((4, 3, 3, 3), dtype))
     for value in (
         *functions.OBJECTS,
         *functions.INTEGER_VALUES,

@@ -21,7 +21,8 @@ CPP_LAYERS = [
 PYTHON_LAYERS = [
     ["_core", "_fork", "errors", "timing", "_measured", "_text", "_table", "_files", "_interpreter"],
     ["_arguments", "_threads", "_config", "tuning"],
-    ["conv"],
+    ["_quantised"],
+    ["conv", "qconv"],
     ["ops"],
     ["graph"],
     ["importers", "models"],

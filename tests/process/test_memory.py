@@ -118,12 +118,15 @@ def test_every_allocation_of_a_function_fails_once(script: Script) -> None:
         EACH_IN_TURN.replace("THREADS", "2")
         + """
 x, w = INPUTS[1], rng.standard_normal((24, 3, 3, 3), dtype=np.float32)
+x8, w8 = x.astype(np.uint8), (100 * w).astype(np.int8)
 a = rng.standard_normal((90, 90), dtype=np.float32)
 calls = [
     lambda _=None: fastconv.conv2d(x, w, np.ones(24, np.float32), padding=1),
     lambda _=None: fastconv.conv2d(x, w, algorithm="im2col"),
     lambda _=None: fastconv.conv_transpose2d(x, w.reshape(3, 24, 3, 3), stride=2),
     lambda _=None: fastconv.Conv2d(w, padding=1, layout="NHWC")(x.transpose(0, 2, 3, 1)),
+    lambda _=None: fastconv.qconv2d(x8, w8, padding=1, x_scale=0.5, w_scale=0.5, out_scale=1e3),
+    lambda _=None: fastconv.QConv2d(w8, x_dtype="int8")(x8.view(np.int8)),
     lambda _=None: fastconv.gemm(a.T, a.T, out=np.empty((90, 180), np.float32)[:, ::2]),
     lambda _=None: fastconv.interpolate(x.transpose(0, 3, 1, 2), scale_factor=2, mode="bilinear"),
     lambda _=None: fastconv.max_pool2d(x, 3),

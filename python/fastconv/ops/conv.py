@@ -10,8 +10,7 @@ from typing import Any
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
-from fastconv.conv import Padding, plan, run
-from fastconv.errors import ShapeError
+from fastconv.conv import Padding, check_channels, plan, run
 
 
 def algorithms() -> list[str]:
@@ -250,14 +249,9 @@ def _plan_for(
     """Plan a convolution for the input at hand; a mismatch of channels then names the weights."""
     x = arguments.as_array("x", x, rank=spatial + 2)
     w = arguments.as_array("w", w, rank=spatial + 2)
-    shape = arguments.logical(x, channels_last).shape
-    channels = shape[1]
-    groups = arguments.integer("groups", groups, 1)
-    if channels % groups:
-        raise ShapeError(f"groups: expected a divisor of the {channels} input channels, got {groups}")
-    if w.shape[1] * groups != channels:
-        raise ShapeError(f"w: expected ic/groups = {channels // groups} channels, got {w.shape[1]}")
+    x = arguments.logical(x, channels_last)
+    check_channels(x, w, groups)
     return plan(
         w, bias, stride, padding, dilation, groups, activation, algorithm,
-        spatial=spatial, precision=precision, planar=not channels_last, once_for=shape,
+        spatial=spatial, precision=precision, planar=not channels_last, once_for=x.shape,
     )  # fmt: skip

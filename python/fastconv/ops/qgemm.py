@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
-from fastconv.errors import ArgumentError, DTypeError, ShapeError
-
-_S32, _F32, _U8, _S8 = (np.dtype(name) for name in ("int32", "float32", "uint8", "int8"))
-IntegerVector = NDArray[np.int32]
-Scales: TypeAlias = float | NDArray[np.float64]
-_RANGES = {_U8: (0, 255), _S8: (-128, 127)}
-_LARGEST = float(np.finfo(np.float32).max)
+from fastconv._quantised import finish, zero_points
+from fastconv.errors import ArgumentError, ShapeError
 
 
 class PackedIntegers:
@@ -154,124 +147,22 @@ def qgemm(
     if b.shape[0] != k:
         raise ShapeError(f"b: expected k = {k} rows, got {b.shape[0]}")
     n = b.shape[1]
-    a_zero = _zero_points("a_zero_point", a_zero_point, a.dtype, m, "rows of a")
-    dtype, scale = _result(n, a_scale, b_scale, out_scale, out_zero_point, out_dtype)
-    shift = None
-    if bias is not None:
-        after = dtype == _F32 and getattr(bias, "dtype", None) == _F32
-        bias = np.ascontiguousarray(arguments.as_array("bias", bias, 1, _F32 if after else _S32))
-        if bias.shape != (n,):
-            raise ShapeError(f"bias: expected one element for each of {n} columns of b, got {bias.shape[0]}")
-    low, high, zero = -math.inf, math.inf, 0
-    if dtype.itemsize == 1:
-        zero = int(_zero_points("out_zero_point", out_zero_point, dtype, 1, "results")[0])
-        low, high = (float(end - zero) for end in _RANGES[dtype])
+    a_zero = zero_points("a_zero_point", a_zero_point, a.dtype, m, "rows of a")
+    scales = {"a_scale": a_scale, "b_scale": b_scale}
+    bias, after = finish(n, "columns of b", scales, out_scale, out_zero_point, out_dtype, bias)
     if out is None:
-        y = arguments.empty((m, n), dtype)
+        y = arguments.empty((m, n), after.dtype)
     else:
-        y = arguments.checked_output(out, (m, n), inputs, dtype=dtype)
-        if bias is not None and np.may_share_memory(y, bias):
-            bias = bias.copy()
-    if bias is not None and bias.dtype == _F32:
-        bias, shift = None, bias
+        y = arguments.checked_output(out, (m, n), inputs, dtype=after.dtype)
     packed = b._packed if isinstance(b, PackedIntegers) else _packed(b, "b_zero_point", b_zero_point)
     # The kernel writes whole vectors of a row.
     direct = n == 1 or y.size == 0 or y.strides[1] == y.itemsize
-    target = y if direct else arguments.empty((m, n), dtype)
-    _core.qgemm(a, a_zero, packed, target, bias, scale, shift, low, high, zero)
+    target = y if direct else arguments.empty((m, n), after.dtype)
+    _core.qgemm(a, a_zero, packed, target, bias, after.scale, after.shift, after.low, after.high, after.zero)
     if not direct:
         y[...] = target
     return y
 
 
 def _packed(b: NDArray[Any], name: str, zero_point: Any) -> _core.PackedIntegers:
-    return _core.PackedIntegers(b, _zero_points(name, zero_point, b.dtype, b.shape[1], "columns of b"))
-
-
-def _result(
-    n: int, a_scale: Any, b_scale: Any, out_scale: Any, out_zero_point: Any, out_dtype: Any
-) -> tuple[np.dtype[Any], NDArray[np.float32] | None]:
-    """Return the result's type and what the sums of each column are multiplied by, None for int32."""
-    if out_scale is None:
-        if out_dtype is not None:
-            raise ArgumentError(
-                f"out_dtype: expected None without out_scale, got {arguments.shown(out_dtype)}"
-            )
-        if type(out_zero_point) is not int or out_zero_point != 0:
-            shown = arguments.shown(out_zero_point)
-            raise ArgumentError(f"out_zero_point: expected 0 without out_scale, got {shown}")
-    if a_scale is None and b_scale is None and out_scale is None:
-        return _S32, None
-    for name, value in (("a_scale", a_scale), ("b_scale", b_scale)):
-        if value is None:
-            raise ArgumentError(f"{name}: expected a scale beside the others, got None")
-    factor = _in_float32(_scale("a_scale", a_scale) * _scales("b_scale", b_scale, n))
-    if out_scale is None:
-        dtype = _F32
-    else:
-        factor = _in_float32(factor / _scale("out_scale", out_scale))
-        try:
-            dtype = _U8 if out_dtype is None else np.dtype(out_dtype)
-        except TypeError:
-            dtype = _F32
-        if dtype not in (_U8, _S8):
-            raise DTypeError(f"out_dtype: expected uint8 or int8, got {arguments.shown(out_dtype)}")
-    return dtype, np.full(n, factor, _F32)
-
-
-def _in_float32(values: Scales) -> Scales:
-    """Round products or quotients of two float32, of float64, to what float32 itself would give."""
-    largest = values if isinstance(values, float) else values.max(initial=0.0)
-    if largest > _LARGEST:
-        raise ArgumentError(f"a_scale: expected scales whose product float32 holds, got {largest:.3g}")
-    if isinstance(values, float):
-        return float(np.float32(values))
-    return values.astype(_F32).astype(np.float64)
-
-
-def _scale(name: str, value: Any) -> float:
-    number = arguments.number(name, value.item() if isinstance(value, np.ndarray) else value)
-    if 0.0 < number <= _LARGEST:
-        number = float(np.float32(number))
-        if number > 0.0:
-            return number
-    raise ArgumentError(f"{name}: expected a positive finite number of float32, got {arguments.shown(value)}")
-
-
-def _scales(name: str, value: Any, count: int) -> Scales:
-    """Return one positive number, or one for each of `count` columns."""
-    if not isinstance(value, np.ndarray) or value.size == 1:
-        return _scale(name, value)
-    scales = arguments.as_array(name, value, rank=1)
-    if scales.size != count:
-        raise ShapeError(f"{name}: expected one number, or {count}, got {scales.size}")
-    bad = scales[~((scales > 0) & (scales < math.inf))]
-    if bad.size:
-        raise ArgumentError(f"{name}: expected positive finite numbers, got {bad[0]}")
-    return scales.astype(np.float64)
-
-
-def _zero_points(name: str, value: Any, dtype: np.dtype[Any], count: int, of: str) -> IntegerVector:
-    """Return one number of a type, or one for each of `count` things, whose name is `of`."""
-    low, high = _RANGES[dtype]
-    if type(value) is int and low <= value <= high:  # the common case: microseconds count in small products
-        return np.array([value], _S32)
-    if isinstance(value, np.ndarray) and value.ndim > 0:
-        if value.dtype.kind not in "iu":
-            raise DTypeError(f"{name}: expected integers, got {value.dtype}")
-        arguments.check_mask(name, value)
-        if value.ndim > 1 or value.size not in (1, count):
-            raise ShapeError(
-                f"{name}: expected one integer, or one for each of {count} {of}, got {value.shape}"
-            )
-        points = value
-    else:
-        if isinstance(value, (bool, np.bool_)):
-            raise DTypeError(f"{name}: expected an integer, got {arguments.shown(value)}")
-        try:
-            points = np.array([operator.index(value)])
-        except (TypeError, OverflowError):
-            raise DTypeError(f"{name}: expected an integer, got {arguments.shown(value)}") from None
-    if points.dtype.kind not in "iu" or ((points < low) | (points > high)).any():
-        raise ArgumentError(f"{name}: expected {dtype}, from {low} to {high}, got {arguments.shown(value)}")
-    return np.ascontiguousarray(points, _S32)
+    return _core.PackedIntegers(b, zero_points(name, zero_point, b.dtype, b.shape[1], "columns of b"))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv._quantised import Finish
 from fastconv.errors import ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ops.conv import conv_parameters, conv_windows, pads_of
@@ -75,21 +76,6 @@ class Operands:
         """Whether the kernels take them: with more products a sum might not have 32 bits."""
         constant = all(isinstance(value, Constant) for value in self.sources)
         return constant and math.prod(self.w.shape) <= MAX_TERMS * self.channels
-
-
-@dataclass(frozen=True)
-class Finish:
-    """What becomes of the sums: ``clamp(sums * scale + shift, low, high)``, rounded where dtype has 8 bits.
-
-    ``scale`` is a number for each output channel; ``zero`` is added to what was rounded.
-    """
-
-    dtype: np.dtype[Any]
-    scale: Array | None = None
-    low: float = -math.inf
-    high: float = math.inf
-    zero: int = 0
-    shift: Array | None = None
 
 
 def integer_convolution(

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._quantised import Finish
 from fastconv.errors import ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ops.integer import as_float, as_int32, numbers_of, requantized, zero_of
-from fastconv.graph.ops.integer_conv import Finish, Operands, integer_convolution
+from fastconv.graph.ops.integer_conv import Operands, integer_convolution
 from fastconv.graph.ops.products import exact_product
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import F32, F64, S32, Array, Constant, Value

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core
+from fastconv._quantised import Finish
 from fastconv.errors import DTypeError, ModelError, ShapeError
 from fastconv.graph.context import MAX_RANK, Context, broadcast_shapes
 from fastconv.graph.ir import Activation
 from fastconv.graph.ops.integer import check_scalar, numbers_of, requantized, zero_of
-from fastconv.graph.ops.integer_conv import Finish, Operands
+from fastconv.graph.ops.integer_conv import Operands
 from fastconv.graph.ops.integer_matmul import fits_kernels, integer_product, packed_product, requantisation
 from fastconv.graph.ops.pool import (
     average_pool,
