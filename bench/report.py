@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,17 @@ def cases(record: Record) -> str:
 def provenance(record: Record) -> str:
     """On what, with what and when a record was measured."""
     packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
-    roofs = ", ".join(f"{count}T {peak['gflops']:.0f} GFLOP/s" for count, peak in record["peaks"].items())
+    roofs = ", ".join(_peak(count, peak) for count, peak in record["peaks"].items())
     return (
         f"{record['cpu']}, tier {record['tier']}, measured FMA peak {roofs}; best of {record['rounds']} "
         f"interleaved rounds; {packages}; {record['date']}, commit {record['git_sha']}."
     )
+
+
+def _peak(threads: str, peak: Mapping[str, Any]) -> str:
+    """The FMA peak of a number of threads, and of networks of 8 bits that of bytes."""
+    narrow = f" (int8 {peak['int8']['gops']:.0f} GOP/s)" if "int8" in peak else ""
+    return f"{threads}T {peak['gflops']:.0f} GFLOP/s{narrow}"
 
 
 def overview(records: Sequence[Record]) -> str:

@@ -15,7 +15,7 @@ import pytest
 import fastconv
 from fastconv import _core
 from fastconv.errors import ArgumentError
-from fastconv.roofline import Peak, Roof, RoofError, dtypes, peak_fma
+from fastconv.roofline import Peak, Roof, RoofError, by_arithmetic, dtypes, machine_peak, peak_fma
 
 ROOT = Path(__file__).parents[2]
 LOOPS = [(tier, dtype) for tier in _core.tiers() if tier != "ref" for dtype in dtypes(tier)]
@@ -136,3 +136,60 @@ def test_a_roof_of_a_tier_and_of_any() -> None:
     assert Roof(1, "ref").peak.tier == "ref"
     assert Roof(2).peak.threads == 2
     assert Roof(1).peak.dtype == "f32"
+
+
+# -- integers ------------------------------------------------------------------------------------------------
+
+
+def of_bytes(gops: float, instruction: str) -> Peak:
+    return Peak(_core.active_tier(), 1, gops, 0.9 * gops, 1, "int8", instruction)
+
+
+def test_products_of_16_bits_follow_from_those_of_bytes() -> None:
+    """One instruction sums two where its sister sums four; else each multiplies as often."""
+    for instruction, pairs, rate in (("vpdpbusd", "vpdpwssd", 200.0), ("vpmaddubsw", "vpmaddwd", 400.0)):
+        found = by_arithmetic([peak(100.0), of_bytes(400.0, instruction)])
+        assert [found[name].gflops for name in ("f32", "int8", "int16")] == [100.0, 400.0, rate]
+        assert found["int16"].median == 0.9 * rate
+        assert (found["int16"].name, found["int16"].unit) == (f"int16 {pairs}", "GOP/s")
+    assert {found.dtype for found in by_arithmetic([peak(100.0)]).values()} == {"f32"}
+
+
+def test_integers_have_a_roof_of_their_own() -> None:
+    roof = Roof.of(peak(100.0), [of_bytes(400.0, "vpdpbusd")], again=False)
+    roof.hold("a layer of bytes", 399.0, "int8")
+    roof.hold("Winograd", 199.0, "int16")
+    with pytest.raises(
+        RoofError, match=r"at most the measured peak of int8 vpdpbusd of 400.0 GOP/s .*got 450"
+    ):
+        roof.hold("a layer of bytes", 450.0, "int8")
+    with pytest.raises(RoofError, match=r"Winograd: .* peak of int16 vpdpwssd of 200.0 GOP/s .*got 399"):
+        roof.hold("Winograd", 399.0, "int16")
+    with pytest.raises(RoofError, match=r"FMA peak of 100\.0 GFLOP/s"):
+        roof.hold("floats", 399.0)
+    Roof.of(peak(100.0), again=False).hold("of a tier without", 399.0, "int8")  # nobody knows the peak
+
+
+@pytest.mark.isa
+def test_the_roof_of_integers_is_measured(tier: str) -> None:
+    roof = Roof(1, tier)
+    has_int8 = "int8" in dtypes(tier)
+    assert roof.peaks["int8"].dtype == ("int8" if has_int8 else "f32")
+    assert roof.peak_of("int8") == roof.peaks["int8"]
+    before = roof.peaks["int8"].gflops
+    roof.raise_to(0.01, "int8")
+    assert roof.peaks["int8"].gflops >= before
+    if has_int8:
+        low = Roof.of(roof.peak, [of_bytes(0.01 * before, roof.peaks["int8"].instruction)])
+        low.hold("half the peak", 0.5 * before, "int8")  # it was too low, and is measured again
+        assert low.peaks["int8"].gflops >= 0.5 * before
+
+
+def test_the_highest_peak_of_a_dtype() -> None:
+    if any("int8" in dtypes(tier) for tier in _core.tiers()):
+        assert machine_peak(1, dtype="int8", seconds=0.01).dtype == "int8"
+        assert Roof(1).peaks["int8"].dtype == "int8"
+    with pytest.raises(
+        ArgumentError, match="dtype: expected one that a tier of this processor has, got 'f64'"
+    ):
+        machine_peak(dtype="f64")

@@ -111,6 +111,9 @@ def test_bound_is_the_slower_of_compute_and_memory() -> None:
     roof = roofline()
     assert [roof.level_of(n) for n in (1 << 10, 1 << 18, 1 << 22, 1 << 30)] == ["L1", "L2", "L3", "DRAM"]
     assert roof.ridge("L2") == 0.5
+    narrow = replace(roof, narrow=(Peak("avx2", 1, 400.0, 400.0, 5, "int8", "vpdpbusd"),))
+    assert [narrow.ridge("L2", name) for name in ("f32", "int8", "int16")] == [0.5, 2.0, 1.0]
+    assert [narrow.bound(1e9, 1, name).seconds for name in ("f32", "int8", "int16")] == [1e-2, 2.5e-3, 5e-3]
     for flops, size, name, seconds in (
         (1e9, 1 << 10, "compute", 1e-2),
         (1e3, 4 << 20, "L3", (4 << 20) / 50e9),
@@ -260,6 +263,9 @@ def test_roofline_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     for dtype, instruction in _core.peak_instructions(tier).items():
         assert dtype == "f32" or f"{dtype} {instruction}" in out
         assert dtype == "f32" or f"{dtype} {instruction}" in picture.read_text()
+    ridges = [line for line in out.splitlines() if "FLOP/byte" in line]
+    assert len(ridges) == len(working_sets(1))
+    assert all(("int8" in line) == ("int8" in dtypes(tier)) for line in ridges)
     assert picture.exists()
     assert main([*command, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

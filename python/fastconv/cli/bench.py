@@ -125,20 +125,20 @@ def _measure(
     options = {"peers": peers, "isa": args.isa, "rounds": args.rounds, "seconds": args.seconds}
     if args.timeout:
         options["timeout"] = args.timeout
-    results, peaks = [], []
+    results, roofs = [], []
     reasons: dict[str, str] = {}
     say(compare.header(kind))
     for threads in args.threads:
         with compare.Suite(kind, threads=threads, **options) as suite:
             for case in output.track(compare.distinct(tables), f"{kind}, {threads} threads"):
                 results.append(suite.compare(case))
-                say(compare.row(results[-1], suite.roof.peak.gflops))
+                say(compare.row(results[-1], suite.roof))
                 reasons |= {f"{case.name}: {v}": why for v, why in results[-1].failed.items()}
-        peaks.append(suite.roof.peak)
+        roofs.append(suite.roof)
     for where, why in reasons.items():
         say(f"failed: {where}: {' '.join(why.split())}")
     say()
-    return compare.as_record(kind, tables, results, peaks, rounds=args.rounds, isa=args.isa)
+    return compare.as_record(kind, tables, results, roofs, rounds=args.rounds, isa=args.isa)
 
 
 def _write(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:

@@ -1,9 +1,10 @@
 """``fastconv profile``: each layer of a network against the machine's measured roofline.
 
 MODEL is an .onnx or .fcm file or the name of an architecture (with random weights). A line for each layer:
-parameters, MACs, FLOPs, bytes that must move, intensity; its time, rates, the roof that binds it, the share
-of that roof, and the milliseconds that a kernel at the roof would take and that are lost. What is counted how
-is in docs/lab.md.
+the algorithm and its tile, the types of its elements, parameters, MACs, FLOPs, bytes that must move,
+intensity; its time, rates, the roof that binds it, the share of that roof, and the milliseconds that a kernel
+at the roof would take and that are lost. Layers of 8 bits are held against the peak of such products; of
+their weights it says how many pairs would saturate in vpmaddubsw. What is counted how is in docs/lab.md.
 """
 
 from __future__ import annotations
@@ -84,9 +85,8 @@ def run(args: argparse.Namespace) -> int:
     key = {"order": None, "lost": "lost_ms", "time": "ms"}[args.sort]
     roof, totals = found.roofline, found.totals
     threads = counted(roof.peak.threads, "thread")
-    levels = ", ".join(f"{level} {roof.gbs(level):.0f}" for level in roof.levels)
     output.line(f"{found.model} on {roof.cpu}, {roof.peak.tier}, {threads}")
-    output.line(f"roofs: FMA peak {roof.peak.gflops:.1f} GFLOP/s; GB/s: {levels}")
+    output.line(f"roofs: {found.roofs}")
     output.line(found.table(found.sorted_by(key) if key else None))
     output.line(
         f"fastest run {totals['run_ms']:.3f} ms, at the roofs {totals['ideal_ms']:.3f} ms; the layers are"

@@ -94,7 +94,7 @@ def _compare(name: str, shape: Sequence[int], threads: int, peers: list[str] | N
         "model", threads=threads, peers=compare.installed_peers(peers), rounds=ROUNDS
     ) as suite:
         results = [suite.compare(case)]
-    return compare.as_record("model", {"networks": [case]}, results, [suite.roof.peak], rounds=ROUNDS)
+    return compare.as_record("model", {"networks": [case]}, results, [suite.roof], rounds=ROUNDS)
 
 
 def _sweeps(model: Model, shapes: Sequence[Sequence[int]], threads: int) -> dict[str, Any]:
@@ -104,7 +104,9 @@ def _sweeps(model: Model, shapes: Sequence[Sequence[int]], threads: int) -> dict
 
     layers = sweeps.network_layers(model, *shapes)
     if not layers:
-        raise ArgumentError(f"--sweep: expected a network with convolutions, got none in {model.name!r}")
+        raise ArgumentError(
+            f"--sweep: expected a network with convolutions of f32, got none in {model.name!r}"
+        )
     turns: dict[str, Any] = {"title": model.name, "threads": threads, "roof": Roof(threads)}
     found: dict[str, Any] = {
         "algorithms": sweeps.sweep_algorithms(layers, **turns),

@@ -103,6 +103,13 @@ def _rows(roof: Roofline) -> Iterator[Sequence[Any]]:
         yield (*where, p.name, "", f"{p.gflops:.1f}", f"{p.median:.1f}", f"{p.spread:.1%}", p.unit)
     for b in roof.bandwidths:
         size = f"{b.bytes / 1024:.0f} KiB"
-        ridge = f"{roof.ridge(b.level):.2f} FLOP/byte" if b.gbs == roof.gbs(b.level) else ""
+        ridge = _ridges(roof, b.level) if b.gbs == roof.gbs(b.level) else ""
         rates = (f"{b.gbs:.1f}", f"{b.median:.1f}", f"{b.spread:.1%}")
         yield (*where, f"{b.level} {b.op}", size, *rates, ridge)
+
+
+def _ridges(roof: Roofline, level: str) -> str:
+    """Return the intensities from which the FMA peak, and that of int8, bind and not a level."""
+    floats = f"{roof.ridge(level):.2f} FLOP/byte"
+    has_int8 = any(peak.dtype == "int8" for peak in roof.narrow)
+    return f"{floats}, int8 {roof.ridge(level, 'int8'):.2f}" if has_int8 else floats

@@ -72,8 +72,12 @@ class Program:
     @property
     def weights(self) -> Mapping[str, Shape]:
         """The shapes of the constants that its nodes read, by name."""
-        shapes = {name: constant.shape for name, constant in self._constants.items()}
-        return shapes | {name: array.shape for name, array in self.bound.items()}
+        return {name: constant.shape for name, constant in self.constants.items()}
+
+    @property
+    def constants(self) -> Mapping[str, Constant]:
+        """The constants that its nodes read, by name; arrays of f32 that were packed may be gone."""
+        return {**self._constants, **{name: Constant(array) for name, array in self.bound.items()}}
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run on C-contiguous arrays of the planned shapes and of the graph's dtypes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class Case:
     def is_int8(self) -> bool:
         """Whether it is a network of 8 bits."""
         return self.parameters.get("dtype") == "int8"
+
+    @property
+    def arithmetic(self) -> str:
+        """Which peak is a roof for it, unless an engine says otherwise of a part of it."""
+        return "int8" if self.is_int8 else "f32"
 
     @property
     def layer(self) -> ConvLayer:
@@ -219,6 +224,8 @@ class Prepared:
         Turns that array into numpy's, NCHW for a convolution.
     saved_macs : int
         The multiply-accumulates that the algorithm saves, of its useful ones (layer_work.py).
+    other_macs : mapping of str to int
+        Those that it does in another arithmetic than the case's, by its name.
     algorithm : str
         What runs, where the engine says so.
     """
@@ -227,3 +234,4 @@ class Prepared:
     to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
     saved_macs: int = 0
     algorithm: str = ""
+    other_macs: Mapping[str, int] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from fastconv._table import Table
 from fastconv.lab.compare.cases import Case
 from fastconv.lab.compare.engines import CONTESTS, ENGINES
 from fastconv.lab.compare.suite import OURS, Result
-from fastconv.lab.machine import Peak
+from fastconv.lab.machine import Roof
 from fastconv.lab.machine.setting import git_sha
 
 
@@ -33,7 +33,7 @@ def as_record(
     kind: str,
     tables: Mapping[str, Iterable[Case]],
     results: Sequence[Result],
-    peaks: Iterable[Peak],
+    roofs: Iterable[Roof],
     *,
     rounds: int,
     isa: str | None = None,
@@ -48,8 +48,8 @@ def as_record(
         Which cases make which table.
     results : sequence of Result
         What was measured.
-    peaks : iterable of Peak
-        The roof of each number of threads.
+    roofs : iterable of Roof
+        One for each number of threads.
     rounds : int
         How many turns each variant had.
     isa : str, optional
@@ -60,7 +60,7 @@ def as_record(
     dict
         Plain values, ready for :func:`json.dump`.
     """
-    roofs = {peak.threads: peak for peak in peaks}
+    by_threads = {roof.peak.threads: roof for roof in roofs}
     engines = {OURS} | {name.partition("/")[0] for result in results for name in result.timings}
     return {
         "kind": kind,
@@ -69,16 +69,29 @@ def as_record(
         "cpu": _core.cpu_info()["model"],
         "tier": isa or _core.active_tier(),
         "capped": isa is not None,
-        "threads": sorted(roofs),
+        "threads": sorted(by_threads),
         "packages": {
             "python": platform.python_version(),
             **{ENGINES[name].package: _version(ENGINES[name].package) for name in sorted(engines)},
         },
         "rounds": rounds,
-        "peaks": {str(t): {"gflops": p.gflops, "tier": p.tier, "spread": p.spread} for t, p in roofs.items()},
+        "peaks": {
+            str(threads): _facts(roof, [result for result in results if result.threads == threads])
+            for threads, roof in by_threads.items()
+        },
         "tables": {name: [case.name for case in cases] for name, cases in tables.items()},
-        "cases": [result.as_dict(roofs[result.threads].gflops) for result in results],
+        "cases": [result.as_dict(by_threads[result.threads]) for result in results],
     }
+
+
+def _facts(roof: Roof, results: Sequence[Result]) -> dict[str, Any]:
+    """Return the FMA peak, and those of other arithmetic that results are held against."""
+    peak = roof.peak
+    facts: dict[str, Any] = {"gflops": peak.gflops, "tier": peak.tier, "spread": peak.spread}
+    if any(result.is_mixed for result in results):
+        narrow = {name: other for name, other in roof.peaks.items() if other.dtype == name != "f32"}
+        facts |= {name: {"gops": p.gflops, "instruction": p.instruction} for name, p in narrow.items()}
+    return facts
 
 
 def _version(name: str) -> str:
@@ -122,10 +135,11 @@ def _table(kind: str) -> Table:
     return Table(*COLUMNS, *((contest.name, ">20") for contest in CONTESTS[kind][1:]))
 
 
-def row(result: Result, peak_gflops: float) -> str:
+def row(result: Result, roof: Roof) -> str:
     """Return one result as a line under :func:`header`; a ratio is the best peer's time over ours.
 
-    GFLOP/s are of useful work; the share of the roof is that of the executed work.
+    GFLOP/s are of useful work; the share of the roof is that of the executed work, each part of it against
+    the peak of its arithmetic.
     """
     first, *others = CONTESTS[result.case.kind]
     cells: list[Any] = [result.case.name, result.threads]
@@ -133,7 +147,7 @@ def row(result: Result, peak_gflops: float) -> str:
     if us is None:
         cells += [FAILED_CELL, "", "", "", ""]
     else:
-        share = 100 * result.executed_gflops(first.ours) / peak_gflops
+        share = 100 * result.share(first.ours, roof)
         cells += [f"{us.min_ms:.4f}", f"{us.median_ms:.4f}", f"{result.gflops(first.ours):.1f}"]
         cells += [f"{share:.1f}", us.algorithm]
     cells += [peer or "", f"{result.timings[peer].min_ms:.4f}" if peer else ""]

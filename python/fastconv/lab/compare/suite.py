@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -131,7 +131,8 @@ class Workers:
 class Timing:
     """A variant's times of a case, in milliseconds, and its largest error over the largest expected value.
 
-    `saved_flops` are those of the case that its `algorithm` does without.
+    `saved_flops` are those of the case that its `algorithm` does without, `other_flops` those that it does in
+    another arithmetic than the case's, as Winograd's products in a network of 8 bits (``int16``).
     """
 
     min_ms: float
@@ -139,6 +140,7 @@ class Timing:
     error: float
     saved_flops: int = 0
     algorithm: str = ""
+    other_flops: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,12 @@ class Result:
     timings: dict[str, Timing]
     failed: dict[str, str]
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether more peaks than f32's are its roof: a network of 8 bits, or a file with such layers."""
+        ours = self.timings.get(OURS)
+        return self.case.is_int8 or (ours is not None and bool(ours.other_flops))
+
     def best_peer(self, contest: Contest) -> str | None:
         """Return a contest's fastest peer; None where there is none."""
         peers = [v for v in self.timings if contest.includes(v)]
@@ -188,7 +196,17 @@ class Result:
         timing = self.timings[variant]
         return (self.flops - timing.saved_flops) / timing.min_ms * 1e-6
 
-    def as_dict(self, peak_gflops: float) -> dict[str, Any]:
+    def share(self, variant: str, roof: Roof) -> float:
+        """Return the share of its best time in which a variant's executed work would be done at the peaks.
+
+        Each part of the work is held against the peak of its arithmetic.
+        """
+        timing = self.timings[variant]
+        rest = self.flops - timing.saved_flops - sum(timing.other_flops.values())
+        parts = {**timing.other_flops, self.case.arithmetic: rest}
+        return sum(flops / roof.peak_of(name).gflops for name, flops in parts.items()) / timing.min_ms * 1e-6
+
+    def as_dict(self, roof: Roof) -> dict[str, Any]:
         """Return what a results file keeps."""
         parameters = {key: value for key, value in self.case.parameters.items() if key != "folder"}
         return {
@@ -201,7 +219,7 @@ class Result:
                     **asdict(timing),
                     "gflops": self.gflops(name),
                     "executed_gflops": self.executed_gflops(name),
-                    "percent_of_peak": 100 * self.executed_gflops(name) / peak_gflops,
+                    "percent_of_peak": 100 * self.share(name, roof),
                 }
                 for name, timing in self.timings.items()
             },
@@ -221,9 +239,13 @@ class Result:
 def check_rates(result: Result, roof: Roof) -> None:
     """Raise RoofError if a variant was faster than the machine can be: the harness must be broken.
 
-    The roof is f32's, under which 8 bits need not stay.
+    Of networks of 8 bits that is ours alone: others have instructions (those of AMX) whose peak is not known.
     """
-    if result.case.is_int8:
+    if result.is_mixed:
+        if OURS in result.timings:
+            arithmetic = result.case.arithmetic
+            rate = result.share(OURS, roof) * roof.peak_of(arithmetic).gflops
+            roof.hold(f"{result.case.name}: {OURS}", rate, arithmetic)
         return
     for name in result.timings:
         if engine_of(name).countable:
@@ -261,7 +283,7 @@ def compare_case(
     workers : mapping of str to Worker
         The variants' processes.
     roof : Roof
-        The peak that no rate may exceed; a sample is added in every round.
+        The peaks that no rate may exceed; a sample of the case's is added in every round.
     rounds : int, default 10
         Turns of each variant.
     seconds : float, default 0.01
@@ -295,11 +317,12 @@ def compare_case(
                 continue
             algorithm = reply.get("algorithm", "")
             saved = 2 * reply["saved_macs"] if algorithm or case.kind == "model" else want.padding_flops
-            timings[name] = Timing(0.0, 0.0, error, saved, algorithm)
+            others = {part: 2 * macs for part, macs in reply.get("other_macs", {}).items()}
+            timings[name] = Timing(0.0, 0.0, error, saved, algorithm, others)
 
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in timings}
     for _ in range(rounds):
-        roof.raise_to(0.005)
+        roof.raise_to(0.005, case.arithmetic)
         for name, replies in list(turns.items()):
             reply = _answer(workers[name], time=seconds)
             if "error" in reply:

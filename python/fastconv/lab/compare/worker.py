@@ -40,6 +40,7 @@ def serve(variant: str, threads: int, requests: TextIO, replies: TextIO) -> None
                 reply: dict[str, Any] = {
                     "saved_macs": prepared.saved_macs,
                     "algorithm": prepared.algorithm,
+                    "other_macs": dict(prepared.other_macs),
                 }
             else:
                 if prepared is None:

@@ -40,7 +40,11 @@ def _panel(axis: Any, record: Mapping[str, Any], threads: int) -> None:
     axis.barh(above, rates("gflops", "ours"), 0.4, color="#9ecae1", label="fastconv, useful")
     axis.barh(above, rates("executed_gflops", "ours"), 0.4, color="#2171b5", label="fastconv, executed")
     axis.barh(below, rates("gflops", "best_peer"), 0.4, color="#bdbdbd", label="best peer")
-    axis.axvline(record["peaks"][str(threads)]["gflops"], color="black", label="measured FMA peak")
+    peak = record["peaks"][str(threads)]
+    axis.axvline(peak["gflops"], color="black", label="measured FMA peak")
+    if "int8" in peak:
+        label = f"measured peak of int8 {peak['int8']['instruction']}, GOP/s"
+        axis.axvline(peak["int8"]["gops"], color="black", linestyle="--", label=label)
     axis.set_yticks(at, [case["name"] for case in cases], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel("GFLOP/s")

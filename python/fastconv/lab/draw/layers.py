@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastconv.lab.draw.canvas import BLUE, GREY, ORANGE, PURPLE, SKY, axes
@@ -22,7 +23,8 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
     """Draw every layer of a profile under the machine's roofs.
 
     A filled point is the executed work, its area the layer's share of the time. Where the useful work is
-    another, as Winograd's is, a ring marks it, joined by a line: it may lie above the roof.
+    another, as Winograd's is, a ring marks it, joined by a line: it may lie above the roof. The peaks of
+    integers are drawn where layers are held against them.
 
     Parameters
     ----------
@@ -46,7 +48,8 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
     'arithmetic intensity, FLOP/byte'
     """
     figure, ax = axes(ax, 9, 5.5)
-    plot_rooflines([profile.roofline], ax, intensities=(LEAST, 512), narrow=False)
+    roofline = replace(profile.roofline, narrow=profile.peaks[1:])
+    plot_rooflines([roofline], ax, intensities=(LEAST, 512))
     total = sum(layer.ms for layer in profile.layers)
     for label, colour, _ in FAMILIES:
         layers = [layer for layer in profile.layers if family_of(layer) == label]
@@ -61,7 +64,7 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
                 useful = max(LEAST, layer.intensity), layer.gflops
                 ax.plot([at, useful[0]], [rate, useful[1]], color=colour, lw=0.6, alpha=0.6)
                 ax.plot(*useful, "o", mfc="none", mec=colour, ms=5)
-    ax.set_ylim(0.1, 4 * profile.roofline.peak.gflops)
+    ax.set_ylim(0.1, 4 * max(peak.gflops for peak in profile.peaks))
     share = profile.totals["share"]
     ax.set_title(f"{profile.model}: {total:.1f} ms, {share:.0%} of the roof ({ax.get_title()})", fontsize=10)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastconv._text import counted
 from fastconv.errors import ArgumentError
-from fastconv.lab.draw.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, axes
+from fastconv.lab.draw.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, axes
 
 if TYPE_CHECKING:
     from fastconv.lab.machine.roofline import Roofline
 
 LEVEL_COLOURS = {"L1": GREEN, "L2": BLUE, "L3": ORANGE, "DRAM": RED}
-DTYPE_COLOURS = {"f32": "black", "bf16": PURPLE, "int8": GREY}
+DTYPE_COLOURS = {"f32": "black", "bf16": PURPLE, "int8": GREY, "int16": SKY}
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -75,7 +75,7 @@ def plot_rooflines(
     ax.set_yscale("log")
     ax.set_xlim(low, high)
     ax.set_xlabel("arithmetic intensity, FLOP/byte")
-    ax.set_ylabel("GFLOP/s, of int8 GOP/s" if narrow and any(r.narrow for r in rooflines) else "GFLOP/s")
+    ax.set_ylabel("GFLOP/s, of integers GOP/s" if narrow and any(r.narrow for r in rooflines) else "GFLOP/s")
     ax.grid(True, which="major", color="0.9")
     ax.set_axisbelow(True)
     title = rooflines[0].cpu if len(rooflines) > 1 else _title(rooflines[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastconv.lab.machine.bandwidth import Bandwidth, bandwidth, working_sets
-from fastconv.lab.machine.peak import Peak, dtypes, machine_peak, peak_fma
+from fastconv.lab.machine.peak import Peak, by_arithmetic, dtypes, machine_peak, peak_fma
 from fastconv.lab.machine.roof import Roof, RoofError
 from fastconv.lab.machine.roofline import Bound, Roofline, measure_roofline
 
@@ -15,6 +15,7 @@ __all__ = [
     "RoofError",
     "Roofline",
     "bandwidth",
+    "by_arithmetic",
     "dtypes",
     "machine_peak",
     "measure_roofline",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastconv import _core
+from fastconv.errors import ArgumentError
 
 RISE = 1.01  # of the best sample, above which the next ones may be better still
 LONGEST = 4  # times the time asked for
+# Products of pairs of 16 bits beside those of bytes: what they are made by, and the share of the rate. Where
+# one instruction sums four products of bytes, its sister sums two. Where bytes take two multiplications and a
+# sum for four, pairs take one and a sum for two: the multipliers allow as many, and no more is known.
+_PAIRS = {"vpdpbusd": ("vpdpwssd", 0.5), "vpmaddubsw": ("vpmaddwd", 1.0)}
 
 
 def in_use(tier: str | None, threads: int | None) -> tuple[str, int]:
@@ -54,8 +59,8 @@ class Peak:
     samples : int
         How many samples of a few milliseconds were taken.
     dtype : str
-        Of what is multiplied: ``f32``, ``bf16`` (summed in f32), or ``int8`` (unsigned by signed, summed in
-        32 bits).
+        Of what is multiplied: ``f32``, ``bf16`` (summed in f32), ``int8`` (unsigned by signed, summed in
+        32 bits), or ``int16``, which follows from int8 (:func:`by_arithmetic`).
     instruction : str
         That was measured; ``vpmaddubsw``, whose sums saturate, with the two that complete it.
     """
@@ -71,12 +76,17 @@ class Peak:
     @property
     def unit(self) -> str:
         """``GFLOP/s``, or ``GOP/s`` of integers."""
-        return "GOP/s" if self.dtype == "int8" else "GFLOP/s"
+        return "GOP/s" if self.dtype in ("int8", "int16") else "GFLOP/s"
 
     @property
     def name(self) -> str:
         """What tables and pictures call it."""
         return "FMA peak" if self.dtype == "f32" else f"{self.dtype} {self.instruction}"
+
+    @property
+    def title(self) -> str:
+        """What sentences call it."""
+        return self.name if self.dtype == "f32" else f"peak of {self.name}"
 
     @property
     def spread(self) -> float:
@@ -91,6 +101,38 @@ def dtypes(tier: str | None = None) -> tuple[str, ...]:
     ('f32',)
     """
     return tuple(_core.peak_instructions(_core.active_tier() if tier is None else tier))
+
+
+def by_arithmetic(peaks: Iterable[Peak]) -> dict[str, Peak]:
+    """Return the peak that each arithmetic of a program's steps is held against.
+
+    Parameters
+    ----------
+    peaks : iterable of Peak
+        Those that were measured, that of f32 among them.
+
+    Returns
+    -------
+    dict of str to Peak
+        Of ``f32``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits: of those half
+        as many where one instruction sums four products of bytes, and else as many. A tier without an
+        instruction for bytes has the FMA peak in their place.
+
+    Examples
+    --------
+    >>> measured = Peak("avx2", 1, 100.0, 99.0, 5), Peak("avx2", 1, 400.0, 396.0, 5, "int8", "vpdpbusd")
+    >>> {name: peak.gflops for name, peak in by_arithmetic(measured).items()}
+    {'f32': 100.0, 'int8': 400.0, 'int16': 200.0}
+    """
+    known = {peak.dtype: peak for peak in peaks}
+    found = {"f32": known["f32"], "int8": known.get("int8", known["f32"])}
+    int8 = found["int8"]
+    if int8.instruction not in _PAIRS:
+        return {**found, "int16": int8}
+    instruction, share = _PAIRS[int8.instruction]
+    gflops, median = share * int8.gflops, share * int8.median
+    pairs = replace(int8, gflops=gflops, median=median, dtype="int16", instruction=instruction)
+    return {**found, "int16": pairs}
 
 
 def peak_fma(
@@ -134,13 +176,15 @@ def peak_fma(
     return Peak(tier, threads, max(samples), statistics.median(samples), len(samples), dtype, instruction)
 
 
-def machine_peak(threads: int | None = None, *, seconds: float = 0.2) -> Peak:
-    """Measure every tier that runs here and return the highest f32 peak: the roof of any f32 program.
+def machine_peak(threads: int | None = None, *, dtype: str = "f32", seconds: float = 0.2) -> Peak:
+    """Measure every tier that runs here and return the highest peak: the roof of any program of a dtype.
 
     Parameters
     ----------
     threads : int, optional
         Threads to run at once; ``fastconv.get_num_threads()`` when omitted.
+    dtype : {"f32", "bf16", "int8"}
+        What to multiply.
     seconds : float, default 0.2
         For how long to take samples of each tier.
 
@@ -149,10 +193,19 @@ def machine_peak(threads: int | None = None, *, seconds: float = 0.2) -> Peak:
     Peak
         The highest of the tiers' peaks.
 
+    Raises
+    ------
+    ArgumentError
+        If no tier has an instruction for the dtype.
+
     Examples
     --------
     >>> from fastconv.roofline import machine_peak
     >>> machine_peak(threads=1, seconds=0.01).gflops > 0
     True
     """
-    return max((peak_fma(tier, threads, seconds=seconds) for tier in _core.tiers()), key=lambda p: p.gflops)
+    tiers = [tier for tier in _core.tiers() if dtype in dtypes(tier)]
+    if not tiers:
+        raise ArgumentError(f"dtype: expected one that a tier of this processor has, got {dtype!r}")
+    found = [peak_fma(tier, threads, dtype=dtype, seconds=seconds) for tier in tiers]
+    return max(found, key=lambda p: p.gflops)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import FastconvError
-from fastconv.lab.machine.peak import Peak, machine_peak, peak_fma
+from fastconv.lab.machine.peak import Peak, by_arithmetic, dtypes, machine_peak, peak_fma
 
 SLACK = 1.02  # times the roof: the clock may have been higher than in any of the roof's samples, not more
 AGAIN = (0.1, 0.3, 0.9)  # seconds of the further measurements
@@ -16,7 +18,7 @@ class RoofError(FastconvError, ValueError):
 
 
 class Roof:
-    """The highest FMA peak of a number of threads that was measured so far, of one tier or of any.
+    """The highest peaks of a number of threads that were measured so far, of one tier or of any.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ class Roof:
     Attributes
     ----------
     peak : Peak
-        The peak.
+        The FMA peak.
 
     Examples
     --------
@@ -40,36 +42,61 @@ class Roof:
     def __init__(self, threads: int, tier: str | None = None) -> None:
         self.peak: Peak = peak_fma(tier, threads) if tier else machine_peak(threads)
         self._tiers = [tier] if tier else _core.tiers()
+        self._int8: Peak | None = None  # of 8 bits, once somebody asks
 
     @classmethod
-    def of(cls, peak: Peak, *, again: bool = True) -> Roof:
-        """Return the roof of a peak that is known; `again` says whether it may be measured again."""
+    def of(cls, peak: Peak, narrow: Iterable[Peak] = (), *, again: bool = True) -> Roof:
+        """Return the roof of peaks that are known; `again` says whether they may be measured again."""
         roof = cls.__new__(cls)
         roof.peak, roof._tiers = peak, [peak.tier] if again else []
+        roof._int8 = next((p for p in narrow if p.dtype == "int8"), None)
         return roof
 
-    def raise_to(self, seconds: float) -> None:
-        """Measure again for so many seconds, and keep the highest peak.
+    @property
+    def peaks(self) -> dict[str, Peak]:
+        """The peak of each arithmetic (:func:`by_arithmetic`); that of int8 is measured at the first call."""
+        if self._int8 is None and any("int8" in dtypes(tier) for tier in self._tiers):
+            threads, (first, *others) = self.peak.threads, self._tiers
+            of_any = machine_peak(threads, dtype="int8") if others else None
+            self._int8 = of_any or peak_fma(first, threads, dtype="int8")
+        return by_arithmetic((self.peak,) if self._int8 is None else (self.peak, self._int8))
+
+    def peak_of(self, arithmetic: str) -> Peak:
+        """Return the peak of an arithmetic; for ``f32`` no other is measured."""
+        return self.peak if arithmetic == "f32" else self.peaks[arithmetic]
+
+    def raise_to(self, seconds: float, dtype: str = "f32") -> None:
+        """Measure the peak of a dtype again for so many seconds, and keep the highest.
 
         Of any tier, where none was named: on a busy machine the first to seem the highest may not be.
         """
-        for tier in self._tiers:
-            again = peak_fma(tier, self.peak.threads, seconds=seconds / len(self._tiers))
-            self.peak = max(self.peak, again, key=lambda p: p.gflops)
+        tiers = [tier for tier in self._tiers if dtype in dtypes(tier)]
+        for tier in tiers:
+            again = peak_fma(tier, self.peak.threads, dtype=dtype, seconds=seconds / len(tiers))
+            if dtype == "int8":
+                self._int8 = max(self.peaks["int8"], again, key=lambda p: p.gflops)
+            else:
+                self.peak = max(self.peak, again, key=lambda p: p.gflops)
 
-    def hold(self, what: str, rate: float) -> None:
+    def hold(self, what: str, rate: float, arithmetic: str = "f32") -> None:
         """Raise RoofError if a rate of executed work, in GFLOP/s, is above the peak by more than 2 %.
 
         A clock may rise by so much between two samples. On a shared machine the roof itself may have been
-        measured too low, so it is measured again first, longer and longer.
+        measured too low, so it is measured again first, longer and longer. Integers are held against nothing
+        where the tier has no instruction for them: how many of them other ones do, nobody has measured.
         """
+        peak = self.peak_of(arithmetic)
+        measured = "f32" if arithmetic == "f32" else "int8"
+        if measured != "f32" and peak.dtype == "f32":
+            return
         for seconds in AGAIN:
-            if rate <= self.peak.gflops:
+            if rate <= peak.gflops:
                 return
-            self.raise_to(seconds)
-        if rate > SLACK * self.peak.gflops:
-            where = f"{self.peak.tier}, {counted(self.peak.threads, 'thread')}"
+            self.raise_to(seconds, measured)
+            peak = self.peak_of(arithmetic)
+        if rate > SLACK * peak.gflops:
+            where = f"{peak.tier}, {counted(peak.threads, 'thread')}"
             raise RoofError(
-                f"{what}: expected at most the measured FMA peak of {self.peak.gflops:.1f} GFLOP/s ({where}),"
-                f" got {rate:.1f}: work is counted that was not done, or a unit is wrong"
+                f"{what}: expected at most the measured {peak.title} of {peak.gflops:.1f} {peak.unit}"
+                f" ({where}), got {rate:.1f}: work is counted that was not done, or a unit is wrong"
             )

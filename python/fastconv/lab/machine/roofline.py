@@ -8,13 +8,14 @@ Computer Architecture Letters 13(1), 2014).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fastconv import _core
 from fastconv._measured import Results
 from fastconv.lab.machine.bandwidth import OPS, Bandwidth, bandwidth, working_sets
-from fastconv.lab.machine.peak import Peak, dtypes, in_use, peak_fma
+from fastconv.lab.machine.peak import Peak, by_arithmetic, dtypes, in_use, peak_fma
+from fastconv.lab.machine.roof import Roof
 
 RESULTS = Results("roofline", "FASTCONV_ROOFLINE", dict)
 NOISY = 0.25  # spread of samples from which a roof is doubtful: a neighbour, or a clock that moves
@@ -66,22 +67,24 @@ class Roofline:
         """Return the roof of a level in GB/s: the best of reading, writing and copying."""
         return max(b.gbs for b in self.bandwidths if b.level == level)
 
-    def ridge(self, level: str) -> float:
-        """Return the intensity, in FLOP/byte, from which the FMA peak binds and not the level."""
-        return self.peak.gflops / self.gbs(level)
+    def ridge(self, level: str, arithmetic: str = "f32") -> float:
+        """Return the intensity, in FLOP/byte, from which the peak binds and not the level."""
+        return by_arithmetic(self.peaks)[arithmetic].gflops / self.gbs(level)
 
     def level_of(self, size: int) -> str:
         """Return the nearest level that holds so many bytes."""
         return next((level for level in self.levels if size <= self.capacities.get(level, size)), "DRAM")
 
-    def bound(self, flops: float, size: int) -> Bound:
+    def bound(self, flops: float, size: int, arithmetic: str = "f32") -> Bound:
         """Return the least time for some work on so many bytes, each moved once.
 
-        Bytes come from the nearest level that holds them all, as after a step that has just written them:
-        what a kernel must wait for if it does everything else right.
+        The work is held against the peak of its arithmetic (:func:`fastconv.roofline.by_arithmetic`). Bytes
+        come from the nearest level that holds them all, as after a step that has just written them: what a
+        kernel must wait for if it does everything else right.
         """
         level = self.level_of(size)
-        compute, memory = flops / self.peak.gflops * 1e-9, size / self.gbs(level) * 1e-9
+        peak = by_arithmetic(self.peaks)[arithmetic].gflops
+        compute, memory = flops / peak * 1e-9, size / self.gbs(level) * 1e-9
         return Bound("compute", compute) if compute >= memory else Bound(level, memory)
 
     def warnings(self) -> list[str]:
@@ -94,6 +97,12 @@ class Roofline:
             for what, spread in measured
             if spread > NOISY
         ]
+
+    def raised(self, roof: Roof) -> Roofline:
+        """Return it with the peaks that a roof has, measured again, where those are higher."""
+        known = {p.dtype: p for p in roof.peaks.values()}
+        peak, *narrow = (known.get(p.dtype, p) for p in self.peaks)
+        return replace(self, peak=peak, narrow=tuple(narrow))
 
     def keep(self) -> None:
         """Write it to the file that :func:`measure_roofline` reads."""

@@ -11,8 +11,10 @@ FLOPs     work, not speed: 2 for each MAC. Bias, residual and activation of a co
           computes (other element types, operators without a kernel) counts by the same rules
 executed  FLOPs that the chosen kernel really does: fewer by Winograd, or where part of a kernel meets padding
           alone, more where channels are filled up to whole vectors. The machine's peak is a roof for these
-          alone
-bytes     compulsory memory access: each input, weight and output once, 4 bytes an element of float32
+          alone: that of FMAs, or where a step reads or writes numbers of 8 bits that of bytes (``int8``), or
+          of Winograd's products of 16 bits (``int16``)
+bytes     compulsory memory access: each input, weight and output once, 4 bytes an element of float32 or of
+          int32, 1 of 8 bits
 predicted the same with the weights as they are packed, Winograd's transformed ones being 1.8 to 4 times
           as many, and once for each part that a batch runs in
 intensity FLOPs / bytes
@@ -20,7 +22,8 @@ intensity FLOPs / bytes
 
 Parameters are those of the graph as it was given, before batch normalisations are folded: weights, biases,
 and the scales and shifts of normalisations; not their running statistics, which are not learned, nor scalars.
-The size of a model is 4 bytes a parameter. A weight that several layers share counts once.
+The size of a model is 4 bytes a parameter, or 1 where layers multiply by 8-bit ones. A weight that several
+layers share counts once.
 
 A step of a kind that has no rule is an error, never a zero.
 """
@@ -28,26 +31,33 @@ A step of a kind that has no rule is an error, never a zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fastconv.errors import UnsupportedOpError
 from fastconv.graph.context import Step
+from fastconv.graph.program import Program
 from fastconv.graph.value import Tensor
-from fastconv.lab.profile.executed import OUTPUTS, macs_of
+from fastconv.lab.profile.executed import OUTPUTS, arithmetic_of, macs_of
+from fastconv.lab.profile.weights import bias_of, weights_of
 
 FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step does: MACs, FLOPs as defined and as executed, bytes that must move and that will."""
+    """What a step does: MACs, FLOPs as defined and as executed, bytes that must move and that will.
+
+    ``arithmetic`` says which peak is a roof for what is executed: ``f32``, ``int8`` or ``int16``.
+    """
 
     macs: int
     flops: int
     executed_flops: int
     bytes: int
     predicted_bytes: int
+    arithmetic: str
 
 
 def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, times: int = 1) -> Work:
@@ -71,33 +81,35 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     """
     tensors = [t for t in (*step.inputs, step.output) if t is not None]
     moved = times * sum(_elements(t) * t.dtype.itemsize for t in tensors)
+    arithmetic = arithmetic_of(step)
     if step.is_convolution:
-        at, bias_at = _INPUTS.get(step.node.op, (1, 2))
-        weight = weights.get(step.node.inputs[at])
+        weight = weights.get(weights_of(step.node))
         if weight is None:
             raise UnsupportedOpError(
                 f"node {step.node.name!r} ({step.node.op}): w: expected weights of the model to count by,"
                 " got some that its shapes give"
             )
-        biases = () if bias_at is None else step.node.inputs[bias_at : bias_at + 1]
-        bias = sum(math.prod(weights.get(name, ())) for name in biases if name in weights)
+        bias_name = bias_of(step.node)
+        bias = math.prod(weights[bias_name]) if bias_name in weights else 0
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
         per_weight = FLOAT if step.kind == "conv" else 1
         least = moved + per_weight * _taken(step, weight) + FLOAT * bias
-        return Work(macs, 2 * macs, 2 * executed, least, moved + times * step.params[0].packed_bytes)
+        most = moved + times * step.params[0].packed_bytes
+        return Work(macs, 2 * macs, 2 * executed, least, most, arithmetic)
     if step.kind == "gemm":
         a = step.inputs[0]
         assert a is not None
         macs = times * step.output.size * a.shape[-1]
-        return Work(macs, 2 * macs, 2 * macs, moved, moved)
+        return Work(macs, 2 * macs, 2 * macs, moved, moved, arithmetic)
     if step.kind == "recurrent":  # of the states alone: the inputs' product is a step of its own
         (projected, *_), layer = step.inputs, step.params[0]
         assert projected is not None
         macs = times * projected.size * step.output.shape[-1]
-        return Work(macs, 2 * macs, 2 * macs, moved + layer.packed_bytes, moved + layer.packed_bytes)
+        moved += layer.packed_bytes
+        return Work(macs, 2 * macs, 2 * macs, moved, moved, arithmetic)
     if step.kind == "call" and step.algorithm in _PRODUCTS:
         macs = times * _PRODUCTS[step.algorithm](step)
-        return Work(macs, 2 * macs, 2 * macs, moved, moved)
+        return Work(macs, 2 * macs, 2 * macs, moved, moved, arithmetic)
     rule = _CALLED.get(step.algorithm) if step.kind == "call" else _FLOPS.get(step.kind)
     if rule is None:
         raise UnsupportedOpError(
@@ -105,20 +117,33 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
             f" got {(step.algorithm if step.kind == 'call' else step.kind)!r}"
         )
     flops = times * rule(step)
-    return Work(0, flops, flops, moved, moved)
+    return Work(0, flops, flops, moved, moved, arithmetic)
 
 
-# Where a node has its weights, and its bias, if not second and third. The products with the inputs of a
-# recurrent layer, one for each direction, are steps of their own, without it.
-_INPUTS: Mapping[str, tuple[int, int | None]] = {
-    **dict.fromkeys(("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"), (1, None)),
-    **dict.fromkeys(
-        ("ConvInteger", "ConvIntegerToFloat", "MatMulInteger", "MatMulIntegerToFloat"), (1, None)
-    ),
-    **dict.fromkeys(("QLinearConv", "QuantizedConv"), (3, 8)),
-    "QLinearMatMul": (3, None),
-    "QGemm": (3, 6),
-}
+def saved_macs(program: Program) -> int:
+    """Return how many multiply-accumulates the steps of a network's program do not do, of the useful ones."""
+    return sum(useful - executed for _, useful, executed in _products(program))
+
+
+def macs_by_arithmetic(program: Program) -> dict[str, int]:
+    """Return how many multiply-accumulates the layers of a network's program do, by their arithmetic."""
+    found: Counter[str] = Counter()
+    for step, _, executed in _products(program):
+        found[arithmetic_of(step)] += executed
+    return dict(found)
+
+
+def _products(program: Program) -> Iterator[tuple[Step, int, int]]:
+    """Yield the layers with weights, and their multiply-accumulates, useful and executed.
+
+    Those that fill vectors up are left out: nobody counts them of other libraries.
+    """
+    weights = program.weights
+    for times, step in ((stage.times, step) for stage in program.stages for step in stage.steps):
+        weight = weights.get(weights_of(step.node)) if step.is_convolution else None
+        if weight is not None:
+            useful, executed = _convolution(step, weight, 1)
+            yield step, times * useful, times * executed
 
 
 def _is_row(step: Step, weight: tuple[int, ...]) -> bool:
@@ -158,8 +183,9 @@ def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, 
         dilation = step.node.attrs.get("dilations") or [1] * len(out)
         filters = n * groups * icg * _whole(oc // groups, lanes)
         return macs, macs_of(step.algorithm, filters, out, taken, dilation)
-    # Small groups share vectors, whole groups fill their own.
-    columns = _whole(oc, lanes) if oc // groups < lanes else groups * _whole(oc // groups, lanes)
+    # Small groups share vectors, whole groups fill their own; of bytes each group is a product of its own.
+    shared = oc // groups < lanes and not (step.kind == "integer_conv" and step.algorithm == "dense")
+    columns = _whole(oc, lanes) if shared else groups * _whole(oc // groups, lanes)
     return macs, n * math.prod(out) * columns * icg * math.prod(taken)
 
 

@@ -16,6 +16,9 @@ A direct method may skip the products with padding, so they do not count, here a
 do as useful work. Tiles at the edge count whole, for they are computed whole, and a convolution of dilation d
 is d^2 dense ones with tiles of their own. The transforms' additions are left out, as are biases and
 activations everywhere.
+
+A layer of 8 bits counts in the same way. Its Winograd's transformed pixels and weights are of 16 bits, so its
+products are held against the peak of such, and those of all others against that of bytes.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fastconv.graph.value import BYTES
+
 if TYPE_CHECKING:
-    from fastconv.graph.program import Program
+    from fastconv.graph.context import Step
 
 OUTPUTS = {"winograd_f4": 4, "winograd_f2": 2}  # of a tile, along one axis
 
@@ -48,17 +53,13 @@ def macs_of(
     return macs
 
 
-def saved_macs(program: Program) -> int:
-    """Return how many multiply-accumulates the steps of a network's program do not do, of the useful ones."""
-    saved, weights = 0, program.weights
-    for times, step in ((stage.times, step) for stage in program.stages for step in stage.steps):
-        weight = weights.get(step.node.inputs[1]) if step.node.op in ("Conv", "FusedConv") else None
-        if step.kind == "conv" and weight is not None:
-            oc, ic, *kernel = weight
-            n, _, *out = step.output.shape
-            dilation = step.node.attrs.get("dilations", [1] * len(out))
-            taken = step.params[0].kernel[-len(out) :]  # what meets the image
-            name = step.algorithm if step.algorithm in OUTPUTS else "direct"
-            direct = macs_of("direct", n * oc * ic, out, kernel, dilation)
-            saved += times * (direct - macs_of(name, n * oc * ic, out, taken, dilation))
-    return saved
+def arithmetic_of(step: Step) -> str:
+    """Return which peak is a roof for a step's executed work: that of ``f32``, ``int8`` or ``int16``.
+
+    A step that reads or writes numbers of 8 bits is one of bytes, though it may compute with others within:
+    it is free to choose, and no peak is higher.
+    """
+    if step.kind == "integer_conv" and step.algorithm in OUTPUTS:
+        return "int16"
+    numbers = (*step.inputs[:1], step.output)
+    return "int8" if any(t is not None and t.dtype in BYTES for t in numbers) else "f32"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastconv._table import Table
-from fastconv.lab.machine import Roofline
+from fastconv.lab.machine import Peak, Roofline, by_arithmetic
 from fastconv.lab.profile.counters import CountedTraffic
 from fastconv.lab.profile.counting import FLOAT
 
@@ -22,19 +22,24 @@ class LayerCount:
     op: str
     algorithm: str
     tile: str
+    elements: str  # of what it reads, multiplies by and writes: "u8 x s8 > u8", or "f32"
     input: Shape
     output: Shape
     params: int
+    param_bytes: int  # 4 each, or 1 of what is multiplied as 8 bits
     macs: int
     flops: int
     executed_flops: int
     bytes: int
     predicted_bytes: int
+    arithmetic: str  # whose peak is a roof for what is executed: "f32", "int8" or "int16"
+    pairs: int  # of neighbouring weights of 8 bits
+    saturating_pairs: int  # those whose products may be more than 16 bits hold (weights.py)
 
     @property
-    def param_bytes(self) -> int:
-        """Bytes of the parameters, 4 each."""
-        return FLOAT * self.params
+    def saturating_share(self) -> float:
+        """The share of the pairs whose products may be more than 16 bits hold; 0 where there are no pairs."""
+        return self.saturating_pairs / self.pairs if self.pairs else 0.0
 
     @property
     def intensity(self) -> float:
@@ -92,7 +97,10 @@ class Count:
     def totals(self) -> dict[str, Any]:
         """Sums of all layers."""
         sums = {key: sum(getattr(layer, key) for layer in self.layers) for key in _SUMMED}
-        return {"params": self.params, "param_bytes": FLOAT * self.params, **sums}
+        narrow = sum(FLOAT * layer.params - layer.param_bytes for layer in self.layers)
+        share = sums["saturating_pairs"] / sums["pairs"] if sums["pairs"] else 0.0
+        params = {"params": self.params, "param_bytes": FLOAT * self.params - narrow}
+        return {**params, **sums, "saturating_share": share}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a flat dictionary for each layer, derived figures among them."""
@@ -106,10 +114,16 @@ class Count:
         """Return a table for people: a line for each layer, and the totals."""
         return _table(_COUNT_COLUMNS, self.layers, self._total_cells())
 
-    def _total_cells(self) -> list[str]:
+    def _total_cells(self) -> dict[str, str]:
+        """Return the cells of the totals, by the heads of their columns."""
         t = self.totals
-        sums = [_si(t[key]) for key in ("macs", "flops", "bytes", "predicted_bytes")]
-        return ["total", "", "", "", "", f"{t['params']:,}", *sums, ""]
+        sums = {"MACs": "macs", "FLOPs": "flops", "bytes": "bytes", "moved": "predicted_bytes"}
+        return {
+            "layer": "total",
+            "params": f"{t['params']:,}",
+            **{head: _si(t[key]) for head, key in sums.items()},
+            "saturating": _saturating(t["saturating_pairs"], t["pairs"]),
+        }
 
     def __str__(self) -> str:
         return f"{self.model}\n{self.table()}"
@@ -179,9 +193,26 @@ class Profile(Count):
             "tier": roof.peak.tier,
             "threads": roof.peak.threads,
             "peak_gflops": roof.peak.gflops,
+            "peaks": {peak.dtype: peak.gflops for peak in self.peaks},
             "gbs": {level: roof.gbs(level) for level in roof.levels},
         }
         return {**super().as_dict(), "machine": machine}
+
+    @property
+    def peaks(self) -> tuple[Peak, ...]:
+        """The FMA peak, and the others that layers are held against, each rate once."""
+        known, used = by_arithmetic(self.roofline.peaks), {layer.arithmetic for layer in self.layers}
+        f32, int8, int16 = (known[name] for name in ("f32", "int8", "int16"))
+        if used <= {"f32"} or int8.dtype == "f32":
+            return (f32,)
+        return (f32, int8, int16) if "int16" in used and int16.gflops != int8.gflops else (f32, int8)
+
+    @property
+    def roofs(self) -> str:
+        """The peaks and the bandwidths of the levels, for people."""
+        roof = self.roofline
+        peaks = ", ".join(f"{peak.name} {peak.gflops:.1f} {peak.unit}" for peak in self.peaks)
+        return f"{peaks}; GB/s: {', '.join(f'{level} {roof.gbs(level):.0f}' for level in roof.levels)}"
 
     def sorted_by(self, key: str) -> tuple[LayerProfile, ...]:
         """Return the layers by a figure, the largest first."""
@@ -191,19 +222,24 @@ class Profile(Count):
         """Return a table for people: a line for each layer (or for those given), and the totals."""
         return _table(_PROFILE_COLUMNS, self.layers if layers is None else layers, self._total_cells())
 
-    def _total_cells(self) -> list[str]:
+    def _total_cells(self) -> dict[str, str]:
         t = self.totals
-        rates = [f"{t['ms']:.3f}", f"{t['gflops']:.1f}", f"{t['executed_gflops']:.1f}"]
-        bound = ["", "", f"{t['share']:.0%}", f"{t['ideal_ms']:.3f}", f"{t['lost_ms']:.3f}"]
-        return [*super()._total_cells(), *rates, *bound]
+        rates = {"GFLOP/s": "gflops", "executed": "executed_gflops"}
+        times = {"ms": "ms", "ideal ms": "ideal_ms", "lost ms": "lost_ms"}
+        return {
+            **super()._total_cells(),
+            **{head: f"{t[key]:.1f}" for head, key in rates.items()},
+            **{head: f"{t[key]:.3f}" for head, key in times.items()},
+            "share": f"{t['share']:.0%}",
+        }
 
     def html(self) -> str:
         """Return the layers as an HTML table, which a notebook shows."""
         return _html(_PROFILE_COLUMNS, self.layers)
 
 
-_SUMMED = ("macs", "flops", "executed_flops", "bytes", "predicted_bytes")
-_COUNTED = ("param_bytes", "intensity")
+_SUMMED = ("macs", "flops", "executed_flops", "bytes", "predicted_bytes", "pairs", "saturating_pairs")
+_COUNTED = ("intensity", "saturating_share")
 _TIMED = ("gflops", "executed_gflops", "gbs", "share", "lost_ms")
 
 Column = tuple[str, str, Callable[[Any], str], str]  # head, alignment (as in a format), cell, the field or ""
@@ -212,6 +248,7 @@ _COUNT_COLUMNS: tuple[Column, ...] = (
     ("layer", "<", lambda layer: layer.op, ""),
     ("algorithm", "<", lambda layer: layer.algorithm, ""),
     ("tile", "<", lambda layer: layer.tile, ""),
+    ("elements", "<", lambda layer: layer.elements, ""),
     ("input", "<", lambda layer: _by(layer.input), ""),
     ("output", "<", lambda layer: _by(layer.output), ""),
     ("params", ">", lambda layer: f"{layer.params:,}", "params"),
@@ -220,6 +257,7 @@ _COUNT_COLUMNS: tuple[Column, ...] = (
     ("bytes", ">", lambda layer: _si(layer.bytes), "bytes"),
     ("moved", ">", lambda layer: _si(layer.predicted_bytes), "predicted_bytes"),
     ("FLOP/B", ">", lambda layer: f"{layer.intensity:.2f}", "intensity"),
+    ("saturating", ">", lambda layer: _saturating(layer.saturating_pairs, layer.pairs), "saturating_share"),
 )
 _PROFILE_COLUMNS: tuple[Column, ...] = (
     *_COUNT_COLUMNS,
@@ -234,18 +272,35 @@ _PROFILE_COLUMNS: tuple[Column, ...] = (
 )
 
 
-def _table(columns: Sequence[Column], layers: Sequence[LayerCount], totals: Sequence[str]) -> str:
+def _shown(columns: Sequence[Column], layers: Sequence[LayerCount]) -> Sequence[Column]:
+    """Leave the pairs out where no layer multiplies by weights of 8 bits."""
+    return [c for c in columns if c[0] != "saturating" or any(layer.pairs for layer in layers)]
+
+
+def _table(columns: Sequence[Column], layers: Sequence[LayerCount], totals: Mapping[str, str]) -> str:
+    columns = _shown(columns, layers)
     table = Table(("", ">"), *((head, side) for head, side, *_ in columns), ("nodes", "<"))
     rows = [[i, *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)]
-    return "\n".join(table.lines([*rows, ["", *totals, ""]]))
+    whole = ["", *(totals.get(head, "") for head, *_ in columns), ""]
+    return "\n".join(table.lines([*rows, whole]))
 
 
 def _html(columns: Sequence[Column], layers: Sequence[LayerCount]) -> str:
+    columns = _shown(columns, layers)
     table = Table(("#", ">"), *((head, side) for head, side, *_ in columns), ("nodes", "<"))
     rows = [[i, *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)]
     fields = [field for *_, field in columns]
     numbers = [[None, *(getattr(one, f) if f else None for f in fields), None] for one in layers]
     return table.html(rows, numbers, "sortable layers")
+
+
+def _saturating(pairs: int, of: int) -> str:
+    """Write a number of pairs with its share of all.
+
+    >>> _saturating(12, 1000), _saturating(0, 0)
+    ('12 (1.2%)', '')
+    """
+    return f"{pairs} ({pairs / of:.1%})" if of else ""
 
 
 def _by(shape: Shape) -> str:

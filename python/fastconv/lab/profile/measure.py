@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,18 @@ from fastconv._arguments import number, shown
 from fastconv._threads import as_count
 from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError, DTypeError
-from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.model import Model
 from fastconv.graph.options import checked_input, checked_shape
 from fastconv.graph.program import Program
 from fastconv.graph.table import described
+from fastconv.graph.value import BYTES, Constant
 from fastconv.importers import from_torch
 from fastconv.lab.machine import Roof, Roofline, measure_roofline
 from fastconv.lab.profile.counters import count_traffic
-from fastconv.lab.profile.counting import work_of
+from fastconv.lab.profile.counting import FLOAT, Work, work_of
 from fastconv.lab.profile.layers import Count, LayerCount, LayerProfile, Profile
+from fastconv.lab.profile.weights import elements_of, saturating_pairs
 
 LEAST_RUNS = 5
 
@@ -114,8 +114,9 @@ def profile(
     Notes
     -----
     Runs with and without the profiler take turns. A layer's time is the fastest of all runs; it is held
-    against the time that its executed FLOPs need at the FMA peak, or its bytes from the nearest level of the
-    memory that holds all of them, whichever is longer. ``traffic`` of the result has the cache misses that
+    against the time that its executed FLOPs need at the peak of their arithmetic (FMAs, or products of bytes,
+    or of 16 bits), or its bytes from the nearest level of the memory that holds all of them, whichever is
+    longer. ``traffic`` of the result has the cache misses that
     the processor counted, where the kernel allows it, or why not. Where a batch runs in parts beside each
     other, a layer's time is that of all threads divided by their number.
 
@@ -141,17 +142,21 @@ def profile(
         times, plain, profiled = _times(program, arrays, seconds)
         traffic = count_traffic(lambda: program.run(arrays))
         counts, of_steps = _counted(program), list(zip(*times, strict=True))
-        held = Roof.of(roof.peak, again=roofline is None)
-        held.raise_to(0.05)  # the clock may be higher than before the runs
+        held = Roof.of(roof.peak, roof.narrow, again=roofline is None)
+        measured = {"f32", *("int8" for counted in counts if counted.arithmetic != "f32")}
+        for dtype in sorted(measured):
+            held.raise_to(0.05, dtype)  # the clock may be higher than before the runs
         for counted, step_times in zip(counts, of_steps, strict=True):
-            held.hold(f"layer {counted.name!r}", counted.executed_flops / min(step_times) * 1e-9)
-    if held.peak != roof.peak:
-        roof = replace(roof, peak=held.peak)
+            rate = counted.executed_flops / min(step_times) * 1e-9
+            held.hold(f"layer {counted.name!r}", rate, counted.arithmetic)
+    raised = roof.raised(held)
+    if raised != roof:
+        roof = raised
         roof.keep()
     layers = []
     for counted, step_times in zip(counts, of_steps, strict=True):
         best = min(step_times)
-        bound = roof.bound(counted.executed_flops, counted.bytes)
+        bound = roof.bound(counted.executed_flops, counted.bytes, counted.arithmetic)
         layers.append(
             LayerProfile(
                 **vars(counted),
@@ -243,39 +248,42 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[An
 
 
 def _counted(program: Program) -> tuple[LayerCount, ...]:
-    weights = program.weights
+    constants, weights = program.constants, program.weights
     lanes = _core.cpu_info()["tiers"]["lanes"][_core.active_tier()]
     seen: set[str] = set()  # parameters of layers before
     return tuple(
-        _layer(program, stage, step, weights, lanes, seen) for stage in program.stages for step in stage.steps
+        _layer(program, step, constants, work_of(step, weights, lanes, stage.times), seen)
+        for stage in program.stages
+        for step in stage.steps
     )
 
 
 def _layer(
-    program: Program,
-    stage: Stage,
-    step: Step,
-    weights: Mapping[str, tuple[int, ...]],
-    lanes: int,
-    seen: set[str],
+    program: Program, step: Step, constants: Mapping[str, Constant], work: Work, seen: set[str]
 ) -> LayerCount:
     node = step.node
     names = (node.name, *node.absorbed)
     params = {k: n for name in names for k, n in program.parameters.get(name, {}).items() if k not in seen}
     seen.update(params)
-    work = work_of(step, weights, lanes, stage.times)
+    narrow = sum(n for k, n in params.items() if k in constants and constants[k].dtype in BYTES)
+    saturating, pairs = saturating_pairs(step, constants)
     x = next((t for t in step.inputs if t is not None), step.output)
     return LayerCount(
         " ".join(names),
         described(step),
         step.algorithm,
         step.params[0].tile if step.is_convolution else "",
+        elements_of(step, constants),
         x.shape,
         step.output.shape,
         sum(params.values()),
+        FLOAT * (sum(params.values()) - narrow) + narrow,
         work.macs,
         work.flops,
         work.executed_flops,
         work.bytes,
         work.predicted_bytes,
+        work.arithmetic,
+        pairs,
+        saturating,
     )

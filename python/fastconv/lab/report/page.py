@@ -111,16 +111,20 @@ def report(
 
 def _summary(profile: Profile) -> str:
     roof, totals = profile.roofline, profile.totals
-    levels = ", ".join(f"{level} {roof.gbs(level):.0f}" for level in roof.levels)
     facts = {
         "network": f"{profile.model}: {totals['params']:,} parameters, {totals['macs'] / 1e9:.3f} G MACs,"
         f" {totals['bytes'] / 1e6:.1f} MB that must move",
         "machine": f"{roof.cpu}, {roof.peak.tier}, {counted(roof.peak.threads, 'thread')}",
-        "roofs": f"FMA peak {roof.peak.gflops:.1f} GFLOP/s; GB/s: {levels}",
+        "roofs": profile.roofs,
         "time": f"{totals['run_ms']:.3f} ms, the sum of the layers {totals['ms']:.3f}, at the roofs"
         f" {totals['ideal_ms']:.3f} ({totals['share']:.0%}); best of {totals['runs']} runs",
         "memory": profile.moved,
     }
+    if totals["pairs"]:
+        facts["weights of 8 bits"] = (
+            f"{totals['saturating_pairs']:,} of {totals['pairs']:,} pairs"
+            f" ({totals['saturating_share']:.1%}) would saturate in vpmaddubsw"
+        )
     rows = "".join(
         f'<tr><th class="text">{key}</th><td class="text">{html.escape(text)}</td></tr>'
         for key, text in facts.items()

@@ -12,7 +12,7 @@ from fastconv.importers import load
 from fastconv.lab.compare.cases import Case, Prepared, conv_arrays, gemm_arrays
 from fastconv.lab.compare.layer_work import executed_macs
 from fastconv.lab.compare.network_files import files_of
-from fastconv.lab.profile.executed import saved_macs
+from fastconv.lab.profile.counting import macs_by_arithmetic, saved_macs
 from fastconv.ops.conv import conv2d, conv3d, conv_transpose2d
 from fastconv.ops.gemm import gemm
 
@@ -28,8 +28,9 @@ def prepare(case: Case, mode: str, threads: int) -> Prepared:
         return _conv(case, mode)
     files = files_of(case)
     x, model = files.x, load(files.model)
-    saved = saved_macs(model.program(x.shape))
-    return Prepared(lambda: model(x), saved_macs=saved)
+    program = model.program(x.shape)
+    others = {name: macs for name, macs in macs_by_arithmetic(program).items() if name != case.arithmetic}
+    return Prepared(lambda: model(x), saved_macs=saved_macs(program), other_macs=others)
 
 
 def _conv(case: Case, mode: str) -> Prepared:
