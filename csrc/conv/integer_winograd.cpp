@@ -276,7 +276,8 @@ std::unique_ptr<const BoundIntegerConv> WinogradPacked::bind(const ConvShape& s,
 
 // Estimates of the time for one image in cycles, from measurements on Zen 3 (avx2); those of the
 // other tiers follow from what their instructions can do. A vector of W sums takes 3.5 W products a
-// cycle of the direct method, 7 W where one instruction sums four, and 2.8 or 3.5 W of pairs; or the
+// cycle of the direct method, 7 W where one instruction sums four, 30 W in tile registers, which is
+// half of what these can do, and 2.8 or 3.5 W of pairs; or the
 // weights come at 8 bytes a cycle if that takes longer, at 4 where they are more than a layer may
 // expect of a last-level cache (512 to 512 channels at 7 px, where F(4x4) has 19 MB of them). What
 // follows the sums takes a pixel and vector 9 cycles, a row of a small product 4.2; a transform takes
@@ -288,7 +289,8 @@ double direct_cycles(const ConvShape& s, const KernelTable& table) {
   const double lanes = table.lanes, k = static_cast<double>(kTaps * s.ic),
                vectors = static_cast<double>(ceil_div(s.oc, table.lanes)),
                pixels = static_cast<double>(s.out_pixels());
-  const double rate = table.integer.saturates ? 3.5 : 7;
+  const bool tiles = table.integer.tiles_usable && table.integer.tiles_usable();
+  const double rate = tiles ? 30 : table.integer.saturates ? 3.5 : 7;
   return product_cycles(pixels * k * vectors * lanes, rate * lanes, k * static_cast<double>(s.oc)) +
          9 * pixels * vectors;
 }

@@ -15,7 +15,7 @@ LONGEST = 4  # times the time asked for
 # Products of pairs of 16 bits beside those of bytes: what they are made by, and the share of the rate. Where
 # one instruction sums four products of bytes, its sister sums two. Where bytes take two multiplications and a
 # sum for four, pairs take one and a sum for two: the multipliers allow as many, and no more is known.
-_PAIRS = {"vpdpbusd": ("vpdpwssd", 0.5), "vpmaddubsw": ("vpmaddwd", 1.0)}
+_PAIRS = {"tdpbusd": ("vpdpwssd", 1 / 16), "vpdpbusd": ("vpdpwssd", 0.5), "vpmaddubsw": ("vpmaddwd", 1.0)}
 
 
 def in_use(tier: str | None, threads: int | None) -> tuple[str, int]:
