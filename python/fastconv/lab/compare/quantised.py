@@ -28,6 +28,7 @@ def quantise(path: Path, x: npt.NDArray[np.float32], rng: np.random.Generator) -
     import onnx
     import onnx.version_converter
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Inputs(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -43,6 +44,10 @@ def quantise(path: Path, x: npt.NDArray[np.float32], rng: np.random.Generator) -
     model = onnx.load(str(path))
     if next(s.version for s in model.opset_import if not s.domain) < PER_CHANNEL:
         model = onnx.version_converter.convert_version(model, PER_CHANNEL)
+    onnx.save(model, str(plain))
+    # As the quantiser wants it: a BatchNormalization that is not folded would stay in floats.
+    quant_pre_process(str(plain), str(plain), skip_symbolic_shape=True)
+    model = onnx.load(str(plain))
     _copy_biases(model.graph)
     onnx.save(model, str(plain))
     quantize_static(
