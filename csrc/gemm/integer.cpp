@@ -108,12 +108,10 @@ void multiply_shares(const IntegerProduct& p, const Plan& plan, void* c, Take ta
 void copy_runs(const IntegerProduct& p, const uint8_t* a, dim_t m0, dim_t rows, std::byte* to,
                dim_t step) {
   const PackedWords& b = *p.b;
-  const auto copy = b.wide() ? b.kernels().widen_run : b.kernels().copy_run;
-  const dim_t run_bytes = b.k_run() * (b.wide() ? 2 : 1);
+  const auto copy = b.wide() ? b.kernels().widen_runs : b.kernels().copy_runs;
   for (dim_t m = m0; m < m0 + rows; ++m, to += step) {
     const uint8_t* const row = a + (p.a_row ? p.a_row[m] : m * p.lda);
-    for (dim_t tap = 0; tap < b.taps(); ++tap)
-      copy(row + p.tap_offset[tap], b.k_run(), to + tap * run_bytes);
+    copy(row, p.tap_offset, b.taps(), b.k_run(), to);
     // The last pair's partner.
     if (b.wide() && b.K() % 2) std::memset(to + b.K() * 2, 0, 2);
   }
@@ -144,7 +142,7 @@ void copy_rows(const ByteMatrix& a, const PackedWords& b, dim_t m0, dim_t rows, 
       copy_row(a, m, end);
       bytes = end;
     }
-    b.kernels().widen_run(bytes, K, to);
+    b.kernels().widen_runs(bytes, &kZeroTap, 1, K, to);
     if (K % 2) std::memset(to + K * 2, 0, 2);  // the last pair's partner
   }
 }

@@ -151,9 +151,10 @@ struct IntegerKernels {
   // Of a processor with tile registers; tiles_usable(): whether this process may use them.
   IntegerPanelKernels tiles[3];
   bool (*tiles_usable)() = nullptr;
-  // to[k] = from[k], k < n, of u8 and of s16; nothing else is read or written.
-  void (*copy_run)(const uint8_t* from, dim_t n, void* to) = nullptr;
-  void (*widen_run)(const uint8_t* from, dim_t n, void* to) = nullptr;
+  // to[i * n + k] = row[run[i] + k] for i < runs, k < n, of u8 and of s16; nothing else is read or
+  // written.
+  void (*copy_runs)(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* to) = nullptr;
+  void (*widen_runs)(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* to) = nullptr;
 };
 
 // ---- grouped_f32.inl.h

@@ -1,6 +1,6 @@
-// L2 kernels: runs of bytes copied for the tiles of product/tile.inl.h; the contract is that of
-// IntegerKernels in kernel_table.h. Runs are short, and most of their ends are no whole vector: the
-// last piece overlaps the one before.
+// L2 kernels: rows of A that are put together of runs of bytes, for the tiles of product/; the
+// contract is that of IntegerKernels in kernel_table.h. Runs are short, and most of their ends are no
+// whole piece: the last piece overlaps the one before.
 #pragma once
 #include <string.h>
 
@@ -9,43 +9,44 @@
 namespace fastconv {
 namespace {
 
-template <class Piece>
-inline void copy_ends(const uint8_t* from, dim_t n, uint8_t* to) {
-  Piece first, last;
-  memcpy(&first, from, sizeof first);
-  memcpy(&last, from + n - sizeof last, sizeof last);
-  memcpy(to, &first, sizeof first);
-  memcpy(to + n - sizeof last, &last, sizeof last);
+// N bytes as numbers of Number. In the compiler's vectors, which the unit's flags make instructions
+// of.
+template <class Number, int N>
+inline void copy_piece(const uint8_t* from, Number* to) {
+  typedef uint8_t Bytes __attribute__((vector_size(N)));
+  typedef Number Numbers __attribute__((vector_size(N * sizeof(Number))));
+  Bytes bytes;
+  memcpy(&bytes, from, sizeof bytes);
+  const Numbers numbers = __builtin_convertvector(bytes, Numbers);
+  memcpy(to, &numbers, sizeof numbers);
+}
+template <class Number, int N>
+inline void copy_pieces(const uint8_t* from, dim_t n, Number* to) {
+  for (dim_t k = 0; k < n - N; k += N) copy_piece<Number, N>(from + k, to + k);
+  copy_piece<Number, N>(from + n - N, to + n - N);
 }
 
-inline void copy_run(const uint8_t* from, dim_t n, void* destination) {
-  uint8_t* const to = static_cast<uint8_t*>(destination);
-  if (n > 32)
-    memcpy(to, from, static_cast<size_t>(n));
-  else if (n >= 16)
-    copy_ends<unsigned __int128>(from, n, to);
-  else if (n >= 8)
-    copy_ends<uint64_t>(from, n, to);
-  else if (n >= 4)
-    copy_ends<uint32_t>(from, n, to);
-  else
-    for (dim_t k = 0; k < n; ++k) to[k] = from[k];
-}
-
-inline void widen_run(const uint8_t* from, dim_t n, void* destination) {
-  constexpr dim_t kPiece = 2 * W;
-  int16_t* const to = static_cast<int16_t*>(destination);
-  if (n >= kPiece) {
-    for (dim_t k = 0; k < n - kPiece; k += kPiece) vsstore(to + k, vswiden(from + k));
-    vsstore(to + n - kPiece, vswiden(from + n - kPiece));
-  } else {
-    for (dim_t k = 0; k < n; ++k) to[k] = from[k];
+template <class Number>
+void copy_runs(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* destination) {
+  Number* to = static_cast<Number*>(destination);
+  for (dim_t i = 0; i < runs; ++i, to += n) {
+    const uint8_t* const from = row + run[i];
+    if (n >= 32)
+      copy_pieces<Number, 32>(from, n, to);
+    else if (n >= 16)
+      copy_pieces<Number, 16>(from, n, to);
+    else if (n >= 8)
+      copy_pieces<Number, 8>(from, n, to);
+    else if (n >= 4)
+      copy_pieces<Number, 4>(from, n, to);
+    else
+      for (dim_t k = 0; k < n; ++k) to[k] = from[k];
   }
 }
 
 inline void fill_runs(IntegerKernels& k) {
-  k.copy_run = copy_run;
-  k.widen_run = widen_run;
+  k.copy_runs = copy_runs<uint8_t>;
+  k.widen_runs = copy_runs<int16_t>;
 }
 
 }  // namespace
