@@ -27,8 +27,8 @@ struct ByteMatrix {
 // kernels/kernel_table.h. Numbers of u8 lie as u8 - 128, which is s8.
 //
 // Where the tier's instruction saturates, a pair of weights that are too large together is halved,
-// and the other halves go to a list that the tile runs over after its sums. Where the lists would be
-// longer than an eighth of the words, B is packed wide, which costs as much and has no bound.
+// and the other halves go to a list that the tile runs over after its sums. Where lists would cost
+// more than that, an eighth as many vectors or more, B is packed wide, which has no bound.
 //
 // A's rows are read in place, or copied, a block at a time, so that each is one run: as bytes, where
 // the runs of the taps would leave too much of their last words empty, and as numbers of 16 bits

@@ -14,9 +14,14 @@ constexpr dim_t kWorthAThread = 65536;  // bytes
 
 // A's rows are copied where that saves more than a twelfth of the words that are read in place.
 constexpr dim_t kCopyPays = 12;
-// A vector of a list costs about twice as much as one of the panel, wide weights a quarter more than
-// bytes.
-constexpr dim_t kListPays = 8;
+
+// As many vectors in lists, for each of the panels, cost what it costs to pack B wide: a vector of a
+// list about two others, the products of wide weights a quarter more, and to copy a byte of A
+// 0.06 + 4 / k_run cycles where bytes are read in place. Of a byte 26 products take a cycle (Zen 3).
+double longest_lists(bool copies_more, dim_t k_run, dim_t N) {
+  const double copy = copies_more ? 0.06 + 4 / static_cast<double>(k_run) : 0;
+  return (0.25 + 26 * copy / static_cast<double>(N)) / 2;
+}
 
 // A word of a panel whose width the compiler knows, V vectors of W lanes: row[i][j] is number k + i
 // of column j, as it lies, s8; zero where there is none.
@@ -169,7 +174,8 @@ bool PackedWords::pack_bytes(const ByteMatrix& b) {
   data_ = Buffer<std::byte>(kWordBytes * words_ * round_up(N_, lanes()));
   if (for_tiles()) std::memset(data_.data(), 0, static_cast<size_t>(data_.bytes()));
   std::vector<Excess> excess(static_cast<size_t>(saturates ? panels : 0));
-  const dim_t most = vectors() / kListPays;
+  const double share = longest_lists(form_ == Form::in_place, k_run_, N_);
+  const dim_t most = static_cast<dim_t>(share * static_cast<double>(vectors()));
   std::atomic<dim_t> listed{0};
   each_word(b, [&](dim_t p, auto& word, dim_t tap, dim_t k, dim_t i) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
