@@ -16,6 +16,7 @@
 #include "core/cpu.h"
 #include "core/division.h"
 #include "core/parallel.h"
+#include "core/tiles.h"
 #include "kernels/dispatch.h"
 
 namespace py = pybind11;
@@ -97,6 +98,9 @@ std::vector<double> peak(const std::string& tier, const std::string& dtype, int 
   }
   FC_CHECK(found.run, ArgumentError, "dtype: expected one that tier ", tier,
            " has an instruction for here, ", names, ", got '", dtype, "'");
+  FC_CHECK(!found.uses_tiles || cpu_permits_tiles(), ArgumentError,
+           "dtype: expected one that this process may measure, got '", dtype,
+           "', whose tile registers the system refuses");
   float unused;
   const double operations = found.run(kSteps, &unused);
   const auto times = samples(threads, seconds, [&](int, dim_t rounds) {

@@ -289,8 +289,7 @@ double direct_cycles(const ConvShape& s, const KernelTable& table) {
   const double lanes = table.lanes, k = static_cast<double>(kTaps * s.ic),
                vectors = static_cast<double>(ceil_div(s.oc, table.lanes)),
                pixels = static_cast<double>(s.out_pixels());
-  const bool tiles = table.integer.tiles_usable && table.integer.tiles_usable();
-  const double rate = tiles ? 30 : table.integer.saturates ? 3.5 : 7;
+  const double rate = has_tiles(table.integer) ? 30 : table.integer.saturates ? 3.5 : 7;
   return product_cycles(pixels * k * vectors * lanes, rate * lanes, k * static_cast<double>(s.oc)) +
          9 * pixels * vectors;
 }

@@ -1,5 +1,4 @@
-// L0 core: tile registers (AMX), which a process has to ask for; answered in cpu_<family>.cpp. Apart
-// from cpu.h, for a sealed unit of kernels calls it.
+// L0 core: tile registers (AMX), which a process has to ask for; answered in cpu_<family>.cpp.
 #pragma once
 
 namespace fastconv {

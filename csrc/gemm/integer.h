@@ -8,11 +8,17 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/tiles.h"
 #include "gemm/gemm.h"
 
 namespace fastconv {
 
 constexpr dim_t kWordBytes = 4;  // of A, and of B for each column
+
+// Whether products may use tile registers, for which the process asks at the first call.
+inline bool has_tiles(const IntegerKernels& kernels) noexcept {
+  return kernels.tiles[0].mr && (kernels.tiles_emulated || cpu_permits_tiles());
+}
 
 // A matrix of bytes by strides in elements, which are bytes: a number of u8, or, where is_signed,
 // of s8.

@@ -111,7 +111,7 @@ PackedWords::PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMa
     : kernels_(&kernels), taps_(taps), k_run_(b.rows / taps), N_(b.columns) {
   column_sums_.resize(static_cast<size_t>(round_up(N_, lanes())));
   const dim_t in_place = taps * ceil_div(k_run_, 4), copied = ceil_div(K(), 4);
-  if (kernels.tiles_usable && K() >= kTileRun && kernels.tiles_usable())
+  if (K() >= kTileRun && has_tiles(kernels))
     set_form(Form::tiles);
   else
     set_form(kCopyPays * (in_place - copied) > in_place ? Form::copied : Form::in_place);

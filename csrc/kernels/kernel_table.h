@@ -148,9 +148,10 @@ struct IntegerKernels {
   int mr = 0, nr = 0;                               // the tile of most of the work; nr = 2 W
   bool saturates = false;                           // see above
   IntegerPanelKernels bytes[3], wide[3], pairs[3];  // nr / 2, nr and 3 nr / 2 wide
-  // Of a processor with tile registers; tiles_usable(): whether this process may use them.
+  // Of a processor with tile registers, or empty. Whoever calls them asks for these first
+  // (core/tiles.h), but where they are emulated.
   IntegerPanelKernels tiles[3];
-  bool (*tiles_usable)() = nullptr;
+  bool tiles_emulated = false;
   // to[i * n + k] = row[run[i] + k] for i < runs, k < n, of u8 and of s16; nothing else is read or
   // written.
   void (*copy_runs)(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* to) = nullptr;
@@ -526,6 +527,7 @@ struct BandwidthKernels {
 struct PeakLoop {
   double (*run)(dim_t steps, float* sink) = nullptr;
   const char* instruction = "";
+  bool uses_tiles = false;  // the caller asks for them first (core/tiles.h)
 };
 struct PeakKernels {
   PeakLoop f32;

@@ -1,24 +1,16 @@
-// L1 simd: the tile registers of AMX, eight of 16 rows x 64 bytes; tile_emulated.h has the same
-// names without them.
+// L1 simd: the tile registers of AMX, eight of 16 rows x 64 bytes, of a process that has asked for
+// them (core/tiles.h); tile_emulated.h has the same names without them.
 //
 // Assembly, and not the compiler's intrinsics: these paste their argument into the instruction, so
 // that a template's parameter is no register, and say nothing of the memory that they touch.
 #pragma once
-#include "core/tiles.h"
 #include "core/types.h"
+#include "simd/tile_shapes.h"
 
 namespace fastconv {
 namespace {
 
-// How many rows a tile has, and how many bytes a row; of none there are no rows.
-struct alignas(64) TileShapes {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-
-// Whether this process may use them: it has to ask, once.
-inline bool tiles_usable() { return cpu_permits_tiles(); }
+constexpr bool kTilesEmulated = false;
 
 // Zeroes all tiles.
 inline void tiles_begin(const TileShapes& shapes) {

@@ -5,15 +5,12 @@
 #include <string.h>
 
 #include "core/types.h"
+#include "simd/tile_shapes.h"
 
 namespace fastconv {
 namespace {
 
-struct TileShapes {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
+constexpr bool kTilesEmulated = true;
 
 struct TileRegisters {
   bool begun = false;
@@ -32,8 +29,6 @@ inline TileRegisters& tiles_with(int t) {
     __builtin_trap();
   return r;
 }
-
-inline bool tiles_usable() { return true; }
 
 inline void tiles_begin(const TileShapes& shapes) {
   TileRegisters& r = tile_registers();

@@ -14,7 +14,7 @@ namespace fastconv {
 void table_amx_int8(KernelTable& table) {
   fill_tiles(table.integer);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of its tier
-  table.peak.int8 = {peak_tiles, "tdpbusd"};
+  table.peak.int8 = {peak_tiles, "tdpbusd", true};
 #endif
 }
 

@@ -98,9 +98,8 @@ void amx_tile(const IntegerTile& t) {
   tiles_end();
 }
 
-// From registers only, as peak_dot.inl.h; 0 operations where the process may not use them.
+// From registers only, as peak_dot.inl.h.
 inline double peak_tiles(dim_t steps, float*) noexcept {
-  if (!tiles_usable()) return 0.0;
   tiles_begin(amx_shapes(kTileRows, kTileRows));
   for (dim_t s = 0; s < steps; ++s) {
     tile_dot<0, 4, 6>();
@@ -118,7 +117,7 @@ inline void fill_tiles(IntegerKernels& k) {
     k.tiles[i].mr = kAmxRows;
     for (IntegerUkr& ukr : k.tiles[i].ukr) ukr = of[i];
   }
-  k.tiles_usable = tiles_usable;
+  k.tiles_emulated = kTilesEmulated;
 }
 
 }  // namespace
