@@ -19,8 +19,6 @@ namespace py = pybind11;
 namespace fastconv {
 namespace {
 
-using Sizes = std::vector<dim_t>;
-
 void spread(const char* name, const Sizes& values, int spatial, dim_t* out) {
   FC_CHECK(static_cast<int>(values.size()) == spatial, ArgumentError, name, ": expected ", spatial,
            " integers, got ", values.size());
@@ -28,11 +26,6 @@ void spread(const char* name, const Sizes& values, int spatial, dim_t* out) {
 }
 
 using CachedConv = BoundCache<Conv, BoundConv>;
-
-std::optional<ConvShape> shape_of(const Conv& conv, const std::optional<Sizes>& x_shape) {
-  if (!x_shape) return std::nullopt;
-  return conv.shape(static_cast<int>(x_shape->size()), x_shape->data());
-}
 
 }  // namespace
 
@@ -82,8 +75,9 @@ void check_result(const char* name, const View& v, const ConvShape& s, int rank)
 const Conv& conv_of(const py::object& conv) { return conv.cast<const CachedConv&>().conv(); }
 
 void bind_conv(py::module_& m) {
-  py::class_<CachedConv>(m, "Conv")
-      .def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
+  py::class_<CachedConv> conv(m, "Conv");
+  bind_choice(conv);
+  conv.def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
@@ -132,12 +126,6 @@ void bind_conv(py::module_& m) {
            py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("planar") = false,
            py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false,
            py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>())
-      .def("out_shape",
-           [](const CachedConv& self, const Sizes& x_shape) {
-             return out_shape_of(
-                 self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data()),
-                 x_shape.size());
-           })
       .def(
           "run",
           [](CachedConv& self, const py::array& x, const py::array& y,
@@ -162,15 +150,6 @@ void bind_conv(py::module_& m) {
             });
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
-      .def(
-          "algorithm",
-          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
-            const std::optional<ConvShape> s = shape_of(self.conv(), x_shape);
-            return self.conv().algorithm(s ? &*s : nullptr);
-          },
-          py::arg("x_shape") = py::none())
-      .def_property_readonly("packed_bytes",
-                             [](const CachedConv& self) { return self.conv().packed_bytes(); })
       .def_property_readonly("packing",
                              [](const CachedConv& self) { return self.conv().packing(); })
       .def(
@@ -188,25 +167,7 @@ void bind_conv(py::module_& m) {
             }
             return out;
           },
-          "Views of the packed weights, by algorithm.")
-      .def(
-          "explain",
-          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
-            const Conv& conv = self.conv();
-            const std::optional<ConvShape> s = shape_of(conv, x_shape);
-            const ConvShape* known = s ? &*s : nullptr;
-            const std::string algorithm = conv.algorithm(known);
-            py::dict rejected;
-            for (const AlgoVerdict& v : conv.verdicts(known))
-              if (v.name != algorithm) rejected[py::str(v.name)] = v.reason;
-            py::dict out;
-            out["algorithm"] = algorithm;
-            out["tile"] = known || algorithm != "auto" ? conv.tile(s.value_or(ConvShape())) : "";
-            out["packed_bytes"] = conv.packed_bytes();
-            out["rejected"] = rejected;
-            return out;
-          },
-          py::arg("x_shape") = py::none());
+          "Views of the packed weights, by algorithm.");
   m.def("algorithms", &algorithm_names);
   m.def(
       "packing_id", [] { return packing_id(active_tier()); },

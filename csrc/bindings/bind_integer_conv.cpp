@@ -14,7 +14,6 @@ namespace py = pybind11;
 namespace fastconv {
 namespace {
 
-using Sizes = std::vector<dim_t>;
 using CachedConv = BoundCache<IntegerConv, IntegerConvPlan>;
 
 std::unique_ptr<CachedConv> make(const py::array& w, const std::optional<py::array>& bias,
@@ -69,11 +68,6 @@ void run(CachedConv& self, const py::array& x, const py::array& y,
   });
 }
 
-std::optional<ConvShape> shape_of(const IntegerConv& conv, const std::optional<Sizes>& x_shape) {
-  if (!x_shape) return std::nullopt;
-  return conv.shape(static_cast<int>(x_shape->size()), x_shape->data());
-}
-
 }  // namespace
 
 // What Program shares with a Python IntegerConv object.
@@ -82,8 +76,9 @@ const IntegerConv& integer_conv_of(const py::object& conv) {
 }
 
 void bind_integer_conv(py::module_& m) {
-  py::class_<CachedConv>(m, "IntegerConv")
-      .def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
+  py::class_<CachedConv> conv(m, "IntegerConv");
+  bind_choice(conv);
+  conv.def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const py::array& w_zero,
@@ -100,40 +95,7 @@ void bind_integer_conv(py::module_& m) {
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("w_zero"),
            py::arg("x_signed"), py::arg("x_zero"), py::arg("out"), py::arg("scale"),
            py::arg("shift"), py::arg("low"), py::arg("high"), py::arg("zero"), py::arg("algorithm"))
-      .def("out_shape",
-           [](const CachedConv& self, const Sizes& x_shape) {
-             return out_shape_of(
-                 self.conv().shape(static_cast<int>(x_shape.size()), x_shape.data()),
-                 x_shape.size());
-           })
-      .def("run", &run, py::arg("x"), py::arg("y"), py::arg("x_zero") = py::none())
-      .def(
-          "algorithm",
-          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
-            const std::optional<ConvShape> s = shape_of(self.conv(), x_shape);
-            return self.conv().algorithm(s ? &*s : nullptr);
-          },
-          py::arg("x_shape") = py::none())
-      .def(
-          "explain",
-          [](const CachedConv& self, const std::optional<Sizes>& x_shape) {
-            const IntegerConv& conv = self.conv();
-            const std::optional<ConvShape> s = shape_of(conv, x_shape);
-            const ConvShape* const known = s ? &*s : nullptr;
-            const std::string algorithm = conv.algorithm(known);
-            py::dict rejected;
-            for (const AlgoVerdict& v : conv.verdicts(known))
-              if (v.name != algorithm) rejected[py::str(v.name)] = v.reason;
-            py::dict found;
-            found["algorithm"] = algorithm;
-            found["tile"] = known || algorithm != "auto" ? conv.tile(s.value_or(ConvShape())) : "";
-            found["packed_bytes"] = conv.packed_bytes();
-            found["rejected"] = rejected;
-            return found;
-          },
-          py::arg("x_shape") = py::none())
-      .def_property_readonly("packed_bytes",
-                             [](const CachedConv& self) { return self.conv().packed_bytes(); });
+      .def("run", &run, py::arg("x"), py::arg("y"), py::arg("x_zero") = py::none());
   m.def("integer_algorithms", &integer_algorithm_names);
 }
 

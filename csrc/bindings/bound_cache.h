@@ -2,20 +2,27 @@
 // plan and allocate nothing. Of f32 or of integers: a Bound is what a Conv is bound to.
 #pragma once
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <array>
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "bindings/bind.h"
+#include "conv/conv2d.h"
 #include "core/buffer.h"
 #include "core/fork_mutex.h"
 #include "core/parallel.h"
 #include "core/view.h"
 
 namespace fastconv {
+
+using Sizes = std::vector<dim_t>;
 
 template <class Conv, class Bound>
 class BoundCache {
@@ -72,5 +79,50 @@ class BoundCache {
   Key key_{};
   std::atomic<Buffer<std::byte>*> workspace_{nullptr};
 };
+
+// What Python asks of either: the result's shape, and which algorithm runs, for an input's shape or
+// for what is known without one.
+template <class Conv, class Bound>
+void bind_choice(pybind11::class_<BoundCache<Conv, Bound>>& c) {
+  namespace py = pybind11;
+  using Cached = BoundCache<Conv, Bound>;
+  const auto shape_of = [](const Conv& conv, const Sizes& x_shape) {
+    return conv.shape(static_cast<int>(x_shape.size()), x_shape.data());
+  };
+  const auto known_shape = [=](const Conv& conv, const std::optional<Sizes>& x_shape) {
+    return x_shape ? std::optional<ConvShape>(shape_of(conv, *x_shape)) : std::nullopt;
+  };
+  c.def("out_shape",
+        [=](const Cached& self, const Sizes& x_shape) {
+          return out_shape_of(shape_of(self.conv(), x_shape), x_shape.size());
+        })
+      .def(
+          "algorithm",
+          [=](const Cached& self, const std::optional<Sizes>& x_shape) {
+            const std::optional<ConvShape> s = known_shape(self.conv(), x_shape);
+            return self.conv().algorithm(s ? &*s : nullptr);
+          },
+          py::arg("x_shape") = py::none())
+      .def(
+          "explain",
+          [=](const Cached& self, const std::optional<Sizes>& x_shape) {
+            const Conv& conv = self.conv();
+            const std::optional<ConvShape> s = known_shape(conv, x_shape);
+            const ConvShape* const known = s ? &*s : nullptr;
+            const std::string algorithm = conv.algorithm(known);
+            py::dict rejected;
+            for (const AlgoVerdict& v : conv.verdicts(known))
+              if (v.name != algorithm) rejected[py::str(v.name)] = v.reason;
+            py::dict found;
+            found["algorithm"] = algorithm;
+            found["tile"] = known || algorithm != "auto" ? conv.tile(s.value_or(ConvShape())) : "";
+            found["packed_bytes"] = conv.packed_bytes();
+            found["rejected"] = rejected;
+            return found;
+          },
+          py::arg("x_shape") = py::none())
+      .def_property_readonly("packed_bytes",
+                             [](const Cached& self) { return self.conv().packed_bytes(); });
+}
 
 }  // namespace fastconv
