@@ -104,17 +104,12 @@ void multiply_shares(const IntegerProduct& p, const Plan& plan, void* c, Take ta
   });
 }
 
-// Rows of A for a b that copies them, as numbers of u8 or s16.
-void copy_runs(const IntegerProduct& p, const uint8_t* a, dim_t m0, dim_t rows, std::byte* to,
-               dim_t step) {
-  const PackedWords& b = *p.b;
+// A row of A of b's runs, as numbers of u8, or of s16 where b is wide: then the last pair has a
+// partner.
+void copy_runs(const PackedWords& b, const uint8_t* row, const dim_t* run, std::byte* to) {
   const auto copy = b.wide() ? b.kernels().widen_runs : b.kernels().copy_runs;
-  for (dim_t m = m0; m < m0 + rows; ++m, to += step) {
-    const uint8_t* const row = a + (p.a_row ? p.a_row[m] : m * p.lda);
-    copy(row, p.tap_offset, b.taps(), b.k_run(), to);
-    // The last pair's partner.
-    if (b.wide() && b.K() % 2) std::memset(to + b.K() * 2, 0, 2);
-  }
+  copy(row, run, b.taps(), b.k_run(), to);
+  if (b.wide() && b.K() % 2) std::memset(to + b.K() * 2, 0, 2);
 }
 
 // dst[k] = a[m, k] as a number of u8: one of s8 is 128 less.
@@ -142,8 +137,7 @@ void copy_rows(const ByteMatrix& a, const PackedWords& b, dim_t m0, dim_t rows, 
       copy_row(a, m, end);
       bytes = end;
     }
-    b.kernels().widen_runs(bytes, &kZeroTap, 1, K, to);
-    if (K % 2) std::memset(to + K * 2, 0, 2);  // the last pair's partner
+    copy_runs(b, bytes, &kZeroTap, to);
   }
 }
 
@@ -169,7 +163,9 @@ void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
                 own = copies_bytes(p.M, *p.b, store_bytes(p.finish.type), 1);
     return multiply_shares(p, plan(p, step), c, [&](int share, dim_t m0, dim_t rows) {
       std::byte* const to = p.copies + share * own;
-      copy_runs(p, a, m0, rows, to, step);
+      for (dim_t m = 0; m < rows; ++m)
+        copy_runs(*p.b, a + (p.a_row ? p.a_row[m0 + m] : (m0 + m) * p.lda), p.tap_offset,
+                  to + m * step);
       return BlockOfA{reinterpret_cast<const uint8_t*>(to), nullptr, step};
     });
   }

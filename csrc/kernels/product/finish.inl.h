@@ -1,8 +1,8 @@
 // L2 kernels: what becomes of a product's sums, between the last multiply-add and memory: a Finish
 // of product/tile.inl.h. The contract is IntegerFinish in kernel_table.h.
 //
-// The sums come through memory, so that there is one instance for every width of a panel and not
-// one for every height: 12 stores and loads of an AVX2 tile, which other tiles' sums hide.
+// The sums come through memory, so that most of it has one instance for every width of a panel and
+// not one for every height. What most tiles want, whole panels of bytes, is in the tile (Prepared).
 #pragma once
 #include "kernels/kernel_table.h"
 #include "kernels/unroll.h"
@@ -47,7 +47,9 @@ struct FinishIntegers {
     const vf y = vmul(vtofloat(viadd(s, n.bias)), n.scale);
     return vtoint(scaling == Scaling::shifted ? vadd(y, n.shift) : y);
   }
+  // Of a type that is no byte the limits may be no whole numbers.
   static SaturatedBytes saturated(const IntegerFinish& f) {
+    if (kStoreBytes[static_cast<int>(f.type)] != 1) return {0, 0, 0};
     return {f.zero, static_cast<int32_t>(f.low) + f.zero, static_cast<int32_t>(f.high) + f.zero};
   }
 
