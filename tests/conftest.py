@@ -82,6 +82,15 @@ def tiers() -> Iterator[Iterator[str]]:
     _core.set_active_tier(before)
 
 
+@pytest.fixture(autouse=True)
+def process_threads() -> Iterator[None]:
+    """Restore the process's number of threads, which an engine that is timed sets."""
+    before = _core.get_num_threads()
+    yield
+    if _core.get_num_threads() != before:
+        fastconv.set_num_threads(before)
+
+
 @pytest.fixture(params=[1, 2])
 def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """Run the test with one thread and with two."""

@@ -90,6 +90,14 @@ def test_the_forms_of_b(rng, style):
 
 
 @every_kernel
+def test_few_columns_have_longer_lists(rng):
+    """What wide weights need copied is dear where few columns share it."""
+    few, many = (PackedIntegers(weights(rng, "any", 8, n)).explain() for n in (8, 512))
+    assert few.startswith("8 bits each, and" if saturating() else "8 bits each")
+    assert many.startswith("16 bits each" if saturating() else "8 bits each")
+
+
+@every_kernel
 @pytest.mark.parametrize(("a_type", "b_type"), list(itertools.product(BYTES, BYTES)))
 def test_ends_of_the_ranges(a_type, b_type):
     """Sums whose every pair of products is as large as it can be, of one sign or of alternating ones."""
