@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,10 @@ KINDS = {"model": "Whole networks", "conv": "Convolutions", "gemm": "Matrix prod
 
 INT8 = """### Networks of 8 bits, {tier}
 
-The same QDQ file for all, weights of s8 with a scale for each channel and activations of u8. An error is the
-largest difference from the file's meaning in float64, over the largest result; engines that add pairs of
-products in 16 bits are off by more than a rounding, and far off where weights are random numbers, as those
-of the networks with seeded weights are."""
+The same QDQ file for all, weights of s8 with a scale for each channel and activations of u8. An
+error is the largest difference from the file's meaning in float64, over the largest result; engines
+that add pairs of products in 16 bits are off by more than a rounding, and far off where weights are
+random numbers, as those of the networks with seeded weights are."""
 
 Record = dict[str, Any]
 
@@ -108,10 +109,11 @@ def provenance(record: Record) -> str:
     """On what, with what and when a record was measured."""
     packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
     roofs = ", ".join(_peak(count, peak) for count, peak in record["peaks"].items())
-    return (
+    text = (
         f"{record['cpu']}, tier {record['tier']}, measured FMA peak {roofs}; best of {record['rounds']} "
         f"interleaved rounds; {packages}; {record['date']}, commit {record['git_sha']}."
     )
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _peak(threads: str, peak: Mapping[str, Any]) -> str:
