@@ -6,9 +6,10 @@ And how long single convolutions take, by each algorithm that accepts, beside th
     python bench/integers.py --report         # the tables of docs/kernels.md; --check only compares them
 
 One thread; B is packed, as weights are. Peak, products and the f32 product of the same shape take turns; the
-fastest call of each counts. The weights are of three kinds, of which a tier without VNNI needs more for each:
+fastest call of each counts. The weights are of four kinds, of which a tier without VNNI needs more for each:
 ``safe`` ones, scaled so that no pair of neighbours saturates; ``long-tailed`` ones, whose largest is 127 in
-each column and the others far below, as trained ones are; ``any`` numbers of 8 bits.
+each column and the others far below, as trained ones are; ``normal`` ones, whose largest is 127 too; ``any``
+numbers of 8 bits.
 """
 
 from __future__ import annotations
@@ -53,12 +54,15 @@ SHAPES = [
 ]  # fmt: skip
 
 
+KINDS = ("safe", "long-tailed", "normal", "any")
+
+
 def weights(kind: str, k: int, n: int) -> Array:
     """Return weights of a kind, s8."""
     rng = np.random.default_rng(0)
     if kind == "any":
         return rng.integers(-128, 128, (k, n)).astype(np.int8)
-    w = rng.laplace(size=(k, n))
+    w = rng.normal(size=(k, n)) if kind == "normal" else rng.laplace(size=(k, n))
     largest = np.abs(w).max(axis=0) / 127
     if kind == "safe":  # rounding adds a half to each of two
         pairs = np.abs(w[0::2] + w[1::2]).max(axis=0) / 127
@@ -85,7 +89,7 @@ def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
     sums, bytes_, floats = (np.empty((m, n), dtype) for dtype in (np.int32, np.uint8, np.float32))
     scales = {"a_scale": 0.01, "b_scale": 0.01, "out_scale": 0.1, "out_zero_point": 3}
     calls: dict[str, Callable[[], object]] = {}
-    for kind in ("safe", "long-tailed", "any"):
+    for kind in KINDS:
         b = PackedIntegers(weights(kind, k, n))
         calls[f"{kind}, s32"] = lambda b=b: fastconv.qgemm(a, b, out=sums)
         calls[f"{kind}, u8"] = lambda b=b: fastconv.qgemm(a, b, **scales, out=bytes_)
@@ -188,9 +192,9 @@ def layer_table(record: dict[str, Any]) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """A row for each shape: shares of the peak by kind of weights, and times the f32 product's speed."""
-    rows = [["m x n x k", "GMAC/s", "safe, s32", "safe, u8", "long-tailed, u8", "any, u8", "times f32"]]
+    kinds = ["safe, s32", *(f"{kind}, u8" for kind in KINDS)]
+    rows = [["m x n x k", "GMAC/s", *kinds, "times f32"]]
     for name, rates in record["rates"].items():
-        kinds = ("safe, s32", "safe, u8", "long-tailed, u8", "any, u8")
         # Of the peak in the same turns: the clock of a shared machine is not the same throughout.
         shares = [f"{100 * rates[kind] / rates['peak']:.0f} %" for kind in kinds]
         times = f"{rates['safe, u8'] / rates['f32']:.2f}"

@@ -56,6 +56,7 @@ void bind_qgemm(py::module_& m) {
       .def_property_readonly("shape",
                              [](const PackedIntegers& b) { return py::make_tuple(b.K(), b.N()); })
       .def_property_readonly("wide", [](const PackedIntegers& b) { return b.words().wide(); })
+      .def_property_readonly("ordered", [](const PackedIntegers& b) { return b.words().ordered(); })
       .def_property_readonly("vectors", [](const PackedIntegers& b) { return b.words().vectors(); })
       .def_property_readonly("excess_vectors",
                              [](const PackedIntegers& b) { return b.words().excess_vectors(); })

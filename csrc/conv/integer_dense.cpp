@@ -28,7 +28,9 @@ class DensePacked final : public PackedIntegerConv {
     const PackedWords& b = weights_.front().front();
     const int width = b.width(0);
     return std::to_string(b.panel_kernels(width).mr) + "x" + std::to_string(width) +
-           (b.wide() ? " wide" : "");
+           (b.wide()      ? " wide"
+            : b.ordered() ? " ordered"
+                          : "");
   }
 
   const ConvParams& params() const { return params_; }

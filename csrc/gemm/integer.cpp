@@ -19,11 +19,12 @@ constexpr dim_t kZeroTap = 0;
 constexpr dim_t kWorthAThread = 40000;
 
 // Rows of A for the tiles, counted from the block's first; offsets are null where rows lie lda
-// apart.
+// apart. `ordered` has room for as many rows, of those that b wants in an order of its own.
 struct BlockOfA {
   const uint8_t* a;
   const dim_t* a_row;
   dim_t lda;
+  uint8_t* ordered = nullptr;
 };
 
 // Rows [m0, m1) of C and panels [p0, p1): panels outside, so that one is read again from L1 or L2
@@ -53,7 +54,21 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
       t.finish.term[i].row += m0, t.finish.term[i].column += n0;
 
     run_rows(b.panel_kernels(width), t, m1 - m0, b.words(), b.row_bytes(width),
-             panel + 1 < p1 ? b.panel(panel + 1) : nullptr);
+             panel + 1 < b.panels() ? b.panel(panel + 1) : nullptr);
+  }
+}
+
+// The same, of rows that are put in the order that the panels want.
+void multiply_ordered(const IntegerProduct& p, const BlockOfA& block, void* c, dim_t m0, dim_t m1,
+                      dim_t p0, dim_t p1) {
+  const PackedWords& b = *p.b;
+  const dim_t step = b.copied_row_bytes(), together = std::max<dim_t>(1, caches().l1d / 4 / step);
+  for (dim_t panel = p0, end; panel < p1; panel = end) {
+    end = std::min(p1, (panel / b.panels_of_order() + 1) * b.panels_of_order());
+    for (dim_t m = 0; m < m1 - m0; m += together)
+      b.kernels().permute_rows(block.a + m * block.lda, block.lda, std::min(together, m1 - m0 - m),
+                               b.K(), b.order_of_panel(panel), block.ordered + m * step, step);
+    multiply_block(p, {block.ordered, nullptr, step}, c, m0, m1, panel, end);
   }
 }
 
@@ -99,9 +114,17 @@ void multiply_shares(const IntegerProduct& p, const Plan& plan, void* c, Take ta
     for (dim_t m = first; m < end; m += plan.block_rows) {
       if (m > first && interrupted()) return;
       const dim_t stop = std::min(end, m + plan.block_rows);
-      multiply_block(p, take(share, m, stop - m), c, m, stop, cols.begin, cols.end);
+      const BlockOfA block = take(share, m, stop - m);
+      const auto multiply = block.ordered ? multiply_ordered : multiply_block;
+      multiply(p, block, c, m, stop, cols.begin, cols.end);
     }
   });
+}
+
+// Rows that were copied, in `bytes` of scratch.
+BlockOfA copied_block(const PackedWords& b, std::byte* scratch, dim_t bytes) {
+  uint8_t* const rows = reinterpret_cast<uint8_t*>(scratch);
+  return {rows, nullptr, b.copied_row_bytes(), b.ordered() ? rows + bytes / 2 : nullptr};
 }
 
 // A row of A of b's runs, as numbers of u8, or of s16 where b is wide: then the last pair has a
@@ -116,10 +139,13 @@ void copy_runs(const PackedWords& b, const uint8_t* row, const dim_t* run, std::
 void copy_row(const ByteMatrix& a, dim_t m, uint8_t* dst) {
   const uint8_t flip = a.is_signed ? 0x80 : 0;
   const uint8_t* const from = a.data + m * a.row_step;
-  if (a.column_step == 1)
-    for (dim_t k = 0; k < a.columns; ++k) dst[k] = from[k] ^ flip;
+  const dim_t columns = a.columns, step = a.column_step;  // which dst might be
+  if (step != 1)
+    for (dim_t k = 0; k < columns; ++k) dst[k] = from[k * step] ^ flip;
+  else if (flip)
+    for (dim_t k = 0; k < columns; ++k) dst[k] = from[k] ^ flip;
   else
-    for (dim_t k = 0; k < a.columns; ++k) dst[k] = from[k * a.column_step] ^ flip;
+    std::memcpy(dst, from, static_cast<size_t>(columns));
 }
 // Rows of A as b reads them, `step` bytes apart. The same bytes are first where the numbers' own
 // second halves come to lie.
@@ -151,22 +177,25 @@ Buffer<std::byte>& workspace() {
 
 dim_t copies_bytes(dim_t M, const PackedWords& b, dim_t result_bytes, int threads) noexcept {
   if (!b.one_run()) return 0;
-  const dim_t step = b.copied_row_bytes();
-  return threads * std::min(M, rows_in_l2(b, step, result_bytes)) * step;
+  const dim_t row = b.scratch_row_bytes();
+  return threads * std::min(M, rows_in_l2(b, row, result_bytes)) * row;
 }
 
 void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
   if (p.M == 0 || p.b->N() == 0) return;
   const bool runs_in_place = !p.a_row && p.b->taps() == 1 && p.b->reads_runs_in_place();
-  if (p.b->one_run() && !runs_in_place) {
+  if (p.b->one_run() && (!runs_in_place || p.b->ordered())) {
     const dim_t step = p.b->copied_row_bytes(),
                 own = copies_bytes(p.M, *p.b, store_bytes(p.finish.type), 1);
-    return multiply_shares(p, plan(p, step), c, [&](int share, dim_t m0, dim_t rows) {
+    const Plan shares = plan(p, p.b->scratch_row_bytes());
+    return multiply_shares(p, shares, c, [&](int share, dim_t m0, dim_t rows) {
       std::byte* const to = p.copies + share * own;
+      if (runs_in_place)
+        return BlockOfA{a + m0 * p.lda, nullptr, p.lda, reinterpret_cast<uint8_t*>(to)};
       for (dim_t m = 0; m < rows; ++m)
         copy_runs(*p.b, a + (p.a_row ? p.a_row[m0 + m] : (m0 + m) * p.lda), p.tap_offset,
                   to + m * step);
-      return BlockOfA{reinterpret_cast<const uint8_t*>(to), nullptr, step};
+      return copied_block(*p.b, to, own);
     });
   }
   // Overlapping windows share their bytes: consecutive rows of an image are one pixel step apart.
@@ -254,9 +283,11 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
     p.finish.term[p.finish.terms++] = {row_sums.data(), minus_zero.data()};
   }
 
-  const int mr = tile_rows(b.words());
-  if (b.words().reads_runs_in_place() && !a.is_signed && (a.column_step == 1 || K <= 1) &&
-      !bytes_alias(mr, a.row_step)) {
+  const bool ordered = b.words().ordered();
+  const bool in_place = b.words().reads_runs_in_place() && !a.is_signed &&
+                        (a.column_step == 1 || K <= 1) &&
+                        (ordered || !bytes_alias(tile_rows(b.words()), a.row_step));
+  if (in_place && !ordered) {
     const Plan shares = plan(p, K);
     return multiply_shares(p, shares, result.data, [&](int, dim_t m0, dim_t) {
       return BlockOfA{a.data + m0 * a.row_step, nullptr, a.row_step};
@@ -264,15 +295,18 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   }
   // Copied a block at a time, each share's own.
   const dim_t step = b.words().copied_row_bytes();
-  const Plan shares = plan(p, step);
-  const dim_t own = std::min(shares.block_rows, M) * step;
+  const Plan shares = plan(p, b.words().scratch_row_bytes());
+  const dim_t own = std::min(shares.block_rows, M) * b.words().scratch_row_bytes();
   Buffer<std::byte>& copies = workspace();
   copies.reserve(shares.threads * own);
   std::byte* const scratch = copies.data();
   multiply_shares(p, shares, result.data, [&](int share, dim_t m0, dim_t rows) {
     std::byte* const to = scratch + share * own;
+    if (in_place)
+      return BlockOfA{a.data + m0 * a.row_step, nullptr, a.row_step,
+                      reinterpret_cast<uint8_t*>(to)};
     copy_rows(a, b.words(), m0, rows, to, step);
-    return BlockOfA{reinterpret_cast<const uint8_t*>(to), nullptr, step};
+    return copied_block(b.words(), to, own);
   });
 }
 

@@ -33,12 +33,13 @@ struct ByteMatrix {
 // kernels/kernel_table.h. Numbers of u8 lie as u8 - 128, which is s8.
 //
 // Where the tier's instruction saturates, a pair of weights that are too large together is halved,
-// and the other halves go to a list that the tile runs over after its sums. Where lists would cost
-// more than that, an eighth as many vectors or more, B is packed wide, which has no bound.
+// and the other halves go to a list that the tile runs over after its sums. Where lists would be
+// long, A's rows are copied and put in an order that pairs large weights with small ones, for as
+// many panels together as have such an order. Where none has, B is packed wide, which has no bound.
 //
 // A's rows are read in place, or copied, a block at a time, so that each is one run: as bytes, where
-// the runs of the taps would leave too much of their last words empty, and as numbers of 16 bits
-// where B is wide. For tile registers they are copied unless they lie as these want them.
+// they are ordered and where the runs of the taps would leave too much of their last words empty,
+// and as numbers of 16 bits where B is wide. For tile registers they are copied unless they lie as these want them.
 class PackedWords {
  public:
   PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMatrix& b);
@@ -48,16 +49,20 @@ class PackedWords {
   dim_t K() const noexcept { return taps_ * k_run_; }
   dim_t N() const noexcept { return N_; }
   bool wide() const noexcept { return form_ == Form::wide; }
+  bool ordered() const noexcept { return form_ == Form::ordered; }
   bool for_tiles() const noexcept { return form_ == Form::tiles; }
   // Whether a row of A is read as one run, and whether it need not be copied where it is one.
   bool one_run() const noexcept { return form_ != Form::in_place; }
   bool reads_runs_in_place() const noexcept {
-    return form_ != Form::wide && (form_ != Form::tiles || K() % kTileRun == 0);
+    return form_ == Form::ordered
+               ? K() >= kOrderBlock
+               : form_ != Form::wide && (form_ != Form::tiles || K() % kTileRun == 0);
   }
-  // What a tile reads of a row for each tap; and of a copied row, with what lies between it and the
-  // next.
+  // What a tile reads of a row for each tap; a copied row, with what lies between it and the next;
+  // and all that is kept of a row while it is multiplied.
   dim_t run_bytes() const noexcept;
   dim_t copied_row_bytes() const noexcept;
+  dim_t scratch_row_bytes() const noexcept { return (ordered() ? 2 : 1) * copied_row_bytes(); }
   dim_t panels() const noexcept { return panel_count(*kernels_, N_); }
   int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
   // Four bytes of A, or two numbers of 16 bits.
@@ -76,6 +81,12 @@ class PackedWords {
     return panels[2 * width / kernels_->nr - 1];
   }
   const IntegerKernels& kernels() const noexcept { return *kernels_; }
+  // Of ordered rows: how many panels have them in the same order, from the first panel on, and that
+  // order, as permute_rows() wants it.
+  dim_t panels_of_order() const noexcept { return panels_of_order_; }
+  const uint8_t* order_of_panel(dim_t p) const noexcept {
+    return order_.data() + p / panels_of_order_ * round_up(K(), kOrderBlock);
+  }
   // [N] of the numbers as they lie.
   const int32_t* column_sums() const noexcept { return column_sums_.data(); }
   // Vectors of weights, and how many others the lists add.
@@ -84,21 +95,30 @@ class PackedWords {
   dim_t bytes() const noexcept;
 
  private:
-  enum class Form { in_place, copied, wide, tiles };
+  enum class Form { in_place, copied, ordered, wide, tiles };
   static constexpr dim_t kTileRun = 64;  // bytes of K in a tile register
 
   struct Excess;
   int lanes() const noexcept { return kernels_->nr / 2; }
+  // The row of B that lies in panel p where row k would; K where there is none.
+  dim_t ordered_row(dim_t p, dim_t k) const noexcept {
+    const dim_t number = order_of_panel(p)[k], begin = k / kOrderBlock * kOrderBlock;
+    return number < kOrderBlock ? start_of_block(begin, K()) + number : K();
+  }
   void set_form(Form form) noexcept;
   template <class F>
   void each_word(const ByteMatrix& b, F f);
-  bool pack_bytes(const ByteMatrix& b);
+  void choose_form(const ByteMatrix& b);
+  dim_t count_saturating(const ByteMatrix& b);
+  void pack_bytes(const ByteMatrix& b);
   void pack_wide(const ByteMatrix& b);
 
   const IntegerKernels* kernels_;
   dim_t taps_, k_run_, N_, words_ = 0;
   Form form_ = Form::in_place;
   Buffer<std::byte> data_;
+  dim_t panels_of_order_ = 1;
+  Buffer<uint8_t> order_;
   std::vector<int32_t> column_sums_;
   std::vector<ExcessWord> excess_words_;
   std::vector<int8_t> excess_bytes_;
@@ -179,6 +199,12 @@ struct IntegerProduct {
   int threads = 0;              // at most so many, and get_num_threads(); 0: as many as these
   std::byte* copies = nullptr;  // copies_bytes(), from a multiple of kAlignment on
 };
+// Orders of the rows of b, as permute_rows() wants them, such that few pairs of neighbours saturate:
+// one for every so many columns, and for the rest. And the share of the words of so many lanes that have such pairs then, about, from a part
+// of b.
+Buffer<uint8_t> orders_of_rows(const ByteMatrix& b, dim_t columns, dim_t orders);
+double saturating_when_ordered(const ByteMatrix& b, dim_t columns, dim_t orders, int lanes);
+
 // Of the rows of A that a product of M rows with b copies.
 dim_t copies_bytes(dim_t M, const PackedWords& b, dim_t result_bytes, int threads) noexcept;
 // Partitioned over rows and columns; allocates nothing.

@@ -15,12 +15,12 @@ constexpr dim_t kWorthAThread = 65536;  // bytes
 // A's rows are copied where that saves more than a twelfth of the words that are read in place.
 constexpr dim_t kCopyPays = 12;
 
-// As many vectors in lists, for each of the panels, cost what it costs to pack B wide: a vector of a
-// list about two others, the products of wide weights a quarter more, and to copy a byte of A
-// 0.06 + 4 / k_run cycles where bytes are read in place. Of a byte 26 products take a cycle (Zen 3).
-double longest_lists(bool copies_more, dim_t k_run, dim_t N) {
-  const double copy = copies_more ? 0.06 + 4 / static_cast<double>(k_run) : 0;
-  return (0.25 + 26 * copy / static_cast<double>(N)) / 2;
+// What a form costs beside the products of bytes, of which 26 take a cycle, in parts of these
+// (Zen 3): a vector of a list as much as two others, and products of wide weights a quarter more.
+// To copy a byte of A takes 0.06 + 4 / k_run cycles, to order it for some of the columns 0.1.
+constexpr double kListedVector = 2, kWideProducts = 0.25, kOrderOfByte = 26 * 0.1;
+double cost_of_copy(dim_t k_run, dim_t N) {
+  return 26 * (0.06 + 4 / static_cast<double>(k_run)) / static_cast<double>(N);
 }
 
 // A word of a panel whose width the compiler knows, V vectors of W lanes: row[i][j] is number k + i
@@ -30,13 +30,13 @@ struct Word {
   static constexpr int kWidth = W * V;
   int8_t row[4][kWidth];
 
-  // From a tap's first row, its columns from the panel's first on, of which n are there.
-  void read(const ByteMatrix& b, const uint8_t* first, dim_t k, dim_t k_run, int n) {
+  // The first n of the panel's columns of rows of b; null where there is no row.
+  void read(const ByteMatrix& b, const uint8_t* const (&rows)[4], int n) {
     const uint8_t flip = b.is_signed ? 0 : 0x80;
-    const int rows = static_cast<int>(std::min<dim_t>(4, k_run - k));
     std::memset(row, 0, sizeof row);
-    for (int i = 0; i < rows; ++i) {
-      const uint8_t* const from = first + (k + i) * b.row_step;
+    for (int i = 0; i < 4; ++i) {
+      const uint8_t* const from = rows[i];
+      if (!from) continue;
       uint8_t* const to = reinterpret_cast<uint8_t*>(row[i]);
       if (b.column_step == 1 && n == kWidth)
         for (int j = 0; j < kWidth; ++j) to[j] = from[j] ^ flip;
@@ -111,14 +111,57 @@ PackedWords::PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMa
     : kernels_(&kernels), taps_(taps), k_run_(b.rows / taps), N_(b.columns) {
   column_sums_.resize(static_cast<size_t>(round_up(N_, lanes())));
   const dim_t in_place = taps * ceil_div(k_run_, 4), copied = ceil_div(K(), 4);
-  if (K() >= kTileRun && has_tiles(kernels))
+  if (K() >= kTileRun && has_tiles(kernels)) {
     set_form(Form::tiles);
-  else
+  } else {
     set_form(kCopyPays * (in_place - copied) > in_place ? Form::copied : Form::in_place);
-  if (!pack_bytes(b)) {
-    set_form(Form::wide);
-    pack_wide(b);
+    if (kernels.saturates) choose_form(b);
   }
+  if (wide())
+    pack_wide(b);
+  else
+    pack_bytes(b);
+}
+
+// Of the forms that hold pairs of any size.
+void PackedWords::choose_form(const ByteMatrix& b) {
+  const double copy = cost_of_copy(k_run_, N_);
+  const double lists = kListedVector * static_cast<double>(count_saturating(b)) /
+                       static_cast<double>(std::max<dim_t>(1, vectors()));
+  if (lists == 0) return;
+  double least = lists + (form_ == Form::copied ? copy : 0);
+  Form form = form_;
+  if (copy + kWideProducts < least) {
+    least = copy + kWideProducts;
+    form = Form::wide;
+  }
+  // Columns that share an order: the fewer, the better it suits them, and the more orders.
+  for (dim_t panels = 1; panels < 2 * this->panels(); panels *= 2) {
+    const dim_t orders = ceil_div(this->panels(), panels);
+    const double saturating = saturating_when_ordered(b, panels * kernels_->nr, orders, lanes());
+    const double cost = (taps_ == 1 && K() >= kOrderBlock ? 0 : copy) +
+                        kOrderOfByte * static_cast<double>(orders) / static_cast<double>(N_) +
+                        kListedVector * saturating;
+    if (cost >= least) continue;
+    least = cost;
+    form = Form::ordered;
+    panels_of_order_ = panels;
+  }
+  set_form(form);
+  if (ordered())
+    order_ =
+        orders_of_rows(b, panels_of_order_ * kernels_->nr, ceil_div(panels(), panels_of_order_));
+}
+
+dim_t PackedWords::count_saturating(const ByteMatrix& b) {
+  std::atomic<dim_t> count{0};
+  each_word(b, [&](dim_t, auto& word, dim_t, dim_t, dim_t) {
+    constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
+    dim_t found = 0;
+    for (int v = 0; v < kWidth / lanes(); ++v) found += word.any_saturates(v);
+    if (found) count.fetch_add(found, std::memory_order_relaxed);
+  });
+  return count.load();
 }
 
 void PackedWords::set_form(Form form) noexcept {
@@ -139,7 +182,7 @@ dim_t PackedWords::copied_row_bytes() const noexcept {
 }
 
 dim_t PackedWords::bytes() const noexcept {
-  return words_ * round_up(N_, lanes()) * kWordBytes +
+  return words_ * round_up(N_, lanes()) * kWordBytes + order_.bytes() +
          static_cast<dim_t>(excess_bytes_.size() + excess_words_.size() * sizeof(ExcessWord));
 }
 
@@ -158,25 +201,26 @@ void PackedWords::each_word(const ByteMatrix& b, F f) {
         for (dim_t tap = 0, i = 0; tap < taps; ++tap) {
           const uint8_t* const first = b.data + tap * k_run * b.row_step + n0 * b.column_step;
           for (dim_t k = 0; i < (tap + 1) * run; ++i, k += 4) {
-            word.read(b, first, k, k_run, n);
+            const uint8_t* rows[4];
+            for (int j = 0; j < 4; ++j) {
+              const dim_t row = ordered() ? ordered_row(p, k + j) : k + j;
+              rows[j] = row < k_run ? first + row * b.row_step : nullptr;
+            }
+            word.read(b, rows, n);
             word.add_to(column_sums_.data() + n0);
-            if (!f(p, word, tap, k, i)) return;
+            f(p, word, tap, k, i);
           }
         }
       });
   });
 }
 
-// Whether they fit: otherwise what was packed is worth nothing.
-bool PackedWords::pack_bytes(const ByteMatrix& b) {
+void PackedWords::pack_bytes(const ByteMatrix& b) {
   const bool saturates = kernels_->saturates && !for_tiles();
   const dim_t panels = this->panels();
   data_ = Buffer<std::byte>(kWordBytes * words_ * round_up(N_, lanes()));
   if (for_tiles()) std::memset(data_.data(), 0, static_cast<size_t>(data_.bytes()));
   std::vector<Excess> excess(static_cast<size_t>(saturates ? panels : 0));
-  const double share = longest_lists(form_ == Form::in_place, k_run_, N_);
-  const dim_t most = static_cast<dim_t>(share * static_cast<double>(vectors()));
-  std::atomic<dim_t> listed{0};
   each_word(b, [&](dim_t p, auto& word, dim_t tap, dim_t k, dim_t i) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
     const int vectors = kWidth / lanes();
@@ -186,21 +230,18 @@ bool PackedWords::pack_bytes(const ByteMatrix& b) {
         if (word.any_saturates(v)) {
           e.words[v].push_back({static_cast<int32_t>(tap), static_cast<int32_t>(k)});
           word.halve(v, e.b[v]);
-          listed.fetch_add(1, std::memory_order_relaxed);
         }
     }
     word.write_bytes(reinterpret_cast<int8_t*>(data_.data()) + p * panel_bytes(kernels_->nr) +
                      i * 4 * kWidth);
-    return listed.load(std::memory_order_relaxed) <= most;
   });
-  if (listed.load() > most) return false;
 
   for (const Excess& e : excess)
     for (int v = 0; v < 3; ++v) {
       excess_words_.insert(excess_words_.end(), e.words[v].begin(), e.words[v].end());
       excess_bytes_.insert(excess_bytes_.end(), e.b[v].begin(), e.b[v].end());
     }
-  if (excess_words_.empty()) return true;
+  if (excess_words_.empty()) return;
   lists_.resize(static_cast<size_t>(2 * panels + 1));
   dim_t done = 0;
   for (dim_t p = 0; p < panels; ++p)
@@ -210,7 +251,6 @@ bool PackedWords::pack_bytes(const ByteMatrix& b) {
                                                 excess_bytes_.data() + done * 4 * lanes(), count};
       done += count;
     }
-  return true;
 }
 
 void PackedWords::pack_wide(const ByteMatrix& b) {
@@ -219,7 +259,6 @@ void PackedWords::pack_wide(const ByteMatrix& b) {
     constexpr int kWidth = std::remove_reference_t<decltype(word)>::kWidth;
     int16_t* const panel = reinterpret_cast<int16_t*>(data_.data() + p * panel_bytes(kernels_->nr));
     word.write_pairs(panel + i * 4 * kWidth, k + 2 < K() ? 2 : 1);
-    return true;
   });
 }
 

@@ -144,6 +144,11 @@ struct IntegerPanelKernels {
   int mr = 0;
   IntegerUkr ukr[kMaxIntegerMR] = {};  // [rows - 1]
 };
+constexpr dim_t kOrderBlock = 64;  // bytes
+// Of a row of n bytes: blocks end with the row if that is as long as one.
+inline dim_t start_of_block(dim_t begin, dim_t n) noexcept {
+  return begin + kOrderBlock <= n || n < kOrderBlock ? begin : n - kOrderBlock;
+}
 struct IntegerKernels {
   int mr = 0, nr = 0;                               // the tile of most of the work; nr = 2 W
   bool saturates = false;                           // see above
@@ -156,6 +161,10 @@ struct IntegerKernels {
   // written.
   void (*copy_runs)(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* to) = nullptr;
   void (*widen_runs)(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* to) = nullptr;
+  // The n bytes of each of `count` rows, by blocks: byte i of a block of `to` is byte order[i] of that
+  // block, or 0 where order[i] is no less than kOrderBlock. Whole blocks are read and written.
+  void (*permute_rows)(const uint8_t* rows, dim_t step, dim_t count, dim_t n, const uint8_t* order,
+                       uint8_t* to, dim_t to_step) = nullptr;
 };
 
 // ---- grouped_f32.inl.h

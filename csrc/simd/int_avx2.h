@@ -137,6 +137,34 @@ inline vi vbload(const void* p) { return _mm256_loadu_si256(static_cast<const __
 inline void vbstore(void* p, vi v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 inline vi vbmax(vi a, vi b, uint8_t) { return _mm256_max_epu8(a, b); }
 inline vi vbmax(vi a, vi b, int8_t) { return _mm256_max_epi8(a, b); }
+constexpr int kBlockBytes = 64;
+// A shuffle takes its bytes from a sixteenth of what there may be, and is given 0 for what is
+// elsewhere: a number with its high bit set.
+class BlockOrder {
+ public:
+  explicit BlockOrder(const uint8_t* order) {
+    for (int half = 0; half < 2; ++half)
+      for (int part = 0; part < 4; ++part) {
+        const __m256i from_part = _mm256_xor_si256(vbload(order + 32 * half),
+                                                   _mm256_set1_epi8(static_cast<char>(16 * part)));
+        pick_[half][part] = _mm256_adds_epu8(from_part, _mm256_set1_epi8(0x70));
+      }
+  }
+  void apply(const uint8_t* block, uint8_t* to) const {
+    vi part[4];
+    for (int i = 0; i < 4; ++i) part[i] = _mm256_broadcastsi128_si256(sixteen_at(block + 16 * i));
+    for (int half = 0; half < 2; ++half) {
+      vi picked[4];
+      for (int i = 0; i < 4; ++i) picked[i] = _mm256_shuffle_epi8(part[i], pick_[half][i]);
+      vbstore(to + 32 * half, _mm256_or_si256(_mm256_or_si256(picked[0], picked[1]),
+                                              _mm256_or_si256(picked[2], picked[3])));
+    }
+  }
+
+ private:
+  vi pick_[2][4];
+};
+
 // Sixteen shuffles look the low four bits up in every sixteenth of the table; the high bits, one
 // after the other, then halve what there is to choose from: 31 instructions for 32 bytes.
 class ByteTable {

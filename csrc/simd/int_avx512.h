@@ -98,6 +98,31 @@ inline void vbstore(void* p, vi v) { _mm512_storeu_si512(p, v); }
 inline vi vbmax(vi a, vi b, uint8_t) { return _mm512_max_epu8(a, b); }
 inline vi vbmax(vi a, vi b, int8_t) { return _mm512_max_epi8(a, b); }
 // As in int_avx2.h: sixteen shuffles, and blends by the high bits.
+constexpr int kBlockBytes = 64;
+// As in int_avx2.h.
+class BlockOrder {
+ public:
+  explicit BlockOrder(const uint8_t* order) {
+    for (int part = 0; part < 4; ++part) {
+      const __m512i from_part =
+          _mm512_xor_si512(vbload(order), _mm512_set1_epi8(static_cast<char>(16 * part)));
+      pick_[part] = _mm512_adds_epu8(from_part, _mm512_set1_epi8(0x70));
+    }
+  }
+  void apply(const uint8_t* block, uint8_t* to) const {
+    vi picked[4];
+    for (int i = 0; i < 4; ++i) {
+      const __m128i* const part = reinterpret_cast<const __m128i*>(block + 16 * i);
+      picked[i] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(part)), pick_[i]);
+    }
+    vbstore(to, _mm512_or_si512(_mm512_or_si512(picked[0], picked[1]),
+                                _mm512_or_si512(picked[2], picked[3])));
+  }
+
+ private:
+  vi pick_[4];
+};
+
 class ByteTable {
  public:
   explicit ByteTable(const uint8_t* table) {

@@ -86,6 +86,19 @@ inline vi vbmax(vi a, vi b, int8_t) {
   return vreinterpretq_s32_s8(vmaxq_s8(vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b)));
 }
 // A quarter of the table at a time: a number beyond its end gives 0.
+constexpr int kBlockBytes = 64;
+class BlockOrder {
+ public:
+  explicit BlockOrder(const uint8_t* order) : order_(vld1q_u8_x4(order)) {}
+  void apply(const uint8_t* block, uint8_t* to) const {
+    const uint8x16x4_t old = vld1q_u8_x4(block);
+    for (int i = 0; i < 4; ++i) vst1q_u8(to + 16 * i, vqtbl4q_u8(old, order_.val[i]));
+  }
+
+ private:
+  uint8x16x4_t order_;
+};
+
 class ByteTable {
  public:
   explicit ByteTable(const uint8_t* table) {

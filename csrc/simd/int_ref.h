@@ -96,6 +96,20 @@ inline vi vbmax(vi a, vi b, int8_t) {
   typedef int8_t bytes __attribute__((vector_size(WB)));
   return (vi)((bytes)a > (bytes)b ? (bytes)a : (bytes)b);
 }
+constexpr int kBlockBytes = 64;
+// An order of the bytes of a block: to[i] = block[order[i]], or 0 where there is no such byte.
+class BlockOrder {
+ public:
+  explicit BlockOrder(const uint8_t* order) : order_(order) {}
+  void apply(const uint8_t* block, uint8_t* to) const {
+    for (int i = 0; i < kBlockBytes; ++i)
+      to[i] = order_[i] < kBlockBytes ? block[order_[i]] : uint8_t{0};
+  }
+
+ private:
+  const uint8_t* order_;
+};
+
 // A function of a byte as the 256 bytes that it gives; at() applies it to every lane.
 class ByteTable {
  public:

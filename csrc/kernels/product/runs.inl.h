@@ -1,6 +1,6 @@
 // L2 kernels: rows of A that are put together of runs of bytes, for the tiles of product/; the
 // contract is that of IntegerKernels in kernel_table.h. Runs are short, and most of their ends are no
-// whole piece: the last piece overlaps the one before.
+// whole piece: the last piece overlaps the one before. And the order of their bytes.
 #pragma once
 #include <string.h>
 
@@ -44,9 +44,20 @@ void copy_runs(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* 
   }
 }
 
+static_assert(kOrderBlock == kBlockBytes);
+void permute_rows(const uint8_t* rows, dim_t step, dim_t count, dim_t n, const uint8_t* order,
+                  uint8_t* to, dim_t to_step) {
+  for (dim_t begin = 0; begin < n; begin += kBlockBytes) {
+    const BlockOrder block_order(order + begin);
+    const uint8_t* const from = rows + start_of_block(begin, n);
+    for (dim_t i = 0; i < count; ++i) block_order.apply(from + i * step, to + i * to_step + begin);
+  }
+}
+
 inline void fill_runs(IntegerKernels& k) {
   k.copy_runs = copy_runs<uint8_t>;
   k.widen_runs = copy_runs<int16_t>;
+  k.permute_rows = permute_rows;
 }
 
 }  // namespace

@@ -48,15 +48,19 @@ class PackedIntegers:
         """Return in what form the numbers are packed, and why.
 
         Without VNNI instructions two products are added in 16 bits at a time. Where two neighbouring weights
-        are too large for that, a second vector has the rest of them; where that is so for more than an eighth
-        of the vectors, all have 16 bits.
+        are too large for that, a second vector has the rest of them. Where there are more of these than it
+        costs to copy the rows of the other matrix, rows are put in an order that pairs large weights with
+        small ones. Where that leaves more than an eighth of the vectors, all have 16 bits.
         """
         packed = self._packed
         if packed.wide:
             return "16 bits each: too many neighbours are larger together than the 8-bit instruction allows"
-        if packed.excess_vectors == 0:
-            return "8 bits each"
-        return f"8 bits each, and {packed.excess_vectors} vectors beside {packed.vectors}, of what saturates"
+        form = "8 bits each"
+        if packed.ordered:
+            form += ", in an order that pairs large numbers with small ones"
+        if packed.excess_vectors:
+            form += f", and {packed.excess_vectors} vectors beside {packed.vectors}, of what saturates"
+        return form
 
     def __repr__(self) -> str:
         return f"<PackedIntegers {self.shape[0]} x {self.shape[1]}, {self.dtype.name}>"
