@@ -74,10 +74,12 @@ void multiply_ordered(const IntegerProduct& p, const BlockOfA& block, void* c, d
 
 int tile_rows(const PackedWords& b) noexcept { return b.panel_kernels(b.width(0)).mr; }
 
-// Rows whose parts of A and C fill half of L2: they stay there while every panel passes over them.
-dim_t rows_in_l2(const PackedWords& b, dim_t row_bytes, dim_t result_bytes) noexcept {
+// Rows whose parts of A and C fill half of a cache: they stay there while every panel passes over
+// them. That is L1 where the panels leave room, else L2.
+dim_t rows_in_cache(const PackedWords& b, dim_t row_bytes, dim_t result_bytes) noexcept {
+  const dim_t cache = b.bytes() <= caches().l1d / 2 ? caches().l1d : caches().l2;
   const dim_t mr = tile_rows(b), bytes = std::max<dim_t>(1, row_bytes + b.N() * result_bytes);
-  return std::max<dim_t>(1, caches().l2 / 2 / bytes / mr) * mr;
+  return std::max<dim_t>(1, cache / 2 / bytes / mr) * mr;
 }
 
 // How the product is shared among threads, and in what blocks of rows.
@@ -97,7 +99,7 @@ Plan plan(const IntegerProduct& p, dim_t row_bytes) noexcept {
   const bool prefer_columns = b.K() * b.N() > p.M * row_bytes;
   plan.cut = choose_cut(plan.row_tiles, plan.panels, parts, prefer_columns);
   plan.threads = static_cast<int>(plan.cut.rows * plan.cut.cols);
-  plan.block_rows = rows_in_l2(b, row_bytes, store_bytes(p.finish.type));
+  plan.block_rows = rows_in_cache(b, row_bytes, store_bytes(p.finish.type));
   return plan;
 }
 
@@ -178,7 +180,7 @@ Buffer<std::byte>& workspace() {
 dim_t copies_bytes(dim_t M, const PackedWords& b, dim_t result_bytes, int threads) noexcept {
   if (!b.one_run()) return 0;
   const dim_t row = b.scratch_row_bytes();
-  return threads * std::min(M, rows_in_l2(b, row, result_bytes)) * row;
+  return threads * std::min(M, rows_in_cache(b, row, result_bytes)) * row;
 }
 
 void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {

@@ -177,7 +177,8 @@ dim_t PackedWords::run_bytes() const noexcept {
 }
 
 dim_t PackedWords::copied_row_bytes() const noexcept {
-  const dim_t bytes = round_up(words_ * kWordBytes, 64) + 64;
+  const dim_t row = round_up(words_ * kWordBytes, kAlignment);
+  const dim_t bytes = row == kAlignment ? row : row + kAlignment;
   return bytes_alias(panel_kernels(width(0)).mr, bytes) ? bytes + 64 : bytes;
 }
 

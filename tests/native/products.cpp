@@ -6,6 +6,7 @@
 #include "check.h"
 #include "gemm/gemm.h"
 #include "gemm/integer.h"
+#include "kernels/dispatch.h"
 
 namespace native {
 namespace {
@@ -123,6 +124,27 @@ void integer_product(dim_t M, dim_t N, dim_t K, bool is_signed, int largest) {
   check_all(what + ": floats", numbers, expected);
 }
 
+// Rows of which every number of bytes is read whole, or from the last block that they fill.
+void rows_in_an_order() {
+  Random random(7);
+  const auto permute = kernels().integer.permute_rows;
+  for (const dim_t n : {1, 63, 64, 65, 100, 128, 190}) {
+    const dim_t whole = round_up(n, kOrderBlock), rows = 3, step = whole + 5, to_step = whole + 3;
+    const auto from = random.integers<uint8_t>(rows * step, 0, 255);
+    const auto order = random.integers<uint8_t>(whole, 0, 70);
+    std::vector<uint8_t> to(static_cast<size_t>(rows * to_step), 9), expected = to;
+    for (dim_t i = 0; i < rows; ++i)
+      for (dim_t k = 0; k < whole; ++k) {
+        const dim_t begin = k / kOrderBlock * kOrderBlock;
+        const dim_t start = n < kOrderBlock ? 0 : std::min(begin, n - kOrderBlock);
+        expected[i * to_step + k] =
+            order[k] < kOrderBlock ? from[i * step + start + order[k]] : uint8_t{0};
+      }
+    permute(from.data(), step, rows, n, order.data(), to.data(), to_step);
+    check_true("order of " + std::to_string(n) + " bytes", to == expected);
+  }
+}
+
 }  // namespace
 
 void test_products() {
@@ -140,6 +162,10 @@ void test_integer_products() {
     for (const dim_t M : {1, 3, 8, 15})
       for (const int largest : {64, 128}) integer_product(M, N, 4 + N % 4 + M, M % 2 == 0, largest);
   integer_product(9, 33, 301, true, 128);
+  // Few pairs saturate once they are ordered.
+  for (const dim_t K : {60, 64, 65, 127, 130})
+    for (const dim_t N : {20, 70}) integer_product(5, N, K, K % 2 == 0, 80);
+  rows_in_an_order();
 }
 
 }  // namespace native
