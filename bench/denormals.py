@@ -3,8 +3,8 @@
     python bench/denormals.py --json bench/results/lab/denormals-avx512.json
     python bench/denormals.py --report          # the table of docs/numbers.md; --check only compares it
 
-fastconv never sets the processor's flush-to-zero mode: results are those of IEEE 754, and the mode is the
-caller's. Both inputs take turns on one thread; the fastest call of each counts.
+Kernels never flush denormals to zero, whatever mode their caller is in: results are those of IEEE 754. Both
+inputs take turns on one thread; the fastest call of each counts.
 """
 
 from __future__ import annotations

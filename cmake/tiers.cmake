@@ -1,4 +1,5 @@
-# Reads the table of cmake/isa.cmake. fastconv_read_tiers() sets, of the rows that this processor family has:
+# Reads the table of cmake/isa.cmake. fastconv_read_tiers() sets, of the rows that this processor family has and that
+# FASTCONV_BUILD_TIERS does not leave out:
 #   FASTCONV_TIERS            their names, parents first
 #   FASTCONV_FLAGS_<name>     compiler flags of its unit, its parents' and definitions of its facts among them
 # and writes what C++ includes as "core/tiers.def" to `folder`/core.
@@ -29,12 +30,12 @@ function(fastconv_read_tiers folder)
     separate_arguments(facts UNIX_COMMAND "${facts}")
     separate_arguments(flags UNIX_COMMAND "${flags}")
     list(APPEND features ${needs})
+    if(FASTCONV_BUILD_TIERS AND NOT name IN_LIST FASTCONV_BUILD_TIERS)
+      continue()
+    endif()
 
     set(emulated false)
     if(FASTCONV_EMULATE_AVX512 AND name MATCHES "^avx512|^avx_vnni|^amx")
-      if(name STREQUAL "avx512_bf16")
-        continue()  # it has a peak and no kernel, and a peak is of real instructions
-      endif()
       set(emulated true)
       set(needs "")  # beyond avx2
       # -O1: a portable intrinsic is a loop, and -O3 on all of them takes minutes.

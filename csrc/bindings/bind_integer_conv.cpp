@@ -14,14 +14,14 @@ namespace py = pybind11;
 namespace fastconv {
 namespace {
 
-using CachedConv = BoundCache<IntegerConv, IntegerConvPlan>;
+using CachedIntegerConv = BoundCache<IntegerConv, IntegerConvPlan>;
 
-std::unique_ptr<CachedConv> make(const py::array& w, const std::optional<py::array>& bias,
-                                 const ConvArguments& arguments, const py::array& w_zero,
-                                 bool x_signed, const std::optional<int32_t>& x_zero,
-                                 const py::dtype& out, const std::optional<py::array>& scale,
-                                 const std::optional<py::array>& shift, float low, float high,
-                                 int32_t zero, const std::string& algorithm) {
+std::unique_ptr<CachedIntegerConv> make(const py::array& w, const std::optional<py::array>& bias,
+                                        const ConvArguments& arguments, const py::array& w_zero,
+                                        bool x_signed, const std::optional<int32_t>& x_zero,
+                                        const py::dtype& out, const std::optional<py::array>& scale,
+                                        const std::optional<py::array>& shift, float low,
+                                        float high, int32_t zero, const std::string& algorithm) {
   const View weights = byte_view("w", w);
   FC_CHECK(w.flags() & py::array::c_style, ArgumentError, "w: expected a C-contiguous array");
   const ConvParams p = conv_params(weights, arguments);
@@ -38,11 +38,11 @@ std::unique_ptr<CachedConv> make(const py::array& w, const std::optional<py::arr
                                weights.element == Element::s8,
                                vector_of<int32_t>("w_zero_point", w_zero, zeros), zeros};
   const GilRelease unlocked;
-  return std::make_unique<CachedConv>(p, integer, x_signed, x_zero ? &*x_zero : nullptr, result,
-                                      algorithm);
+  return std::make_unique<CachedIntegerConv>(p, integer, x_signed, x_zero ? &*x_zero : nullptr,
+                                             result, algorithm);
 }
 
-void run(CachedConv& self, const py::array& x, const py::array& y,
+void run(CachedIntegerConv& self, const py::array& x, const py::array& y,
          const std::optional<int32_t>& x_zero) {
   const IntegerConv& conv = self.conv();
   const View in = byte_view("x", x);
@@ -72,11 +72,11 @@ void run(CachedConv& self, const py::array& x, const py::array& y,
 
 // What Program shares with a Python IntegerConv object.
 const IntegerConv& integer_conv_of(const py::object& conv) {
-  return conv.cast<const CachedConv&>().conv();
+  return conv.cast<const CachedIntegerConv&>().conv();
 }
 
 void bind_integer_conv(py::module_& m) {
-  py::class_<CachedConv> conv(m, "IntegerConv");
+  py::class_<CachedIntegerConv> conv(m, "IntegerConv");
   bind_choice(conv);
   conv.def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,

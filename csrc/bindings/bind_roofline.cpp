@@ -44,8 +44,7 @@ double seconds_of(Call&& call) {
 // Runs body(tid, rounds) on all threads at once, with so many rounds that a sample is long enough,
 // for about `seconds`: the seconds of each sample, divided by its rounds. How many that are is
 // found by one thread, the best of three times: on a busy machine a call of any length may take
-// long, and of several threads almost every one does (two threads beside 14 runnable processes: a
-// peak of 0.1 GFLOP/s, for samples of one round each).
+// long, and of several threads almost every one does, which would leave samples of one round each.
 template <class Body>
 std::vector<double> samples(int threads, double seconds, Body&& body) {
   const auto alone = [&](dim_t rounds) {

@@ -1,9 +1,9 @@
 // L6 bindings: the GIL during and after a call's work.
 //
-// Taking it back: a daemon thread that asks for it while the
-// interpreter shuts down is ended by Python before 3.14 with pthread_exit; that unwinds the stack,
-// and the first noexcept frame aborts the process. The thread has nothing left to do: it waits here
-// for the end of the process, as Python itself has it do since.
+// A daemon thread that takes it back while the interpreter shuts down is ended by Python before
+// 3.14 with pthread_exit; that unwinds the stack, and the first noexcept frame aborts the process.
+// The thread has nothing left to do: it waits here for the end of the process, as Python itself has
+// it do since.
 #include <sys/syscall.h>
 #include <unistd.h>
 

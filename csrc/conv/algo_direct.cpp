@@ -21,13 +21,10 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
   return "";
 }
 
-// Groups of whole vectors broadcast their channels: 42 to 67 % of the FMA peak on Zen 3 (256
-// channels in groups of 8 at 56 px, stride 2: 1.52 ms by the dense tile, 0.58). With two vectors
-// Winograd does fewer products still (512 in groups of 16 at 14 px: 0.32, here 0.38). A group as
-// wide as a vector, but with more or fewer input channels, has a permutation for each FMA and no
-// lane to spare: a tile of the dense product, which broadcasts each of its channels, is better (8
-// channels a group on Zen 3: 256 at 28 px 1.69 ms, implicit 1.25). Where permutations are
-// cheap none of that holds.
+// Groups of whole vectors broadcast their channels, which is faster than the dense tile. With two
+// vectors Winograd does fewer products still. A group as wide as a vector, but with more or fewer
+// input channels, has a permutation for each FMA and no lane to spare: a tile of the dense product,
+// which broadcasts each of its channels, is better. Where permutations are cheap none of that holds.
 bool pays(const ConvShape& s, bool, const KernelTable& kernels) {
   if (s.group_ic() == s.group_oc() && s.group_oc() >= kernels.lanes) {
     const bool for_winograd = s.group_oc() > kernels.lanes && s.stride[1] == 1 &&

@@ -14,8 +14,7 @@ const Algo* const* algo_list(int* count) {
       &algo_winograd_f2,  // 3x3 and 5x5, stride 1, where it pays
       &algo_planar,       // 1x1 on NCHW: weights times planes, nothing reordered
       &algo_implicit,     // everything: GEMM that reads the image in place
-      &algo_im2col,       // everything: GEMM on a materialised matrix of patches; kept to measure
-                          // against
+      &algo_im2col,       // everything: GEMM on a matrix of patches, to measure against
       &algo_reference,    // everything: plain loops, the specification
   };
   *count = sizeof(list) / sizeof(list[0]);

@@ -5,8 +5,8 @@
 // method's multiplications. Calls kernels/winograd_f32.inl.h. Start reading at WinogradBound::run.
 //
 // Blocks of tiles are sized so that V and one panel's products M stay in L2 while U streams by, and
-// so that U (n^2 / r^2 times the weights) is read as few times as possible; the slice of U after
-// the one in use is prefetched (512 channels at 7 px: 0.89 to 0.54 ms; at 14 px: 1.97 to 1.28).
+// so that U (n^2 / r^2 times the weights) is read as few times as possible. The slice of U after
+// the one in use is prefetched.
 //
 // Error: F(2x2, 3x3) is as exact as the direct sum; F(4x4, 3x3) has a relative RMS error of about
 // 2e-6 (tests/conv/test_winograd.py), which precision="exact" refuses. Weights are transformed in
@@ -156,8 +156,6 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
   m_row_ = widest_panel(g, s.group_oc());
   // V and M of a block in half of L2, for U and the images pass through the other half, but at
   // least two register tiles of rows: each block reads all of U, 4 bytes for every 2 * rows FLOPs.
-  // Within 14 to 56 rows the time changed by less than 3 % for all but the largest weights (512
-  // channels at 28 px: 6.5 ms with 14 rows, 5.1 with 28, 4.7 with 56).
   const dim_t per_tile = n2 * (v_row_ + m_row_) * static_cast<dim_t>(sizeof(float));
   const dim_t fit = caches().l2 / 2 / per_tile / g.mr * g.mr;
   rows_ = blocks.empty() ? std::max<dim_t>(2 * g.mr, fit) : blocks[0];
@@ -288,13 +286,14 @@ std::unique_ptr<const BoundConv> WinogradPacked::bind(const ConvShape& s, const 
   return std::make_unique<WinogradBound>(shared_from_this(), *this, s, x, y, residual, blocks);
 }
 
-// Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2): the
-// direct product and the n^2 small ones at 93 and 85 % of two FMAs a cycle, or the weights at 8
-// bytes a cycle if that takes longer, at 4 where they fill more than most last-level caches (512 to
-// 512 channels at 7 px in ResNet-50 on Zen 3: F(4x4) 3.16 ms, F(2x2), U 17 MB and not 38, 2.54); a
-// row of a small product costs 10 cycles a vector besides, and a transform 3.3 n^2 cycles a vector
-// of input channels and 2.6 n^2 of output channels. In a group, whose taps do not merge, each costs
-// a pixel and vector 1.5 cycles (Zen 3).
+// Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2), and
+// on Zen 3 where it says so.
+//   products  of the direct method 93 % of two FMAs a cycle, the n^2 small ones 85 %
+//   weights   8 bytes a cycle, or 4 where they fill more than most last-level caches: the slower of
+//             products and weights counts
+//   rest      10 cycles a row and vector of a small product; a transform 3.3 n^2 a vector of input
+//             channels, 2.6 n^2 a vector of output channels; in a group, whose taps do not merge,
+//             each tap 1.5 a pixel and vector (Zen 3)
 double product_cycles(double fmas, double efficiency, double weights) {
   const double bytes = weights * sizeof(float);
   return std::max(fmas / (2 * efficiency), bytes / (bytes > 32e6 ? 4 : 8));

@@ -58,9 +58,8 @@ DensePacked::DensePacked(const ConvSpec& spec, bool materialise)
 }
 
 // B of a kernel with all its taps, from w [N][ic][taps]. Where the taps of a channel lie side by
-// side, packing them one after another reads every cache line of w `taps` times (512 to 512
-// channels, 3x3: 1.6 ms); so a few channels of all columns are transposed at once, in L1, and their
-// rows put in place.
+// side, packing them one after another would read every cache line of w `taps` times. So a few
+// channels of all columns are transposed at once, in L1, and their rows put in place.
 void pack_taps(const KernelTable& kernels, const float* w, dim_t ic, dim_t taps, PackedB& b) {
   constexpr dim_t kChannels = 16;
   const dim_t nr = kernels.gemm.nr;
@@ -247,8 +246,7 @@ std::vector<ProductGroup> DensePacked::product_groups(const std::vector<PackedB>
   return groups;
 }
 
-// Whether consecutive rows of A would fall on each other in L1: a copy always pays (Zen 4, 1024
-// channels at 14 px to 16: 52 GFLOP/s in place, 78 with the copy; to 128 86 and 111).
+// Whether consecutive rows of A would fall on each other in L1: then a copy always pays.
 bool DensePacked::pixels_alias(const Image& x, const ConvShape& s) const {
   const dim_t step = phases_.row_step(x, s);
   return !materialise_ && step && rows_alias(kernels_.gemm, step);

@@ -96,9 +96,8 @@ class BandBound final : public BoundConv {
     const dim_t columns = caches().l1d * 2 / 3 / column - s.kernel[2];
     segment_ = std::clamp<dim_t>(columns / s.stride[2] / 8 * 8, 8, std::max<dim_t>(8, s.out[2]));
     // Two to four pairs of blocks together: the cache lines of a pixel that lie side by side are
-    // read together, which is worth more than that the rings stay in L1 (64 channels at 112 px and
-    // stride 2: 22 cycles an output vector with one pair, its ring in L1, or two in L2).
-    // But the weights of all of them are read for each tile, and have to stay in L1.
+    // read together, which is worth more than that the rings stay in L1. But the weights of all of
+    // them are read for each tile, and have to stay in L1.
     pairs_ = (s.oc + 2 * packed.lanes() - 1) / (2 * packed.lanes());
     const dim_t in_l1 = caches().l1d / static_cast<dim_t>(sizeof(float));
     const dim_t weights = 2 * packed.lanes() * s.taps() * s.group_ic();
@@ -107,9 +106,7 @@ class BandBound final : public BoundConv {
     ring_pairs_ =
         std::min(pairs_, std::clamp<dim_t>(in_l1 / ring_floats(), std::min<dim_t>(2, most), most));
     // In place there is no ring to hold: all channels together whose weights leave half of L1 to
-    // the pixels, down columns of which three rows of a tile stay in L1, if they do. On Zen 4, from
-    // two pairs and as many columns as a ring has: 96 channels at 112 px 175 to 142 us with avx512,
-    // 214 to 152 with avx2; 672 at 56 px 409 to 303, 436 to 314.
+    // the pixels, down columns of which three rows of a tile stay in L1, if they do.
     if (in_place_) {
       ring_pairs_ = std::clamp<dim_t>(in_l1 / 2 / weights, 1, pairs_);
       const dim_t tile = (7 * s.stride[2] + s.kernel[2]) * s.kernel[1] * s.oc;
@@ -132,10 +129,8 @@ class BandBound final : public BoundConv {
 
  private:
   // With stride 2 a ring copies four vectors for each that is written. Large images are read where
-  // they are (96 channels at 112 px on Zen 3: 349 to 253 us), if the pixels of a tile's rows do not
-  // share so many sets of L1 that they would not stay there for the second half of their cache
-  // lines (128 channels at 56 px: 94 us with the ring, 112 in place). 5x5 kernels gain more from
-  // the ring: 144 channels at 56 px 167 us, 202 in place.
+  // they are, if the pixels of a tile's rows do not share so many sets of L1 that they would not
+  // stay there for the second half of their cache lines. 5x5 kernels gain more from the ring.
   bool reads_in_place() const {
     const ConvShape& s = shape_;
     const dim_t columns = 7 * s.stride[2] + s.kernel[2], pixel = staging_.x().stride[2];
@@ -170,8 +165,7 @@ void BandBound::run(const float* x, const float* residual, float* y,
   const dim_t threads =
       std::min<dim_t>({dim_t{threads_}, dim_t{get_num_threads()}, 1 + work / 20000});
   // Threads share the rows, at the price of copying the rows that two bands see twice, where they
-  // get 28 at least; else the pairs of blocks, which are best done together (32 channels at 112 px
-  // on two Zen 3 cores: 167 us by pairs, 136 by rows).
+  // get 28 at least; else the pairs of blocks, which are best done together.
   const dim_t wanted = ceil_div(threads, slices);
   const int bands = static_cast<int>(std::clamp<dim_t>(s.out[1] / 28, 1, wanted));
   const int parts = static_cast<int>(std::min(pairs_, ceil_div(wanted, bands)));

@@ -144,8 +144,7 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedIntegerConv> owner,
   v_row_ = round_up(s.ic, kLine) + kLine;  // rows of a power of two would share a few sets of L1
   m_row_ = std::max(packed.width(0), packed.width(packed.panels() - 1));
   // V and M of a block in half of L2, but at least four register tiles of rows: each block reads all
-  // of U, of which a row is 4 bytes for every two products of a tile's row. Between 12 and 48 rows
-  // times differ by 3 %.
+  // of U, of which a row is 4 bytes for every two products of a tile's row.
   const dim_t per_tile = n2 * (v_row_ * dim_t{sizeof(int16_t)} + m_row_ * dim_t{sizeof(int32_t)});
   const dim_t rows = std::max(4 * mr, caches().l2 / 2 / per_tile / mr * mr);
   by_tiles_ = threads_ == 1 || tiles_ >= 2 * mr * threads_;
@@ -275,13 +274,14 @@ std::unique_ptr<const BoundIntegerConv> WinogradPacked::bind(const ConvShape& s,
 }
 
 // Estimates of the time for one image in cycles, from measurements on Zen 3 (avx2); those of the
-// other tiers follow from what their instructions can do. A vector of W sums takes 3.5 W products a
-// cycle of the direct method, 7 W where one instruction sums four, 30 W in tile registers, which is
-// half of what these can do, and 2.8 or 3.5 W of pairs; or the
-// weights come at 8 bytes a cycle if that takes longer, at 4 where they are more than a layer may
-// expect of a last-level cache (512 to 512 channels at 7 px, where F(4x4) has 19 MB of them). What
-// follows the sums takes a pixel and vector 9 cycles, a row of a small product 4.2; a transform takes
-// 4.7 n^2 cycles a double vector of input channels and 4.2 n^2 a vector of output channels.
+// other tiers follow from what their instructions can do.
+//   products  of the direct method 3.5 W a cycle, 7 W where one instruction sums four, 30 W in tile
+//             registers (half of what these can do); of pairs 2.8 W, or 3.5 W
+//   weights   8 bytes a cycle, or 4 where they are more than a layer may expect of a last-level
+//             cache: the slower of products and weights counts
+//   rest      9 cycles a pixel and vector of the direct method's sums, 4.2 a row of a small product;
+//             a transform 4.7 n^2 a double vector of input channels, 4.2 n^2 a vector of output
+//             channels
 double product_cycles(double products, double a_cycle, double weight_bytes) {
   return std::max(products / a_cycle, weight_bytes / (weight_bytes > 16e6 ? 4 : 8));
 }

@@ -1,11 +1,9 @@
 // L0 core: memory for Buffer. From 4 MiB on it asks for huge pages: weights and images pass through
-// in streams, and hardware prefetchers stop at a page's end (one Zen 3 core: ResNet-50 92.2 to 89.6
-// ms, VGG-16 209 to 194).
+// in streams, and hardware prefetchers stop at a page's end.
 //
 // Freed blocks of 256 KiB or more are kept, 64 MiB at most, for the next that needs as much. A
 // functional call has packed weights and staged images for that call alone, and the kernel fills
-// each page that it hands out with zeros, huge ones above all: 96 channels at 112 px, stride 2, by
-// conv2d took 2.57 ms with huge pages that were given back, 0.73 with kept ones.
+// each page that it hands out with zeros: with huge ones that can take longer than the call's work.
 #include "core/buffer.h"
 
 #include <stdlib.h>

@@ -90,8 +90,8 @@ int quota_threads(dim_t quota_us, dim_t period_us) {
 int omp_limit() {
   const char* const text = std::getenv("OMP_NUM_THREADS");
   if (text == nullptr) return kNoLimit;
-  const std::string value =
-      text;  // "4,2" gives one number for each level of nesting; ours is the first
+  const std::string value = text;
+  // "4,2" gives one number for each level of nesting; ours is the first.
   return parse_positive(value.substr(0, value.find(','))).value_or(kNoLimit);
 }
 

@@ -39,9 +39,9 @@ bool tier_supported(Tier tier) noexcept;  // this CPU and operating system can r
 // or its first parent that is supported. Throws ArgumentError for an unknown name.
 Tier tier_from_environment();
 
+// Bytes; the defaults serve where nothing is found.
 struct Caches {
-  dim_t l1d = 32 * 1024, l2 = 512 * 1024,
-        l3 = 8 * 1024 * 1024;  // bytes; the defaults serve when nothing is found
+  dim_t l1d = 32 * 1024, l2 = 512 * 1024, l3 = 8 * 1024 * 1024;
 };
 const Caches& caches() noexcept;
 std::string cpu_model();

@@ -49,8 +49,8 @@ struct Activation {
 struct Epilogue {
   const float* bias = nullptr;      // [n] or null
   const float* row_bias = nullptr;  // [m] or null; the GEMM tile alone has it
-  const float* residual =
-      nullptr;  // addressed like the output (same row offsets, leading dimension ldr) or null
+  // Addressed like the output (same row offsets, leading dimension ldr), or null.
+  const float* residual = nullptr;
   dim_t ldr = 0;
   float residual_scale = 1.0f;
   Activation activation;

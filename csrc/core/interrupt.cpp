@@ -10,9 +10,9 @@ namespace {
 
 constexpr long kEveryMs = 100;
 
-thread_local Interruptible* served = nullptr;  // whose work this thread does
-thread_local Interruptible* asked =
-    nullptr;  // the same on the thread that made the call, else null
+// Whose work this thread does; and the same on the thread that made the call, else null.
+thread_local Interruptible* served = nullptr;
+thread_local Interruptible* asked = nullptr;
 
 // The clock that the kernel keeps at each tick, 1 to 10 ms: a fifth of the cost of the exact one.
 long now_ms() noexcept {

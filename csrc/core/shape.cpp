@@ -9,8 +9,8 @@
 namespace fastconv {
 namespace {
 
-constexpr dim_t kLargest =
-    dim_t{1} << 31;  // of any size or attribute: products of three then fit 64 bits with strides
+// Of any size or attribute: products of three then fit 64 bits with strides.
+constexpr dim_t kLargest = dim_t{1} << 31;
 
 // "same" pads so that out = ceil(in / stride); an odd pixel goes to the end (upper) or the start
 // (lower).

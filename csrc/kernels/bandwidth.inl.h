@@ -1,8 +1,10 @@
 // L2 kernels: bytes from and to each level of the memory, for bindings/bind_roofline.cpp, which
 // sizes the arrays for a level; called by no convolution.
-//   read:  sum += x[i]     write:  y[i] = value     copy:  y[i] = x[i]     for i < n
-// Contract: n a multiple of eight vectors; read writes one float to *sink, so that the loop is
-// kept.
+//   read   sum += x[i]
+//   write  y[i] = value
+//   copy   y[i] = x[i]
+// for i < n. Contract: n is a multiple of eight vectors; read writes one float to *sink, so that
+// the loop is kept.
 //
 // Eight vectors a round: eight chains of additions at two a cycle cover their latency of 3 or 4,
 // and the loop's own instructions are few beside 16 loads and adds. Stores are plain ones, as the

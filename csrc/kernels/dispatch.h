@@ -7,8 +7,8 @@
 namespace fastconv {
 
 const KernelTable& kernels();  // of the tier in use
-const KernelTable& kernels(
-    Tier tier);  // of a given tier: tests and the roofline; ArgumentError if it cannot run here
+// Of a given tier, for tests and the roofline; ArgumentError where it cannot run here.
+const KernelTable& kernels(Tier tier);
 // Of those of numbers of 8 bits, the ones with the sign of T.
 template <class T>
 const QuantizedKernels<T>& quantized_kernels() {

@@ -1,7 +1,9 @@
 // L2 kernels: element by element, over contiguous runs. Called by nn/eltwise.cpp, nn/norm.cpp and,
 // for the activations that are dearer than a clamp, by every kernel with an epilogue
 // (apply_activation, on a row that is still in L1).
-//   y[i] = act(x[i])   y[i] = a[i] op b[i], either operand a scalar   y[i] = x[i] * scale + shift
+//   activate  y[i] = act(x[i])
+//   binary    y[i] = a[i] op b[i], where either operand may be a scalar
+//   affine    y[i] = x[i] * scale + shift
 // Contract: n >= 0; y may be an operand itself but not overlap one otherwise; the last n % W
 // elements are loaded and stored with masks and computed as full vectors are, so a result does not
 // depend on where an element lies. Start at for_each.

@@ -1,17 +1,22 @@
-// L2 micro-kernel: C[MR, NRV * W] = act(A[MR, taps * K] * B + bias + residual), f32.  The contract
+// L2 micro-kernel: C[MR, NRV * W] = act(A[MR, taps * K] * B + bias + residual), f32. The contract
 // is GemmTile in kernel_table.h. Called by gemm/gemm.cpp; calls apply_activation for what is not a
 // clamp. Start at gemm_ukr's k loop.
 //
-// Register tile (accumulators + NRV of B + 1 broadcast of A must fit; two FMA ports x 4 cycles want
-// >= 8 chains):
-//   avx2    6 x 16: 12 + 2 + 1 = 15 of 16 ymm, 12 chains; 2 + 6 loads for 12 FMAs = 8 / 6 cycles on
-//   two load ports avx512 14 x 32: 28 + 2 + 1 = 31 of 32 zmm; spatial sizes are 7 * 2^k, so 14 rows
-//   waste nothing ref     4 x  8: 8 + 2 + 1 = 11 of 16 xmm
+// The register tile holds the accumulators, NRV vectors of B and one broadcast of A. Two FMA ports
+// with a latency of 4 cycles want at least 8 accumulators.
+//   tier    tile     registers
+//   ref      4 x  8   8 + 2 + 1 = 11 of 16 xmm
+//   avx2     6 x 16  12 + 2 + 1 = 15 of 16 ymm
+//   avx512  14 x 32  28 + 2 + 1 = 31 of 32 zmm
+// On avx2 a step of K has 8 loads, 4 cycles of two load ports, for 12 FMAs, which are 6. On avx512
+// 14 rows waste nothing, because spatial sizes are 7 * 2^k.
+//
 // Where N is not whole panels the last one is 3 W wide, or W where it is alone: 4 x 24 and 8 x 8
 // (avx2), 9 x 48 and 14 x 16 (avx512); gemm/gemm.h says why.
-// B streams NRV * W * 4 bytes per MR FMAs a vector: 64 B per 6 cycles (avx2), which L2 sustains; so
-// K is not split and the accumulators live over all of it. Rows beyond mr are not computed: every
-// MR of 1..full has its own instance.
+//
+// A step of K streams NRV * W * 4 bytes of B: 64 in 6 cycles (avx2), which L2 sustains. So K is not
+// split, and the accumulators live over all of it. Rows beyond mr are not computed: every MR of
+// 1..full has its own instance.
 #pragma once
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
@@ -48,9 +53,8 @@ struct Rows {
 };
 
 // Everything between the last FMA and memory, a pass over the registers for each thing that there
-// is to do: one branch for the tile and not one for each of its vectors. (At 14 x 32 the difference
-// is 100 cycles a tile, the FMAs of 7 steps of K.) Full: all columns exist; else masks are used
-// throughout.
+// is to do: one branch for the tile and not one for each of its vectors. Full: all columns exist;
+// else masks are used throughout.
 template <int MR, int NRV, bool Full>
 inline void finish_tile(const GemmTile& t, const Rows& at, vf (&acc)[MR][NRV],
                         float* const (&c)[MR]) {
@@ -102,14 +106,13 @@ inline void finish_tile(const GemmTile& t, const Rows& at, vf (&acc)[MR][NRV],
 }
 
 // Tiles one below the other in one call: what is the same for all of them stays in registers, and
-// the processor starts the next tile's sums while the last one's are stored (24 channels to 144 at
-// 56 px on Zen 3: 327 to 301 us).
+// the processor starts the next tile's sums while the last one's are stored.
 template <int MR, int NRV>
 void gemm_ukr(const GemmTile& t) {
   Rows at{t.a, t.a_row, t.c, t.c_row, t.epilogue.residual, t.epilogue.row_bias};
   // Everything dearer than a clamp runs over stored tiles while they are in L1, which keeps exp and
   // its kin out of MR x NRV instances: over 8 KiB of them at a time, because to start costs as much
-  // as a tile (silu of 6 x 16 on Zen 3: 17 cycles a vector tile by tile, 11 together).
+  // as a tile.
   constexpr dim_t kTogether = 2048 / (MR * NRV * W) > 1 ? 2048 / (MR * NRV * W) : 1;
   const bool activate_later = t.epilogue.activation.act > Act::clamp;
   Rows stored = at;

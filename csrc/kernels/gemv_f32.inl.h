@@ -5,8 +5,9 @@
 //
 // The sums of all columns are kept in memory, in L1, and rows of B are added to them, U at a time,
 // so that B is read as U streams of contiguous memory. The register tile would read NR floats of
-// each row and go on to the next, a page further; with the packing that this needs 1 x 4096 x 4096
-// took 12.8 ms, now 3.3 (one Zen 3 core). U * M broadcasts of A stay in registers: at most 8 of 16.
+// each row and go on to the next, a page further, unless B were packed, which reads and writes all
+// of it besides. U * M broadcasts of A stay in registers: at most 8 of 16.
+//
 // Each sum is over ascending k from 0 by FMAs, as the register tile's: the bits are the same.
 #pragma once
 #include "kernels/gemm_f32.inl.h"

@@ -12,16 +12,14 @@
 // band: some pairs of blocks of channels at a time, row by row. The rows that the kernel sees are
 // copied to rings in L1, one a pair, with zeros for what lies beyond the image's sides: pixels are
 // a whole image row of channels apart, and where that is a power of two they fall into few sets of
-// L1 (1024 channels at 7 px: 18 us in place, 960 channels: 7 us), no hardware prefetcher follows
-// them, and tiles at the edges would need masks. A pair, because two AVX2 vectors are a cache line:
-// its second half is written to y while the line is still in L1 (1024 channels at 7 px on Zen 3: 15
-// cycles an output vector without the copies, 8 in pairs).
+// L1. No hardware prefetcher follows them, and tiles at the edges would need masks. A pair, because
+// two AVX2 vectors are a cache line: its second half is written to y while the line is still in L1.
 //
 // band_tiles: P pixels of a row. For each row of the kernel its kw weights are in registers, and
 // each vector of x is loaded (and permuted) once for the kw / stride outputs that it contributes
-// to. With P = 8 and kw = 3: 10 loads of x and 3 of w for 24 FMAs in 8 chains, two FMA ports x 4
-// cycles: 4.5 cycles an output. 8 + 3 + 3 = 14 registers fit AVX2. P is 8 or 7: images are 7 * 2^k
-// pixels wide.
+// to. With P = 8 and kw = 3 a row of the kernel has 10 loads of x and 3 of w for 24 FMAs in 8
+// chains, which two FMA ports with a latency of 4 cycles just need. 8 + 3 + 3 = 14 registers fit
+// AVX2. P is 8 or 7, because images are 7 * 2^k pixels wide.
 //
 // grouped_row is the form for every kernel, stride and dilation: it reads its taps from a list, a
 // permutation for each FMA.
@@ -107,8 +105,7 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
 }
 
 // What is asked for two rows before it is read has arrived from L3. On Zen 5 it pays; on Zen 3 each
-// prefetch takes as long as the load that it saves (128 channels at 56 px: 9.6 cycles an output
-// vector without, 10.4 with it).
+// prefetch takes as long as the load that it saves.
 #if defined(FASTCONV_ROW_PREFETCH)
 constexpr bool kPrefetchRows = true;
 #else

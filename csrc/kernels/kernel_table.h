@@ -11,14 +11,14 @@
 
 namespace fastconv {
 
-// ---- gemm_f32.inl.h
-// -------------------------------------------------------------------------------------------------
+// ---- gemm_f32.inl.h -----------------------------------------------------------------------------
 // Register tiles of MR rows, one below the other:
 //   C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n] + row_bias[m]
 //                 + residual[m, n])
-//   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not
-//   null C[m, n]   = c[crow(m) + n]                  crow(m) = m * ldc, or c_row[m] when c_row is
-//   not null
+//   A_t[m, k] = a[row(m) + tap_offset[t] + k]
+//   row(m)    = a_row[m], or m * lda where a_row is null
+// C[m, n] is c[crow(m) + n], with crow(m) = c_row[m], or m * ldc where c_row is null.
+//
 // A is read in place: implicit im2col is a choice of row and tap offsets, and nothing is
 // materialised. B is one panel [taps * K][ldb], of which every row's first NRV * W floats are read:
 // packed panels are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. Only
@@ -44,13 +44,11 @@ struct GemmTile {
   // line that is next_per_k floats further on, from `next` on.
   const float* next;
   dim_t next_per_k = 0, next_tiles = 0;
-  Epilogue epilogue;  // bias, row_bias and residual already point at this tile's first row and
-                      // column
+  Epilogue epilogue;  // bias, row_bias and residual point at this tile's first row and column
 };
 using GemmUkr = void (*)(const GemmTile&);
 
-// ---- gemv_f32.inl.h
-// -------------------------------------------------------------------------------------------------
+// ---- gemv_f32.inl.h -----------------------------------------------------------------------------
 // The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
 // in place, of one tap, without a_row and c_row. `sums` is scratch for rows * n_cur floats, each
 // row rounded up to whole vectors. gemv_columns is for two rows and more, and a B whose columns are
@@ -70,12 +68,11 @@ struct GemmKernels {
   GemvUkr gemv_columns[kGemvRows] = {};
 };
 
-// ---- product/tile.inl.h, product/finish.inl.h
-// -------------------------------------------------------------------------------------------------
+// ---- product/tile.inl.h, product/finish.inl.h ---------------------------------------------------
 // Register tiles of sums of products of bytes, one below the other, exact modulo 2^32:
 //   C[m, n] = finish(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n])
-//   A_t[m, k] = a[row(m) + tap_offset[t] + k]   row(m) = m * lda, or a_row[m] when a_row is not
-//   null
+//   A_t[m, k] = a[row(m) + tap_offset[t] + k]
+//   row(m)    = a_row[m], or m * lda where a_row is null
 // A has bytes without a sign and is read in place, B weights with one, in a panel of words of four
 // neighbouring k (each tap's last word is filled up with zeros), for the n of the panel's vectors
 // v < NRV of W lanes l. It takes one of these forms, each with tiles of its own:
@@ -167,25 +164,26 @@ struct IntegerKernels {
                        uint8_t* to, dim_t to_step) = nullptr;
 };
 
-// ---- grouped_f32.inl.h
-// ----------------------------------------------------------------------------------------------
+// ---- grouped_f32.inl.h --------------------------------------------------------------------------
 // Convolutions with one or few channels per group, depthwise ones among them, channels-last: a
 // vector (block) holds the output channels of several groups, and the input channels that they need
 // span at most W: one load, and a permutation per input channel of a group, feed all lanes. Groups
 // of W or 2 * W input and as many output channels have no index: each channel is broadcast.
 struct GroupedWeights {
-  const float* w;        // [blocks][taps][group_ic][W], zero-padded
-  dim_t taps;            // of the whole kernel
-  dim_t group_ic;        // input channels per group
-  const dim_t* base;     // [blocks] first input channel of the block's span; without index b * W
-  const int32_t* span;   // [blocks] channels in the span, <= W
-  const int32_t* index;  // [blocks][group_ic][W] lanes of the span; null: one channel each, lane l
-                         // reads lane l, or a group that fills its vectors
+  const float* w;       // [blocks][taps][group_ic][W], zero-padded
+  dim_t taps;           // of the whole kernel
+  dim_t group_ic;       // input channels per group
+  const dim_t* base;    // [blocks] first input channel of the block's span; without index b * W
+  const int32_t* span;  // [blocks] channels in the span, <= W
+  // [blocks][group_ic][W] lanes of the span. Null where groups have one channel each and lane l
+  // reads lane l, or where a group fills its vectors.
+  const int32_t* index;
   dim_t oc;
 };
 // A run of `pixels` output pixels of one row, all channels:
 //   y[p * y_step + o] = act(bias[o] + residual + sum over taps t, i < group_ic of
-//       x[x_tap[t] + p * x_step + base[b] + index[b][i][l]] * w[b][w_tap[t]][i][l])
+//                           x[x_tap[t] + p * x_step + base[b] + index[b][i][l]]
+//                           * w[b][w_tap[t]][i][l])
 // for output channel o = b * W + l. The caller lists the taps that are in bounds for the run, so
 // that no padding is materialised.
 struct GroupedRow {
@@ -201,10 +199,12 @@ struct GroupedRow {
   Epilogue epilogue;  // residual addressed like y with pixel step ldr
 };
 // A band of `rows` x `pixels` outputs, blocks [block_begin, block_end), of a kernel kh x kw, both
-// at most kMaxBandKernel, with column stride s: output (r, p) reads input rows row_first + r *
-// row_stride + ky * row_dilation and columns col_first + p * s + kx; those outside [0, rows_in) x
-// [0, cols_in) count as zero. x is pixel (0, 0). Rows are done in pieces of `segment` pixels,
-// blocks 2 * ring_pairs at a time; `ring` is scratch for each of the ring_pairs:
+// at most kMaxBandKernel, with column stride s. Output (r, p) reads the inputs (i, j) for
+//   i = row_first + r * row_stride + ky * row_dilation
+//   j = col_first + p * s + kx
+// of which those outside [0, rows_in) x [0, cols_in) count as zero. x is pixel (0, 0). Rows are
+// done in pieces of `segment` pixels, blocks 2 * ring_pairs at a time. `ring` is scratch, for each
+// of the ring_pairs
 //   ((kh - 1) * row_dilation + 1) * ((segment - 1) * s + kw) * 2 * W floats
 struct GroupedBand {
   const float* x;
@@ -230,15 +230,15 @@ struct ConvKernels {
   void (*grouped_band[kMaxBandKernel + 1][3])(const GroupedBand&) = {};
 };
 
-// ---- depthwise_u8.inl.h
-// ----------------------------------------------------------------------------------------------
+// ---- depthwise_u8.inl.h -------------------------------------------------------------------------
 // Convolutions of bytes in which each output channel has one input channel, channels-last, exact
 // modulo 2^32. A band of `rows` x `pixels` outputs, channels o of blocks [block_begin, block_end)
 // of W:
-//   y[r * y_row + p * y_col + o] = finish(sum over ky < kh, kx < kw of X(row_first + r * row_stride
-//       + ky * row_dilation, col_first + p * col_stride + kx * col_dilation) * w[o, ky, kx])
-//   X(i, j) = x[i * x_row + j * x_col + channel[o]]
-// or `zero` where (i, j) is outside [0, rows_in) x [0, cols_in). finish.terms is 0.
+//   y[r * y_row + p * y_col + o] = finish(sum over ky < kh, kx < kw of X(i, j) * w[o, ky, kx])
+//   i = row_first + r * row_stride + ky * row_dilation
+//   j = col_first + p * col_stride + kx * col_dilation
+// X(i, j) is x[i * x_row + j * x_col + channel[o]], or `zero` where (i, j) is outside
+// [0, rows_in) x [0, cols_in). finish.terms is 0.
 struct IntegerDepthwiseWeights {
   // Pairs of rows of the kernel, one below the other: s16 [blocks][ceil(kh / 2)][kw][W][2]. Where
   // kh is odd, the first row's partner is a row of zeros above it.
@@ -249,8 +249,9 @@ struct IntegerDepthwiseWeights {
 };
 // Rows are done in pieces of `segment` pixels, blocks 2 * ring_pairs at a time. `ring` is scratch,
 // at a cache line, of
-//   4 W (slots * ring_pairs * ((segment - 1) * col_stride + (kw - 1) * col_dilation + 1)
-//        + 2 * segment) + 8 * slots bytes,  slots = 2 * (ceil(kh / 2) - 1) * row_dilation + 1
+//   4 W (slots * ring_pairs * columns + 2 * segment) + 8 * slots bytes
+//   slots   = 2 * (ceil(kh / 2) - 1) * row_dilation + 1
+//   columns = (segment - 1) * col_stride + (kw - 1) * col_dilation + 1
 struct IntegerDepthwiseBand {
   const uint8_t* x;  // pixel (0, 0)
   dim_t x_row, x_col;
@@ -273,10 +274,10 @@ struct IntegerDepthwiseKernels {
   void (*band[kMaxBandKernel + 1][3])(const IntegerDepthwiseBand&) = {};
 };
 
-// ---- winograd_f32.inl.h
-// -------------------------------------------------------------------------------------------------
-// One tile of n x n pixels, transformed: matrix i * n + j of V gets element (i, j) of B^T d B,
-//   v[(i * n + j) * v_step + c]   c < channels
+// ---- winograd_f32.inl.h -------------------------------------------------------------------------
+// One tile of n x n pixels, transformed: matrix i * n + j of V gets element (i, j) of B^T d B, of
+// channel c < channels at
+//   v[(i * n + j) * v_step + c]
 // Pixel (i, j) of the window is x[i * row_step + j * col_step + c]; it is read where row_begin <= i
 // < row_end and col_begin <= j < col_end, and 0 elsewhere: the image's border needs no padding.
 struct WinogradInput {
@@ -315,8 +316,7 @@ struct WinogradKernels {
   WinogradForm f2x3, f4x3, f2x5;  // by output tile and taps along an axis
 };
 
-// ---- winograd_s16.inl.h
-// -------------------------------------------------------------------------------------------------
+// ---- winograd_s16.inl.h -------------------------------------------------------------------------
 // The same for bytes, exactly: V, U and M are integers, U = G' g G'^T with a multiple G' of G, and M
 // is the sums of V U by `pairs` above, modulo 2^32. Nothing is rounded, and what a sum lost above
 // 32 bits does not matter, for the result fits: |y| < 2^(31 - shift).
@@ -356,8 +356,7 @@ struct IntegerWinogradKernels {
   IntegerWinogradForm f2x3, f4x3;
 };
 
-// ---- layout.inl.h
-// ---------------------------------------------------------------------------------------------------
+// ---- layout.inl.h -------------------------------------------------------------------------------
 struct LayoutKernels {
   // dst[j * ldd + i] = src[i * lds + j] for i < rows, j < cols
   void (*transpose)(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst,
@@ -366,13 +365,12 @@ struct LayoutKernels {
                           dim_t ldd) = nullptr;
 };
 
-// ---- eltwise.inl.h
-// --------------------------------------------------------------------------------------------------
+// ---- eltwise.inl.h ------------------------------------------------------------------------------
 // Contiguous runs of n elements; an operand with step 0 is one value that serves all of them. y may
 // be an operand.
 struct EltwiseKernels {
-  void (*activate)(dim_t n, const float* x, float* y,
-                   Activation activation) = nullptr;  // y = act(x)
+  // y = act(x)
+  void (*activate)(dim_t n, const float* x, float* y, Activation activation) = nullptr;
   // y = a op b, steps 0 or 1
   void (*binary)(BinaryOp op, dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step,
                  float* y) = nullptr;
@@ -381,12 +379,11 @@ struct EltwiseKernels {
                  float* y) = nullptr;
 };
 
-// ---- pool.inl.h
-// -----------------------------------------------------------------------------------------------------
+// ---- pool.inl.h ---------------------------------------------------------------------------------
 // A run of `pixels` windows, n channels each (for NCHW, n = 1 and the windows are neighbouring
 // columns):
-//   y[p * y_step + i] = max or sum / divisor over r < rows, c < cols of x[p * x_step + r * row_step
-//   + c * col_step + i]
+//   y[p * y_step + i] = max, or sum / divisor, over r < rows, c < cols of
+//       x[p * x_step + r * row_step + c * col_step + i]
 // for i < n. The rows x cols taps are in bounds and there is at least one. NaN wins a maximum.
 template <class T>
 struct PoolRowOf {
@@ -407,8 +404,7 @@ struct PoolKernels {
   void (*average_row)(const PoolRow&) = nullptr;
 };
 
-// ---- reduce.inl.h
-// ---------------------------------------------------------------------------------------------------
+// ---- reduce.inl.h -------------------------------------------------------------------------------
 // `mean` is summed here and divided by the caller. The order of summation depends on n and rows
 // alone.
 struct ReduceKernels {
@@ -417,18 +413,16 @@ struct ReduceKernels {
   void (*columns)(ReduceOp op, dim_t rows, dim_t n, const float* x, dim_t ldx, float* y) = nullptr;
 };
 
-// ---- softmax.inl.h
-// --------------------------------------------------------------------------------------------------
+// ---- softmax.inl.h ------------------------------------------------------------------------------
 struct SoftmaxKernels {
   void (*row)(dim_t n, const float* x, float* y) = nullptr;  // over x[0..n); y may be x
   // over rows r of x[r * ldx + i], for each i < n; y may be x with ldy = ldx
   void (*columns)(dim_t rows, dim_t n, const float* x, dim_t ldx, float* y, dim_t ldy) = nullptr;
 };
 
-// ---- norm.inl.h
-// -----------------------------------------------------------------------------------------------------
-// y[i] = x[i] * (k + alpha * sum over taps t of x[i + first + t * step]^2) ^ -beta,  i < n; y must
-// not overlap x.
+// ---- norm.inl.h ---------------------------------------------------------------------------------
+// For i < n, where y must not overlap x:
+//   y[i] = x[i] * (k + alpha * sum over taps t of x[i + first + t * step]^2)^-beta
 struct LrnRun {
   const float* x;
   float* y;
@@ -436,8 +430,9 @@ struct LrnRun {
   dim_t first, step, taps;
   float alpha, beta, k;
 };
-// y[i] = (x[i] - m) / sqrt(v + epsilon) * scale[i * step] + shift[i * step],  i < n, step 0 or 1, m
-// and v the mean and the variance of x[0..n), n >= 1. y may be x.
+// For i < n, where y may be x:
+//   y[i] = (x[i] - m) / sqrt(v + epsilon) * scale[i * step] + shift[i * step]
+// m and v are the mean and the variance of x[0..n), n >= 1; step is 0 or 1.
 struct LayerNormRow {
   const float* x;
   float* y;
@@ -451,15 +446,13 @@ struct NormKernels {
   void (*layer_norm_row)(const LayerNormRow&) = nullptr;
 };
 
-// ---- resize.inl.h
-// ---------------------------------------------------------------------------------------------------
+// ---- resize.inl.h -------------------------------------------------------------------------------
 struct ResizeKernels {
   // y[i] = wa * a[i] + wb * b[i], i < n
   void (*blend)(dim_t n, const float* a, float wa, const float* b, float wb, float* y) = nullptr;
 };
 
-// ---- quantized.inl.h
-// ----------------------------------------------------------------------------------------------
+// ---- quantized.inl.h ----------------------------------------------------------------------------
 // Numbers T of 8 bits, uint8_t or int8_t, that stand for real ones (core/quantization.h), in
 // contiguous runs of n. saturated(v) is the number of T nearest to round(v) + zero, ties to even,
 // and 0 where v is NaN; every other operation is one of f32.
@@ -489,8 +482,7 @@ struct ByteKernels {
   void (*lookup)(dim_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) = nullptr;
 };
 
-// ---- recurrent.inl.h
-// ---------------------------------------------------------------------------------------------------
+// ---- recurrent.inl.h ----------------------------------------------------------------------------
 // The product of a few rows with weights that many steps use, packed in panels of kRecurrentPanel
 // vectors, b[panel][K][kRecurrentPanel * W], the last filled up with zeros:
 //   y[m * ldy + n] = sum over k < depth of a[m * lda + k] * B[k, n] + addend[m * ld_addend + n]
@@ -520,8 +512,7 @@ struct RecurrentKernels {
   void (*centred)(dim_t n, const float* x, float scale, float zero, float* y) = nullptr;
 };
 
-// ---- bandwidth.inl.h
-// ------------------------------------------------------------------------------------------------
+// ---- bandwidth.inl.h ----------------------------------------------------------------------------
 struct BandwidthKernels {
   dim_t stride = 0;  // floats that n is a multiple of
   void (*read)(dim_t n, const float* x, float* sink) = nullptr;
@@ -529,8 +520,7 @@ struct BandwidthKernels {
   void (*copy)(dim_t n, const float* x, float* y) = nullptr;
 };
 
-// ---- peak.inl.h, peak_dot.inl.h
-// -----------------------------------------------------------------------------------------------------
+// ---- peak.inl.h, peak_dot.inl.h -----------------------------------------------------------------
 // Runs `steps` rounds of independent multiply-adds in registers; returns the operations done, a
 // multiply-add being 2. `sink` is a float that it may write, so that the compiler keeps the loop.
 struct PeakLoop {

@@ -5,11 +5,13 @@
 //
 // W x W blocks are transposed in registers: 24 shuffles per 64 elements on AVX2, so memory is the
 // bound. A last partial block is moved back to overlap its neighbour, which writes some elements
-// twice, equal, and needs no mask (masked stores take 12 cycles on Zen 3). Columns go in tiles of a
+// twice, equal, and needs no mask, for a masked store is slow on AVX2. Columns go in tiles of a
 // cache line, so that a line of src is used up in one visit even where row strides of 4 KiB leave
-// it only a few ways of L1. Up to four rows or columns that lie side by side on the other side,
-// images of 3 channels and the channel shuffles of two to four groups, are loops over a constant
-// that the compiler turns into permutations (2 x 58 channels at 28 px: 113 to 17 us).
+// it only a few ways of L1.
+//
+// Up to four rows, or columns, that lie side by side in the other array are loops over a constant,
+// which the compiler turns into permutations: images of 3 channels are such, and the channel
+// shuffles of two to four groups.
 #pragma once
 #include <string.h>
 

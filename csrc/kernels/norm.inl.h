@@ -1,13 +1,13 @@
 // L2 kernels: local response normalisation of a run, and layer normalisation of a row. Called by
 // nn/norm.cpp, for which neighbouring channels are offsets: a plane apart in NCHW, next to each
 // other in NHWC.
-//   lrn_run:         y[i] = x[i] * (k + alpha * sum over taps t of x[i + first + t * step]^2)^-beta
-//   layer_norm_row:  y[i] = (x[i] - mean) / sqrt(variance + epsilon) * scale[i] + shift[i],  i < n
-// Contract: LrnRun and LayerNormRow in kernel_table.h. beta = 3/4, the only one in use, needs two
-// square roots instead of a power. The variance is that of x - mean, in a pass of its own: the row
-// is in L1, and the mean square less the squared mean would cancel. As nine steps over the whole
-// tensor 12544 rows of 24 took 781 us on an AVX-512 EPYC, 3136 of 64 250, 197 of 768 92; as one
-// 385, 97 and 39. Lanes beyond a row's end are cut off by a comparison, not by a masked store and a
+//   lrn_run         y[i] = x[i] * (k + alpha * sum over taps t of x[i + first + t * step]^2)^-beta
+//   layer_norm_row  y[i] = (x[i] - mean) / sqrt(variance + epsilon) * scale[i] + shift[i]
+// for i < n. The contracts are LrnRun and LayerNormRow in kernel_table.h.
+//
+// beta = 3/4, the only one in use, needs two square roots instead of a power. The variance is that
+// of x - mean, in a pass of its own: the row is in L1, and the mean square less the squared mean
+// would cancel. Lanes beyond a row's end are cut off by a comparison, not by a masked store and a
 // load that waits for it.
 #pragma once
 #include <math.h>

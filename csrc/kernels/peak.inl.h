@@ -4,8 +4,8 @@
 //   acc[i] = acc[i] * m + c   for i < kPeakChains, `steps` times
 // Contract: that of PeakLoop in kernel_table.h.
 //
-// Chains: an FMA takes 4 cycles and two start per cycle on every x86 core of interest, so 8 chains
-// would just do; 12 leave slack for the loop's own instructions, and with m and c they fit the 16
+// An FMA takes 4 cycles and two start per cycle on every x86 core of interest, so 8 chains would
+// just do; 12 leave slack for the loop's own instructions, and with m and c they fit the 16
 // registers of AVX2. The accumulator is the multiplicand: acc + m * c would let a tier without FMA
 // (ref) hoist the product and count multiplications it never did. acc converges to c / (1 - m) = 1,
 // so no value ever becomes denormal or infinite, which some cores run slower.

@@ -4,11 +4,12 @@
 //   sum[i] = Dot::dot(sum[i], a, b)   for i < kDotChains, `steps` times
 // Contract: that of PeakLoop in kernel_table.h.
 //
-// Chains: such an instruction takes 4 to 6 cycles and one or two start per cycle: 12 chains, which
-// with a, b, and what vpmaddubsw needs besides fill the 16 registers of AVX2. Two pieces of empty
-// assembly: a may have changed, else the compiler takes products that are always the same out of
-// the loop and counts what it never did; and the sums are used (adding them up instead, GCC 12
-// keeps half of them in memory).
+// Such an instruction takes 4 to 6 cycles, and one or two start per cycle. There are 12 chains,
+// which with a, b, and what vpmaddubsw needs besides fill the 16 registers of AVX2. Two pieces of
+// empty assembly keep the loop as it is written. One says that a may have changed: else the compiler
+// takes products that are always the same out of the loop, and we count what it never did. The other
+// says that the sums are used: if they were added up instead, GCC 12 would keep half of them in
+// memory.
 #pragma once
 #include "kernels/kernel_table.h"
 #include "kernels/unroll.h"

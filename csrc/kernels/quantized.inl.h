@@ -1,6 +1,9 @@
 // L2 kernels: numbers of 8 bits that stand for real ones. Called by nn/quantized.cpp and
 // nn/quantized_pool.cpp.
-//   y = saturated(x / scale)   y = (x - zero) * scale   y = table[x]   and functions of two numbers
+//   quantize    y = saturated(x / scale)
+//   dequantize  y = (x - zero) * scale
+//   lookup      y = table[x]
+//   binary      y = saturated(a op b), of the real numbers
 // Contract: QuantizedKernels in kernel_table.h. The arithmetic is ONNX's, operation by operation:
 // a division is a division, and nothing is fused. Start at for_each_byte.
 #pragma once

@@ -1,6 +1,7 @@
 // L2 kernels: sums, maxima and minima over a contiguous run, and over the rows of a matrix column
 // by column. Called by nn/reduce.cpp; global average pooling is one of them, in either layout.
-//   row:  over x[0..n)        columns:  y[i] = over rows r of x[r * ldx + i]
+//   row      over x[0..n)
+//   columns  y[i] = over rows r of x[r * ldx + i]
 // Contract: ReduceKernels in kernel_table.h. The order of summation depends on n and rows alone,
 // never on where the data lies or on which thread runs. Sums go in blocks, so that the error grows
 // with the block's length and hardly with n's.

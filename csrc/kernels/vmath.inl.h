@@ -61,9 +61,8 @@ inline vf exp_normal(vf x) {
   const vf biased = vfma(x, vset(1.44269504f), magic), n = vsub(biased, magic);
   return vadd_exponent(exp_reduced(ln2_remainder(x, n)), biased);
 }
-// f(x) where |x| is that small, g(x) elsewhere. Nearly always all lanes are, and g is not computed:
-// silu on Zen 3 takes 9.5 cycles a vector, 28 where half of the vectors need g. What a lane gets
-// does not depend on the others.
+// f(x) where |x| is that small, g(x) elsewhere. Nearly always all lanes are, and g, which costs
+// several times as much, is not computed. What a lane gets does not depend on the others.
 template <class F, class G>
 __attribute__((noinline, cold)) vf exp_not_normal(vf x, F f, G g) {
   return vselect_lt(vabs(x), vset(kExpNormal), f(x), g(x));

@@ -1,8 +1,8 @@
 // L4 nn: pooling (pool.h). Three ways through a view, by what is contiguous in it:
-//   channels: windows straight through the kernel, vectors along channels; large maxima are taken
+//   channels  windows straight through the kernel, vectors along channels; large maxima are taken
 //             down, then across
-//   columns:  NCHW; down first, vectors along a row of the image, then across
-//   neither:  an element at a time
+//   columns   NCHW: down first, vectors along a row of the image, then across
+//   neither   an element at a time
 // Start at pool2d.
 #include "nn/pool.h"
 

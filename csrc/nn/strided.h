@@ -67,8 +67,8 @@ Nest<sizeof...(Views)> merge(const Views&... operands) noexcept {
 template <int K, class F>
 void for_each_run(const Nest<K>& nest, dim_t grain, F&& f) noexcept {
   const dim_t size = nest.size(), run = nest.run();
-  const dim_t unit =
-      std::clamp<dim_t>(grain, 1, 64);  // threads do not share the output's cache lines
+  // Threads do not share the output's cache lines.
+  const dim_t unit = std::clamp<dim_t>(grain, 1, 64);
   if (size == 0) return;
   parallel_for(ceil_div(size, unit), std::max<dim_t>(1, grain / unit),
                [&](dim_t first, dim_t last) {

@@ -1,5 +1,5 @@
 // L1 simd: sums of products of bfloat16 on AVX512_BF16; dot_avx2.h says what the names mean.
-//   bf16: sum[i] += a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1], lanes of float
+//   sum[i] += a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1], lanes of float
 #pragma once
 #include <immintrin.h>
 

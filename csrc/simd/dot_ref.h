@@ -2,12 +2,16 @@
 //
 // A Dot says how narrow numbers are multiplied and summed, W sums at a time, for the tiles of
 // kernels/product/ and for kernels/peak_dot.inl.h:
-//   sum[l] += a[0] row[l][0] + ... + a[3] row[l][3]     for lanes l < W; a of u8, row of s8;
-//                                                       sums of 32 bits, modulo 2^32
-// DotS16 has two numbers of s16 in a word of A, and two in each of a row's.
-// Its names: Sum, W sums; Word, four numbers of A, the same for all lanes, which word() makes of
-// their bytes; Row, W words of B, which row() loads, kRowBytes after one another; kSaturates,
-// whether two products of one sign may be too large (dot_avx2.h); dot().
+//   sum[l] += a[0] row[l][0] + ... + a[3] row[l][3]
+// for lanes l < W, with a of u8, row of s8, and sums of 32 bits, modulo 2^32. DotS16 has two numbers
+// of s16 in a word of A, and two in each of a row's.
+//
+// Its names:
+//   Sum         W sums
+//   Word        four numbers of A, the same for all lanes; word() makes it of their bytes
+//   Row         W words of B; row() loads it, and the next is kRowBytes further on
+//   kSaturates  whether two products of one sign may be too large (dot_avx2.h)
+//   dot()       the sums, with the products added
 #pragma once
 #include "simd/dot_word.h"
 #include "simd/int_ref.h"

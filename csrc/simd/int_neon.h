@@ -33,8 +33,7 @@ inline vi viload_bytes(const int8_t* p) {
   const int8x8_t bytes = vreinterpret_s8_s32(vld1_lane_s32(four, vdup_n_s32(0), 0));
   return vmovl_s16(vget_low_s16(vmovl_s8(bytes)));
 }
-// Narrowing keeps the low halves.
-// As in int_avx2.h.
+// As in int_avx2.h; narrowing keeps the low halves.
 class SaturatedBytes {
  public:
   SaturatedBytes(int32_t zero, int32_t low, int32_t high) {

@@ -22,7 +22,7 @@ inline vf vload(const float* p) { return _mm256_loadu_ps(p); }
 inline void vstore(float* p, vf v) { _mm256_storeu_ps(p, v); }
 inline vf vload_tail(const float* p, int n) { return _mm256_maskload_ps(p, tail_mask(n)); }
 // By halves: a masked store takes 12 cycles on Zen 3, and n is the same for long, so that these
-// branches are foreseen (a 6 x 16 tile of 10 columns and K = 24: 285 to 210 cycles).
+// branches are foreseen.
 inline void vstore_tail(float* p, vf v, int n) {
   if (n >= 8) return _mm256_storeu_ps(p, v);
   __m128 x = _mm256_castps256_ps128(v);

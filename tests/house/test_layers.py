@@ -59,34 +59,35 @@ def includes(path: Path) -> tuple[set[str], set[str]]:
     return {ours for ours, _ in found if ours}, {other for _, other in found if other}
 
 
-@pytest.mark.parametrize("path", CPP_FILES, ids=relative)
-def test_cpp_layers(path: Path) -> None:
-    ours, others = includes(path)
-    layer = path.relative_to(CSRC).parts[0]
-    for name in ours:
-        assert name in GENERATED or (CSRC / name).is_file(), f'"{name}" is not a file of csrc/'
-        assert CPP_RANK[name.split("/")[0]] <= CPP_RANK[layer], f'{layer} may not include "{name}"'
-    if layer not in ("experiments", "bindings"):
-        assert not any(name.startswith("experiments/") for name in ours), "the product needs no experiment"
-    for name in others:
-        assert not name.startswith(("pybind11/", "Python.h")) or layer == "bindings", (
-            f"<{name}> outside bindings"
-        )
-        assert not re.search(r"intrin\.h|arm_neon\.h|simde", name) or layer == "simd", (
-            f"<{name}> outside simd"
-        )
+def test_cpp_layers() -> None:
+    for path in CPP_FILES:
+        ours, others = includes(path)
+        layer, where = path.relative_to(CSRC).parts[0], relative(path)
+        for name in ours:
+            assert name in GENERATED or (CSRC / name).is_file(), f'{where}: "{name}" is not a file of csrc/'
+            below = CPP_RANK[name.split("/")[0]] <= CPP_RANK[layer]
+            assert below, f'{where}: {layer} may not include "{name}"'
+            product = layer not in ("experiments", "bindings")
+            assert not (product and name.startswith("experiments/")), (
+                f"{where}: the product needs no experiment"
+            )
+        for name in others:
+            of_python = name.startswith(("pybind11/", "Python.h"))
+            assert not of_python or layer == "bindings", f"{where}: <{name}> outside bindings"
+            of_vectors = re.search(r"intrin\.h|arm_neon\.h|simde", name)
+            assert not of_vectors or layer == "simd", f"{where}: <{name}> outside simd"
 
 
-@pytest.mark.parametrize("path", ISA_FILES, ids=relative)
-def test_isa_units_include_plain_data_only(path: Path) -> None:
+def test_isa_units_include_plain_data_only() -> None:
     """A standard library's template, compiled with wide flags, can be the copy that the linker picks."""
-    pending, seen = [path], set()
+    pending, seen = list(ISA_FILES), set(ISA_FILES)
     while pending:
         current = pending.pop()
         ours, others = includes(current)
         assert {name for name in others if name.endswith(".h")} == others, f"{relative(current)}: C++ header"
-        pending += [CSRC / name for name in ours - seen]
-        seen |= ours
+        found = {CSRC / name for name in ours} - seen
+        pending += found
+        seen |= found
 
 
 def module_of(path: Path) -> str:
@@ -131,17 +132,17 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", PYTHON_FILES, ids=relative)
-def test_python_layers(path: Path) -> None:
-    layer, *inner = path.relative_to(PACKAGE).with_suffix("").parts
-    for name in imported_modules(path):
-        parts = name.split(".")
-        if parts[0] != "fastconv":
-            continue
-        rank = PYTHON_RANK[parts[1] if parts[1:] else "__init__"]
-        assert rank <= PYTHON_RANK[layer], f"{layer} may not import {name}"
-        if parts[1:2] == [layer] == ["lab"] and inner != ["__init__"]:
-            assert LAB_RANK[parts[2]] <= LAB_RANK[inner[0]], f"lab.{inner[0]} may not import {name}"
+def test_python_layers() -> None:
+    for path in PYTHON_FILES:
+        layer, *inner = path.relative_to(PACKAGE).with_suffix("").parts
+        for name in imported_modules(path):
+            parts = name.split(".")
+            if parts[0] != "fastconv":
+                continue
+            rank = PYTHON_RANK[parts[1] if parts[1:] else "__init__"]
+            assert rank <= PYTHON_RANK[layer], f"{relative(path)} may not import {name}"
+            if parts[1:2] == [layer] == ["lab"] and inner != ["__init__"]:
+                assert LAB_RANK[parts[2]] <= LAB_RANK[inner[0]], f"{relative(path)} may not import {name}"
 
 
 def siblings(imported: Mapping[str, set[str]], package: str) -> dict[str, set[str]]:
@@ -212,10 +213,6 @@ def defined_in(tree: ast.Module) -> set[str]:
     return {name for name in found if is_private(name)}
 
 
-TREES = {module_of(path): ast.parse(path.read_text()) for path in PYTHON_FILES}
-DEFINED = {module: defined_in(tree) for module, tree in TREES.items()}
-
-
 def private_uses(module: str, tree: ast.Module, ours: Set[str]) -> Iterator[str]:
     """Yield what a file uses of the underscored names that belong to others of ``ours``.
 
@@ -240,11 +237,11 @@ def is_own(value: ast.expr) -> bool:
     return isinstance(value, ast.Name) and value.id in {"self", "cls"}
 
 
-@pytest.mark.parametrize("path", PYTHON_FILES, ids=relative)
-def test_nothing_private_is_used_elsewhere(path: Path) -> None:
-    module = module_of(path)
-    others = set().union(*DEFINED.values())
-    assert list(private_uses(module, TREES[module], others)) == []
+def test_nothing_private_is_used_elsewhere() -> None:
+    trees = {module_of(path): ast.parse(path.read_text()) for path in PYTHON_FILES}
+    others = set().union(*map(defined_in, trees.values()))
+    found = {module: list(private_uses(module, tree, others)) for module, tree in trees.items()}
+    assert {module: uses for module, uses in found.items() if uses} == {}
 
 
 def test_private_uses_are_found() -> None:
@@ -260,12 +257,12 @@ class A:
     assert found == ["fastconv.ops._checks.check", "fastconv.ops.conv._plan", "line 7: other._theirs"]
 
 
-@pytest.mark.parametrize("path", MODEL_FILES, ids=relative)
-def test_models_hold_no_maths(path: Path) -> None:
+def test_models_hold_no_maths() -> None:
     """A model says what its layers are; kernels and numpy arithmetic belong below."""
-    roots = {name.split(".")[0] for name in imported_modules(path)}
-    assert not roots & {"scipy", "torch", "onnx"}
-    assert "fastconv._core" not in {".".join(name.split(".")[:2]) for name in imported_modules(path)}
+    for path in MODEL_FILES:
+        for name in imported_modules(path):
+            first = f"{name}.".startswith(("scipy.", "torch.", "onnx.", "fastconv._core."))
+            assert not first, f"{relative(path)} may not import {name}"
 
 
 def test_import_needs_numpy_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,6 +48,18 @@ def arrange(request: pytest.FixtureRequest) -> Arrange:
 def arrange_out(request: pytest.FixtureRequest) -> Arrange:
     """Return another such function, for outputs."""
     return ARRANGEMENTS[request.param]
+
+
+@pytest.fixture
+def arrangements() -> list[Arrange]:
+    """Return all such functions, for tests whose reference takes longer than what they test."""
+    return list(ARRANGEMENTS.values())
+
+
+@pytest.fixture
+def arrangement_pairs() -> list[tuple[Arrange, Arrange]]:
+    """Return every such function for inputs with every one for outputs."""
+    return list(itertools.product(ARRANGEMENTS.values(), repeat=2))
 
 
 def assert_same_bits(a: np.ndarray, b: np.ndarray) -> None:

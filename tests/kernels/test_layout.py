@@ -23,11 +23,12 @@ def numbered(*shape: int) -> np.ndarray:
     ids=str,
 )
 @pytest.mark.usefixtures("num_threads")
-def test_copy_between_arrangements(arrange, arrange_out, shape):
+def test_copy_between_arrangements(arrangement_pairs, shape):
     x = numbered(*shape)
-    y = arrange_out(np.full(shape, np.nan, np.float32))
-    _core.copy(arrange(x), y)
-    np.testing.assert_array_equal(y, x)
+    for arrange, arrange_out in arrangement_pairs:
+        y = arrange_out(np.full(shape, np.nan, np.float32))
+        _core.copy(arrange(x), y)
+        np.testing.assert_array_equal(y, x)
 
 
 @pytest.mark.parametrize("channels", [*range(1, 35), 64, 65])
@@ -92,12 +93,13 @@ def test_fill_touches_nothing_else():
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u8"])
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 3, 33, 31), (2, 40, 9, 11), (1, 67, 14, 20)], ids=str)
-def test_elements_of_other_sizes_between_arrangements(step, arrange, arrange_out, shape, dtype, rng):
+def test_elements_of_other_sizes_between_arrangements(step, arrangement_pairs, shape, dtype, rng):
     x = rng.integers(0, 1 << 63, shape, np.uint64).astype(dtype)
-    y = step("copy", (arrange(x),), arrange_out(np.zeros(shape, dtype)))
-    np.testing.assert_array_equal(y, x)
-    step("copy", (np.broadcast_to(x[:1, :1, :1, :1], shape),), y)
-    np.testing.assert_array_equal(y, np.full(shape, x[0, 0, 0, 0]))
+    for arrange, arrange_out in arrangement_pairs:
+        y = step("copy", (arrange(x),), arrange_out(np.zeros(shape, dtype)))
+        np.testing.assert_array_equal(y, x)
+        step("copy", (np.broadcast_to(x[:1, :1, :1, :1], shape),), y)
+        np.testing.assert_array_equal(y, np.full(shape, x[0, 0, 0, 0]))
 
 
 @pytest.mark.parametrize("channels", [*range(1, 35), 64, 65])

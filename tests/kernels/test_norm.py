@@ -148,7 +148,8 @@ def assert_layer_norm(
 @pytest.mark.usefixtures("num_threads")
 @pytest.mark.parametrize("n", [1, 3, 24, 64, 100, 1000, 70_000])
 def test_layer_norm(n, rng):
-    x = rng.normal(3, 2, (4, 7, n)).astype(np.float32)
+    rows = (4, 7) if n <= 1000 else (2, 3)
+    x = rng.normal(3, 2, (*rows, n)).astype(np.float32)
     for size in (n, 1):
         scale, shift = rng.normal(size=(2, size)).astype(np.float32)
         for view in (x, x[:, ::2], x.transpose(1, 0, 2)):

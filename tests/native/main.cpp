@@ -27,10 +27,11 @@ std::vector<float> Random::whole_numbers(dim_t n, int low, int high) {
 
 void check(const std::string& what, dim_t at, double got, const Expected& expected) {
   ++compared;
-  const bool right = std::isnan(expected.value)   ? std::isnan(got)
-                     : std::isinf(expected.value) ? got == expected.value
-                                                  : std::abs(got - expected.value) <=
-                                                        expected.bound;  // false where got is a NaN
+  // The last comparison is false where got is a NaN.
+  const bool right = std::isnan(expected.value) ? std::isnan(got)
+                     : std::isinf(expected.value)
+                         ? got == expected.value
+                         : std::abs(got - expected.value) <= expected.bound;
   if (right) return;
   if (++failed <= kShown)
     std::printf("FAILED %s: at %lld expected %.9g within %.3g, got %.9g\n", what.c_str(),

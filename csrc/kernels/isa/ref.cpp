@@ -16,10 +16,10 @@
 namespace fastconv {
 
 void table_ref(KernelTable& table) {
-  fill_table<8, 4, 4>(table);
-  fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
-  fill_wide<DotS16, 8, 4, 4>(table.integer);
-  fill_pairs<DotS16, 8, 4, 4>(table.integer);
+  fill_table<4, 4, 2>(table);
+  fill_bytes<DotU8S8, 4, 4, 2>(table.integer);
+  fill_wide<DotS16, 4, 4, 2>(table.integer);
+  fill_pairs<DotS16, 4, 4, 2>(table.integer);
   fill_runs(table.integer);
   fill_depthwise<DotS16>(table.depthwise);
   fill_integer_winograd(table.integer_winograd);

@@ -15,7 +15,7 @@ from fastconv.graph.value import Array
 _GELU_TANH = 2 * math.sqrt(2 / math.pi)
 
 # What kernels compute for f32 alone, for other element types: of x, alpha and beta.
-_ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
+ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "abs": lambda x, _a, _b: np.abs(x),
     "neg": lambda x, _a, _b: np.negative(x),
     "leaky_relu": lambda x, a, _: np.where(x < 0, a * x, x),
@@ -59,7 +59,7 @@ def activation_of(activation: Activation, dtype: np.dtype[Any]) -> Callable[[Arr
             least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
         low, high = (np.asarray(min(max(n, least), most), dtype) for n in (alpha, beta))
         return lambda x: np.clip(x, low, high)
-    function = _ACTIVATIONS.get(kind)
+    function = ACTIVATIONS.get(kind)
     if function is None or (dtype.kind != "f" and kind not in ("abs", "neg")):
         raise UnsupportedOpError(f"expected float32 values, got {dtype}")
     return lambda x: np.asarray(function(x, alpha, beta), x.dtype)

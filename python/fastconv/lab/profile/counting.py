@@ -37,6 +37,7 @@ from dataclasses import dataclass
 
 from fastconv.errors import UnsupportedOpError
 from fastconv.graph.context import Step
+from fastconv.graph.functions import ACTIVATIONS
 from fastconv.graph.program import Program
 from fastconv.graph.value import Tensor
 from fastconv.lab.profile.executed import OUTPUTS, arithmetic_of, macs_of
@@ -287,12 +288,10 @@ _REDUCTIONS = (
     "globalmaxpool dynamicquantizelinear"
 )
 _ELEMENTWISE = (
-    "cast abs neg leaky_relu sigmoid silu hardsigmoid hardswish gelu_tanh mish tanh elu exp sqrt clamp "
-    "add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
-    "bitwiseand bitwiseor bitwisexor "
-    "bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh erf floor log reciprocal round "
-    "sin sinh softplus softsign tan sign isnan isinf selu celu thresholded_relu shrink prelu quantizelinear "
-    "dequantizelinear logsoftmax lpnormalization reducelogsumexp affinegrid"
+    "cast clamp add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
+    "bitwiseand bitwiseor bitwisexor bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh "
+    "floor round sin sinh tan sign isnan isinf shrink prelu quantizelinear dequantizelinear logsoftmax "
+    "lpnormalization reducelogsumexp affinegrid"
 )
 _WINDOWS = "maxpool indices averagepool lppool maxroipool roialign"
 _INTERPOLATIONS = "resize upsample gridsample"
@@ -300,7 +299,7 @@ _INTERPOLATIONS = "resize upsample gridsample"
 _CALLED: dict[str, Callable[[Step], int]] = {
     **dict.fromkeys(_MOVES.split(), lambda _: 0),
     **dict.fromkeys(_REDUCTIONS.split(), _input),
-    **dict.fromkeys(_ELEMENTWISE.split(), lambda step: step.output.size),
+    **dict.fromkeys([*_ELEMENTWISE.split(), *ACTIVATIONS], lambda step: step.output.size),
     **dict.fromkeys(_WINDOWS.split(), _taps),
     **dict.fromkeys(_INTERPOLATIONS.split(), lambda step: 9 * step.output.size),
 }
