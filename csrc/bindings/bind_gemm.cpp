@@ -5,6 +5,7 @@
 
 #include "bindings/bind.h"
 #include "core/check.h"
+#include "gemm/dots.h"
 #include "gemm/gemm.h"
 #include "gemm/gemm_f64.h"
 
@@ -51,8 +52,8 @@ void bind_gemm(py::module_& m) {
         }
         const Activation activation = activation_named(act, act_alpha, act_beta);
         interruptible([&] {
-          gemm(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.as<float>() : nullptr,
-               activation);
+          gemm_dots(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.as<float>() : nullptr,
+                    activation);
         });
       },
       py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"),

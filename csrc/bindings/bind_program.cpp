@@ -282,6 +282,28 @@ void bind_steps(py::class_<Program, std::shared_ptr<Program>>& program) {
            })
       .def("prelu", [](Program& self, const P& x, const P& slope,
                        const P& y) { self.prelu(operand(x), operand(slope), operand(y)); })
+      .def("compare",
+           [](Program& self, const P& a, const P& b, const P& y, const std::string& op) {
+             self.compare(operand(a), operand(b), operand(y), compare_op_named(op));
+           })
+      .def("logic",
+           [](Program& self, const P& a, const P& b, const P& y, const std::string& op) {
+             self.logic(operand(a), operand(b), operand(y), logic_op_named(op));
+           })
+      .def("choose",
+           [](Program& self, const P& condition, const P& a, const P& b, const P& y) {
+             self.choose(operand(condition), operand(a), operand(b), operand(y));
+           })
+      .def("grid_sample",
+           [](Program& self, const P& x, const P& grid, const P& y, const std::string& mode,
+              const std::string& padding, bool align_corners) {
+             self.grid_sample(operand(x), operand(grid), operand(y), sample_mode_named(mode),
+                              sample_padding_named(padding), align_corners);
+           })
+      .def("top_k",
+           [](Program& self, const P& x, const P& values, const P& indices, bool largest) {
+             self.top_k(operand(x), operand(values), operand(indices), largest);
+           })
       .def("max_pool2d",
            [](Program& self, const P& x, const P& y, const Pair& kernel, const Pair& stride,
               const Pair& dilation, const Pair& lo, const Pair& hi) {

@@ -55,18 +55,14 @@ py::array_t<int64_t> suppressed(const py::array& boxes, const py::array& scores,
 void bind_select(py::module_& m) {
   m.def(
       "top_k",
-      [](const py::array& x, const py::array_t<int64_t>& indices, bool largest) {
-        const View v = input_view("x", x);
-        expect_rank("x", v, 2);
-        FC_CHECK(indices.ndim() == 2 && indices.shape(0) == v.shape[0] &&
-                     indices.shape(1) <= v.shape[1] && v.shape[1] < (dim_t{1} << 32) &&
-                     (indices.flags() & py::array::c_style) && indices.writeable(),
-                 ShapeError, "indices: expected a writable C-contiguous array of ", v.shape[0],
-                 " rows of at most ", v.shape[1]);
-        int64_t* const out = const_cast<int64_t*>(indices.data());
-        interruptible([&] { top_k(v, indices.shape(1), largest, out); });
+      [](const py::array& x, const py::array& values, const py::array& indices, bool largest) {
+        const View xv = input_view("x", x), vv = output_view("values", values);
+        const View iv = input_view("indices", indices, Element::s64);
+        FC_CHECK(indices.writeable(), ArgumentError, "indices: expected a writable array");
+        check_top_k(xv, vv, iv);
+        interruptible([&] { top_k(xv, vv, iv, largest); });
       },
-      py::arg("x"), py::arg("indices").noconvert(), py::arg("largest"));
+      py::arg("x"), py::arg("values"), py::arg("indices"), py::arg("largest"));
   m.def(
       "cumulative_sum",
       [](const py::array& x, const py::array& y, bool exclusive, bool reverse) {
@@ -84,15 +80,7 @@ void bind_select(py::module_& m) {
       [](const py::array& x, const py::array& grid, const py::array& y, const std::string& mode,
          const std::string& padding, bool align_corners) {
         const View xv = input_view("x", x), gv = input_view("grid", grid), yv = output_view("y", y);
-        expect_rank("x", xv, 4);
-        expect_rank("grid", gv, 4);
-        FC_CHECK(gv.shape[0] == xv.shape[0] && gv.shape[3] == 2 && xv.size() > 0, ShapeError,
-                 "x, grid: expected (n, channels, height, width), none of them 0, and (n, oh, ow, "
-                 "2), got ",
-                 shape_string(xv), " and ", shape_string(gv));
-        const dim_t shape[4] = {xv.shape[0], xv.shape[1], gv.shape[1], gv.shape[2]};
-        FC_CHECK(yv.rank == 4 && std::equal(shape, shape + 4, yv.shape), ShapeError,
-                 "y: expected (n, channels, oh, ow), got ", shape_string(yv));
+        check_grid_sample(xv, gv, yv);
         const SampleMode how = sample_mode_named(mode);
         const SamplePadding beyond = sample_padding_named(padding);
         interruptible([&] { grid_sample(xv, gv, yv, how, beyond, align_corners); });

@@ -83,6 +83,16 @@ BinaryOp binary_op_named(const std::string& op) {
   return static_cast<BinaryOp>(index_of("op", op, kNames));
 }
 
+CompareOp compare_op_named(const std::string& op) {
+  static constexpr std::array<std::string_view, 3> kNames = {"equal", "less", "less_equal"};
+  return static_cast<CompareOp>(index_of("op", op, kNames));
+}
+
+LogicOp logic_op_named(const std::string& op) {
+  static constexpr std::array<std::string_view, 3> kNames = {"both", "either", "one"};
+  return static_cast<LogicOp>(index_of("op", op, kNames));
+}
+
 ReduceOp reduce_op_named(const std::string& op) {
   static constexpr std::array<std::string_view, 4> kNames = {"sum", "mean", "max", "min"};
   return static_cast<ReduceOp>(index_of("op", op, kNames));

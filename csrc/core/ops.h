@@ -18,6 +18,13 @@ enum class BinaryOp : int32_t {
   prelu,  // a < 0 ? b * a : a
 };
 
+// Of two operands, one true or false; with NaN none is true. What is greater is less the other way
+// round.
+enum class CompareOp : int32_t { equal, less, less_equal };
+
+// Of two that are true or false, bytes that are 0 or not: whether both are, either, one alone.
+enum class LogicOp : int32_t { both, either, one };
+
 enum class ReduceOp : int32_t { sum, mean, max, min };
 
 }  // namespace fastconv

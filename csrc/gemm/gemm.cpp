@@ -9,6 +9,7 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
+#include "gemm/dots.h"
 #include "kernels/dispatch.h"
 
 namespace fastconv {
@@ -209,7 +210,8 @@ void five_loops(const Problem& p, const Blocking& blocking) {
 }
 
 // Few rows of A and a B whose rows or columns are contiguous, which is read in place, once. Same
-// blocks of K and same sums as five_loops: a row has the same bits whatever the number of rows.
+// blocks of K and same sums as five_loops: a row has the same bits whatever the number of rows, but
+// for one row by columns.
 void few_rows(const Problem& p) {
   const dim_t M = p.M(), N = p.N(), K = p.K();
   const Blocking blocking = gemm_blocking(p.table.gemm, K);
@@ -246,10 +248,9 @@ void copy_elements(const View& from, const View& to) {
           from.as<float>()[m * from.stride[0] + n * from.stride[1]];
 }
 
-}  // namespace
-
-void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
-          const float* bias, const Activation& activation) {
+// gemm(), `dots` as gemm_dots().
+void product(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
+             const float* bias, const Activation& activation, bool dots) {
   const dim_t M = out.shape[0], N = out.shape[1];
   if (M == 0 || N == 0) return;
   const View* residual = beta == 0.0f ? nullptr : c;
@@ -266,13 +267,24 @@ void gemm(const View& a, const View& b, const View* c, const View& out, float al
     residual = &addend;
   }
   const Problem problem{a, b, residual, target, alpha, beta, bias, activation, kernels()};
-  // One row by columns: packed panels are faster (1 x 1024 x 1024 on Zen 3: 270 us, in place 404).
-  const bool columns = b.stride[0] == 1 && M > 1;
+  const bool columns = b.stride[0] == 1 && (M > 1 || dots);
   if (M <= kGemvRows && (b.stride[1] == 1 || N == 1 || columns))
     few_rows(problem);
   else
     five_loops(problem, gemm_blocking(problem.table.gemm, problem.K()));
   if (!dense_out) copy_elements(target, out);
+}
+
+}  // namespace
+
+void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
+          const float* bias, const Activation& activation) {
+  product(a, b, c, out, alpha, beta, bias, activation, false);
+}
+
+void gemm_dots(const View& a, const View& b, const View* c, const View& out, float alpha,
+               float beta, const float* bias, const Activation& activation) {
+  product(a, b, c, out, alpha, beta, bias, activation, true);
 }
 
 void gemm_blocked(const View& a, const View& b, const View& out, const Blocking& blocking) {

@@ -169,6 +169,22 @@ inline void zip(dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_s
   });
 }
 
+// y = a^b for those b of which few operations give it, to a unit in the last place or two; false
+// for others. The root is that of pow: 0 of -0, infinite of -infinity.
+inline bool power(dim_t n, const float* a, float b, float* y) {
+  const vf one = vset(1.0f), infinity = vset(__builtin_inff());
+  const auto root = [=](vf v) {
+    return vselect_lt(v, vset(-3.40282347e38f), infinity, vsqrt(vadd(v, vzero())));
+  };
+  if (b == 1.0f) return map(n, a, y, [](vf v) { return v; }), true;
+  if (b == -1.0f) return map(n, a, y, [=](vf v) { return vdiv(one, v); }), true;
+  if (b == 0.5f) return map(n, a, y, root), true;
+  if (b == -0.5f) return map(n, a, y, [=](vf v) { return vdiv(one, root(v)); }), true;
+  if (b == 2.0f) return map(n, a, y, [](vf v) { return vmul(v, v); }), true;
+  if (b == 3.0f) return map(n, a, y, [](vf v) { return vmul(vmul(v, v), v); }), true;
+  return false;
+}
+
 inline void binary(BinaryOp op, dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step,
                    float* y) {
   if (n <= 0) return;
@@ -189,6 +205,7 @@ inline void binary(BinaryOp op, dim_t n, const float* a, dim_t a_step, const flo
       return zip(n, a, a_step, b, b_step, y,
                  [](vf p, vf q) { return vselect_lt(p, vzero(), vmul(p, q), p); });
     case BinaryOp::pow:
+      if (!b_step && a_step && power(n, a, *b, y)) return;
       for (dim_t i = 0; i < n; ++i) y[i] = powf(a[i * a_step], b[i * b_step]);
       return;
   }

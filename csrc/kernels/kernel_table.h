@@ -51,8 +51,8 @@ using GemmUkr = void (*)(const GemmTile&);
 // ---- gemv_f32.inl.h -----------------------------------------------------------------------------
 // The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
 // in place, of one tap, without a_row and c_row. `sums` is scratch for rows * n_cur floats, each
-// row rounded up to whole vectors. gemv_columns is for two rows and more, and a B whose columns are
-// contiguous: row k of column n is b[n * ldb + k].
+// row rounded up to whole vectors. gemv_columns is for a B whose columns are contiguous: row k of
+// column n is b[n * ldb + k]. Of one row its sums have an order of their own.
 using GemvUkr = void (*)(const GemmTile&, float* sums);
 
 constexpr int kMaxMR = 14, kGemvRows = 4;
@@ -379,6 +379,18 @@ struct EltwiseKernels {
                  float* y) = nullptr;
 };
 
+// ---- compare.inl.h ------------------------------------------------------------------------------
+// Contiguous runs of n elements, steps 0 or 1; y = 1 or 0, and may be an operand of bytes.
+struct CompareKernels {
+  void (*compare)(CompareOp op, dim_t n, const float* a, dim_t a_step, const float* b, dim_t b_step,
+                  uint8_t* y) = nullptr;
+  void (*logic)(LogicOp op, dim_t n, const uint8_t* a, dim_t a_step, const uint8_t* b, dim_t b_step,
+                uint8_t* y) = nullptr;
+  // y = condition ? a : b, any four bytes each; y may be a or b.
+  void (*choose)(dim_t n, const uint8_t* condition, dim_t condition_step, const float* a,
+                 dim_t a_step, const float* b, dim_t b_step, float* y) = nullptr;
+};
+
 // ---- pool.inl.h ---------------------------------------------------------------------------------
 // A run of `pixels` windows, n channels each (for NCHW, n = 1 and the windows are neighbouring
 // columns):
@@ -411,6 +423,9 @@ struct ReduceKernels {
   float (*row)(ReduceOp op, dim_t n, const float* x) = nullptr;  // over x[0..n), n >= 1
   // y[i] = over rows r of x[r * ldx + i], i < n, rows >= 1
   void (*columns)(ReduceOp op, dim_t rows, dim_t n, const float* x, dim_t ldx, float* y) = nullptr;
+  // The first i, a multiple of W, where sign * x[j] < limit does not hold for all of i <= j < i + W
+  // and j < n; n where there is none.
+  dim_t (*beyond)(dim_t n, const float* x, float sign, float limit) = nullptr;
 };
 
 // ---- softmax.inl.h ------------------------------------------------------------------------------
@@ -450,6 +465,9 @@ struct NormKernels {
 struct ResizeKernels {
   // y[i] = wa * a[i] + wb * b[i], i < n
   void (*blend)(dim_t n, const float* a, float wa, const float* b, float wb, float* y) = nullptr;
+  // y[i] = sum over t < taps of weight[t] * x[t][i], i < n, in order; 0 without taps
+  void (*weighted)(dim_t n, int taps, const float* const* x, const float* weight,
+                   float* y) = nullptr;
 };
 
 // ---- quantized.inl.h ----------------------------------------------------------------------------
@@ -546,6 +564,7 @@ struct KernelTable {
   IntegerWinogradKernels integer_winograd;
   LayoutKernels layout;
   EltwiseKernels eltwise;
+  CompareKernels compare;
   PoolKernels pool;
   ReduceKernels reduce;
   SoftmaxKernels softmax;

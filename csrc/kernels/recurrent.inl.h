@@ -17,13 +17,14 @@ namespace {
 constexpr int kPanel = kRecurrentPanel;
 constexpr dim_t kPanelWidth = kPanel * W, kAhead = 512;
 
-// The sums of M rows and P panels from panel p on, and their store.
-template <int M, int P, bool kFirst>
-inline void recurrent_tile(const RecurrentProduct& r, dim_t m, dim_t p) {
+// The sums of M rows and P panels from panel p on, of which V vectors from `from` on are taken, and
+// their store.
+template <int M, int P, bool kFirst, int V = kPanel>
+inline void recurrent_tile(const RecurrentProduct& r, dim_t m, dim_t p, int from = 0) {
   const float* a = r.a + m * r.lda;
-  const float* b = r.b + p * r.panel_step;
-  vf sum[M][P * kPanel];
-  FC_UNROLL for (int i = 0; i < M; ++i) FC_UNROLL for (int v = 0; v < P * kPanel; ++v) sum[i][v] =
+  const float* b = r.b + p * r.panel_step + from * W;
+  vf sum[M][P * V];
+  FC_UNROLL for (int i = 0; i < M; ++i) FC_UNROLL for (int v = 0; v < P * V; ++v) sum[i][v] =
       vzero();
   for (dim_t k = 0; k < r.depth; ++k) {
     vf av[M];
@@ -31,26 +32,27 @@ inline void recurrent_tile(const RecurrentProduct& r, dim_t m, dim_t p) {
     FC_UNROLL for (int q = 0; q < P; ++q) {
       const float* row = b + q * r.panel_step + k * kPanelWidth;
       if constexpr (kFirst)
-        FC_UNROLL for (int line = 0; line < kPanelWidth; line += 16)
+        FC_UNROLL for (int line = 0; line < V * W; line += 16)
             __builtin_prefetch(row + kAhead + line);
-      FC_UNROLL for (int v = 0; v < kPanel; ++v) {
+      FC_UNROLL for (int v = 0; v < V; ++v) {
         const vf bv = vload(row + v * W);
-        FC_UNROLL for (int i = 0; i < M; ++i) sum[i][q * kPanel + v] =
-            vfma(av[i], bv, sum[i][q * kPanel + v]);
+        FC_UNROLL for (int i = 0; i < M; ++i) sum[i][q * V + v] =
+            vfma(av[i], bv, sum[i][q * V + v]);
       }
     }
   }
-  const dim_t n = p * kPanelWidth, left = r.N - n;
+  const dim_t n = p * kPanelWidth + from * W, left = r.N - n;
+  if (left <= 0) return;
   FC_UNROLL for (int i = 0; i < M; ++i) {
     const float* addend = r.addend ? r.addend + (m + i) * r.ld_addend + n : nullptr;
     float* y = r.y + (m + i) * r.ldy + n;
-    if (left >= P * kPanelWidth) {
-      FC_UNROLL for (int v = 0; v < P * kPanel; ++v)
+    if (left >= P * V * W) {
+      FC_UNROLL for (int v = 0; v < P * V; ++v)
           vstore(y + v * W, addend ? vadd(sum[i][v], vload(addend + v * W)) : sum[i][v]);
       continue;
     }
-    float sums[P * kPanelWidth];
-    FC_UNROLL for (int v = 0; v < P * kPanel; ++v) vstore(sums + v * W, sum[i][v]);
+    float sums[P * V * W];
+    FC_UNROLL for (int v = 0; v < P * V; ++v) vstore(sums + v * W, sum[i][v]);
     for_each(left, y, [=](dim_t at, int lanes) {
       const vf s = vload(sums + at);
       return addend ? vadd(s, load_lanes(addend + at, lanes)) : s;
@@ -65,8 +67,14 @@ void recurrent_product(const RecurrentProduct& r, dim_t begin, dim_t end) {
     if (p < end) recurrent_tile<1, 1, true>(r, 0, p);
     return;
   }
+  if (r.M == 4) {  // halves of a panel, so that each weight is read once
+    for (; p < end; ++p)
+      for (int from = 0; from < kPanel; from += 2)
+        recurrent_tile<4, 1, true, 2>(r, 0, p, from);
+    return;
+  }
   for (; p < end; ++p) {
-    const bool twos = r.M == 2 || r.M == 4;
+    const bool twos = r.M == 2;
     dim_t m = twos ? 2 : 3;
     if (twos)
       recurrent_tile<2, 1, true>(r, 0, p);

@@ -83,6 +83,21 @@ float reduce_row(ReduceOp op, dim_t n, const float* x) {
   }
 }
 
+dim_t beyond(dim_t n, const float* x, float sign, float limit) {
+  const vf s = vset(sign), bound = vset(limit);
+  const auto at = [=](dim_t i) { return vmul(vload(x + i), s); };
+  dim_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+    const vf a = at(i), b = at(i + W), c = at(i + 2 * W), d = at(i + 3 * W);
+    if (!vall_lt(vmax_nan(vmax_nan(a, b), vmax_nan(c, d)), bound)) break;
+  }
+  for (; i + W <= n; i += W)
+    if (!vall_lt(at(i), bound)) return i;
+  for (dim_t j = i; j < n; ++j)
+    if (!(sign * x[j] < limit)) return i;
+  return n;
+}
+
 // acc = over the rows of V vectors, pairwise above kSumBlock rows; lanes < W only with V = 1.
 template <int V, class Combine>
 inline void reduce_rows(dim_t rows, int lanes, const float* x, dim_t ldx, vf* acc,

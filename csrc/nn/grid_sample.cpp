@@ -6,8 +6,10 @@
 #include <cmath>
 #include <limits>
 
+#include "core/check.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
+#include "kernels/dispatch.h"
 #include "nn/strided.h"
 
 namespace fastconv {
@@ -16,14 +18,21 @@ namespace {
 constexpr int kMostTaps = 4;  // along an axis
 constexpr dim_t kPoints = 64;
 
+constexpr int taps_of(SampleMode mode) noexcept {
+  return mode == SampleMode::nearest ? 1 : mode == SampleMode::linear ? 2 : kMostTaps;
+}
+
+// An axis of the images. Mode and padding are known where a point is looked for, which takes as
+// long as to sum its pixels.
+template <SampleMode kMode, SamplePadding kPadding>
 struct Axis {
   dim_t size;
-  SampleMode mode;
-  SamplePadding padding;
   bool aligned;
 
-  int taps() const noexcept {
-    return mode == SampleMode::nearest ? 1 : mode == SampleMode::linear ? 2 : kMostTaps;
+  // floor() of what integers hold: without SSE 4.1 the library's is a call.
+  static float whole(float x) noexcept {
+    const float cut = static_cast<float>(static_cast<dim_t>(x));
+    return cut - (cut > x ? 1.0f : 0.0f);
   }
   float reflected(float x) const noexcept {
     const float low = aligned ? 0.0f : -0.5f, span = static_cast<float>(size - 1) - 2 * low;
@@ -35,7 +44,7 @@ struct Axis {
   float padded(float x) const noexcept {
     constexpr float kMost = std::numeric_limits<float>::max();
     if (x != x) x = -4.0f;
-    if (padding == SamplePadding::reflection) return reflected(std::clamp(x, -kMost, kMost));
+    if (kPadding == SamplePadding::reflection) return reflected(std::clamp(x, -kMost, kMost));
     return std::clamp(x, -4.0f, static_cast<float>(size + 3));
   }
 
@@ -43,13 +52,13 @@ struct Axis {
   void find(float point, dim_t* pixel, float* weight) const noexcept {
     const float n = static_cast<float>(size);
     float x = aligned ? (point + 1) / 2 * (n - 1) : ((point + 1) * n - 1) / 2;
-    if (mode == SampleMode::nearest) x = std::nearbyint(x);
+    if (kMode == SampleMode::nearest) x = std::nearbyint(x);
     x = padded(x);
-    float first = mode == SampleMode::nearest ? std::nearbyint(x) : std::floor(x);
+    float first = kMode == SampleMode::nearest ? std::nearbyint(x) : whole(x);
     const float t = x - first;
-    if (mode == SampleMode::nearest) {
+    if (kMode == SampleMode::nearest) {
       weight[0] = 1.0f;
-    } else if (mode == SampleMode::linear) {
+    } else if (kMode == SampleMode::linear) {
       weight[0] = 1 - t;
       weight[1] = t;
     } else {
@@ -62,102 +71,161 @@ struct Axis {
       weight[3] = far(2 - t);
       first -= 1;
     }
-    for (int i = 0; i < taps(); ++i) {
+    for (int i = 0; i < taps_of(kMode); ++i) {
       float place = first + static_cast<float>(i);
       const bool inside = place >= 0 && place < n;
-      if (padding == SamplePadding::reflection) place = padded(place);
-      pixel[i] = padding == SamplePadding::zeros && !inside
+      if (kPadding == SamplePadding::reflection) place = padded(place);
+      pixel[i] = kPadding == SamplePadding::zeros && !inside
                      ? -1
                      : static_cast<dim_t>(std::clamp(place, 0.0f, n - 1));
     }
   }
 };
 
-// What a block of points sums: offsets from an image's channel, tap by tap.
+// What a block of points sums: offsets from an image's channel, tap by tap of each point.
+template <int kTaps>
 struct Block {
-  dim_t offset[kMostTaps * kMostTaps][kPoints];
-  float weight[kMostTaps * kMostTaps][kPoints];
-  bool counts[kMostTaps * kMostTaps][kPoints];
-  dim_t partial[kPoints], partials;  // points some of whose pixels count as 0
+  dim_t offset[kPoints][kTaps];
+  float weight[kPoints][kTaps];
+  bool counts[kPoints][kTaps];
+  bool whole[kPoints];  // all count
 };
 
-void find_block(const Axis& rows, const Axis& columns, const View& x, const View& grid, dim_t image,
-                dim_t first, dim_t count, Block& block) noexcept {
-  const int down = rows.taps(), across = columns.taps();
-  block.partials = 0;
+template <class AnyAxis, int kTaps>
+void find_block(const AnyAxis& rows, const AnyAxis& columns, int along, const View& x,
+                const View& grid, dim_t image, dim_t first, dim_t count,
+                Block<kTaps>& block) noexcept {
+  const dim_t width = grid.shape[2];
+  dim_t down = first / width, across = first % width;
+  const float* points = grid.as<float>() + image * grid.stride[0];
   for (dim_t p = 0; p < count; ++p) {
-    const dim_t at = first + p, width = grid.shape[2];
-    const float* point = grid.as<float>() + image * grid.stride[0] + at / width * grid.stride[1] +
-                         at % width * grid.stride[2];
+    const float* point = points + down * grid.stride[1] + across * grid.stride[2];
+    if (++across == width) {
+      across = 0;
+      ++down;
+    }
     dim_t row[kMostTaps], column[kMostTaps];
     float by_row[kMostTaps], by_column[kMostTaps];
     columns.find(point[0], column, by_column);
     rows.find(point[grid.stride[3]], row, by_row);
     bool whole = true;
-    for (int i = 0; i < down; ++i)
-      for (int j = 0; j < across; ++j) {
-        const int tap = i * across + j;
+    for (int i = 0; i < along; ++i)
+      for (int j = 0; j < along; ++j) {
+        const int tap = i * along + j;
         const bool counts = row[i] >= 0 && column[j] >= 0;
         whole = whole && counts;
-        block.counts[tap][p] = counts;
-        block.offset[tap][p] = counts ? row[i] * x.stride[2] + column[j] * x.stride[3] : 0;
-        block.weight[tap][p] = by_row[i] * by_column[j];
+        block.counts[p][tap] = counts;
+        block.offset[p][tap] = counts ? row[i] * x.stride[2] + column[j] * x.stride[3] : 0;
+        block.weight[p][tap] = by_row[i] * by_column[j];
       }
-    if (!whole) block.partial[block.partials++] = p;
+    block.whole[p] = whole;
   }
 }
 
-// As if all pixels counted; then again the points of which some do not, for 0 times infinity is
-// NaN.
-void sum_block(const Block& block, int taps, dim_t count, const float* x, float* sums) noexcept {
-  for (dim_t p = 0; p < count; ++p) sums[p] = block.weight[0][p] * x[block.offset[0][p]];
-  for (int tap = 1; tap < taps; ++tap) {
-    const dim_t* offset = block.offset[tap];
-    const float* weight = block.weight[tap];
-    for (dim_t p = 0; p < count; ++p) sums[p] += weight[p] * x[offset[p]];
+// One point of one channel. A pixel that does not count is left out: 0 times infinity is NaN.
+template <int kTaps>
+float sum_at(const Block<kTaps>& block, dim_t p, const float* x) noexcept {
+  float sum = 0.0f;
+  if (block.whole[p]) {
+    for (int tap = 0; tap < kTaps; ++tap) sum += block.weight[p][tap] * x[block.offset[p][tap]];
+    return sum;
   }
-  for (dim_t i = 0; i < block.partials; ++i) {
-    const dim_t p = block.partial[i];
-    float sum = 0.0f;
-    for (int tap = 0; tap < taps; ++tap)
-      if (block.counts[tap][p]) sum += block.weight[tap][p] * x[block.offset[tap][p]];
-    sums[p] = sum;
-  }
+  for (int tap = 0; tap < kTaps; ++tap)
+    if (block.counts[p][tap]) sum += block.weight[p][tap] * x[block.offset[p][tap]];
+  return sum;
 }
 
-}  // namespace
-
-void grid_sample(const View& x, const View& grid, const View& y, SampleMode mode,
-                 SamplePadding padding, bool align_corners) noexcept {
-  const Axis rows{x.shape[2], mode, padding, align_corners};
-  const Axis columns{x.shape[3], mode, padding, align_corners};
-  const int taps = rows.taps() * columns.taps();
+template <SampleMode kMode, SamplePadding kPadding>
+void sample(const View& x, const View& grid, const View& y, bool aligned) noexcept {
+  constexpr int kAlong = taps_of(kMode), kTaps = kAlong * kAlong;
+  const Axis<kMode, kPadding> rows{x.shape[2], aligned}, columns{x.shape[3], aligned};
   const dim_t channels = x.shape[1], width = grid.shape[2], points = grid.shape[1] * width;
   const dim_t blocks = ceil_div(points, kPoints);
-  const dim_t work = kPoints * taps * (channels + 8);
+  const dim_t work = kPoints * kTaps * (channels + 8);
+  const KernelTable& kernel = kernels();
+  // Where the channels of a pixel lie together, a point's are summed at once.
+  const bool together = x.stride[1] == 1 && y.stride[1] == 1 && channels >= 4;
   parallel_for(x.shape[0] * blocks, std::max<dim_t>(1, kGrain / work), [&](dim_t begin, dim_t end) {
-    Block block;
-    float sums[kPoints];
+    Block<kTaps> block;
     for (dim_t at = begin; at < end; ++at) {
       if (at > begin && interrupted()) return;
       const dim_t image = at / blocks, first = at % blocks * kPoints;
       const dim_t count = std::min(kPoints, points - first);
-      find_block(rows, columns, x, grid, image, first, count, block);
-      for (dim_t c = 0; c < channels; ++c) {
-        const float* from = x.as<float>() + image * x.stride[0] + c * x.stride[1];
-        sum_block(block, taps, count, from, sums);
-        float* to = y.as<float>() + image * y.stride[0] + c * y.stride[1];
+      find_block(rows, columns, kAlong, x, grid, image, first, count, block);
+      const float* from = x.as<float>() + image * x.stride[0];
+      float* const to = y.as<float>() + image * y.stride[0];
+      // f(p, offset in y) for each point.
+      const auto each = [&](auto f) {
         dim_t row = first / width, column = first % width;
         for (dim_t p = 0; p < count; ++p) {
-          to[row * y.stride[2] + column * y.stride[3]] = sums[p];
+          f(p, row * y.stride[2] + column * y.stride[3]);
           if (++column == width) {
             column = 0;
             ++row;
           }
         }
+      };
+      if (together) {
+        each([&](dim_t p, dim_t offset) {
+          const float* pixel[kTaps];
+          float weight[kTaps];
+          int taps = 0;
+          for (int tap = 0; tap < kTaps; ++tap) {
+            pixel[taps] = from + block.offset[p][tap];
+            weight[taps] = block.weight[p][tap];
+            taps += block.counts[p][tap];
+          }
+          kernel.resize.weighted(channels, taps, pixel, weight, to + offset);
+        });
+        continue;
+      }
+      for (dim_t c = 0; c < channels; ++c) {
+        const float* plane = from + c * x.stride[1];
+        float* const result = to + c * y.stride[1];
+        each([&](dim_t p, dim_t offset) { result[offset] = sum_at(block, p, plane); });
       }
     }
   });
+}
+
+template <SampleMode kMode>
+void sample_padded(const View& x, const View& grid, const View& y, SamplePadding padding,
+                   bool aligned) noexcept {
+  switch (padding) {
+    case SamplePadding::zeros:
+      return sample<kMode, SamplePadding::zeros>(x, grid, y, aligned);
+    case SamplePadding::border:
+      return sample<kMode, SamplePadding::border>(x, grid, y, aligned);
+    case SamplePadding::reflection:
+      return sample<kMode, SamplePadding::reflection>(x, grid, y, aligned);
+  }
+}
+
+}  // namespace
+
+void check_grid_sample(const View& x, const View& grid, const View& y) {
+  FC_CHECK(x.rank == 4, ShapeError, "x: expected 4 dimensions, got shape ", shape_string(x));
+  FC_CHECK(grid.rank == 4, ShapeError, "grid: expected 4 dimensions, got shape ",
+           shape_string(grid));
+  FC_CHECK(grid.shape[0] == x.shape[0] && grid.shape[3] == 2 && x.size() > 0, ShapeError,
+           "x, grid: expected (n, channels, height, width), none of them 0, and (n, oh, ow, 2), "
+           "got ",
+           shape_string(x), " and ", shape_string(grid));
+  const dim_t shape[4] = {x.shape[0], x.shape[1], grid.shape[1], grid.shape[2]};
+  FC_CHECK(y.rank == 4 && std::equal(shape, shape + 4, y.shape), ShapeError,
+           "y: expected (n, channels, oh, ow), got ", shape_string(y));
+}
+
+void grid_sample(const View& x, const View& grid, const View& y, SampleMode mode,
+                 SamplePadding padding, bool align_corners) noexcept {
+  switch (mode) {
+    case SampleMode::nearest:
+      return sample_padded<SampleMode::nearest>(x, grid, y, padding, align_corners);
+    case SampleMode::linear:
+      return sample_padded<SampleMode::linear>(x, grid, y, padding, align_corners);
+    case SampleMode::cubic:
+      return sample_padded<SampleMode::cubic>(x, grid, y, padding, align_corners);
+  }
 }
 
 }  // namespace fastconv

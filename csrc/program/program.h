@@ -17,6 +17,7 @@
 #include "core/ops.h"
 #include "core/quantization.h"
 #include "core/view.h"
+#include "nn/grid_sample.h"
 #include "nn/pool.h"
 #include "nn/recurrent.h"
 #include "nn/resize.h"
@@ -100,6 +101,13 @@ class Program {
   void binary(const Operand& a, const Operand& b, const Operand& y, BinaryOp op,
               const Activation& activation);
   void prelu(const Operand& x, const Operand& slope, const Operand& y);
+  void compare(const Operand& a, const Operand& b, const Operand& y, CompareOp op);
+  void logic(const Operand& a, const Operand& b, const Operand& y, LogicOp op);
+  void grid_sample(const Operand& x, const Operand& grid, const Operand& y, SampleMode mode,
+                   SamplePadding padding, bool align_corners);
+  // Into values and indices; rows lie along the last dimension.
+  void top_k(const Operand& x, const Operand& values, const Operand& indices, bool largest);
+  void choose(const Operand& condition, const Operand& a, const Operand& b, const Operand& y);
   void max_pool2d(const Operand& x, const Operand& y, const PoolShape& p);
   void avg_pool2d(const Operand& x, const Operand& y, const PoolShape& p, bool count_include_pad);
   void channel_affine(const Operand& x, const Operand& scale, const Operand& shift,

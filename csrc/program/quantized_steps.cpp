@@ -1,25 +1,13 @@
 // L5 program: the steps that read or write numbers of 8 bits; see program.h.
-#include <algorithm>
-
 #include "core/check.h"
 #include "nn/quantized.h"
+#include "program/expect.h"
 #include "program/program.h"
 
 namespace fastconv {
 namespace {
 
 constexpr std::initializer_list<Element> kBytes = {Element::u8, Element::s8};
-
-void expect_size(const char* name, const Operand& operand, dim_t size) {
-  FC_CHECK(operand.view.size() == size, ShapeError, name, ": expected ", size, " elements, got ",
-           operand.view.size());
-}
-
-void expect_shape(const char* name, const Operand& operand, const Operand& like) {
-  const View &v = operand.view, &w = like.view;
-  FC_CHECK(v.rank == w.rank && std::equal(v.shape, v.shape + v.rank, w.shape), ShapeError, name,
-           ": expected shape ", shape_string(w), ", got ", shape_string(v));
-}
 
 // The numbers that two operands hold when the step runs.
 Quantization quantization_at(std::byte* const* slots, const Operand& scale, const Operand& zero) {

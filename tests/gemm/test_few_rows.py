@@ -43,8 +43,26 @@ def test_a_row_has_the_same_bits_in_every_product(rng, n, k):
     for m, threads in itertools.product((1, 2, 3, 4, 5, 17, 64, 290), (1, 2, 3)):
         with fastconv.threads(threads):
             np.testing.assert_array_equal(fastconv.gemm(a[:m], b, c[:m], **keywords), whole[:m])
-            by_columns = fastconv.gemm(a[:m], np.asfortranarray(b), c[:m], **keywords)
-            np.testing.assert_array_equal(by_columns, whole[:m])
+            if m > 1:  # one row by columns has an order of its own
+                by_columns = fastconv.gemm(a[:m], np.asfortranarray(b), c[:m], **keywords)
+                np.testing.assert_array_equal(by_columns, whole[:m])
+
+
+@pytest.mark.parametrize("k", [1, 7, 40, 700, 3000])
+@pytest.mark.parametrize("n", [1, 5, 8, 33, 100, 1000])
+def test_one_row_by_columns(rng, n, k):
+    """As exact as any sum of so many products, and the same bits on any number of threads."""
+    a, b = rng.standard_normal((1, k), np.float32), np.asfortranarray(rng.standard_normal((k, n), np.float32))
+    c, bias = rng.standard_normal((1, n), np.float32), rng.standard_normal(n, np.float32)
+    first = fastconv.gemm(a, b, c, alpha=0.7, beta=1.3, bias=bias)
+    bound = 2.0**-23 * (0.7 * (k + 3) * (np.abs(a) @ np.abs(b)) + 3 * (1.3 * np.abs(c) + np.abs(bias)))
+    exact = 0.7 * (a.astype(np.float64) @ b.astype(np.float64)) + 1.3 * c + bias
+    assert (np.abs(first - exact) <= bound).all()
+    for threads in (2, 3):
+        with fastconv.threads(threads):
+            np.testing.assert_array_equal(fastconv.gemm(a, b, c, alpha=0.7, beta=1.3, bias=bias), first)
+    b[0, n // 2] = np.nan
+    assert np.isnan(fastconv.gemm(a, b)[0]).tolist() == [i == n // 2 for i in range(n)]
 
 
 def test_nothing_beyond_the_operands_is_touched(rng):

@@ -11,7 +11,7 @@ import pytest
 
 import fastconv
 from fastconv.errors import MemoryLimitError
-from fastconv.graph.context import Call
+from fastconv.graph.call import Call
 
 SLACK = 1 << 16  # bytes of Python's own objects
 RNG = np.random.default_rng(0)

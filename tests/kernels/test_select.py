@@ -25,33 +25,49 @@ def first_k(row: list[float], k: int, largest: bool) -> list[int]:
 
 
 def top_k(x: Array, k: int, largest: bool) -> Array:
+    """Return the indices, after the values were compared with what is there."""
     found = np.full((len(x), k), -1, np.int64)
-    _core.top_k(x, found, largest)
+    values = np.full((len(x), k), np.nan, np.float32)
+    _core.top_k(x, values, found, largest)
+    np.testing.assert_array_equal(values.view(np.int32), np.take_along_axis(x, found, 1).view(np.int32))
     return found
 
 
+SIZES = [
+    *((1, 1), (2, 1), (5, 0), (7, 7), (9, 1), (10, 3), (33, 32), (33, 33), (80, 1), (100, 5), (300, 3)),
+    *((2000, 1), (2000, 31), (2000, 150), (5000, 4999)),
+]
+
+
 @pytest.mark.parametrize("largest", [True, False])
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (5, 0), (7, 7), (300, 3), (2000, 1), (2000, 150), (5000, 4999)])
-@pytest.mark.usefixtures("num_threads")
+@pytest.mark.parametrize(("n", "k"), SIZES)
+@pytest.mark.usefixtures("num_threads", "tier")
 def test_top_k(n: int, k: int, largest: bool, rng: np.random.Generator) -> None:
     ties = rng.integers(-20, 20, (3, n)).astype(np.float32)
     ties[1] = np.sort(ties[1])
+    flat = np.maximum(rng.standard_normal((2, n), np.float32) - 1, 0)  # most are equal, as after a relu
     special = rng.choice(np.float32([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45]), (2, n))
-    for x in (ties, special, rng.standard_normal((3, 2 * n), np.float32)[:, ::-2]):
+    one_nan = rng.standard_normal((2, n), np.float32)
+    one_nan[:, n // 2] = np.nan
+    backwards = rng.standard_normal((3, 2 * n), np.float32)[:, ::-2]
+    for x in (ties, flat, special, one_nan, np.full((1, n), np.nan, np.float32), backwards):
         assert top_k(x, k, largest).tolist() == [first_k(row, k, largest) for row in x.tolist()]
 
 
 def test_top_k_of_what_does_not_fit() -> None:
-    x = np.zeros((2, 5), np.float32)
-    for indices in (
-        np.zeros((2, 6), np.int64),
-        np.zeros((3, 1), np.int64),
-        np.zeros((2, 4), np.int64)[:, ::2],
+    x, good = np.zeros((2, 5), np.float32), np.zeros((2, 3), np.float32)
+    for values, indices in (
+        (np.zeros((2, 6), np.float32), np.zeros((2, 6), np.int64)),
+        (good, np.zeros((3, 3), np.int64)),
+        (good, np.zeros((2, 4), np.int64)),
+        (good[0], np.zeros((2, 3), np.int64)),
     ):
-        with pytest.raises(ShapeError, match="indices: expected a writable C-contiguous array of 2 rows"):
-            _core.top_k(x, indices, True)
-    with pytest.raises(ShapeError, match="x: expected 2 dimensions"):
-        _core.top_k(np.zeros(5, np.float32), np.zeros((1, 1), np.int64), True)
+        with pytest.raises(
+            ShapeError, match=r"values, indices: expected rows of at most 5 for each of \(2, 5\)"
+        ):
+            _core.top_k(x, values, indices, True)
+    with pytest.raises(TypeError, match="indices: expected a int64 array"):
+        _core.top_k(x, good, np.zeros((2, 3), np.int32), True)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

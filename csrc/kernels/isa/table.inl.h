@@ -6,6 +6,7 @@
 #include "kernels/eltwise.inl.h"
 #include "kernels/kernel_table.h"
 // Users of apply_activation come after it.
+#include "kernels/compare.inl.h"
 #include "kernels/gemm_f32.inl.h"
 #include "kernels/gemv_f32.inl.h"
 #include "kernels/grouped_f32.inl.h"
@@ -43,15 +44,18 @@ void fill_table(KernelTable& t) {
   t.eltwise.activate = activate;
   t.eltwise.binary = binary;
   t.eltwise.affine = affine;
+  fill_compare(t.compare);
   t.pool.max_row = pool_max_row;
   t.pool.average_row = pool_average_row;
   t.reduce.row = reduce_row;
   t.reduce.columns = reduce_columns;
+  t.reduce.beyond = beyond;
   t.softmax.row = softmax_row;
   t.softmax.columns = softmax_columns;
   t.norm.lrn_run = lrn_run;
   t.norm.layer_norm_row = layer_norm_row;
   t.resize.blend = blend;
+  t.resize.weighted = weighted;
   fill_quantized(t.bytes);
   fill_recurrent(t.recurrent);
   t.peak.f32 = {peak_fma, "fma"};

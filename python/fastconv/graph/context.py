@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastconv import _core
-from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
+from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
+from fastconv.graph.call import Call, checked_result, converted
 from fastconv.graph.functions import BINARY, activation_of
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
 from fastconv.graph.plans import Plans
-from fastconv.graph.registry import naming
 from fastconv.graph.value import (
     BYTES,
     F32,
@@ -38,8 +38,8 @@ Shape = tuple[int, ...]
 _Kept = TypeVar("_Kept")
 
 MAX_RANK = 6  # csrc/core/types.h
-# What elements are copied as, by their size.
-_COPIED = {n: np.dtype(f"u{n}") for n in (1, 2, 8)} | {4: F32}
+# What elements are moved as, by their size.
+MOVED = {n: np.dtype(f"u{n}") for n in (1, 2, 8)} | {4: F32}
 MAX_CONSTANT = 1 << 28  # elements of a constant that an operator makes
 MAX_INTS = 1 << 16  # numbers in an input that is a shape, a list of axes or the like
 
@@ -194,7 +194,9 @@ class Context:
         """Return a value in another dtype, as numpy converts it."""
         if value.dtype == dtype:
             return value
-        return self.call(lambda x: x.astype(dtype), [value], value.shape, dtype, "cast")
+        if "V" in (value.dtype.kind, dtype.kind):  # a type that is not numpy's own
+            return self.call(lambda x: x.astype(dtype), [value], value.shape, dtype, "cast")
+        return self.call(converted, [value], value.shape, dtype, "cast", into=True)
 
     def array(self, name: str, value: Value) -> Array:  # noqa: ARG002
         """Return the array of a value that the plan depends on; ``name`` says which it is."""
@@ -245,11 +247,13 @@ class Context:
         name: str = "",
         *,
         scratch: int = 0,
+        into: bool = False,
     ) -> Value:
         """Compute with numpy what has no kernel: ``function`` of arrays, at once where all are constants.
 
         The result has this shape and dtype. Errors that the function raises at run time name the node. It
-        takes ``scratch`` bytes beside the result while it runs, which the budget must have.
+        takes ``scratch`` bytes beside the result while it runs, which the budget must have. One that works
+        ``into`` an array gets the result as its ``out``, which saves a copy.
         """
         size = size_of(shape)
         name = name or self.node.op.lower()
@@ -259,20 +263,23 @@ class Context:
                 return Constant(np.zeros(shape, dtype))
             self.budget.check(size * dtype.itemsize + scratch)
             self.budget.spend(size * dtype.itemsize)
-            return Constant(_checked_result(function(*arrays), tuple(shape), dtype))
+            if into:
+                made = np.empty(shape, dtype)
+                function(*arrays, out=made)
+                return Constant(made)
+            return Constant(checked_result(function(*arrays), tuple(shape), dtype))
         tensors = tuple(self.typed(value) for value in inputs)
         like = next((t for t in tensors if t.shape == tuple(shape)), None)  # an image stays one
         result = self.empty(shape, None if like is None else like.order(), dtype)
         if result.size:
-            call = Call(function, self.node, name, scratch + result.nbytes)
+            call = Call(function, self.node, name, scratch + (0 if into else result.nbytes), into)
             self.steps.append(Step("call", tensors, result, (call,), self.node, name))
         return result
 
     def copy(self, x: Tensor, y: Tensor) -> Tensor:
         """Copy between views of equal shapes and dtypes."""
-        element = None if x.dtype.kind in "OSU" else _COPIED.get(x.dtype.itemsize)
-        if element is not None and len(x.shape) <= MAX_RANK:
-            self.emit("copy", (replace(x, dtype=element),), replace(y, dtype=element), integers=True)
+        if x.dtype.kind not in "OSU" and x.dtype.itemsize in MOVED and len(x.shape) <= MAX_RANK:
+            self.emit("copy", (as_moved(x),), as_moved(y), integers=True)
         elif y.size:
             call = Call(lambda a: a, self.node, "copy")
             self.steps.append(Step("call", (x,), y, (call,), self.node, "copy"))
@@ -292,7 +299,7 @@ class Context:
             return self.call(function, [x], x.shape, dtype, name)
         numbers = np.arange(256, dtype=np.uint8).view(x.dtype)
         with np.errstate(all="ignore"):
-            table = _checked_result(function(numbers), numbers.shape, dtype).view(np.uint8)
+            table = checked_result(function(numbers), numbers.shape, dtype).view(np.uint8)
         y = self.result(x.shape, x.order(), dtype)
         return self.emit("lookup", (x, self.typed(Constant(table))), y, integers=True)
 
@@ -337,7 +344,8 @@ class Context:
             raise DTypeError(f"expected two values of one element type, got {a.dtype} and {b.dtype}")
         constant = isinstance(a, Constant) and isinstance(b, Constant)
         if constant or a.dtype != F32 or len(shape) > MAX_RANK:
-            return self.activate(self.call(BINARY[op], [a, b], shape, a.dtype, op), activation)
+            into = isinstance(BINARY[op], np.ufunc)
+            return self.activate(self.call(BINARY[op], [a, b], shape, a.dtype, op, into=into), activation)
         a, b = self.tensor(a), self.tensor(b)
         like = a if a.shape == shape else b
         order = like.order() if like.shape == shape else None
@@ -451,30 +459,9 @@ class Context:
                 value.release()
 
 
-class Call:
-    """A step's function of arrays, the last of which takes the result.
-
-    ``scratch`` are the bytes that it takes beside its operands while it runs: what it returns is copied.
-    """
-
-    def __init__(self, function: Callable[..., Any], node: Node, name: str, scratch: int = 0) -> None:
-        self.function, self.node, self.name, self.scratch = function, node, name, scratch
-
-    def __call__(self, *arrays: Array) -> None:
-        """Run it; an error starts with the node's name."""
-        *inputs, result = arrays
-        with naming(self.node), np.errstate(all="ignore"):  # infinities and NaN are values
-            np.copyto(result, _checked_result(self.function(*inputs), None, result.dtype))
-
-
-def _checked_result(value: Any, shape: Shape | None, dtype: np.dtype[Any]) -> Array:
-    """Return what a function computed, after it is known to be what was planned."""
-    array = np.asarray(value)
-    if array.dtype != dtype or (shape is not None and array.shape != shape):
-        raise ModelError(
-            f"expected a result of shape {shape} and type {dtype}, got {array.shape}, {array.dtype}"
-        )
-    return array
+def as_moved(tensor: Tensor) -> Tensor:
+    """Return the same memory as elements of the type that kernels move those of their size as."""
+    return replace(tensor, dtype=MOVED[tensor.dtype.itemsize])
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:

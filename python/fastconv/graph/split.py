@@ -29,6 +29,7 @@ _ALONG_FIRST_AXIS = frozenset(
     {
         *("activate", "avg_pool2d", "binary", "channel_affine", "conv", "copy", "fill", "lrn", "max_pool2d"),
         *("integer_conv", "layer_norm", "prelu", "reduce", "resize2d", "softmax"),
+        *("choose", "compare", "logic"),
         *("quantize", "dequantize", "lookup", "quantized_binary", "quantized_avg_pool2d"),
     }
 )

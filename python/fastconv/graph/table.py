@@ -61,11 +61,15 @@ def _parts(executable: Plan) -> list[str]:
     return lines
 
 
+# Kinds of steps whose first parameter says which function they compute.
+_NAMED = ("binary", "compare", "logic", "quantized_binary", "reduce")
+
+
 def described(step: Step) -> str:
     """Return what a step does: its kind, its operation, what is fused into it."""
     words = [
         step.kind,
-        *(p for p in step.params[:1] if step.kind in ("binary", "quantized_binary", "reduce")),
+        *(p for p in step.params[:1] if step.kind in _NAMED),
     ]
     if step.kind == "conv" and step.inputs[1] is not None:
         words.append("+ residual")

@@ -21,6 +21,7 @@ F32 = np.dtype(np.float32)
 F64 = np.dtype(np.float64)
 U8, S8 = np.dtype(np.uint8), np.dtype(np.int8)
 S32 = np.dtype(np.int32)
+BOOL = np.dtype(bool)
 BYTES = (U8, S8)
 
 MAX_DIMENSIONS = 32  # numpy 1.x

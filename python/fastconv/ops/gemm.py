@@ -35,6 +35,8 @@ def gemm(
     a : array, shape (m, k), or (k, m) with `trans_a`, float32
         Any strides: views, transposed or reversed, are packed block by block, never copied whole.
     b : array, shape (k, n), or (n, k) with `trans_b`, float32
+        A row of `a` has the same bits alone and among others, but where it is the only one and the columns
+        of b are contiguous.
     c : array that broadcasts to (m, n), float32, optional
         Read only where `beta` is not 0.
     alpha, beta : float

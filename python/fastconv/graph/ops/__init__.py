@@ -22,6 +22,7 @@ from fastconv.graph.ops import (
     resize,
     sampling,
     tensor,
+    truth,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "resize",
     "sampling",
     "tensor",
+    "truth",
 ]

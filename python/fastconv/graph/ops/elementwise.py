@@ -1,4 +1,4 @@
-"""Elementwise functions, broadcast as in numpy: arithmetic, comparisons, logic, selection.
+"""Elementwise functions, broadcast as in numpy: arithmetic, functions of one value.
 
 Arithmetic of f32 values has kernels, which the next node's activation fuses into; the rest is numpy's.
 """
@@ -14,7 +14,7 @@ from fastconv.errors import DTypeError, ModelError, ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Constant, Value
+from fastconv.graph.value import BOOL, F32, Array, Constant, Value
 
 
 def _register_binary(name: str, kind: str) -> None:
@@ -29,11 +29,11 @@ def _register_binary(name: str, kind: str) -> None:
         activation: Activation = NO_ACTIVATION,
     ) -> Value:
         if ctx.opset < 7 and broadcast and axis is not None:
-            b = _legacy_broadcast(ctx, a, b, axis)
+            b = legacy_broadcast(ctx, a, b, axis)
         return ctx.binary(kind, a, b, activation)
 
 
-def _legacy_broadcast(ctx: Context, a: Value, b: Value, axis: int) -> Value:
+def legacy_broadcast(ctx: Context, a: Value, b: Value, axis: int) -> Value:
     """Before opset 7, dimensions of b line up with those of a from ``axis`` on."""
     rank = len(a.shape)
     axis += rank if axis < 0 else 0
@@ -99,7 +99,7 @@ def prelu(ctx: Context, x: Value, slope: Value) -> Value:
     if broadcast_shapes(x.shape, slope.shape) != x.shape:
         raise ShapeError(f"slope: expected a shape that broadcasts to {x.shape}, got {slope.shape}")
     if x.dtype != F32:
-        return _call(ctx, lambda a, s: np.where(a < 0, a * s, a), (x, slope), x.dtype, "iuf")
+        return numpy_call(ctx, lambda a, s: np.where(a < 0, a * s, a), (x, slope), x.dtype, "iuf")
     x, slope = ctx.tensor(x), ctx.tensor(slope).broadcast_to(x.shape)
     return ctx.emit("prelu", (x, slope), ctx.result(x.shape, x.order()))
 
@@ -115,43 +115,32 @@ def _register_function(
     @op(name, inputs=inputs)
     def lower(ctx: Context, a: Value, *others: Value, axis: int | None = None, broadcast: int = 0) -> Value:
         if ctx.opset < 7 and broadcast and axis is not None:
-            others = tuple(_legacy_broadcast(ctx, a, b, axis) for b in others)
+            others = tuple(legacy_broadcast(ctx, a, b, axis) for b in others)
         values = (a, *others)
         if len(values) != inputs:
             raise ModelError(f"expected {inputs} inputs, got {len(values)}")
-        return _call(ctx, function, values, np.dtype(dtype) if dtype else a.dtype, kinds)
+        return numpy_call(ctx, function, values, np.dtype(dtype) if dtype else a.dtype, kinds)
 
 
-def _call(
+def numpy_call(
     ctx: Context, function: Callable[..., Any], values: Sequence[Value], dtype: np.dtype[Any], kinds: str
 ) -> Value:
+    """Compute with numpy, whose own functions write into the result."""
     first = values[0].dtype
     if first.kind.replace("b", "?") not in kinds or any(v.dtype != first for v in values):
         got = " and ".join(str(v.dtype) for v in values)
         raise DTypeError(f"expected one element type of kind {', '.join(kinds)}, got {got}")
-    return ctx.call(function, values, broadcast_shapes(*(v.shape for v in values)), dtype)
+    into = isinstance(function, np.ufunc)
+    return ctx.call(function, values, broadcast_shapes(*(v.shape for v in values)), dtype, into=into)
 
 
-_COMPARISONS: dict[str, Callable[..., Any]] = {
-    "Equal": np.equal,
-    "Less": np.less,
-    "LessOrEqual": np.less_equal,
-    "Greater": np.greater,
-    "GreaterOrEqual": np.greater_equal,
-}
-_LOGIC: dict[str, Callable[..., Any]] = {"And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}
 _BITWISE: dict[str, Callable[..., Any]] = {
     "BitwiseAnd": np.bitwise_and,
     "BitwiseOr": np.bitwise_or,
     "BitwiseXor": np.bitwise_xor,
 }
-for _name in _COMPARISONS:
-    _register_function(_name, _COMPARISONS[_name], 2, "?")
-for _name in _LOGIC:
-    _register_function(_name, _LOGIC[_name], 2, kinds="?")
 for _name in _BITWISE:
     _register_function(_name, _BITWISE[_name], 2, kinds="iu")
-_register_function("Not", np.logical_not, 1, kinds="?")
 _register_function("BitwiseNot", np.bitwise_not, 1, kinds="iu")
 
 
@@ -169,25 +158,13 @@ def bit_shift(ctx: Context, a: Value, b: Value, *, direction: str) -> Value:
             return np.where(within, x << shift, 0).astype(x.dtype)
         return np.where(within, x >> shift, np.where(x < 0, -1, 0)).astype(x.dtype)
 
-    return _call(ctx, function, (a, b), a.dtype, "iu")
+    return numpy_call(ctx, function, (a, b), a.dtype, "iu")
 
 
 @op("Mod")
 def mod(ctx: Context, a: Value, b: Value, *, fmod: int = 0) -> Value:
     """Remainder with the sign of the divisor (of the dividend for fmod); 0 where an integer divisor is 0."""
-    return _call(ctx, np.fmod if fmod else np.mod, (a, b), a.dtype, "iuf")
-
-
-@op("Where")
-def where(ctx: Context, condition: Value, a: Value, b: Value) -> Value:
-    """Take a where the condition holds, else b."""
-    if condition.dtype.kind != "b" or a.dtype != b.dtype:
-        raise DTypeError(
-            "condition, a, b: expected bool and two values of one element type,"
-            f" got {condition.dtype}, {a.dtype} and {b.dtype}"
-        )
-    shape = broadcast_shapes(condition.shape, a.shape, b.shape)
-    return ctx.call(np.where, [condition, a, b], shape, a.dtype)
+    return numpy_call(ctx, np.fmod if fmod else np.mod, (a, b), a.dtype, "iuf")
 
 
 # -- functions of one value ----------------------------------------------------------------------------------
@@ -213,13 +190,13 @@ _UNARY: dict[str, Callable[[Array], Array]] = {
 
 def _unary(ctx: Context, function: Callable[[Array], Array], x: Value, kinds: str = "f") -> Value:
     """Call a function of one value, in the value's own dtype."""
-    return _call(ctx, lambda a: np.asarray(function(a), a.dtype), (x,), x.dtype, kinds)
+    return numpy_call(ctx, lambda a: np.asarray(function(a), a.dtype), (x,), x.dtype, kinds)
 
 
 def _register_unary(name: str, function: Callable[[Array], Array]) -> None:
     @op(name, ignore=("consumed_inputs",))
     def lower(ctx: Context, x: Value) -> Value:
-        return _unary(ctx, function, x)
+        return numpy_call(ctx, function, (x,), x.dtype, "f")
 
 
 for _name in _UNARY:
@@ -231,17 +208,19 @@ _register_function("IsNaN", np.isnan, 1, "?", "f")
 @op("Sign")
 def sign(ctx: Context, x: Value) -> Value:
     """-1, 0 or 1."""
-    return _unary(ctx, np.sign, x, "iuf")
+    return numpy_call(ctx, np.sign, (x,), x.dtype, "iuf")
 
 
 @op("IsInf")
 def is_inf(ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive: int = 1) -> Value:
     """Whether a value is infinite, with one of the signs asked for."""
+    if detect_negative and detect_positive:
+        return numpy_call(ctx, np.isinf, (x,), BOOL, "f")
 
     def function(a: Array) -> Array:
         return (detect_negative != 0) & np.isneginf(a) | (detect_positive != 0) & np.isposinf(a)
 
-    return _call(ctx, function, (x,), np.dtype(bool), "f")
+    return numpy_call(ctx, function, (x,), np.dtype(bool), "f")
 
 
 @op("Shrink")

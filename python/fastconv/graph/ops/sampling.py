@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastconv import _core
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import Context
 from fastconv.graph.ops.conv import conv_parameters, conv_windows
 from fastconv.graph.ops.products import product
 from fastconv.graph.registry import op
-from fastconv.graph.value import F32, Array, Ints, Value
+from fastconv.graph.value import F32, Array, Ints, Tensor, Value, channels_last_order
 
 PADDING_MODES = ("zeros", "border", "reflection")
 # Names from opset 20 on, and those of opset 16.
@@ -27,6 +26,7 @@ MODES = {
 }
 
 CUBIC_A = -0.75
+TOGETHER = 8  # channels from which on it pays to bring those of a pixel together
 
 
 def _reflect(x: Array, low: float, high: float) -> Array:
@@ -137,13 +137,20 @@ def grid_sample(
         raise DTypeError(f"x, grid: expected floating-point values, got {x.dtype} and {grid.dtype}")
     aligned = bool(align_corners)
 
-    kernel = spatial == 2 and x.dtype == grid.dtype == F32
+    shape = (*x.shape[:2], *grid.shape[1:-1])
+    run_time = isinstance(x, Tensor) or isinstance(grid, Tensor)
+    if run_time and spatial == 2 and x.dtype == grid.dtype == F32:
+        image = ctx.tensor(x)
+        if x.shape[1] < TOGETHER:
+            y = ctx.result(shape)
+        else:  # the channels of a point at once
+            if image.strides[1] != 1:
+                image = ctx.copy(image, ctx.empty(x.shape, channels_last_order(4)))
+            y = ctx.image(shape)
+        return ctx.emit("grid_sample", (image, ctx.tensor(grid)), y, MODES[mode], padding_mode, aligned)
 
     def function(x: Array, grid: Array) -> Array:
-        y = np.empty((*x.shape[:2], *grid.shape[1:-1]), x.dtype)
-        if kernel:
-            _core.grid_sample(x, grid, y, MODES[mode], padding_mode, aligned)
-            return y
+        y = np.empty(shape, x.dtype)
         for image, at, result in zip(x, grid, y, strict=True):
             points = []
             for i, n in enumerate(x.shape[2:]):
@@ -153,8 +160,8 @@ def grid_sample(
         return y
 
     points = math.prod(grid.shape[1:-1])
-    scratch = 0 if kernel else sample_bytes(points, spatial, x.shape[1], x.dtype.itemsize, MODES[mode])
-    return ctx.call(function, [x, grid], (*x.shape[:2], *grid.shape[1:-1]), x.dtype, scratch=scratch)
+    scratch = sample_bytes(points, spatial, x.shape[1], x.dtype.itemsize, MODES[mode])
+    return ctx.call(function, [x, grid], shape, x.dtype, scratch=scratch)
 
 
 @op("AffineGrid")

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv.errors import DTypeError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import MAX_CONSTANT, Concatenation, Context, broadcast_shapes
 from fastconv.graph.ops.cast import element_type
+from fastconv.graph.ops.truth import choose
 from fastconv.graph.registry import op
 from fastconv.graph.value import (
     MAX_DIMENSIONS,
@@ -465,8 +466,11 @@ def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> 
         raise ShapeError(f"x: expected at least 2 dimensions, got shape {x.shape}")
     (first,) = (0,) if k is None else ctx.ints("k", k)
     first = max(-x.shape[-2] - 1, min(first, x.shape[-1] + 1))
-    function = np.triu if upper else np.tril
-    return ctx.call(lambda a: function(a, first), [x], x.shape, x.dtype)
+    size_of(x.shape[-2:])
+    ctx.budget.spend(math.prod(x.shape[-2:]))
+    ones = np.ones(x.shape[-2:], bool)
+    kept = Constant(np.triu(ones, first) if upper else np.tril(ones, first))
+    return choose(ctx, kept, x, Constant(np.zeros((), x.dtype)))
 
 
 @op("CenterCropPad")

@@ -228,6 +228,11 @@ _FLOPS: dict[str, Callable[[Step], int]] = {
     "quantized_binary": lambda step: step.output.size,
     "quantized_avg_pool2d": _window,
     "dynamic_range": _input,
+    "compare": lambda step: step.output.size,
+    "logic": lambda step: step.output.size,
+    "choose": lambda _: 0,
+    "grid_sample": lambda step: 9 * step.output.size,
+    "top_k": _input,
     "copy": lambda _: 0,
     "fill": lambda _: 0,
 }
