@@ -16,7 +16,8 @@ inline void zip_truth(dim_t n, const float* a, dim_t a_step, const float* b, dim
   const SaturatedBytes bytes(0, 0, 1);
   const vf a0 = vbroadcast(a), b0 = vbroadcast(b);
   for_each_byte(n, y, bytes, [=](dim_t i, int lanes) {
-    return vtoint(f(a_step ? load_lanes(a + i, lanes) : a0, b_step ? load_lanes(b + i, lanes) : b0));
+    return vtoint(
+        f(a_step ? load_lanes(a + i, lanes) : a0, b_step ? load_lanes(b + i, lanes) : b0));
   });
 }
 

@@ -69,8 +69,7 @@ void recurrent_product(const RecurrentProduct& r, dim_t begin, dim_t end) {
   }
   if (r.M == 4) {  // halves of a panel, so that each weight is read once
     for (; p < end; ++p)
-      for (int from = 0; from < kPanel; from += 2)
-        recurrent_tile<4, 1, true, 2>(r, 0, p, from);
+      for (int from = 0; from < kPanel; from += 2) recurrent_tile<4, 1, true, 2>(r, 0, p, from);
     return;
   }
   for (; p < end; ++p) {

@@ -34,8 +34,7 @@ void weighted(dim_t n, int taps, const float* const* x, const float* weight, flo
   if (taps == 0) return for_each(n, y, [](dim_t, int) { return vzero(); });
   for_each(n, y, [=](dim_t i, int lanes) {
     vf sum = vmul(vset(weight[0]), load_lanes(x[0] + i, lanes));
-    for (int t = 1; t < taps; ++t)
-      sum = vfma(vset(weight[t]), load_lanes(x[t] + i, lanes), sum);
+    for (int t = 1; t < taps; ++t) sum = vfma(vset(weight[t]), load_lanes(x[t] + i, lanes), sum);
     return sum;
   });
 }

@@ -26,15 +26,12 @@ void Program::compare(const Operand& a, const Operand& b, const Operand& y, Comp
 void Program::logic(const Operand& a, const Operand& b, const Operand& y, LogicOp op) {
   for (const Operand* operand : {&a, &b}) expect_shape("a, b", *operand, y);
   add({{&a, kTruth}, {&b, kTruth}, {&y, kTruth}},
-      [=](std::byte* const* slots) {
-        fastconv::logic(op, a.at(slots), b.at(slots), y.at(slots));
-      });
+      [=](std::byte* const* slots) { fastconv::logic(op, a.at(slots), b.at(slots), y.at(slots)); });
 }
 
 void Program::choose(const Operand& condition, const Operand& a, const Operand& b,
                      const Operand& y) {
-  for (const Operand* operand : {&condition, &a, &b})
-    expect_shape("condition, a, b", *operand, y);
+  for (const Operand* operand : {&condition, &a, &b}) expect_shape("condition, a, b", *operand, y);
   const Element element = y.view.element;
   add({{&condition, kTruth}, {&a, {element}}, {&b, {element}}, {&y, kMoved}},
       [=](std::byte* const* slots) {
@@ -42,17 +39,15 @@ void Program::choose(const Operand& condition, const Operand& a, const Operand& 
       });
 }
 
-
-void Program::top_k(const Operand& x, const Operand& values, const Operand& indices,
-                    bool largest) {
+void Program::top_k(const Operand& x, const Operand& values, const Operand& indices, bool largest) {
   check_top_k(x.view, values.view, indices.view);
   add({&x, &values, {&indices, {Element::s64}}}, [=](std::byte* const* slots) {
     fastconv::top_k(x.at(slots), values.at(slots), indices.at(slots), largest);
   });
 }
 
-void Program::grid_sample(const Operand& x, const Operand& grid, const Operand& y,
-                          SampleMode mode, SamplePadding padding, bool align_corners) {
+void Program::grid_sample(const Operand& x, const Operand& grid, const Operand& y, SampleMode mode,
+                          SamplePadding padding, bool align_corners) {
   check_grid_sample(x.view, grid.view, y.view);
   add({&x, &grid, &y}, [=](std::byte* const* slots) {
     fastconv::grid_sample(x.at(slots), grid.at(slots), y.at(slots), mode, padding, align_corners);
