@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.compress.weights import MOST, SAFE
+from fastconv.compress.weights import MOST, SAFE, safe_pairs
 from fastconv.graph.ir import Node
 
 Array = npt.NDArray[Any]
@@ -23,6 +23,7 @@ DAMPING = 0.01  # of the mean variance, added to each: what few samples say of c
 MOST_INPUTS = 1152  # that are rounded together; more go in pieces
 ROWS = 8192  # of inputs that are looked at, for each group of channels
 ELEMENTS = 1 << 25  # of all of them, at the most
+FACTORS = (0.8, 0.9, 1.0, 1.12, 1.25, 1.4, 1.6, 1.8)  # of a scale that are tried
 BLOCK = 64  # columns whose errors are handed on at once
 
 
@@ -70,14 +71,17 @@ def _pads(
     return list(zip(given[: len(kernel)], given[len(kernel) :], strict=True))
 
 
-def compensated(w: Array, scale: Array, rows: Array, *, inputs: int, portable: bool, centred: bool) -> Array:
-    """Return weights (groups, outputs, taps x inputs) as whole numbers in units of a scale for each output.
+def compensated(
+    w: Array, scale: Array, rows: Array, *, inputs: int, portable: bool, centred: bool
+) -> tuple[Array, Array]:
+    """Return weights (groups, outputs, taps x inputs) as whole numbers, and their scales.
 
     Parameters
     ----------
     w : array
     scale : array
-        Of each output: (groups, outputs).
+        Of each output: (groups, outputs). Larger and smaller ones are tried, for what is lost by clipping
+        and by pairs that must not saturate depends on the inputs too.
     rows : array
         What the weights are multiplied by, some examples: (groups, rows, taps x inputs).
     inputs : int
@@ -87,31 +91,57 @@ def compensated(w: Array, scale: Array, rows: Array, *, inputs: int, portable: b
     centred : bool
         Whether a bias will correct the mean of the error.
     """
-    whole = w.astype(np.float64) / scale[..., None]
-    numbers = np.zeros(whole.shape)
-    columns = whole.shape[2]
-    pieces = -(-columns // MOST_INPUTS)
-    size = -(-columns // pieces)
+    w = w.astype(np.float64)
+    columns = w.shape[2]
+    size = -(-columns // -(-columns // MOST_INPUTS))
     size += size % 2 if inputs % 2 == 0 else 0  # no pair is cut in two
-    for start in range(0, columns, size):
-        piece = slice(start, min(start + size, columns))
-        upper = _influence(rows[:, :, piece], centred)
-        numbers[:, :, piece] = _rounded(whole[:, :, piece], upper, inputs, portable)
+    pieces = [slice(start, min(start + size, columns)) for start in range(0, columns, size)]
+    moments = [_moments(rows[:, :, piece], centred) for piece in pieces]
+    scale = _best_scale(w, scale.astype(np.float64), pieces, moments, inputs if portable else 1)
+    whole = w / scale[..., None]
+    numbers = np.zeros(w.shape)
+    for piece, known in zip(pieces, moments, strict=True):
+        numbers[:, :, piece] = _rounded(whole[:, :, piece], _influence(known), inputs, portable)
+        start = piece.start
         if portable and start and inputs % 2 and inputs > 1:  # a pair lies across the cut
             before = numbers[:, :, start - 1]
             numbers[:, :, start] = np.clip(numbers[:, :, start], -SAFE - before, SAFE - before)
-    return numbers
+    return numbers, scale
 
 
-def _influence(rows: Array, centred: bool) -> Array:
-    """Return what the error of a column is worth to those after it, a row for each, for each group."""
+def _moments(rows: Array, centred: bool) -> Array:
+    """Return how inputs move together, for each group, with a little of each added to itself."""
     if centred:
         rows = rows - rows.mean(1, keepdims=True)
     moments = (rows.transpose(0, 2, 1) @ rows).astype(np.float64) / rows.shape[1]
-    diagonal = np.diagonal(moments, axis1=1, axis2=2)
-    mean = diagonal.mean(1)
+    mean = np.diagonal(moments, axis1=1, axis2=2).mean(1)
     mean = np.where(mean > 0, mean, 1.0)  # of inputs that are always the same
-    moments += DAMPING * mean[:, None, None] * np.eye(moments.shape[1])
+    return np.asarray(moments + DAMPING * mean[:, None, None] * np.eye(moments.shape[1]))
+
+
+def _best_scale(
+    w: Array, scale: Array, pieces: Sequence[slice], moments: Sequence[Array], inputs: int
+) -> Array:
+    """Return the scale of each output with which rounding one by one loses least."""
+    best, least = scale, np.full(scale.shape, np.inf)
+    groups, outputs, columns = w.shape
+    for factor in FACTORS:
+        tried = scale * factor
+        whole = w / tried[..., None]
+        numbers = np.clip(np.rint(whole), -MOST, MOST)
+        if inputs > 1:
+            by_input = (a.reshape(groups * outputs, -1, inputs).transpose(0, 2, 1) for a in (numbers, whole))
+            numbers = safe_pairs(*by_input).transpose(0, 2, 1).reshape(groups, outputs, columns)
+        error = (numbers - whole) * tried[..., None]
+        lost = np.zeros(scale.shape)
+        for piece, known in zip(pieces, moments, strict=True):
+            lost += (error[:, :, piece] @ known * error[:, :, piece]).sum(2)
+        best, least = np.where(lost < least, tried, best), np.minimum(lost, least)
+    return best
+
+
+def _influence(moments: Array) -> Array:
+    """Return what the error of a column is worth to those after it, a row for each, for each group."""
     inverse = np.linalg.inv(moments)
     return np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2).transpose(0, 2, 1)
 

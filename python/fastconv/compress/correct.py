@@ -49,7 +49,7 @@ def corrected(
     ----------
     graph : Graph
     rounded : Rounded
-        Where weights are rounded one by one, whose scales are kept.
+        Where weights are rounded one by one.
     samples : Samples
         Whose values all are in memory at once, those of a few layers at a time.
     weights : bool
@@ -113,13 +113,15 @@ def _with_weights(
         flat = w if product.axis == 0 else w.T
         inputs = flat.shape[1]
     given = flat.reshape(groups, -1, flat.shape[1]), known.scale.reshape(groups, -1)
-    numbers = compensated(*given, rows, inputs=inputs, portable=portable, centred=centred)
+    numbers, scale = compensated(*given, rows, inputs=inputs, portable=portable, centred=centred)
     numbers = numbers.reshape(flat.shape)
     if product.node.op == "Conv":
         shaped = np.moveaxis(numbers.reshape(len(w), *w.shape[2:], w.shape[1]), -1, 1)
     else:
         shaped = numbers if product.axis == 0 else numbers.T
-    changed = replace(known, numbers=np.ascontiguousarray(shaped, np.int8))
+    changed = replace(
+        known, numbers=np.ascontiguousarray(shaped, np.int8), scale=scale.reshape(-1).astype(np.float32)
+    )
     return replace(rounded, weights={**rounded.weights, product.output: changed})
 
 
