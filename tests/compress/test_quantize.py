@@ -237,7 +237,7 @@ def test_photos_as_they_are_are_said_to_be_so(graph: Graph, images: Array) -> No
 
 def test_the_report(graph: Graph, images: Array) -> None:
     labels = Model(graph)(images).argmax(1)
-    report = quantize(graph, images, labels=labels.tolist()).report
+    report = quantize(graph, images, labels=labels.tolist(), timed=True).report
     assert [layer.name for layer in report.layers] == [
         "stem",
         "expand",
@@ -247,6 +247,7 @@ def test_the_report(graph: Graph, images: Array) -> None:
         "classifier",
     ]
     assert all(layer.snr > 20 for layer in report.layers)
+    assert all(layer.before and layer.after for layer in report.layers)
     assert report.outputs[0].accuracy is not None
     assert report.outputs[0].accuracy[0] == 1
     text = str(report)

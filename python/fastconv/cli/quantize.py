@@ -66,6 +66,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--sensitivity", action="store_true", help="measure what each layer costs if it alone is rounded"
     )
+    parser.add_argument(
+        "--time", action="store_true", help="measure each layer's time here, in floats and in 8 bits"
+    )
     output.add_json_flag(parser)
     parser.set_defaults(run=run, extra="onnx")
 
@@ -121,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
             exclude_ops=args.exclude_op,
             min_snr=args.min_snr,
             sensitivity=args.sensitivity,
+            timed=args.time,
             check=args.check,
         )
     for message in dict.fromkeys(str(warning.message) for warning in said):

@@ -48,7 +48,8 @@ def input_rows(x: Array, node: Node, kernel: Sequence[int]) -> Array:
     rows = min(ROWS, count, max(1, ELEMENTS // (channels * math.prod(kernel))))
     at = np.unique(np.linspace(0, count - 1, rows).astype(np.int64))
     image, *place = np.unravel_index(at, (images, *places))
-    picked = windows[(image, slice(None), *place)]  # rows, channels, taps...
+    index: tuple[Any, ...] = (image, slice(None), *place)
+    picked = windows[index]  # rows, channels, taps...
     picked = picked.reshape(len(at), groups, channels // groups, -1)
     return np.ascontiguousarray(picked.transpose(1, 0, 3, 2)).reshape(groups, len(at), -1)
 

@@ -73,6 +73,7 @@ def quantize(
     exclude_ops: Collection[str] = (),
     min_snr: float | None = None,
     sensitivity: bool = False,
+    timed: bool = False,
     check: Any = None,
 ) -> Quantized:
     """Make a network of 8 bits of one of floats, without training.
@@ -115,6 +116,8 @@ def quantize(
         in float until they do.
     sensitivity : bool
         Measure for the report what each layer costs at the network's results if it alone is rounded.
+    timed : bool
+        Measure for the report what each layer takes here, in floats and in 8 bits.
     check : path, array, or iterable, optional
         Other samples for the report; by default those of ``data``.
 
@@ -143,6 +146,7 @@ def quantize(
     """
     portable, equalize = flag("portable", portable), flag("equalize", equalize)
     compensate, correct = flag("compensate", compensate), flag("correct", correct)
+    sensitivity, timed = flag("sensitivity", sensitivity), flag("timed", timed)
     if ranges not in ("auto", *RANGES):
         raise ArgumentError(f"ranges: expected 'auto', {', '.join(map(repr, RANGES))}, got {shown(ranges)}")
     least = None if min_snr is None else number("min_snr", min_snr)
@@ -175,7 +179,9 @@ def quantize(
     rounded = replace(rounded, scheme=replace(scheme, kept=reasons))
     alone = sensitivities(graph, rounded, taken) if sensitivity else {}
     checked = taken if check is None else samples_of(check, given, prepare=prepare)
-    return Quantized(result, report_of(given, graph, result, rounded, checked, labels, alone))
+    return Quantized(
+        result, report_of(given, graph, result, rounded, checked, labels, alone, timed=flag("timed", timed))
+    )
 
 
 def _observed(graph: Graph, scheme: Scheme, samples: Samples) -> dict[str, Statistics]:

@@ -13,6 +13,7 @@ from fastconv._table import Table
 from fastconv.compress.agreement import Agreement, agreement, decibels
 from fastconv.compress.correct import Rounded
 from fastconv.compress.samples import Samples, in_turn
+from fastconv.compress.times import layer_times
 from fastconv.errors import ShapeError
 from fastconv.graph.ir import Graph, Node
 from fastconv.graph.model import Model
@@ -29,7 +30,8 @@ class LayerReport:
     ``snr`` is how much larger its result is than the error that all layers up to it have left in it, in
     decibels. ``alone`` is that of the network's results where this layer alone is rounded, if measured.
     ``saturating`` counts the pairs of weights that are too large together for engines that multiply
-    bytes by ``vpmaddubsw``, and ``avoided`` those that there would be without care.
+    bytes by ``vpmaddubsw``, and ``avoided`` those that there would be without care. ``before`` and ``after``
+    are milliseconds for one sample in the float network and in this one, as both run here, if measured.
     """
 
     name: str
@@ -42,13 +44,16 @@ class LayerReport:
     zero: int
     saturating: int
     avoided: int
+    before: float | None = None
+    after: float | None = None
 
     def cells(self) -> tuple[str, ...]:
         """Return the layer's line of the table."""
         names = self.name, self.op, self.elements
         signal = f"{self.snr:.1f}", "" if self.alone is None else f"{self.alone:.1f}"
         known = (self.method, f"{self.scale:.3g}", str(self.zero)) if self.method else ("", "", "")
-        return *names, *signal, *known, str(self.saturating), str(self.avoided)
+        times = ("" if ms is None else f"{ms:.3f}" for ms in (self.before, self.after))
+        return *names, *signal, *known, str(self.saturating), str(self.avoided), *times
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Report:
         table = Table(
             *(("layer", "<"), ("operator", "<"), ("elements", "<"), ("SNR dB", ">"), ("alone", ">")),
             *(("range", "<"), ("scale", ">"), ("zero", ">"), ("saturating", ">"), ("avoided", ">")),
+            *(("ms f32", ">"), ("ms now", ">")),
         )
         rows = [y.cells() for y in self.layers]
         return [*table.lines(rows), "", *(self._said(output) for output in self.outputs)]
@@ -101,6 +107,8 @@ def report_of(
     samples: Samples,
     labels: Sequence[int] | None = None,
     alone: Mapping[str, float] | None = None,
+    *,
+    timed: bool = False,
 ) -> Report:
     """Run a quantised network on samples, and compare it with the float one that was given.
 
@@ -128,14 +136,23 @@ def report_of(
     for i, info in enumerate(given.outputs):
         a, b = (np.concatenate([np.atleast_1d(p[side][i]) for p in pairs]) for side in (0, 1))
         compared.append(agreement(info.name, a, b, labels))
+    one = samples.first(1).batches(1)[0]
+    times = [layer_times(model, one) if timed else {} for model in (float_model, after)]
     rows = [
-        _layer(node, name, rounded, decibels(*sums[:, i]), (alone or {}).get(node.outputs[0]))
+        _layer(node, name, rounded, decibels(*sums[:, i]), (alone or {}).get(node.outputs[0]), times)
         for i, (node, name) in enumerate(zip(layers, mine, strict=True))
     ]
     return Report(tuple(rows), tuple(compared), dict(scheme.kept))
 
 
-def _layer(node: Node, value: str, rounded: Rounded, snr: float, alone: float | None) -> LayerReport:
+def _layer(
+    node: Node,
+    value: str,
+    rounded: Rounded,
+    snr: float,
+    alone: float | None,
+    times: Sequence[Mapping[str, float]],
+) -> LayerReport:
     weights = rounded.weights.get(node.outputs[0])
     found = rounded.ranges[rounded.scheme.source(value)] if value in rounded.scheme.values else None
     elements = "f32" if weights is None else f"u8 x s8 > {'f32' if found is None else 'u8'}"
@@ -150,4 +167,5 @@ def _layer(node: Node, value: str, rounded: Rounded, snr: float, alone: float | 
         found.zero if found else 0,
         weights.saturating if weights else 0,
         weights.unsafe if weights else 0,
+        *(milliseconds.get(node.name) for milliseconds in times),
     )
