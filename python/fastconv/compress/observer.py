@@ -203,7 +203,7 @@ def observe(
     >>> model = squeezenet1_1(squeezenet1_1.random_weights())
     >>> x = np.random.default_rng(0).standard_normal((4, 3, 64, 64), np.float32)
     >>> found = observe(model, x)
-    >>> found["input"].samples, found["input"].low == x.min()
+    >>> found["input"].samples, found["input"].low == float(x.min())
     (4, True)
     """
     batch = integer("batch", batch, 1)

@@ -61,12 +61,8 @@ def prepared(graph: Graph, samples: Samples) -> Graph:
 
 def _of_later_opset(graph: Graph) -> Graph:
     """Return a graph in the words of the first opset that will do, by the converter of the package onnx."""
-    onnx = import_onnx()
-    from onnx import version_converter
-
-    convert: Callable[[Any, int], Any] = version_converter.convert_version
+    convert: Callable[[Any, int], Any] = import_onnx().version_converter.convert_version
     proto = to_proto(graph)
-    del onnx
     try:
         later = convert(proto, PER_CHANNEL)
     except Exception as error:  # the converter's own, and RuntimeError of its C++ half
