@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,8 +106,7 @@ def quantize(
     correct : bool
         Take back by the biases what rounding shifts each channel by.
     ranges : {"auto", "minmax", "percentile", "mse"}
-        How the range of a tensor is chosen; by default whichever leaves the least error in that tensor, or
-        the whole range everywhere where that leaves the network's results the better signal.
+        How the range of a tensor is chosen; by default whichever leaves the least error in that tensor.
     exclude : collection of str
         Layers that stay in float, by the names of nodes or of their results.
     exclude_ops : collection of str
@@ -162,7 +160,7 @@ def quantize(
         if changed:
             scheme = scheme_of(graph, exclude, exclude_ops)
             statistics = _observed(graph, scheme, taken)
-    methods = (ranges,) if ranges != "auto" else _best_methods(graph, scheme, statistics, taken)
+    methods = RANGES if ranges == "auto" else (ranges,)
     costly: list[str] = []
     while True:
         rounded = _rounded(graph, scheme, statistics, methods, portable=portable)
@@ -188,25 +186,6 @@ def quantize(
 
 def _observed(graph: Graph, scheme: Scheme, samples: Samples) -> dict[str, Statistics]:
     return observe(graph, samples, scheme.values)
-
-
-def _best_methods(
-    graph: Graph, scheme: Scheme, statistics: Mapping[str, Statistics], samples: Samples
-) -> tuple[str, ...]:
-    """Return the rules whose ranges leave the network's results the better signal, weights being floats.
-
-    The least error in a tensor is not always the least in what comes of it: rare large numbers may matter.
-    """
-    sources = dict.fromkeys(scheme.source(name) for name in scheme.values)
-    values_alone = replace(scheme, products={})
-    best, most = RANGES, -math.inf
-    for methods in (RANGES, ("minmax",)):
-        ranges = {name: choose_range(statistics[name], methods) for name in sources}
-        result = insert_conversions(graph, values_alone, ranges, {}, {})
-        reached = output_snr(graph, result, samples.first(CORRECTED))
-        if reached > most:
-            best, most = methods, reached
-    return best
 
 
 def _rounded(
