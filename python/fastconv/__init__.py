@@ -55,6 +55,7 @@ from fastconv.qconv import QConv2d
 
 if TYPE_CHECKING:
     from fastconv import models
+    from fastconv.compress import quantize
     from fastconv.graph.model import Model
     from fastconv.importers import from_torch, load
     from fastconv.lab.profile import count, profile
@@ -100,6 +101,7 @@ __all__ = [
     "qconv2d",
     "qconv3d",
     "qgemm",
+    "quantize",
     "relu",
     "relu6",
     "set_num_threads",
@@ -118,6 +120,10 @@ def __getattr__(name: str) -> Any:
         from fastconv import importers
 
         return getattr(importers, name)
+    if name == "quantize":
+        from fastconv import compress
+
+        return compress.quantize
     if name == "Model":
         from fastconv.graph import model
 

@@ -24,6 +24,7 @@ OTHERS = {
     "get_num_threads": "has no argument",
     "load": "test_what_is_no_model, test_malformed.py",
     "profile": "test_what_is_no_model",
+    "quantize": "test_what_is_no_model, tests/compress",
     "set_num_threads": "test_numbers_of_threads",
     "show_config": "has no argument",
     "threads": "test_numbers_of_threads",
@@ -103,7 +104,9 @@ def test_numbers_of_threads(function: Any) -> None:
         fastconv.set_num_threads(before)
 
 
-@pytest.mark.parametrize("function", [fastconv.load, fastconv.count, fastconv.profile, fastconv.from_torch])
+@pytest.mark.parametrize(
+    "function", [fastconv.load, fastconv.count, fastconv.profile, fastconv.from_torch, fastconv.quantize]
+)
 def test_what_is_no_model(function: Any) -> None:
     arguments: tuple[Any, ...] = ()
     values = [
@@ -118,6 +121,8 @@ def test_what_is_no_model(function: Any) -> None:
     ]
     if function is fastconv.from_torch:  # which takes a second each time, where torch is installed
         arguments, values = (None,), [None, "x", 3, object]
+    if function is fastconv.quantize:
+        arguments = (np.zeros((1, 3, 8, 8), np.float32),)
     for value in values:
         with pytest.raises((fastconv.FastconvError, FileNotFoundError)):
             function(value, *arguments)

@@ -260,3 +260,19 @@ def test_bytes_are_the_same_on_every_tier(rng, tiers, channels):
             with fastconv.threads(threads):
                 results.append(Model(graph)(x).tobytes())
     assert len(set(results)) == 1
+
+
+def test_a_last_product_gives_floats() -> None:
+    """A classifier's result that nobody quantises: exact sums, scaled once."""
+    rng = np.random.default_rng(11)
+    q = Quantiser()
+    x = rng.normal(size=(3, 40)).astype(np.float32)
+    name, wide = q.passed(q.b.input("x", (3, 40)), x.astype(np.float64), 0.03, 120)
+    w, w_wide, w_scale = q.weights(rng.normal(size=(7, 40)), 0)
+    b, b_wide = q.bias(rng.normal(size=7), 0.03, w_scale)
+    q.b.output(q.b.add("Gemm", name, w, b, transB=1), "y", (3, 7))
+    model = Model(q.b.build())
+    np.testing.assert_allclose(model(x), wide @ w_wide.T + b_wide, rtol=1e-5, atol=1e-5)
+    steps = [step for stage in model.program().stages for step in stage.steps]
+    assert [step.kind for step in steps] == ["quantize", "integer_conv"]
+    assert steps[-1].output.dtype == np.float32

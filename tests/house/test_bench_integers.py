@@ -85,7 +85,7 @@ def test_records_and_pictures_have_the_peak_of_bytes(tmp_path: Path) -> None:
 def test_networks_of_8_bits(tmp_path, rng):
     """ONNX Runtime's quantiser writes a file whose meaning in float64 is what fastconv gives."""
     pytest.importorskip("onnxruntime")
-    from fastconv.lab.compare.onnx_writer import to_onnx
+    from fastconv.exporters.onnx import to_proto
     from fastconv.lab.compare.quantised import expected_quantised, quantise
 
     b = GraphBuilder("small", {})
@@ -94,7 +94,7 @@ def test_networks_of_8_bits(tmp_path, rng):
     y = b.add("Relu", b.add("Conv", b.input("x", (1, 3, 9, 9)), w, bias, pads=[1] * 4))
     b.output(b.add("GlobalAveragePool", y), "y", (1, 8, 1, 1))
     path = tmp_path / "net.onnx"
-    path.write_bytes(to_onnx(b.build()).SerializeToString())
+    path.write_bytes(to_proto(b.build()).SerializeToString())
     x = rng.normal(size=(1, 3, 9, 9)).astype(np.float32)
     quantise(path, x, rng)
     model = fastconv.load(path)
@@ -113,7 +113,7 @@ def test_networks_of_8_bits(tmp_path, rng):
 def test_a_network_of_8_bits_in_turns(tmp_path, rng):
     """All the way: written, quantised, checked, timed, and held against the peak of bytes."""
     pytest.importorskip("onnxruntime")
-    from fastconv.lab.compare.onnx_writer import to_onnx
+    from fastconv.exporters.onnx import to_proto
 
     b = GraphBuilder("small", {})
     y = b.input("x", (1, 3, 24, 24))
@@ -122,7 +122,7 @@ def test_a_network_of_8_bits_in_turns(tmp_path, rng):
         y = b.add("Relu", b.add("Conv", y, w, pads=[1] * 4))
     b.output(b.add("GlobalAveragePool", y), "y", (1, 32, 1, 1))
     path = tmp_path / "small.onnx"
-    path.write_bytes(to_onnx(b.build()).SerializeToString())
+    path.write_bytes(to_proto(b.build()).SerializeToString())
     case = bench.quantised(bench.given(str(path), (1, 3, 24, 24)))
     with bench.Suite("model", rounds=2, seconds=0.001) as suite:
         result = suite.compare(case)

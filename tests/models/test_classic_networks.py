@@ -100,12 +100,12 @@ def shufflenet_v1_module(num_classes: int) -> Any:
 def test_the_graph_is_onnx(name: str, rng: np.random.Generator) -> None:
     ort = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from fastconv.lab.compare.onnx_writer import to_onnx
+    from fastconv.exporters.onnx import to_proto
 
     graph = models.MODELS[name].graph(models.MODELS[name].random_weights(num_classes=10, seed=2))
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    data = to_onnx(graph).SerializeToString()
+    data = to_proto(graph).SerializeToString()
     session = ort.InferenceSession(data, options, ["CPUExecutionProvider"])
     x = image(name, rng)
     (expected,) = session.run(None, {"input": x})

@@ -292,14 +292,14 @@ def test_a_page_and_a_picture(found: Any) -> None:
 
 def test_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], rng: np.random.Generator) -> None:
     pytest.importorskip("onnx")
-    from fastconv.lab.compare.onnx_writer import to_onnx
+    from fastconv.exporters.onnx import to_proto
 
     net = Network((1, 6, 5, 5))
     w = integers(rng, 8, 6, 3, 3)
     net.layer("Conv", w)
     net.b.output(net.value, "y", (1, 8, 3, 3))
     path = tmp_path / "bytes.onnx"
-    path.write_bytes(to_onnx(net.b.build()).SerializeToString())
+    path.write_bytes(to_proto(net.b.build()).SerializeToString())
     assert main(["profile", str(path), "--count"]) == 0
     text = capsys.readouterr().out
     saturating, pairs = pairs_of(w)

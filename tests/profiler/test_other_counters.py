@@ -101,14 +101,14 @@ def test_thop(pair: tuple[Any, Count]) -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "squeezenet1_1"])
 def test_onnx_tool(name: str) -> None:
     onnx_tool = pytest.importorskip("onnx_tool")
-    from fastconv.lab.compare.onnx_writer import to_onnx
+    from fastconv.exporters.onnx import to_proto
 
     architecture = MODELS[name]
     weights = architecture.random_weights()
     shape = (1, 3, 224, 224)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        model = onnx_tool.Model(to_onnx(architecture.graph(weights), {"input": shape}))
+        model = onnx_tool.Model(to_proto(architecture.graph(weights), {"input": shape}))
         model.graph.shape_infer({"input": np.zeros(shape, np.float32)})
         model.graph.profile()
     macs = sum(node.macs[0] for node in model.graph.nodemap.values() if node.op_type in ("Conv", "Gemm"))

@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_network(folder: Path, *, inputs: int = 1) -> Path:
     """An ONNX file of a few layers, with an operator that the benchmarks' float64 walk does not know."""
     pytest.importorskip("onnx")
-    from fastconv.lab.compare.onnx_writer import to_onnx
+    from fastconv.exporters.onnx import to_proto
 
     rng = np.random.default_rng(1)
     b = GraphBuilder("small", {})
@@ -58,7 +58,7 @@ def small_network(folder: Path, *, inputs: int = 1) -> Path:
         y = b.add("Add", y, b.input(f"x{i}", ("batch", 40, 20, 20)))
     b.output(b.add("GlobalAveragePool", y), shape=("batch", 40, 1, 1))
     path = folder / "small.onnx"
-    path.write_bytes(to_onnx(b.build()).SerializeToString())
+    path.write_bytes(to_proto(b.build()).SerializeToString())
     return path
 
 

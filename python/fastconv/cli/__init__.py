@@ -13,7 +13,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fastconv.cli import bench, classify, convert, demo, info, output, profile, report, roofline, run, sweep
+from fastconv.cli import (
+    bench,
+    classify,
+    convert,
+    demo,
+    info,
+    output,
+    profile,
+    quantize,
+    report,
+    roofline,
+    run,
+    sweep,
+)
 from fastconv.cli.output import BAD_INPUT, FAILED, INTERRUPTED
 from fastconv.errors import FastconvError
 
@@ -25,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(extra="all")  # what to install when a package is missing
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, classify, run, convert, info, profile, report, roofline, sweep, bench):
+    for command in (demo, classify, run, convert, quantize, info, profile, report, roofline, sweep, bench):
         command.add(commands)
     return parser
 

@@ -39,3 +39,18 @@ def positive_float(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return value
+
+
+def numbers(text: str) -> list[float]:
+    """Read finite numbers.
+
+    >>> numbers("0.5,-1")
+    [0.5, -1.0]
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(abs(value) < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, got {text!r}")
+    return values

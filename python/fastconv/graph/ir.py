@@ -7,7 +7,7 @@ lists of them, numpy arrays).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -120,6 +120,21 @@ def with_inputs(graph: Graph, names: frozenset[Any]) -> Graph | None:
         return None
     constants = {name: array for name, array in graph.constants.items() if name not in names}
     return replace(graph, inputs=(*graph.inputs, *extra), constants=constants, defaults=())
+
+
+def with_outputs(graph: Graph, names: Sequence[str]) -> Graph:
+    """Return a graph that gives some of its values as results, in this order, in the place of its outputs.
+
+    KeyError where it has no value of a name. The shape and type of one that is no output are not known.
+    """
+    known = {info.name: info for info in (*graph.inputs, *graph.outputs)}
+    values = {name for node in graph.nodes for name in node.outputs if name} | graph.constants.keys()
+    for name in names:
+        if name not in known and name not in values:
+            raise KeyError(name)
+    unknown = np.dtype(np.float32)
+    outputs = tuple(known.get(name) or TensorInfo(name, (), unknown) for name in names)
+    return replace(graph, outputs=outputs)
 
 
 class PackedWeights(NamedTuple):

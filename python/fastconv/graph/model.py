@@ -18,13 +18,14 @@ from fastconv._arguments import check_precision, flag
 from fastconv._files import path_of
 from fastconv._text import printable
 from fastconv._threads import as_count, threads_of
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ArgumentError
 from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Executable, Shape
 from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
 from fastconv.graph.options import (
+    check_batch,
     check_input_shape,
     checked_feeds,
     checked_input,
@@ -32,6 +33,8 @@ from fastconv.graph.options import (
     checked_names,
     checked_passes,
     checked_shape,
+    checked_values,
+    declared_shapes,
 )
 from fastconv.graph.plans import Plans
 from fastconv.graph.prepare import prepare
@@ -41,7 +44,6 @@ from fastconv.graph.staged import Plan, Staged, plan
 from fastconv.graph.table import table
 from fastconv.graph.value import F32, Array, Constant
 
-MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
 MAX_PROGRAMS = 8  # input shapes whose programs a model keeps; a program is small, its arena is shared
 
 
@@ -124,7 +126,7 @@ class Model:
             type(self), graph, passes=passes, precision=precision, tune=tune, max_bytes=max_bytes,
             threads=self._threads,
         )  # fmt: skip
-        self._variant: tuple[frozenset[Any], Model] | None = None
+        self._variant: tuple[tuple[frozenset[Any], tuple[str, ...]], Model] | None = None
         self._prepare = partial(prepare, graph, passes, max_bytes)  # save() does so again, for freed weights
         graph, budget = self._prepare()
         self._parameters = graph.parameters
@@ -151,7 +153,7 @@ class Model:
         self._plan_declared()  # now: errors come at load time, and weights are packed before the first call
 
     def _plan_declared(self) -> None:
-        shapes = self._declared_shapes()
+        shapes = declared_shapes(self._inputs)
         if shapes is not None:
             with threads_of(self._threads):
                 self._executable(shapes)
@@ -221,7 +223,10 @@ class Model:
         Parameters
         ----------
         output_names : sequence of str or None
-            Which outputs to return, in which order; None returns all.
+            Which outputs to return, in which order; None returns all. Any value of the graph as it was given
+            can be asked for by its name in the place of an output: a layer's result, before or after its
+            activation. It is computed by a model of its own, which has other fusions, so that results may
+            differ by rounding.
         feeds : mapping of str to array
             An array for each input, and for such weights as an ONNX file (IR 4 and later) lists among them.
 
@@ -230,28 +235,48 @@ class Model:
         list of arrays
         """
         names, feeds = [info.name for info in self._inputs], checked_feeds(feeds)
+        known = [info.name for info in self._outputs]
+        wanted = checked_names(output_names, known)
         unknown, missing = sorted(set(feeds) - set(names)), [n for n in names if n not in feeds]
-        if unknown and not missing:
-            variant = self._overriding(frozenset(unknown))
+        inner = tuple(dict.fromkeys(wanted)) if set(wanted) - set(known) else ()
+        if (unknown or inner) and not missing:
+            variant = self._varied(frozenset(unknown), inner)
             if variant is not None:
                 return variant.run(output_names, feeds)
         if unknown or missing:
             raise ArgumentError(f"feeds: expected arrays for {names}, got {sorted(feeds)}")
-        known = [info.name for info in self._outputs]
-        wanted = checked_names(output_names, known)
         results = dict(zip(known, self._run([feeds[n] for n in names]), strict=True))
         return [results[name] for name in wanted]
 
-    def _overriding(self, names: frozenset[Any]) -> Model | None:
-        """Return this model with some constants as inputs; None where they are not to be overridden."""
+    def _varied(self, given: frozenset[Any], inner: tuple[str, ...]) -> Model | None:
+        """Return this model with some constants as inputs; None where they are not to be overridden.
+
+        Its outputs are the values ``inner``, if any are named.
+        """
+        key = given, inner
         variant = self._variant
-        if variant is None or variant[0] != names:
-            source = self._remake.args[0]
-            graph = with_inputs(source() if callable(source) else source, names)
+        if variant is None or variant[0] != key:
+            graph = with_inputs(self.source_graph(), given) if given else self.source_graph()
             if graph is None:
                 return None
-            variant = self._variant = names, type(self)(graph, **self._remake.keywords)
+            if inner:
+                graph = checked_values(graph, inner)
+            variant = self._variant = key, type(self)(graph, **self._remake.keywords)
         return variant[1]
+
+    def source_graph(self) -> Graph:
+        """Return the graph that the model was made of, before any pass; one of a file is read again.
+
+        Examples
+        --------
+        >>> from fastconv.models import squeezenet1_1
+        >>> model = squeezenet1_1(squeezenet1_1.random_weights())
+        >>> model.source_graph().nodes[0].op
+        'Conv'
+        """
+        source = self._remake.args[0]
+        graph: Graph = source() if callable(source) else source
+        return graph
 
     def _run(self, inputs: Sequence[Any]) -> list[Array]:
         arrays = [checked_input(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
@@ -277,36 +302,9 @@ class Model:
             if executable is None:
                 executable = plan(self._graph, self._constants, shapes, self._plans, self._pool)
                 if not isinstance(executable, Staged):  # whose outputs depend on more than shapes
-                    self._check_outputs(shapes, executable.output_shapes)
+                    check_batch(self._inputs, self._outputs, shapes, executable.output_shapes)
                 kept.add(self._programs, key, executable, MAX_PROGRAMS)
             return executable
-
-    def _check_outputs(self, shapes: tuple[Shape, ...], output_shapes: Sequence[Shape]) -> None:
-        """Refuse a batch that the graph is not written for, where a Reshape would scramble it."""
-        declared = [info.shape[0] for info in self._inputs if info.shape]
-        batch = [shape[0] for shape in shapes if shape]
-        if not declared or not isinstance(declared[0], int) or declared[0] == batch[0]:
-            return
-        for info, shape in zip(self._outputs, output_shapes, strict=True):
-            if not info.shape or not isinstance(info.shape[0], int) or len(info.shape) != len(shape):
-                continue
-            expected = (info.shape[0] * batch[0] // declared[0], *info.shape[1:])
-            if any(isinstance(e, int) and e != n for e, n in zip(expected, shape, strict=True)):
-                raise ShapeError(
-                    f"input {self._inputs[0].name!r}: expected a batch of {declared[0]}, which the graph is"
-                    f" written for, got {batch[0]}: output {info.name!r} would have shape {shape}"
-                )
-
-    def _declared_shapes(self) -> tuple[Shape, ...] | None:
-        """Return the declared input shapes, a symbolic batch as 1; None where more is open, or too large."""
-        shapes = []
-        for info in self._inputs:
-            shape = tuple(1 if i == 0 and not isinstance(n, int) else n for i, n in enumerate(info.shape))
-            sizes = tuple(n for n in shape if isinstance(n, int) and n > 0)
-            if len(sizes) != len(shape) or math.prod(sizes) > MAX_DECLARED:
-                return None
-            shapes.append(sizes)
-        return tuple(shapes)
 
     # -- saving ----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from fastconv._arguments import as_array, integer, shown
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.graph.ir import Graph, TensorInfo
+from fastconv.graph.ir import Graph, TensorInfo, with_outputs
 from fastconv.graph.value import Array, size_of
+
+MAX_DECLARED = 1 << 28  # elements of an input up to which a file's word is taken for it before there is one
 
 
 def checked_graph(graph: Any) -> Graph:
@@ -61,15 +64,24 @@ def checked_feeds(feeds: Any) -> Mapping[str, Any]:
 
 
 def checked_names(names: Any, known: Sequence[str]) -> list[str]:
-    """Return the outputs that are asked for, of those that there are; None: all."""
+    """Return the names of the values that are asked for; None: those that are known, the outputs."""
     if names is None:
         return list(known)
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise DTypeError(f"output_names: expected a sequence of names or None, got {shown(names)}")
-    for name in names:
-        if name not in known:
-            raise ArgumentError(f"output_names: expected names among {list(known)}, got {shown(name)}")
     return list(names)
+
+
+def checked_values(graph: Graph, names: Sequence[str]) -> Graph:
+    """Return a graph with some of its values as outputs; ArgumentError where it has none of a name."""
+    try:
+        return with_outputs(graph, names)
+    except KeyError as error:
+        (name,) = error.args
+        known = [info.name for info in graph.outputs]
+        raise ArgumentError(
+            f"output_names: expected names among {known}, or of other values of the graph, got {shown(name)}"
+        ) from None
 
 
 def checked_input(info: TensorInfo, x: Any) -> Array:
@@ -88,3 +100,37 @@ def check_input_shape(info: TensorInfo, shape: tuple[int, ...]) -> None:
     for axis, (expected, got) in enumerate(zip(info.shape, shape, strict=True)):
         if axis > 0 and isinstance(expected, int) and expected != got:
             raise ShapeError(f"{where}: expected {expected} at axis {axis}, got {got}")
+
+
+def check_batch(
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    shapes: Sequence[tuple[int, ...]],
+    output_shapes: Sequence[tuple[int, ...]],
+) -> None:
+    """Refuse a batch that a graph is not written for, where a Reshape would scramble it."""
+    declared = [info.shape[0] for info in inputs if info.shape]
+    batch = [shape[0] for shape in shapes if shape]
+    if not declared or not isinstance(declared[0], int) or declared[0] == batch[0]:
+        return
+    for info, shape in zip(outputs, output_shapes, strict=True):
+        if not info.shape or not isinstance(info.shape[0], int) or len(info.shape) != len(shape):
+            continue
+        expected = (info.shape[0] * batch[0] // declared[0], *info.shape[1:])
+        if any(isinstance(e, int) and e != n for e, n in zip(expected, shape, strict=True)):
+            raise ShapeError(
+                f"input {inputs[0].name!r}: expected a batch of {declared[0]}, which the graph is"
+                f" written for, got {batch[0]}: output {info.name!r} would have shape {shape}"
+            )
+
+
+def declared_shapes(inputs: Sequence[TensorInfo]) -> tuple[tuple[int, ...], ...] | None:
+    """Return the declared input shapes, a symbolic batch as 1; None where more is open, or too large."""
+    shapes = []
+    for info in inputs:
+        shape = tuple(1 if i == 0 and not isinstance(n, int) else n for i, n in enumerate(info.shape))
+        sizes = tuple(n for n in shape if isinstance(n, int) and n > 0)
+        if len(sizes) != len(shape) or math.prod(sizes) > MAX_DECLARED:
+            return None
+        shapes.append(sizes)
+    return tuple(shapes)

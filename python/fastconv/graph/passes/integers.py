@@ -131,6 +131,11 @@ def use_integers(graph: Graph, budget: Budget | None = None) -> Graph:
         for part in (layer, *absorbed):
             edit.remove(edit.writer[part.outputs[0]])
         edit.put(i, absorbing(new, *(part for part in absorbed if part.name), outputs=node.outputs))
+    for i, node in enumerate(edit.nodes):
+        # The last product of a classifier, whose result nobody quantises: its sums are scaled to floats.
+        new = _gemm(edit, node, None) if node is not None and (node.domain, node.op) == ("", "Gemm") else None
+        if new is not None:
+            edit.put(i, new)
     return edit.build()
 
 
@@ -212,9 +217,10 @@ def _conv(edit: Editor, node: Node, y: Quantised, clamp: Clamp) -> Node | None:
     return replace(node, op="QuantizedConv", domain=FASTCONV_DOMAIN, inputs=given, attrs=attrs)
 
 
-def _gemm(edit: Editor, node: Node, y: Quantised, clamp: Clamp) -> Node | None:
+def _gemm(edit: Editor, node: Node, y: Quantised | None, clamp: Clamp = (-np.inf, np.inf)) -> Node | None:
+    """Return a product of integers, quantised anew or in floats."""
     inputs, attrs = (*node.inputs, "")[:3], node.attrs
-    if attrs.get("alpha", 1) != 1 or attrs.get("beta", 1) != 1 or not y.allows(*clamp):
+    if attrs.get("alpha", 1) != 1 or attrs.get("beta", 1) != 1 or not (y is None or y.allows(*clamp)):
         return None
     axis = 0 if attrs.get("transB") else 1
     x, w = _operand(edit, inputs[0]), _weights(edit, inputs[1], axis, 2)
@@ -222,7 +228,7 @@ def _gemm(edit: Editor, node: Node, y: Quantised, clamp: Clamp) -> Node | None:
     if x is None or w is None or bias is None or (bias and edit.constants[bias].dtype != S32):
         return None
     kept = {key: value for key, value in attrs.items() if key in ("transA", "transB")}
-    given = (*x.inputs, *w.inputs, bias, y.scale_name, y.zero_name)
+    given = (*x.inputs, *w.inputs, bias, *(() if y is None else (y.scale_name, y.zero_name)))
     return replace(node, op="QGemm", domain=MICROSOFT, inputs=given, attrs=kept)
 
 

@@ -102,7 +102,7 @@ def write(case: Case, folder: Path) -> None:
         x = case.rng.standard_normal((batch, 3, *[NETWORKS[name].image] * 2), np.float32)
         expected, flops = _write_torchvision(name, x, folder / "model.onnx")
     else:
-        from fastconv.lab.compare.onnx_writer import to_onnx
+        from fastconv.exporters.onnx import to_proto
 
         graph = own_graph(name)
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -113,7 +113,7 @@ def write(case: Case, folder: Path) -> None:
             *(batch, *(n if isinstance(n, int) else NETWORKS[name].image for n in graph.inputs[0].shape[1:])),
         ]
         x = case.rng.standard_normal(shape, np.float32)
-        model = to_onnx(graph, {graph.inputs[0].name: x.shape})
+        model = to_proto(graph, {graph.inputs[0].name: x.shape})
         (folder / "model.onnx").write_bytes(model.SerializeToString())
         expected, flops = _expected_own(graph, model, x)
     if case.is_int8:

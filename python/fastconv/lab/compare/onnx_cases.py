@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.exporters.onnx import to_proto
 from fastconv.graph.ir import GraphBuilder
 from fastconv.lab.compare.cases import Case, conv_arrays, gemm_arrays
 from fastconv.lab.compare.network_files import files_of
-from fastconv.lab.compare.onnx_writer import to_onnx
 
 
 def onnx_case(case: Case) -> tuple[bytes, npt.NDArray[np.float32], tuple[int, ...]]:
@@ -27,7 +27,7 @@ def onnx_case(case: Case) -> tuple[bytes, npt.NDArray[np.float32], tuple[int, ..
         builder = GraphBuilder("gemm", {"b": b})
         y = builder.add("MatMul", builder.input("x", a.shape), "b")
         builder.output(y, shape=shape)
-        return to_onnx(builder.build()).SerializeToString(), a, shape
+        return to_proto(builder.build()).SerializeToString(), a, shape
     layer = case.layer
     x, w, bias = conv_arrays(case)
     shape = (1, layer.oc, *layer.out)
@@ -43,4 +43,4 @@ def onnx_case(case: Case) -> tuple[bytes, npt.NDArray[np.float32], tuple[int, ..
     op = "ConvTranspose" if layer.transposed else "Conv"
     y = builder.add(op, builder.input("x", x.shape), "w", "bias", **attributes)
     builder.output(y, shape=shape)
-    return to_onnx(builder.build()).SerializeToString(), x, shape
+    return to_proto(builder.build()).SerializeToString(), x, shape

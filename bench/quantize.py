@@ -1,0 +1,170 @@
+"""What quantising costs: real networks on crops of packaged photos, beside ONNX Runtime's own quantiser.
+
+    python bench/quantize.py efficientnet_lite0 open_nsfw --json bench/results/lab/quantize.json
+
+A network is quantised from 100 crops, and compared with itself in floats on 150 others of the same photos,
+cut by another seed: this is agreement, not accuracy. ONNX Runtime's quantiser (`quantize_static`, QDQ, a
+scale for each channel of weights) has the same crops, and is judged by what our integers make of its file, so
+that the file counts and not the processor. The best of its ways to find ranges is the one to compare with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastconv
+from fastconv import models
+from fastconv.compress import quantize
+from fastconv.compress.agreement import Agreement, agreement
+from fastconv.exporters.onnx import to_file
+from fastconv.graph.ir import Graph
+from fastconv.importers.onnx import from_file
+
+Array = np.ndarray[Any, Any]
+
+PHOTOS = (
+    *("skimage/astronaut.png", "skimage/chelsea.png", "skimage/coffee.png", "skimage/motorcycle_left.png"),
+    *("skimage/motorcycle_right.png", "skimage/rocket.jpg", "skimage/hubble_deep_field.jpg"),
+    *("skimage/retina.jpg", "sklearn/china.jpg", "sklearn/flower.jpg"),
+)
+CALIBRATION, CHECK = 100, 150
+WAYS = ("fastconv", "MinMax", "Entropy", "Percentile")  # the last three are ONNX Runtime's
+
+
+def crops(count: int, seed: int, size: int) -> Array:
+    """Return squares cut at random from the photos in turn, half of them mirrored: (n, size, size, 3)."""
+    import skimage
+    import sklearn
+    from PIL import Image
+
+    folders = {"skimage": Path(skimage.__file__).parent / "data",
+               "sklearn": Path(sklearn.__file__).parent / "datasets" / "images"}  # fmt: skip
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for name in PHOTOS:
+        package, file = name.split("/")
+        pictures.append(Image.open(folders[package] / file).convert("RGB"))
+    cut = []
+    for i in range(count):
+        picture = pictures[i % len(pictures)]
+        side = int(min(picture.size) * rng.uniform(0.45, 1.0))
+        left, top = (int(rng.integers(0, n - side + 1)) for n in picture.size)
+        square = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.BILINEAR)
+        pixels = np.asarray(square)
+        cut.append(pixels[:, ::-1] if rng.random() < 0.5 else pixels)
+    return np.stack(cut)
+
+
+def lite(pixels: Array) -> Array:
+    """As EfficientNet-Lites want it."""
+    return np.ascontiguousarray(((pixels.astype(np.float32) - 127) / 128).transpose(0, 3, 1, 2))
+
+
+def caffe(pixels: Array) -> Array:
+    """As open_nsfw wants it: blue first, minus the mean."""
+    return pixels[..., ::-1].astype(np.float32) - np.float32([104, 117, 123])
+
+
+def _lite_graph(number: int) -> Graph:
+    architecture = models.MODELS[f"efficientnet_lite{number}"]
+    return architecture.graph(getattr(models, f"efficientnet_lite{number}_weights")())
+
+
+NETWORKS: dict[str, tuple[Callable[[], Graph], Callable[[Array], Array], int]] = {
+    "efficientnet_lite0": (lambda: _lite_graph(0), lite, 224),
+    "efficientnet_lite1": (lambda: _lite_graph(1), lite, 240),
+    "efficientnet_lite2": (lambda: _lite_graph(2), lite, 260),
+    "open_nsfw": (lambda: from_file(models.opennsfw_model()), caffe, 224),
+}
+
+
+def theirs(path: Path, x: Array, method: str, folder: Path) -> Path:
+    """Quantise a file as ONNX Runtime does."""
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Inputs(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left: Iterator[Array] = iter(x)
+
+        def get_next(self) -> dict[str, Array] | None:
+            sample = next(self.left, None)
+            return None if sample is None else {name: sample[None]}
+
+    name = from_file(path).inputs[0].name
+    plain, out = folder / "plain.onnx", folder / f"{method}.onnx"
+    quant_pre_process(str(path), str(plain), skip_symbolic_shape=True)
+    quantize_static(
+        str(plain), str(out), Inputs(), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        calibrate_method=getattr(CalibrationMethod, method),
+    )  # fmt: skip
+    return out
+
+
+def compared(model: fastconv.Model, x: Array, expected: Array) -> Agreement:
+    """Compare a network of 8 bits with what is expected of it."""
+    got = np.concatenate([model(x[i : i + 4]) for i in range(0, len(x), 4)])
+    return agreement(model.outputs[0].name, expected, got)
+
+
+def measure(name: str, ways: tuple[str, ...]) -> dict[str, Any]:
+    """Quantise a network in some ways, and say how each compares."""
+    define, prepare, size = NETWORKS[name]
+    graph = define()
+    seen, check = (prepare(crops(n, seed, size)) for n, seed in ((CALIBRATION, 1), (CHECK, 2)))
+    model = fastconv.Model(graph)
+    expected = np.concatenate([model(check[i : i + 4]) for i in range(0, len(check), 4)])
+    found: dict[str, Any] = {}
+
+    def say(way: str, result: fastconv.Model, seconds: float) -> None:
+        found[way] = asdict(compared(result, check, expected)) | {"seconds": seconds}
+        f = found[way]
+        sys.stdout.write(
+            f"{name:20} {way:12} SNR {f['snr']:5.1f} dB  first {f['top1']:6.1%}  five {f['top5']:6.1%}"
+            f"  KL {f['kl']:.4f}  probability {f['probability']:.4f}  {seconds:.0f} s\n"
+        )
+        sys.stdout.flush()
+
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        to_file(graph, folder / "net.onnx")
+        for way in ways:
+            start = time.perf_counter()
+            if way == "fastconv":
+                result = quantize(graph, seen, check=check[:1]).model()
+            else:
+                result = fastconv.load(theirs(folder / "net.onnx", seen, way, folder))
+            say(way, result, time.perf_counter() - start)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--ways", default=",".join(WAYS), help=f"some of {', '.join(WAYS)}")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    record = {name: measure(name, tuple(args.ways.split(","))) for name in args.networks}
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

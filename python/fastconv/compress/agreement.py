@@ -1,0 +1,89 @@
+"""How far two networks agree: the signal that is left, and what classifiers say of the same inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Return a ratio of powers in decibels; infinite where there is no noise."""
+    if noise <= 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def signal_to_noise(expected: Array, got: Array) -> float:
+    """Return how much larger a signal is than what was added to it, in decibels.
+
+    >>> round(signal_to_noise(np.array([10.0, -10.0]), np.array([11.0, -9.0])), 1)
+    20.0
+    """
+    wide = expected.astype(np.float64)
+    return decibels(float(np.square(wide).sum()), float(np.square(got - wide).sum()))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the results of a quantised network compare with those of the float one on the same samples.
+
+    ``snr`` is in decibels, of the output. The others are of an output that is scores of classes, else None:
+    ``top1`` is the share of samples in which both rank the same class first, ``top5`` the mean share of the
+    five best that both have, ``kl`` the mean divergence of the probabilities in nats, ``probability`` their
+    largest difference. ``accuracy`` is that of the float and of the quantised network where labels are given.
+    """
+
+    output: str
+    samples: int
+    snr: float
+    top1: float | None = None
+    top5: float | None = None
+    kl: float | None = None
+    probability: float | None = None
+    accuracy: tuple[float, float] | None = None
+
+
+def agreement(name: str, expected: Array, got: Array, labels: Sequence[int] | None = None) -> Agreement:
+    """Compare the results of two networks, samples along the first axis."""
+    snr = signal_to_noise(expected, got)
+    count = len(expected)
+    if expected.ndim != 2 or expected.shape[1] < 2:
+        return Agreement(name, count, snr)
+    a, b = (y.astype(np.float64) for y in (expected, got))
+    if not _are_probabilities(a):
+        a, b = _probabilities(a), _probabilities(b)
+    best = min(5, a.shape[1])
+    first, second = (np.argsort(-y, axis=1, kind="stable")[:, :best] for y in (expected, got))
+    shared = [len({*x} & {*y}) / best for x, y in zip(first.tolist(), second.tolist(), strict=True)]
+    tiny = 1e-12
+    kl = (a * (np.log(a + tiny) - np.log(b + tiny))).sum(1).mean()
+    accuracy = None
+    if labels is not None:
+        right = np.asarray(labels)
+        accuracy = float((first[:, 0] == right).mean()), float((second[:, 0] == right).mean())
+    return Agreement(
+        name,
+        count,
+        snr,
+        float((first[:, 0] == second[:, 0]).mean()),
+        float(np.mean(shared)),
+        float(max(kl, 0.0)),
+        float(np.abs(a - b).max()),
+        accuracy,
+    )
+
+
+def _are_probabilities(y: Array) -> bool:
+    return bool((y >= 0).all() and np.allclose(y.sum(1), 1, atol=1e-3))
+
+
+def _probabilities(y: Array) -> Array:
+    shifted = np.exp(y - y.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))

@@ -1,0 +1,139 @@
+"""The end of quantising: a graph in QDQ form, which says of each value that it is bytes, and which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.compress.ranges import Range
+from fastconv.compress.scheme import Product, Scheme
+from fastconv.compress.weights import ByteWeights
+from fastconv.graph.ir import Graph, Node
+
+Array = npt.NDArray[Any]
+
+MOST_BIAS = float(1 << 30)  # a bias of 32 bits has room for the sums beside it
+
+
+class _Writer:
+    """Collects nodes and constants under names that nothing else has."""
+
+    def __init__(self, graph: Graph, opset: int) -> None:
+        self.taken = {*graph.constants, *(info.name for info in graph.inputs)}
+        self.taken |= {name for node in graph.nodes for name in (node.name, *node.outputs)}
+        self.constants = dict(graph.constants)
+        self.nodes: list[Node] = []
+        self.opset = opset
+
+    def name(self, wanted: str) -> str:
+        name, count = wanted, 1
+        while name in self.taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self.taken.add(name)
+        return name
+
+    def constant(self, wanted: str, array: Array) -> str:
+        name = self.name(wanted)
+        self.constants[name] = array
+        return name
+
+    def convert(self, op: str, inputs: tuple[str, ...], output: str, **attrs: int) -> str:
+        self.nodes.append(Node(op, self.name(f"{output}/{op}"), inputs, (output,), attrs, self.opset))
+        return output
+
+
+def insert_conversions(
+    graph: Graph,
+    scheme: Scheme,
+    ranges: Mapping[str, Range],
+    weights: Mapping[str, ByteWeights],
+    biases: Mapping[str, Array],
+) -> Graph:
+    """Return a graph in QDQ form.
+
+    Parameters
+    ----------
+    graph : Graph
+    scheme : Scheme
+        What becomes bytes.
+    ranges : mapping of str to Range
+        Of each value that does, but for those that share the scale of another.
+    weights : mapping of str to ByteWeights
+        Of each product, by the name of its result.
+    biases : mapping of str to array
+        Of each product, f32; they become integers of 32 bits in the scale of the products.
+    """
+    opset = next((node.opset for node in graph.nodes if not node.domain), 18)
+    writer = _Writer(graph, opset)
+    known: dict[str, tuple[str, str]] = {}  # scale and zero point of a value, by name
+
+    def parameters(value: str) -> tuple[str, str]:
+        source = scheme.source(value)
+        if source not in known:
+            found = ranges[source]
+            known[source] = (
+                writer.constant(f"{source}_scale", np.array(found.scale, np.float32)),
+                writer.constant(f"{source}_zero_point", np.array(found.zero, np.uint8)),
+            )
+        return known[source]
+
+    outputs = {info.name for info in graph.outputs}
+    values = set(scheme.values)
+    renamed: dict[str, str] = {}  # what readers read in the place of a value
+
+    def pass_bytes(value: str, written: str) -> None:
+        scale, zero = parameters(value)
+        bytes_ = writer.convert("QuantizeLinear", (written, scale, zero), writer.name(f"{value}_quantized"))
+        target = value if value in outputs else writer.name(f"{value}_dequantized")
+        renamed[value] = writer.convert("DequantizeLinear", (bytes_, scale, zero), target)
+
+    for info in graph.inputs:
+        if info.name in values:
+            pass_bytes(info.name, info.name)
+    for node in graph.nodes:
+        inputs = tuple(renamed.get(name, name) for name in node.inputs)
+        product = scheme.products.get(node.outputs[0])
+        if product is not None:
+            x_scale = ranges[scheme.source(product.input)].scale
+            layer = weights[product.output]
+            inputs = (inputs[0], *_write_product(writer, product, x_scale, layer, biases[product.output]))
+        results = [name for name in node.outputs if name in values]
+        moved = {name: writer.name(f"{name}_float") for name in results if name in outputs}
+        names = tuple(moved.get(name, name) for name in node.outputs)
+        writer.nodes.append(replace(node, inputs=inputs, outputs=names))
+        for name in results:
+            pass_bytes(name, moved.get(name, name))
+    used = {name for node in writer.nodes for name in node.inputs} | outputs
+    constants = {name: array for name, array in writer.constants.items() if name in used}
+    return replace(graph, nodes=tuple(writer.nodes), constants=constants, defaults=())
+
+
+def _write_product(
+    writer: _Writer, product: Product, x_scale: float, layer: ByteWeights, bias: Array
+) -> tuple[str, ...]:
+    """Write weights and bias of a layer as integers, and return the names of what stands for them."""
+    stem = product.output
+    given = (
+        writer.constant(f"{stem}_weight_quantized", layer.numbers),
+        writer.constant(f"{stem}_weight_scale", layer.scale),
+        writer.constant(f"{stem}_weight_zero_point", np.zeros(layer.scale.shape, np.int8)),
+    )
+    names = [writer.name(f"{stem}_weight")]
+    writer.convert("DequantizeLinear", given, names[0], axis=layer.axis)
+    if product.node.op == "MatMul":
+        return tuple(names)
+    scale = np.float32(x_scale) * layer.scale
+    numbers = np.clip(np.rint(bias.astype(np.float64) / scale.astype(np.float64)), -MOST_BIAS, MOST_BIAS)
+    given = (
+        writer.constant(f"{stem}_bias_quantized", numbers.astype(np.int32)),
+        writer.constant(f"{stem}_bias_scale", scale.astype(np.float32)),
+        writer.constant(f"{stem}_bias_zero_point", np.zeros(scale.shape, np.int32)),
+    )
+    names.append(writer.name(f"{stem}_bias"))
+    writer.convert("DequantizeLinear", given, names[1], axis=0)
+    return tuple(names)

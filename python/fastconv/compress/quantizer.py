@@ -1,0 +1,220 @@
+"""A float network to one of 8 bits: the steps of quantising after training, in their order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv._arguments import flag, integer, number, shown
+from fastconv.compress.correct import Rounded, corrected
+from fastconv.compress.equalize import equalized
+from fastconv.compress.insert import insert_conversions
+from fastconv.compress.observer import Statistics, observe
+from fastconv.compress.prepare import graph_of, prepared
+from fastconv.compress.ranges import RANGES, Range, choose_range
+from fastconv.compress.report import Report, report_of
+from fastconv.compress.samples import SAMPLES, Prepare, Samples, samples_of
+from fastconv.compress.scheme import Scheme, scheme_of
+from fastconv.compress.sensitivity import costliest, output_snr, sensitivities
+from fastconv.compress.weights import ByteWeights, quantize_weights
+from fastconv.errors import ArgumentError
+from fastconv.exporters.onnx import to_file
+from fastconv.graph.ir import Graph
+from fastconv.graph.model import Model
+
+Array = npt.NDArray[Any]
+
+CORRECTED = 32  # samples whose means correct the biases
+BIAS = float(1 << 24)  # steps of the largest bias: of 32 bits, most are left for the sums
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A network of 8 bits: its graph in QDQ form, and what it lost.
+
+    Attributes
+    ----------
+    graph : Graph
+        In ONNX's words: any runtime can run it.
+    report : Report
+    """
+
+    graph: Graph
+    report: Report
+
+    def model(self, **options: Any) -> Model:
+        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
+        return Model(self.graph, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as an ``.onnx`` file."""
+        facts = {"fastconv.quantized": "u8 activations, s8 weights per channel"}
+        to_file(self.graph, path, metadata=facts)
+
+
+def quantize(
+    model: Any,
+    data: Any,
+    *,
+    prepare: Prepare | None = None,
+    samples: int = SAMPLES,
+    labels: Sequence[int] | None = None,
+    portable: bool = True,
+    equalize: bool = True,
+    compensate: bool = True,
+    correct: bool = True,
+    ranges: str = "auto",
+    exclude: Collection[str] = (),
+    exclude_ops: Collection[str] = (),
+    min_snr: float | None = None,
+    sensitivity: bool = False,
+    timed: bool = False,
+    check: Any = None,
+) -> Quantized:
+    """Make a network of 8 bits of one of floats, without training.
+
+    Weights become s8 with a scale for each output channel, the values between the layers u8 with a scale for
+    each tensor.
+
+    Parameters
+    ----------
+    model : Model, Graph or path
+        A network of :mod:`fastconv.models`, of :func:`fastconv.load` or :func:`fastconv.from_torch`, or an
+        ``.onnx`` file.
+    data : path, array, or iterable of arrays or of mappings
+        What the network is observed on, without labels: a folder of photos, a ``.npy`` file, an array with
+        samples along the first axis, or mappings from input names to arrays. 100 to 300 samples of what it
+        will be used for are enough.
+    prepare : callable, optional
+        Makes the input of a photo's path; by default as networks trained on ImageNet want it.
+    samples : int
+        How many samples are taken at the most.
+    labels : sequence of int, optional
+        The right class of each sample of ``check``, for the report.
+    portable : bool
+        Keep neighbouring weights small enough that no engine saturates on any processor. Without it, weights
+        are a little more exact, and wrong in other engines on processors without VNNI.
+    equalize : bool
+        Share factors between neighbouring layers, so that all channels of a tensor reach equally far.
+    compensate : bool
+        Round the weights of a layer one after another, each error made good by those that follow.
+    correct : bool
+        Take back by the biases what rounding shifts each channel by.
+    ranges : {"auto", "minmax", "percentile", "mse"}
+        How the range of a tensor is chosen; by default whichever leaves the least error in that tensor.
+    exclude : collection of str
+        Layers that stay in float, by the names of nodes or of their results.
+    exclude_ops : collection of str
+        Operators that do, as "Gemm".
+    min_snr : float, optional
+        The signal-to-noise that the network's results must have, in decibels: the layers that cost most stay
+        in float until they do.
+    sensitivity : bool
+        Measure for the report what each layer costs at the network's results if it alone is rounded.
+    timed : bool
+        Measure for the report what each layer takes here, in floats and in 8 bits.
+    check : path, array, or iterable, optional
+        Other samples for the report; by default those of ``data``.
+
+    Returns
+    -------
+    Quantized
+        With its ``graph``, ``model()``, ``save(path)`` and ``report``.
+
+    Raises
+    ------
+    ArgumentError
+        Where there are no data, or NaN among them or among what comes of them, or the network is quantised.
+    ShapeError, DTypeError
+        Where the data do not fit the network.
+
+    Examples
+    --------
+    >>> from fastconv.models import squeezenet1_1
+    >>> model = squeezenet1_1(squeezenet1_1.random_weights())
+    >>> x = np.random.default_rng(0).standard_normal((4, 3, 64, 64), np.float32)
+    >>> result = quantize(model, x)
+    >>> result.model()(x).shape
+    (4, 1000)
+    >>> result.report.outputs[0].snr > 10
+    True
+    """
+    portable, equalize = flag("portable", portable), flag("equalize", equalize)
+    compensate, correct = flag("compensate", compensate), flag("correct", correct)
+    sensitivity, timed = flag("sensitivity", sensitivity), flag("timed", timed)
+    if ranges not in ("auto", *RANGES):
+        raise ArgumentError(f"ranges: expected 'auto', {', '.join(map(repr, RANGES))}, got {shown(ranges)}")
+    least = None if min_snr is None else number("min_snr", min_snr)
+    given = graph_of(model)
+    taken = samples_of(data, given, prepare=prepare, limit=integer("samples", samples, 1))
+    graph = prepared(given, taken)
+    scheme = scheme_of(graph, exclude, exclude_ops)
+    statistics = _observed(graph, scheme, taken)
+    if equalize:
+        graph, changed = equalized(graph, statistics)
+        if changed:
+            scheme = scheme_of(graph, exclude, exclude_ops)
+            statistics = _observed(graph, scheme, taken)
+    methods = RANGES if ranges == "auto" else (ranges,)
+    costly: list[str] = []
+    while True:
+        rounded = _rounded(graph, scheme, statistics, methods, portable=portable)
+        if correct or compensate:
+            some = taken.first(CORRECTED)
+            rounded = corrected(graph, rounded, some, weights=compensate, biases=correct, portable=portable)
+        result = insert_conversions(graph, scheme, rounded.ranges, rounded.weights, rounded.biases)
+        if least is None or not scheme.products:
+            break
+        reached = output_snr(graph, result, taken.first(CORRECTED))
+        if reached >= least:
+            break
+        costly += costliest(sensitivities(graph, rounded, taken), least, reached)
+        scheme = scheme_of(graph, [*exclude, *costly], exclude_ops)
+    reasons = dict(scheme.kept) | {name: "it costs too much signal" for name in costly}
+    rounded = replace(rounded, scheme=replace(scheme, kept=reasons))
+    alone = sensitivities(graph, rounded, taken) if sensitivity else {}
+    checked = taken if check is None else samples_of(check, given, prepare=prepare)
+    return Quantized(
+        result, report_of(given, graph, result, rounded, checked, labels, alone, timed=flag("timed", timed))
+    )
+
+
+def _observed(graph: Graph, scheme: Scheme, samples: Samples) -> dict[str, Statistics]:
+    return observe(graph, samples, scheme.values)
+
+
+def _rounded(
+    graph: Graph,
+    scheme: Scheme,
+    statistics: Mapping[str, Statistics],
+    methods: tuple[str, ...],
+    *,
+    portable: bool,
+) -> Rounded:
+    """Choose the ranges of values, and round weights."""
+    sources = dict.fromkeys(scheme.source(name) for name in scheme.values)
+    ranges: dict[str, Range] = {name: choose_range(statistics[name], methods) for name in sources}
+    weights: dict[str, ByteWeights] = {}
+    biases: dict[str, Array] = {}
+    for name, product in scheme.products.items():
+        w = graph.constants[product.weights]
+        known = statistics.get(product.input)
+        importance = None
+        if known is not None and product.node.attrs.get("group", 1) == 1:
+            square = known.channel_square
+            inputs = w.shape[1 - product.axis] if product.node.op != "Conv" else w.shape[1]
+            if square.shape == (inputs,):
+                importance = np.maximum(square, square.max(initial=0) * 1e-6 + 1e-30).reshape(1, -1, 1)
+        zeros = np.zeros(product.channels, np.float32)
+        biases[name] = graph.constants[product.bias] if product.bias else zeros
+        # A channel of next to no weights has a bias all the same, which is counted in its scale.
+        least = np.abs(biases[name].astype(np.float64)) / (ranges[scheme.source(product.input)].scale * BIAS)
+        weights[name] = quantize_weights(
+            w, product.axis, portable=portable, importance=importance, least=least
+        )
+    return Rounded(scheme, ranges, weights, biases)

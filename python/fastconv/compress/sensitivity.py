@@ -1,0 +1,94 @@
+"""What each layer costs alone: the network's results where it is the only one that is rounded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.compress.agreement import decibels
+from fastconv.compress.correct import Rounded
+from fastconv.compress.insert import insert_conversions
+from fastconv.compress.samples import Samples, in_turn
+from fastconv.compress.scheme import Scheme
+from fastconv.graph.ir import Graph
+from fastconv.graph.model import Model
+
+Array = npt.NDArray[Any]
+
+SAMPLES = 16  # of those that are given: layers are told apart by far less
+BATCH = 4
+
+
+def sensitivities(graph: Graph, rounded: Rounded, samples: Samples) -> dict[str, float]:
+    """Return for each layer with weights the signal-to-noise of the results when it alone is rounded.
+
+    In decibels, by the name of the layer's result. A layer is its weights, what it reads and what it gives.
+    """
+    some = samples.first(SAMPLES)
+    batches = some.batches(BATCH)
+    plain = Model(graph)
+    expected = [plain.run(None, feeds) for feeds in batches]
+    signal = _power(expected)
+    found = {}
+    for name in in_turn(list(rounded.scheme.products), "measuring layers"):
+        alone = _alone(rounded.scheme, name)
+        result = insert_conversions(graph, alone, rounded.ranges, rounded.weights, rounded.biases)
+        model = Model(result)
+        differences = [
+            [b.astype(np.float64) - a for a, b in zip(first, model.run(None, feeds), strict=True)]
+            for first, feeds in zip(expected, batches, strict=True)
+        ]
+        found[name] = decibels(signal, _power(differences))
+    return found
+
+
+def output_snr(graph: Graph, result: Graph, samples: Samples) -> float:
+    """Return the signal-to-noise of the results of a quantised graph, in decibels."""
+    plain, rounded = Model(graph), Model(result)
+    signal = noise = 0.0
+    for feeds in samples.batches(BATCH):
+        first, second = plain.run(None, feeds), rounded.run(None, feeds)
+        signal += _power([first])
+        noise += _power([[b.astype(np.float64) - a for a, b in zip(first, second, strict=True)]])
+    return decibels(signal, noise)
+
+
+def _power(results: Sequence[Sequence[Array]]) -> float:
+    return float(sum(np.square(y, dtype=np.float64).sum() for arrays in results for y in arrays))
+
+
+def _alone(scheme: Scheme, name: str) -> Scheme:
+    """Return a scheme of one layer."""
+    product = scheme.products[name]
+    result = scheme.clamped.get(name, name)
+    values = tuple(value for value in scheme.values if value in (product.input, result))
+    return replace(scheme, products={name: product}, values=values)
+
+
+def costliest(alone: Mapping[str, float], budget: float, whole: float) -> list[str]:
+    """Return the layers that must stay in float for the signal-to-noise of the whole to reach a budget.
+
+    Their noises are taken to add up, scaled so that all of them make up that of the ``whole`` network. At
+    least one layer is named, unless there is none.
+
+    >>> costliest({"a": 30.0, "b": 10.0, "c": 40.0}, budget=25.0, whole=9.9)
+    ['b']
+    """
+    noises = {name: 10 ** (-snr / 10) if snr < math.inf else 0.0 for name, snr in alone.items()}
+    total = sum(noises.values())
+    if not total:
+        return []
+    share = 10 ** (-whole / 10) / total
+    left = 10 ** (-whole / 10)
+    named: list[str] = []
+    for name in sorted(noises, key=lambda name: -noises[name]):
+        if named and left <= 10 ** (-budget / 10):
+            break
+        named.append(name)
+        left -= noises[name] * share
+    return named

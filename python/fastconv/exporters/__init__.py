@@ -1,0 +1,1 @@
+"""The only places that write foreign files: graphs to models of other makers' formats."""
