@@ -20,45 +20,53 @@ constexpr uint8_t kNoByte = 0xFF;
 constexpr dim_t kWorthAThread = 4;  // blocks of an order
 using PairCosts = std::array<std::array<int32_t, kRows>, kRows>;
 
-// A block of B: what is positive of each row, and what is negative, as sizes of at most 127. That
-// makes -128 one less than it is, which may cost a list that is not seen here.
+// A block of B, column by column: what is positive of each row, and what is negative, as sizes of at
+// most 127. That makes -128 one less than it is, which may cost a list that is not seen here.
 class Sizes {
  public:
   Sizes(const ByteMatrix& b, dim_t first) : columns_(b.columns), sizes_(2 * kRows * b.columns) {
-    const uint8_t flip = b.is_signed ? 0 : 0x80;
-    for (dim_t i = 0; i < kRows; ++i) {
-      uint8_t *const positive = of(i), *const negative = positive + columns_;
-      if (first + i >= b.rows) {
-        std::memset(positive, 0, static_cast<size_t>(2 * columns_));
-        continue;
-      }
-      const uint8_t* const row = b.data + (first + i) * b.row_step;
-      for (dim_t j = 0; j < columns_; ++j) {
-        const int w = static_cast<int8_t>(row[j * b.column_step] ^ flip);
-        positive[j] = static_cast<uint8_t>(std::max(w, 0));
-        negative[j] = static_cast<uint8_t>(std::min(-std::min(w, 0), 127));
+    constexpr uint8_t kZero = 128;  // weights are 128 more: in u8 the compiler has vectors for them
+    const auto flip = static_cast<uint8_t>(b.is_signed ? 0x80 : 0);
+    const int rows = static_cast<int>(std::min<dim_t>(kRows, b.rows - first));
+    for (dim_t j = 0; j < columns_; ++j) {
+      const uint8_t* from = b.data + first * b.row_step + j * b.column_step;
+      uint8_t column[kRows];
+      std::memset(column, kZero, sizeof column);
+      for (int i = 0; i < rows; ++i, from += b.row_step)
+        column[i] = static_cast<uint8_t>(*from ^ flip);
+      uint8_t *const positive = sizes_.data() + j * 2 * kRows, *const negative = positive + kRows;
+      for (int i = 0; i < kRows; ++i) {
+        positive[i] = static_cast<uint8_t>(std::max(column[i], kZero) - kZero);
+        const auto size = static_cast<uint8_t>(kZero - std::min(column[i], kZero));
+        negative[i] = std::min<uint8_t>(size, 127);
       }
     }
   }
-  // In how many columns two rows of the same sign are more than 128 together.
-  int32_t cost(int row0, int row1) const {
-    const uint8_t *const p0 = of(row0), *const p1 = of(row1);
-    const uint8_t *const n0 = p0 + columns_, *const n1 = p1 + columns_;
-    int32_t total = 0;
-    for (dim_t begin = 0; begin < columns_; begin += 255) {
-      uint8_t count = 0;  // as narrow as the weights, for the compiler's vectors
-      for (dim_t j = begin, end = std::min(begin + 255, columns_); j < end; ++j) {
-        const auto p = static_cast<uint8_t>(p0[j] + p1[j]), n = static_cast<uint8_t>(n0[j] + n1[j]);
-        count = static_cast<uint8_t>(count + (std::max(p, n) > 128));
-      }
-      total += count;
+  // For every two rows, in how many columns two of the same sign are more than 128 together.
+  void count(PairCosts& costs) const {
+    for (int i = 0; i < kRows; ++i) {
+      costs[static_cast<size_t>(i)].fill(0);
+      for (dim_t begin = 0; begin < columns_; begin += 255)
+        count_some(i, begin, std::min(begin + 255, columns_), costs[static_cast<size_t>(i)]);
     }
-    return total;
   }
 
  private:
-  uint8_t* of(dim_t row) noexcept { return sizes_.data() + row * 2 * columns_; }
-  const uint8_t* of(dim_t row) const noexcept { return sizes_.data() + row * 2 * columns_; }
+  // Of so few columns that counts are as narrow as the weights, for the compiler's vectors.
+  void count_some(int i, dim_t begin, dim_t end, std::array<int32_t, kRows>& costs) const {
+    uint8_t counts[kRows] = {};
+    for (dim_t j = begin; j < end; ++j) {
+      const uint8_t* const positive = sizes_.data() + j * 2 * kRows;
+      const uint8_t* const negative = positive + kRows;
+      const uint8_t p = positive[i], n = negative[i];
+      for (int k = 0; k < kRows; ++k) {
+        const auto sum_p = static_cast<uint8_t>(positive[k] + p);
+        const auto sum_n = static_cast<uint8_t>(negative[k] + n);
+        counts[k] = static_cast<uint8_t>(counts[k] + (std::max(sum_p, sum_n) > 128));
+      }
+    }
+    for (size_t k = 0; k < kRows; ++k) costs[k] += counts[k];
+  }
 
   dim_t columns_;
   Buffer<uint8_t> sizes_;
@@ -118,12 +126,8 @@ void exchange_partners(const PairCosts& costs, std::vector<Pair>& pairs) {
 // first: a word's two pairs share a list. Returns their cost.
 int32_t pair_rows(const ByteMatrix& b, dim_t first, std::vector<Pair>& pairs) {
   const int rows = static_cast<int>(std::min(round_up(b.rows - first, dim_t{4}), kOrderBlock));
-  const Sizes sizes(b, first);
   PairCosts costs;
-  for (int i = 0; i < rows; ++i)
-    for (int j = 0; j <= i; ++j)
-      costs[static_cast<size_t>(i)][static_cast<size_t>(j)] =
-          costs[static_cast<size_t>(j)][static_cast<size_t>(i)] = i == j ? 0 : sizes.cost(i, j);
+  Sizes(b, first).count(costs);
   pairs = greedy_pairs(costs, rows);
   exchange_partners(costs, pairs);
   const auto cost = [&](const Pair& pair) {

@@ -138,10 +138,10 @@ void PackedWords::choose_form(const ByteMatrix& b) {
   // Columns that share an order: the fewer, the better it suits them, and the more orders.
   for (dim_t panels = 1; panels < 2 * this->panels(); panels *= 2) {
     const dim_t orders = ceil_div(this->panels(), panels);
-    const double saturating = saturating_when_ordered(b, panels * kernels_->nr, orders, lanes());
-    const double cost = (taps_ == 1 && K() >= kOrderBlock ? 0 : copy) +
-                        kOrderOfByte * static_cast<double>(orders) / static_cast<double>(N_) +
-                        kListedVector * saturating;
+    double cost = (taps_ == 1 && K() >= kOrderBlock ? 0 : copy) +
+                  kOrderOfByte * static_cast<double>(orders) / static_cast<double>(N_);
+    if (cost < least)
+      cost += kListedVector * saturating_when_ordered(b, panels * kernels_->nr, orders, lanes());
     if (cost >= least) continue;
     least = cost;
     form = Form::ordered;

@@ -87,6 +87,20 @@ def test_weights_that_are_parts_and_those_of_nodes(onnx: Any) -> None:
     assert parameters(onnx, nodes, {"x": [1, 10]}, {"b": (4, 3), "shape": np.array([10, 2])}) == 8 + 12
 
 
+def test_ones_and_zeros_of_a_normalisation_without_weights(onnx: Any) -> None:
+    """As PyTorch's exporter writes them; the same numbers as an initializer are a layer's own."""
+
+    def constant(name: str, value: float) -> Any:
+        array = onnx.numpy_helper.from_array(np.full(3, value, np.float32))
+        return onnx.helper.make_node("Constant", [], [name], value=array)
+
+    node = onnx.helper.make_node("InstanceNormalization", ["x", "s", "b"], ["y"])
+    x, ones, zeros = {"x": [1, 3, 4, 4]}, np.ones(3, np.float32), np.zeros(3, np.float32)
+    assert parameters(onnx, [constant("s", 1), constant("b", 0), node], x, {}) == 0
+    assert parameters(onnx, [constant("s", 0.5), constant("b", 0), node], x, {}) == 3
+    assert parameters(onnx, [node], x, {"s": ones, "b": zeros}) == 6
+
+
 def test_weights_of_branches(onnx: Any) -> None:
     h = onnx.helper
 

@@ -74,6 +74,8 @@ _LEARNED: Mapping[str, tuple[int, ...]] = {
 }
 # Of these a single number is one of the architecture: a temperature, an epsilon.
 _ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div"))
+# These must have a scale and an offset: a node writes ones and zeros for layers that have learned none.
+_NORMALIZES = frozenset(op for op in _LEARNED if op.endswith("Normalization"))
 # The same of integers.
 _LEARNED_INTEGERS: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), (1,)),
@@ -97,18 +99,21 @@ def parameters_of(graph: Graph) -> dict[str, dict[str, int]]:
 
     Those of branches count; weights may lie behind nodes that only move or convert them. Statistics of a
     batch normalisation are not learned; a scalar that something is added to or multiplied by is a number of
-    the architecture. What is quantised counts as what it stands for.
+    the architecture, and so are the ones and zeros that a node writes for a normalisation without weights.
+    What is quantised counts as what it stands for.
     """
     constants = dict(graph.constants)
     found: dict[str, dict[str, int]] = {}
     behind: dict[str, tuple[str, ...]] = {}  # constants that a value is made of by moving and converting them
     quantised: set[str] = set()
+    written: set[str] = set()
     for node in all_nodes(graph.nodes):
         for value in node.attrs.values():
             if isinstance(value, Graph):
                 constants.update(value.constants)
             elif node.op == "Constant" and isinstance(value, np.ndarray):
                 constants[node.outputs[0]] = value
+                written.add(node.outputs[0])
         if not node.domain and node.op in _MOVES | _MOVES_FIRST:
             moved = [n for n in node.inputs if n][: None if node.op in _MOVES else 1]
             sources = [behind.get(name, (name,) if name in constants else ()) for name in moved]
@@ -122,7 +127,14 @@ def parameters_of(graph: Graph) -> dict[str, dict[str, int]]:
             for name in behind.get(given, (given,)):
                 array = constants.get(name)
                 counts = node.op in _LEARNED_INTEGERS or given in quantised
-                few = node.op in _ARITHMETIC and array is not None and array.size == 1
-                if array is not None and not few and (array.dtype.kind == "f" or counts):
+                if array is None or not (array.dtype.kind == "f" or counts):
+                    continue
+                few = node.op in _ARITHMETIC and array.size == 1
+                filled = name in written and node.op in _NORMALIZES and _is_neutral(array)
+                if not few and not filled:
                     found.setdefault(node.name, {})[name] = array.size
     return found
+
+
+def _is_neutral(array: Array) -> bool:
+    return bool(array.size) and array.flat[0] in (0, 1) and bool((array == array.flat[0]).all())
