@@ -8,12 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SUFFIXES = {".h", ".cpp", ".py", ".pyi", ".cmake", ".md", ".toml", ".txt", ".yaml"}
 SKIPPED = {"build", "dist", ".git", ".nox", ".venv", "results", "__pycache__", ".hypothesis"}
+ENVIRONMENTS = {file.parent.name for file in ROOT.glob("*/pyvenv.cfg")}  # a user's, under any name
 FILES = sorted(
     path
     for path in ROOT.rglob("*")
     if path.is_file()
     and (path.suffix in SUFFIXES or path == ROOT / ".ci" / "run")
-    and not SKIPPED & set(path.relative_to(ROOT).parts)
+    and not (SKIPPED | ENVIRONMENTS) & set(path.relative_to(ROOT).parts)
 )
 LEVELS = dict(core=0, simd=1, kernels=2, gemm=3, conv=4, nn=4, program=5, experiments=5, bindings=6)
 CODE = [path for path in FILES if path.suffix in {".h", ".cpp", ".py"}]
