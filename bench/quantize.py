@@ -1,6 +1,7 @@
 """What quantising costs: real networks on crops of packaged photos, beside ONNX Runtime's own quantiser.
 
     python bench/quantize.py efficientnet_lite0 open_nsfw --json bench/results/lab/quantize.json
+    python bench/quantize.py --report         # the table of docs/quantize.md; --check only compares them
 
 A network is quantised from 100 crops, and compared with itself in floats on 150 others of the same photos,
 cut by another seed: this is agreement, not accuracy. ONNX Runtime's quantiser (`quantize_static`, QDQ, a
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,18 @@ import numpy as np
 
 import fastconv
 from fastconv import models
+from fastconv._text import markdown, paragraph, update_page
 from fastconv.compress import quantize
 from fastconv.compress.agreement import Agreement, agreement
 from fastconv.exporters.onnx import to_file
 from fastconv.graph.ir import Graph
 from fastconv.importers.onnx import from_file
+from fastconv.lab.machine.setting import made_with
 
 Array = np.ndarray[Any, Any]
 
+ROOT = Path(__file__).parents[1]
+RECORD, PAGE = ROOT / "bench" / "results" / "lab" / "quantize.json", ROOT / "docs" / "quantize.md"
 PHOTOS = (
     *("skimage/astronaut.png", "skimage/chelsea.png", "skimage/coffee.png", "skimage/motorcycle_left.png"),
     *("skimage/motorcycle_right.png", "skimage/rocket.jpg", "skimage/hubble_deep_field.jpg"),
@@ -155,16 +161,39 @@ def measure(name: str, ways: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
+def table(record: dict[str, Any]) -> str:
+    """A row for each network and way to quantise it."""
+    head = ["network", "quantised by", "SNR, dB", "same first class", "of the first five", "KL"]
+    rows = [[*head, "largest difference of probabilities"]]
+    for network, ways in record["networks"].items():
+        for way, found in ways.items():
+            by = way if way == "fastconv" else f"ONNX Runtime, {way}"
+            shares = [f"{100 * found[key]:.1f} %" for key in ("top1", "top5")]
+            rows.append([network, by, f"{found['snr']:.1f}", *shares, f"{found['kl']:.4f}",
+                         f"{found['probability']:.3f}"])  # fmt: skip
+    packages = ", ".join(f"{name} {number}" for name, number in record["packages"].items())
+    about = f"fastconv {record['version']}, {packages}; {record['date']}, commit {record['git_sha']}."
+    return f"{markdown(rows, left=2)}\n\n{paragraph(about)}"
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--ways", default=",".join(WAYS), help=f"some of {', '.join(WAYS)}")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    record = {name: measure(name, tuple(args.ways.split(","))) for name in args.networks}
+    if args.report or args.check:
+        text = table(json.loads(RECORD.read_text()))
+        return update_page(PAGE, "quantize", text, check=not args.report)
+    packages = {name: version(name) for name in ("onnxruntime", "scikit-image", "scikit-learn")}
+    networks = {name: measure(name, tuple(args.ways.split(","))) for name in args.networks}
     if args.json:
-        args.json.write_text(json.dumps(record, indent=2) + "\n")
+        record = {**made_with(), "packages": packages, "networks": networks}
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

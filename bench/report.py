@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastconv._text import counted, markdown, replace_between
+from fastconv._text import counted, markdown, paragraph, replace_between
 from fastconv.lab.compare.engines import CONTESTS
 from fastconv.lab.compare.record import geometric_mean, summarize
 from fastconv.lab.draw.canvas import axes, save
@@ -113,7 +112,7 @@ def provenance(record: Record) -> str:
         f"{record['cpu']}, tier {record['tier']}, measured FMA peak {roofs}; best of {record['rounds']} "
         f"interleaved rounds; {packages}; {record['date']}, commit {record['git_sha']}."
     )
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+    return paragraph(text)
 
 
 def _peak(threads: str, peak: Mapping[str, Any]) -> str:
@@ -248,7 +247,7 @@ def updated(page: str, records: Sequence[Record], wanted: Iterable[str]) -> str:
     what = "Ratio: the best peer's time over fastconv's, from interleaved rounds: above 1, fastconv wins."
     if "cases" in wanted:
         what += " The share of the peak is that of the work executed."
-    return replace_between(page, "bench", "\n\n".join([what, *sections(records, wanted)]))
+    return replace_between(page, "bench", "\n\n".join([paragraph(what), *sections(records, wanted)]))
 
 
 def draw(records: Sequence[Record], path: Path) -> None:

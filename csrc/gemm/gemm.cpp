@@ -9,7 +9,6 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
-#include "gemm/dots.h"
 #include "kernels/dispatch.h"
 
 namespace fastconv {

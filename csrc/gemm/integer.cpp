@@ -298,7 +298,7 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   // Copied a block at a time, each share's own.
   const dim_t step = b.words().copied_row_bytes();
   const Plan shares = plan(p, b.words().scratch_row_bytes());
-  const dim_t own = std::min(shares.block_rows, M) * b.words().scratch_row_bytes();
+  const dim_t own = copies_bytes(M, b.words(), store_bytes(result.type), 1);
   Buffer<std::byte>& copies = workspace();
   copies.reserve(shares.threads * own);
   std::byte* const scratch = copies.data();

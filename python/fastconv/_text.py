@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """
     rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
+
+
+def paragraph(text: str) -> str:
+    """Break a text into lines of at most 100 columns, as documents have them, between words."""
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def replace_between(page: str, name: str, text: str) -> str:

@@ -37,7 +37,7 @@ def test_rows_are_what_weights_are_multiplied_by(name: str) -> None:
     b.output(b.add("Conv", b.input("x", ("batch", 6, 9, 10)), "w", **attrs), "y")
     expected = Model(b.build())(x)
     groups = attrs.get("group", 1)
-    rows = input_rows(x, Node("Conv", "c", ("x", "w"), ("y",), attrs), shape[2:])
+    rows = input_rows(x, Node("Conv", "c", ("x", "w"), ("y",), attrs), w)
     flat = np.moveaxis(w, 1, -1).reshape(groups, shape[0] // groups, -1)
     got = np.einsum("grk,gok->rgo", rows, flat).reshape(3, *expected.shape[2:], shape[0])
     np.testing.assert_allclose(np.moveaxis(got, -1, 1), expected, rtol=1e-4, atol=1e-4)
@@ -46,7 +46,7 @@ def test_rows_are_what_weights_are_multiplied_by(name: str) -> None:
 def test_of_many_rows_some_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compensate, "ROWS", 7)
     x = np.arange(2 * 4 * 5 * 5, dtype=np.float32).reshape(2, 4, 5, 5)
-    rows = input_rows(x, Node("Conv", "c", ("x", "w"), ("y",)), (1, 1))
+    rows = input_rows(x, Node("Conv", "c", ("x", "w"), ("y",)), np.zeros((4, x.shape[1], 1, 1), np.float32))
     assert rows.shape == (1, 7, 4)
     pixels = np.moveaxis(x, 1, -1).reshape(-1, 4)
     assert all((pixels == row).all(1).any() for row in rows[0])

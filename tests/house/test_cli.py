@@ -13,7 +13,8 @@ import pytest
 
 import fastconv
 from fastconv import _core
-from fastconv.cli import build_parser, demo, info, labels, main, output
+from fastconv._progress import track
+from fastconv.cli import build_parser, demo, info, labels, main
 from fastconv.cli.classify import open_classifier
 
 pytestmark = pytest.mark.peers
@@ -338,7 +339,7 @@ def test_errors_end_with_a_code_and_without_a_traceback(
 
 
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(output.track([1, 2], "counting")) == [1, 2]
+    assert list(track([1, 2], "counting")) == [1, 2]
     assert capsys.readouterr().err == ""
 
 

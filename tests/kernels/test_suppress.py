@@ -66,7 +66,7 @@ COORDINATES = st.one_of(
 SCORES = st.one_of(st.integers(-2, 2).map(float), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_what_is_kept_is_what_the_formula_says(data: st.DataObject) -> None:
     images, classes, count = (data.draw(st.integers(0, n)) for n in (2, 3, 40))

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._progress import track
 from fastconv.cli import arguments, output
 from fastconv.cli.output import FAILED
 from fastconv.errors import ArgumentError
@@ -130,7 +131,7 @@ def _measure(
     say(compare.header(kind))
     for threads in args.threads:
         with compare.Suite(kind, threads=threads, **options) as suite:
-            for case in output.track(compare.distinct(tables), f"{kind}, {threads} threads"):
+            for case in track(compare.distinct(tables), f"{kind}, {threads} threads"):
                 results.append(suite.compare(case))
                 say(compare.row(results[-1], suite.roof))
                 reasons |= {f"{case.name}: {v}": why for v, why in results[-1].failed.items()}

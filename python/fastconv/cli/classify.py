@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._progress import track
 from fastconv.cli import arguments, labels, output
 from fastconv.errors import ArgumentError, ModelError
 
@@ -135,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     model, prepare = open_classifier(args.model)
     found = [
         {"image": str(path)} | classify(model, prepare(path), args.topk)
-        for path in output.track(args.images, "classifying")
+        for path in track(args.images, "classifying")
     ]
     if args.json:
         output.dump({"model": args.model, "images": found})

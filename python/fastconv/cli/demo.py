@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._progress import track
 from fastconv._text import counted
 from fastconv.cli import output
 from fastconv.cli.classify import DEFAULT_MODEL, classify, describe, open_classifier
@@ -67,8 +68,7 @@ def classify_photos(photos: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Return the five best classes of each photo."""
     model, prepare = open_classifier(DEFAULT_MODEL)
     return {
-        name: classify(model, prepare(photos[name]), 5)
-        for name in output.track(list(photos), "classifying photos")
+        name: classify(model, prepare(photos[name]), 5) for name in track(list(photos), "classifying photos")
     }
 
 
@@ -111,7 +111,7 @@ def time_resnet50() -> list[dict[str, Any]]:
         with fastconv.threads(count):
             model(x)
             seconds, peak = [], 0.0
-            for _ in output.track(range(ROUNDS), f"timing ResNet-50, {counted(count, 'thread')}"):
+            for _ in track(range(ROUNDS), f"timing ResNet-50, {counted(count, 'thread')}"):
                 peak = max(peak, machine_peak(count, seconds=0.02).gflops)
                 start = time.perf_counter()
                 model(x)

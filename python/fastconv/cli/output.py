@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastconv._text import printable
@@ -51,20 +50,3 @@ def complain(problem: object, code: int) -> int:
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` to a command."""
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
-
-
-def track(items: Sequence[Any], description: str) -> Iterator[Any]:
-    """Iterate over items with a progress bar, where standard error is a terminal and rich is installed."""
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console
-            from rich.progress import Progress
-        except ImportError:
-            pass
-        else:
-            with Progress(
-                console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-            ) as progress:
-                yield from progress.track(items, description=description)
-            return
-    yield from items

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._progress import track
 from fastconv._table import Table
 from fastconv.cli import arguments, output
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = [(tier, count) for tier in args.tiers or _core.tiers() for count in threads]
     roofs = [
         measure_roofline(tier, count, seconds=args.seconds, refresh=True)
-        for tier, count in output.track(wanted, "measuring")
+        for tier, count in track(wanted, "measuring")
     ]
     if args.plot:
         best = [roof for roof in roofs if roof.peak.tier == roofs[-1].peak.tier]

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fastconv._progress import track
 from fastconv.cli import arguments, output
 from fastconv.cli.output import FAILED
 from fastconv.errors import ArgumentError
@@ -166,7 +167,7 @@ def run_gemm(args: argparse.Namespace) -> int:
             "tiles": lambda: sweeps.sweep_tiles(**turns),
         }
         wanted = [args.only] if args.only else list(steps)
-        return {name: steps[name]() for name in output.track(wanted, "sweep gemm")}
+        return {name: steps[name]() for name in track(wanted, "sweep gemm")}
 
     return _report(args, "gemm", measure)
 
@@ -198,7 +199,7 @@ def run_conv(args: argparse.Namespace) -> int:
             ),
         }
         wanted = {"algorithms": ["algorithms"], "blocking": ["conv_blocking"]}.get(args.only, list(steps))
-        return {name: steps[name]() for name in output.track(wanted, "sweep conv")}
+        return {name: steps[name]() for name in track(wanted, "sweep conv")}
 
     return _report(args, "conv", measure)
 

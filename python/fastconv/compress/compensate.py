@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from fastconv.compress.weights import MOST, SAFE, safe_pairs
 from fastconv.graph.ir import Node
+from fastconv.graph.ops.conv import conv_parameters, conv_windows, pads_of
+from fastconv.graph.value import Constant
 
 Array = npt.NDArray[Any]
 
@@ -27,49 +29,25 @@ FACTORS = (0.8, 0.9, 1.0, 1.12, 1.25, 1.4, 1.6, 1.8)  # of a scale that are trie
 BLOCK = 64  # columns whose errors are handed on at once
 
 
-def input_rows(x: Array, node: Node, kernel: Sequence[int]) -> Array:
+def input_rows(x: Array, node: Node, w: Array) -> Array:
     """Return what a convolution multiplies its weights by: (groups, rows, taps x inputs), some of all rows.
 
     The order of a row is that of weights whose taps come first: tap after tap, and of each its inputs.
     """
-    groups = node.attrs.get("group", 1)
-    spatial = len(kernel)
-    strides, dilations = ((node.attrs.get(key) or [1] * spatial) for key in ("strides", "dilations"))
-    pads = _pads(x.shape[2:], node, kernel, strides, dilations)
-    padded = np.pad(x, [(0, 0), (0, 0), *pads])
-    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, extent, tuple(range(2, 2 + spatial)))
-    steps = [slice(None, None, s) for s in strides]
-    taps = [slice(None, None, d) for d in dilations]
-    windows = windows[(slice(None), slice(None), *steps, *taps)]
-    places = windows.shape[2 : 2 + spatial]
+    attrs = node.attrs
+    auto_pad, groups = attrs.get("auto_pad", "NOTSET"), attrs.get("group", 1)
+    given = attrs.get("dilations"), groups, attrs.get("kernel_shape"), attrs.get("strides")
+    padding = pads_of(auto_pad, attrs.get("pads"), w.ndim - 2)
+    windows = conv_windows(conv_parameters(Constant(w), auto_pad, *given), x.shape, w.shape, padding)
     images, channels = x.shape[:2]
-    count = images * math.prod(places)
-    rows = min(ROWS, count, max(1, ELEMENTS // (channels * math.prod(kernel))))
+    count = images * math.prod(windows.out)
+    rows = min(ROWS, count, max(1, ELEMENTS // (channels * math.prod(windows.kernel))))
     at = np.unique(np.linspace(0, count - 1, rows).astype(np.int64))
-    image, *place = np.unravel_index(at, (images, *places))
+    image, *place = np.unravel_index(at, (images, *windows.out))
     index: tuple[Any, ...] = (image, slice(None), *place)
-    picked = windows[index]  # rows, channels, taps...
-    picked = picked.reshape(len(at), groups, channels // groups, -1)
-    return np.ascontiguousarray(picked.transpose(1, 0, 3, 2)).reshape(groups, len(at), -1)
-
-
-def _pads(
-    size: Sequence[int], node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> list[tuple[int, int]]:
-    """Return the padding of each axis, before and after."""
-    auto = node.attrs.get("auto_pad", "NOTSET")
-    if auto == "VALID":
-        return [(0, 0)] * len(kernel)
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        found = []
-        for n, k, s, d in zip(size, kernel, strides, dilations, strict=True):
-            total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-            small = total // 2
-            found.append((small, total - small) if auto == "SAME_UPPER" else (total - small, small))
-        return found
-    given = node.attrs.get("pads") or [0] * (2 * len(kernel))
-    return list(zip(given[: len(kernel)], given[len(kernel) :], strict=True))
+    picked = np.stack([seen[index] for seen in windows.taps(windows.pad(x, 0))])  # taps, rows, channels
+    by_group = picked.reshape(len(picked), len(at), groups, channels // groups).transpose(2, 1, 0, 3)
+    return np.ascontiguousarray(by_group).reshape(groups, len(at), -1)
 
 
 def compensated(

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._progress import track
 from fastconv.compress.compensate import compensated, input_rows
 from fastconv.compress.ranges import Range
-from fastconv.compress.samples import Samples, in_turn
+from fastconv.compress.samples import Samples
 from fastconv.compress.scheme import Product, Scheme
 from fastconv.compress.weights import ByteWeights
 from fastconv.graph.budget import Budget
@@ -68,7 +69,7 @@ def corrected(
     values = {info.name: _bytes_of(rounded, info.name, samples.arrays[info.name]) for info in graph.inputs}
     left = Counter(name for node in graph.nodes for name in node.inputs)
     left.update(info.name for info in graph.outputs)
-    for node in in_turn(graph.nodes, "rounding layers"):
+    for node in track(graph.nodes, "rounding layers"):
         product = products.get(node.outputs[0])
         if product is not None and weights:
             rounded = _with_weights(graph, rounded, product, values, portable=portable, centred=biases)
@@ -105,7 +106,7 @@ def _with_weights(
     known = rounded.weights[product.output]
     if product.node.op == "Conv":
         groups = product.node.attrs.get("group", 1)
-        rows = input_rows(x, product.node, w.shape[2:])
+        rows = input_rows(x, product.node, w)
         flat = np.moveaxis(w, 1, -1).reshape(len(w), -1)  # tap after tap, and of each its inputs
         inputs = w.shape[1]
     else:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._arguments import integer
-from fastconv.compress.samples import Prepare, in_turn, samples_of
+from fastconv._progress import track
+from fastconv.compress.samples import Prepare, samples_of
 from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
@@ -215,7 +216,7 @@ def observe(
         values = [name for name in (*(info.name for info in graph.inputs), *written) if name in read]
     run = Model(graph) if isinstance(model, Graph) else model
     found = {name: Statistics(name) for name in values}
-    for feeds in in_turn(samples.batches(batch), "observing"):
+    for feeds in track(samples.batches(batch), "observing"):
         count = len(next(iter(feeds.values())))
         for name, array in zip(found, run.run(list(found), feeds), strict=True):
             if array.dtype.kind in "fV" and array.size:

@@ -179,9 +179,7 @@ def quantize(
     rounded = replace(rounded, scheme=replace(scheme, kept=reasons))
     alone = sensitivities(graph, rounded, taken) if sensitivity else {}
     checked = taken if check is None else samples_of(check, given, prepare=prepare)
-    return Quantized(
-        result, report_of(given, graph, result, rounded, checked, labels, alone, timed=flag("timed", timed))
-    )
+    return Quantized(result, report_of(given, graph, result, rounded, checked, labels, alone, timed=timed))
 
 
 def _observed(graph: Graph, scheme: Scheme, samples: Samples) -> dict[str, Statistics]:

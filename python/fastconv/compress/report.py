@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._progress import track
 from fastconv._table import Table
 from fastconv.compress.agreement import Agreement, agreement, decibels
 from fastconv.compress.correct import Rounded
-from fastconv.compress.samples import Samples, in_turn
+from fastconv.compress.samples import Samples
 from fastconv.compress.times import layer_times
 from fastconv.errors import ShapeError
 from fastconv.graph.ir import Graph, Node
@@ -125,7 +126,7 @@ def report_of(
     sums = np.zeros((2, len(layers)))
     pairs: list[tuple[list[Array], list[Array]]] = []
     float_model, before, after = Model(given), Model(graph), Model(result)
-    for feeds in in_turn(samples.batches(BATCH), "comparing"):
+    for feeds in track(samples.batches(BATCH), "comparing"):
         expected, got = before.run(mine, feeds), after.run(theirs, feeds)
         for i, (a, b) in enumerate(zip(expected, got, strict=True)):
             wide = a.astype(np.float64)

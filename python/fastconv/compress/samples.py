@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,21 +236,3 @@ def _warn_of_raw_pixels(graph: Graph, arrays: Mapping[str, Array]) -> None:
                 " trained on values about 0. If this one is, pass the data as it was trained on (mean, std)",
                 stacklevel=4,
             )
-
-
-def in_turn(batches: Sequence[Any], description: str) -> Iterator[Any]:
-    """Iterate over batches, with a progress bar where standard error is a terminal and rich is there."""
-    import sys
-
-    if sys.stderr is not None and sys.stderr.isatty() and len(batches) > 1:
-        try:
-            from rich.console import Console
-            from rich.progress import Progress
-        except ImportError:
-            pass
-        else:
-            console = Console(stderr=True)
-            with Progress(console=console, transient=True, redirect_stdout=False) as progress:
-                yield from progress.track(batches, description=description)
-            return
-    yield from batches

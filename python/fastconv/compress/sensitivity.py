@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._progress import track
 from fastconv.compress.agreement import decibels
 from fastconv.compress.correct import Rounded
 from fastconv.compress.insert import insert_conversions
-from fastconv.compress.samples import Samples, in_turn
+from fastconv.compress.samples import Samples
 from fastconv.compress.scheme import Scheme
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
@@ -35,7 +36,7 @@ def sensitivities(graph: Graph, rounded: Rounded, samples: Samples) -> dict[str,
     expected = [plain.run(None, feeds) for feeds in batches]
     signal = _power(expected)
     found = {}
-    for name in in_turn(list(rounded.scheme.products), "measuring layers"):
+    for name in track(list(rounded.scheme.products), "measuring layers"):
         alone = _alone(rounded.scheme, name)
         result = insert_conversions(graph, alone, rounded.ranges, rounded.weights, rounded.biases)
         model = Model(result)
