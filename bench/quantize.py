@@ -178,17 +178,19 @@ def table(record: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(NETWORKS)}")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"some of {', '.join(WAYS)}")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
+    if unknown := set(args.networks) - set(NETWORKS):
+        parser.error(f"networks: expected some of {', '.join(NETWORKS)}, got {', '.join(sorted(unknown))}")
     if args.report or args.check:
         text = table(json.loads(RECORD.read_text()))
         return update_page(PAGE, "quantize", text, check=not args.report)
     packages = {name: version(name) for name in ("onnxruntime", "scikit-image", "scikit-learn")}
-    networks = {name: measure(name, tuple(args.ways.split(","))) for name in args.networks}
+    networks = {name: measure(name, tuple(args.ways.split(","))) for name in args.networks or NETWORKS}
     if args.json:
         record = {**made_with(), "packages": packages, "networks": networks}
         args.json.write_text(json.dumps(record, indent=1) + "\n")
