@@ -220,7 +220,7 @@ def is_inf(ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive:
     def function(a: Array) -> Array:
         return (detect_negative != 0) & np.isneginf(a) | (detect_positive != 0) & np.isposinf(a)
 
-    return numpy_call(ctx, function, (x,), np.dtype(bool), "f")
+    return numpy_call(ctx, function, (x,), BOOL, "f")
 
 
 @op("Shrink")
