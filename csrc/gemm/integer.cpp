@@ -169,6 +169,12 @@ void copy_rows(const ByteMatrix& a, const PackedWords& b, dim_t m0, dim_t rows, 
   }
 }
 
+// Of a copied block.
+dim_t bytes_of_block(dim_t M, const PackedWords& b, dim_t result_bytes) noexcept {
+  const dim_t row = b.scratch_row_bytes();
+  return std::min(M, rows_in_cache(b, row, result_bytes)) * row;
+}
+
 // Scratch of the calling thread, which stays, as in gemm.cpp.
 Buffer<std::byte>& workspace() {
   static thread_local Buffer<std::byte> buffer;
@@ -178,9 +184,7 @@ Buffer<std::byte>& workspace() {
 }  // namespace
 
 dim_t copies_bytes(dim_t M, const PackedWords& b, dim_t result_bytes, int threads) noexcept {
-  if (!b.one_run()) return 0;
-  const dim_t row = b.scratch_row_bytes();
-  return threads * std::min(M, rows_in_cache(b, row, result_bytes)) * row;
+  return b.one_run() ? threads * bytes_of_block(M, b, result_bytes) : 0;
 }
 
 void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
@@ -188,7 +192,7 @@ void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
   const bool runs_in_place = !p.a_row && p.b->taps() == 1 && p.b->reads_runs_in_place();
   if (p.b->one_run() && (!runs_in_place || p.b->ordered())) {
     const dim_t step = p.b->copied_row_bytes(),
-                own = copies_bytes(p.M, *p.b, store_bytes(p.finish.type), 1);
+                own = bytes_of_block(p.M, *p.b, store_bytes(p.finish.type));
     const Plan shares = plan(p, p.b->scratch_row_bytes());
     return multiply_shares(p, shares, c, [&](int share, dim_t m0, dim_t rows) {
       std::byte* const to = p.copies + share * own;
@@ -298,7 +302,7 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   // Copied a block at a time, each share's own.
   const dim_t step = b.words().copied_row_bytes();
   const Plan shares = plan(p, b.words().scratch_row_bytes());
-  const dim_t own = copies_bytes(M, b.words(), store_bytes(result.type), 1);
+  const dim_t own = bytes_of_block(M, b.words(), store_bytes(result.type));
   Buffer<std::byte>& copies = workspace();
   copies.reserve(shares.threads * own);
   std::byte* const scratch = copies.data();

@@ -6,6 +6,7 @@ On every tier, with the extensions of a tier and without: an extension's kernels
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -315,6 +316,17 @@ def test_threads_do_not_change_a_bit(rng, style):
         for threads in (1, 2, 3):
             with fastconv.threads(threads):
                 check(a, b, -7, 100)
+
+
+@every_kernel
+@pytest.mark.parametrize("style", WEIGHTS)
+@pytest.mark.parametrize("dtype", BYTES)
+def test_first_product_of_a_thread(rng, style, dtype):
+    """A thread's scratch is empty then: rows that are copied are not written where none were asked for."""
+    for m, n, k in [(300, 200, 1000), (64, 40, 1024), (5, 3, 7), (37, 53, 128)]:
+        a, b = anything(rng, dtype, m, k), weights(rng, style, k, n)
+        with ThreadPoolExecutor(1) as thread, fastconv.threads(2):
+            thread.submit(check, a, b, 3, -5).result()
 
 
 @every_kernel
