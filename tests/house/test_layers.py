@@ -19,7 +19,10 @@ CPP_LAYERS = [
     ["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program", "experiments"], ["bindings"],
 ]  # fmt: skip
 PYTHON_LAYERS = [
-    "_core _fork errors timing _measured _text _table _progress _files _interpreter".split(),
+    [
+        *("_core", "_fork", "errors", "timing", "_measured"),
+        *("_text", "_table", "_progress", "_files", "_interpreter"),
+    ],
     ["_arguments", "_threads", "_config", "tuning"],
     ["_quantised"],
     ["conv", "qconv"],
