@@ -81,7 +81,7 @@ std::vector<PackedWords> DensePacked::pack(const IntegerConvSpec& spec, const Ph
     // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
     const dim_t stride_i = p.transposed ? oc * all : all, stride_o = p.transposed ? all : ic * all;
     const int8_t* const w = spec.w + g * (p.transposed ? ic * oc * all : oc * ic * all);
-    parallel_for(taps * ic, ceil_div(16384, oc), [&](dim_t begin, dim_t end) {
+    parallel_for(taps * ic, ceil_div(16384, 1 + oc), [&](dim_t begin, dim_t end) {
       for (dim_t r = begin; r < end; ++r) {
         const int8_t* const from =
             w + phase.taps[static_cast<size_t>(r / ic)].weight + r % ic * stride_i;

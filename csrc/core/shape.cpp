@@ -54,8 +54,7 @@ void check_params(const ConvParams& p) {
           p.stride[i], ", ", p.dilation[i], "), got ", p.output_padding[i]);
     }
   }
-  FC_CHECK(p.oc >= 1 && p.ic >= 1, ShapeError,
-           "w: expected at least one input and one output channel, got ", p.ic, " and ", p.oc);
+  FC_CHECK(p.ic >= 1, ShapeError, "w: expected at least one input channel, got ", p.ic);
   FC_CHECK(p.oc % p.groups == 0, ShapeError, "groups: expected a divisor of the ", p.oc,
            " output channels, got ", p.groups);
   FC_CHECK(p.ic % p.groups == 0, ShapeError, "groups: expected a divisor of the ", p.ic,

@@ -28,7 +28,7 @@ inline dim_t panel_count(const Kernels& kernels, dim_t N) noexcept {
 template <class Kernels>
 inline int panel_width(const Kernels& kernels, dim_t N, dim_t p) noexcept {
   const int half = kernels.nr / 2;
-  const dim_t rest = ceil_div(N - p * kernels.nr, half);
+  const dim_t rest = std::max<dim_t>(1, ceil_div(N - p * kernels.nr, half));  // of N = 0 too
   return rest <= 3 ? static_cast<int>(rest) * half : kernels.nr;
 }
 inline const PanelKernels& panel_kernels(const GemmKernels& kernels, int width) noexcept {

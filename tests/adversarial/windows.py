@@ -59,7 +59,6 @@ CONV: Cases = {
     "weights of rank 5": ({"w": (4, 3, 3, 3, 3)}, "x: expected"),
     "weights of rank 6": ({"w": (4, 3, 1, 1, 1, 1)}, "w: expected"),
     "weights of other channels": ({"w": (4, 2, 3, 3)}, "channels"),
-    "weights without filters": ({"w": (0, 3, 3, 3)}, "w: expected"),
     "weights without channels": ({"w": (4, 0, 3, 3)}, "w: expected"),
     "weights without pixels": ({"w": (4, 3, 0, 3)}, "w: expected"),
     "bias of another size": ({"bias": (5,)}, "bias: expected"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -159,6 +161,33 @@ def test_pixels_4_kib_apart(problem, channels, kernel, given):
 @pytest.mark.parametrize("oc", [*range(1, 35), 47, 48, 49, 63, 64, 65])
 def test_every_number_of_output_channels(problem, oc):
     problem((1, 7, 4, 4), (oc, 7, 3, 3), padding=1, residual=True).check()
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_no_output_channels(groups, kernel, stride, layout):
+    """A layer whose filters were all pruned away has an image of none, as in PyTorch."""
+    shape = (2, 9, 8, 7) if layout == "NCHW" else (2, 8, 7, 9)
+    x, w = np.ones(shape, np.float32), np.ones((9, 9 // groups, kernel, kernel), np.float32)
+    geometry = {"stride": stride, "groups": groups, "layout": layout}
+    channel = layout.index("C")
+    expected = list(fastconv.conv2d(x, w, **geometry).shape)
+    expected[channel] = 0
+    none = w[:0]
+    for name in ("auto", *fastconv.algorithms()):
+        try:
+            y = fastconv.conv2d(x, none, none[:, 0, 0, 0], activation="relu", algorithm=name, **geometry)
+        except fastconv.ArgumentError as error:
+            assert re.match(f"algorithm: '{name}' does not accept .*: .", str(error))  # noqa: PT017
+        else:
+            assert y.shape == tuple(expected)
+    assert fastconv.Conv2d(none, **geometry)(x).shape == tuple(expected)
+    assert fastconv.qconv2d(x.astype(np.uint8), none.astype(np.int8), **geometry).shape == tuple(expected)
+    if layout == "NCHW":
+        transposed = np.ones((9, 0, kernel, kernel), np.float32)
+        assert fastconv.conv_transpose2d(x, transposed, groups=groups).shape[:2] == (2, 0)
 
 
 @pytest.mark.parametrize(("ic", "oc"), [(1, 1), (3, 20), (16, 7), (300, 33), (64, 129), (1024, 17)])
