@@ -108,6 +108,7 @@ class PackedWords {
   void set_form(Form form) noexcept;
   template <class F>
   void each_word(const ByteMatrix& b, F f);
+  double cost_of_bytes(double cycles) const;
   void choose_form(const ByteMatrix& b);
   dim_t count_saturating(const ByteMatrix& b);
   void pack_bytes(const ByteMatrix& b);

@@ -12,16 +12,17 @@ namespace {
 
 constexpr dim_t kWorthAThread = 65536;  // bytes
 
-// A's rows are copied where that saves more than a twelfth of the words that are read in place.
-constexpr dim_t kCopyPays = 12;
-
-// What a form costs beside the products of bytes, of which 26 take a cycle, in parts of these
-// (Zen 3): a vector of a list as much as two others, and products of wide weights a quarter more.
-// To copy a byte of A takes 0.06 + 4 / k_run cycles, to order it for some of the columns 0.1.
-constexpr double kListedVector = 2, kWideProducts = 0.25, kOrderOfByte = 26 * 0.1;
-double cost_of_copy(dim_t k_run, dim_t N) {
-  return 26 * (0.06 + 4 / static_cast<double>(k_run)) / static_cast<double>(N);
+// What a form costs beside the products of bytes, in parts of these: a vector of a list as much as
+// two others, and products of wide weights a quarter more.
+constexpr double kListedVector = 2, kWideProducts = 0.25;
+// Products of bytes that take a cycle: three instructions for a vector where pairs may saturate,
+// else one.
+double products_in_a_cycle(const IntegerKernels& kernels) {
+  return (kernels.saturates ? 0.8 : 1.6) * 4 * (kernels.nr / 2);
 }
+// Cycles to copy a byte of A that lies in runs, and to order it for some of the columns.
+double copy_of_byte(dim_t k_run) { return 0.06 + 4 / static_cast<double>(k_run); }
+constexpr double kOrderOfByte = 0.1;
 
 // A word of a panel whose width the compiler knows, V vectors of W lanes: row[i][j] is number k + i
 // of column j, as it lies, s8; zero where there is none.
@@ -114,7 +115,9 @@ PackedWords::PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMa
   if (K() >= kTileRun && has_tiles(kernels)) {
     set_form(Form::tiles);
   } else {
-    set_form(kCopyPays * (in_place - copied) > in_place ? Form::copied : Form::in_place);
+    set_form(copied + cost_of_bytes(copy_of_byte(k_run_)) * ceil_div(K(), 4) < in_place
+                 ? Form::copied
+                 : Form::in_place);
     if (kernels.saturates) choose_form(b);
   }
   if (wide())
@@ -123,9 +126,14 @@ PackedWords::PackedWords(const IntegerKernels& kernels, dim_t taps, const ByteMa
     pack_bytes(b);
 }
 
+// Of so many cycles for each byte of A, beside the products.
+double PackedWords::cost_of_bytes(double cycles) const {
+  return cycles * products_in_a_cycle(*kernels_) / static_cast<double>(std::max<dim_t>(1, N_));
+}
+
 // Of the forms that hold pairs of any size.
 void PackedWords::choose_form(const ByteMatrix& b) {
-  const double copy = cost_of_copy(k_run_, N_);
+  const double copy = cost_of_bytes(copy_of_byte(k_run_));
   const double lists = kListedVector * static_cast<double>(count_saturating(b)) /
                        static_cast<double>(std::max<dim_t>(1, vectors()));
   if (lists == 0) return;
@@ -139,7 +147,7 @@ void PackedWords::choose_form(const ByteMatrix& b) {
   for (dim_t panels = 1; panels < 2 * this->panels(); panels *= 2) {
     const dim_t orders = ceil_div(this->panels(), panels);
     double cost = (taps_ == 1 && K() >= kOrderBlock ? 0 : copy) +
-                  kOrderOfByte * static_cast<double>(orders) / static_cast<double>(N_);
+                  cost_of_bytes(kOrderOfByte) * static_cast<double>(orders);
     if (cost < least)
       cost += kListedVector * saturating_when_ordered(b, panels * kernels_->nr, orders, lanes());
     if (cost >= least) continue;
@@ -192,6 +200,7 @@ template <class F>
 void PackedWords::each_word(const ByteMatrix& b, F f) {
   const dim_t taps = one_run() ? 1 : taps_, k_run = one_run() ? K() : k_run_;
   const dim_t run = ceil_div(k_run, 4);
+  const bool shares_last_word = run_bytes() % 4 != 0 && k_run > 4;
   const dim_t grain = ceil_div(kWorthAThread, std::max<dim_t>(1, K() * kernels_->nr));
   std::fill(column_sums_.begin(), column_sums_.end(), 0);
   parallel_for(panels(), grain, [&](dim_t begin, dim_t end) {
@@ -202,14 +211,18 @@ void PackedWords::each_word(const ByteMatrix& b, F f) {
         for (dim_t tap = 0, i = 0; tap < taps; ++tap) {
           const uint8_t* const first = b.data + tap * k_run * b.row_step + n0 * b.column_step;
           for (dim_t k = 0; i < (tap + 1) * run; ++i, k += 4) {
+            // The last word ends where the run does, and has zeros for what it shares with the
+            // one before: nothing is read that is not the run's.
+            const dim_t from = shares_last_word ? std::min(k, k_run - 4) : k;
             const uint8_t* rows[4];
             for (int j = 0; j < 4; ++j) {
-              const dim_t row = ordered() ? ordered_row(p, k + j) : k + j;
-              rows[j] = row < k_run ? first + row * b.row_step : nullptr;
+              const dim_t row = ordered() ? ordered_row(p, k + j) : from + j;
+              const bool shared = from + j < k;
+              rows[j] = !shared && row < k_run ? first + row * b.row_step : nullptr;
             }
             word.read(b, rows, n);
             word.add_to(column_sums_.data() + n0);
-            f(p, word, tap, k, i);
+            f(p, word, tap, from, i);
           }
         }
       });

@@ -74,8 +74,9 @@ struct GemmKernels {
 //   A_t[m, k] = a[row(m) + tap_offset[t] + k]
 //   row(m)    = a_row[m], or m * lda where a_row is null
 // A has bytes without a sign and is read in place, B weights with one, in a panel of words of four
-// neighbouring k (each tap's last word is filled up with zeros), for the n of the panel's vectors
-// v < NRV of W lanes l. It takes one of these forms, each with tiles of its own:
+// neighbouring k, for the n of the panel's vectors v < NRV of W lanes l. Where K is not a multiple
+// of four, a tap's last word begins at K - 4, with zeros for what the word before has; one of less
+// than four bytes is filled up with zeros. B takes one of these forms, each with tiles of its own:
 //   bytes  s8   [taps][ceil(K / 4)][NRV][W][4]
 //   wide   s16  [taps][K / 4][NRV][W][2]: A has numbers of s16, two in a word, and K, offsets and
 //               lda count their bytes

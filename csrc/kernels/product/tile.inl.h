@@ -31,11 +31,11 @@ inline void add_listed(typename Dot::Sum (&acc)[MR][NRV], int v, const IntegerTi
     const ExcessWord& word = list.words[i];
     const uint8_t* const base = a + t.tap_offset[word.tap] + word.k;
     const typename Dot::Row b = Dot::row(list.b + i * Dot::kRowBytes);
-    if (word.k + 4 <= t.K) {
+    if (t.K >= 4) {
       FC_UNROLL for (int m = 0; m < MR; ++m) acc[m][v] =
           Dot::dot(acc[m][v], Dot::word(word_at(base + row[m])), b);
     } else {
-      const int n = static_cast<int>(t.K - word.k);
+      const int n = static_cast<int>(t.K);
       FC_UNROLL for (int m = 0; m < MR; ++m) acc[m][v] =
           Dot::dot(acc[m][v], Dot::word(word_at(base + row[m], n)), b);
     }
@@ -85,7 +85,10 @@ void product_tile(const IntegerTile& t) {
         b += kStep;
       }
       if (rest) {
-        add_products<Dot, MR, NRV>(acc, b, [&](int m) { return word_at(a[m] + 4 * whole, rest); });
+        if (t.K > 4)
+          add_products<Dot, MR, NRV>(acc, b, [&](int m) { return word_at(a[m] + t.K - 4); });
+        else
+          add_products<Dot, MR, NRV>(acc, b, [&](int m) { return word_at(a[m], rest); });
         b += kStep;
       }
     }
