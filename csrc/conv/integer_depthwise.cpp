@@ -26,42 +26,72 @@ class DepthwisePacked final : public PackedIntegerConv {
   dim_t bytes() const noexcept override {
     return w_.bytes() + static_cast<dim_t>((channel_.size() + sums_.size()) * sizeof(int32_t));
   }
-  std::string tile() const override { return message("8x", kernels_.lanes, " pairs of rows"); }
+  std::string tile() const override {
+    return message("8x", lanes_, kernels_.rows == 2 ? " pairs of rows" : " four rows");
+  }
 
-  const KernelTable& kernels() const { return kernels_; }
+  const IntegerDepthwiseKernels& kernels() const { return kernels_; }
+  int lanes() const { return lanes_; }
+  dim_t groups() const { return ceil_div(params_.kernel[1] + shifts_ - 1, dim_t{kernels_.rows}); }
   const ConvParams& params() const { return params_; }
   IntegerDepthwiseWeights weights() const {
-    return {w_.data(), params_.kernel[1], params_.kernel[2],
-            channel_.empty() ? nullptr : channel_.data(), params_.oc};
+    return {w_.data(),
+            shifts_,
+            params_.kernel[1],
+            params_.kernel[2],
+            channel_.empty() ? nullptr : channel_.data(),
+            params_.oc};
   }
   // Of the packed weights, where they have zero points; else null.
   const int32_t* sums() const { return sums_.empty() ? nullptr : sums_.data(); }
 
  private:
   ConvParams params_;
-  const KernelTable& kernels_;
-  Buffer<int16_t> w_;
+  const IntegerDepthwiseKernels& kernels_;
+  int lanes_;
+  dim_t shifts_ = 1;
+  Buffer<std::byte> w_;
   std::vector<int32_t> channel_, sums_;
 };
 
-// A weight less its zero point has nine bits, and there are sixteen.
+// A weight less its zero point has nine bits. At stride 2 each row of outputs would have a group of
+// four rows of its own.
+const IntegerDepthwiseKernels& kernels_for(const IntegerConvSpec& spec) {
+  const KernelTable& table = spec.kernels;
+  const bool bytes = table.depthwise_bytes.any && !spec.w_zero && spec.params.stride[1] == 1;
+  return bytes ? table.depthwise_bytes : table.depthwise_pairs;
+}
+
+template <class Weight>
+void put(std::byte* array, dim_t i, int w) {
+  reinterpret_cast<Weight*>(array)[i] = static_cast<Weight>(w);
+}
+
 DepthwisePacked::DepthwisePacked(const IntegerConvSpec& spec)
-    : params_(spec.params), kernels_(spec.kernels) {
+    : params_(spec.params), kernels_(kernels_for(spec)), lanes_(spec.kernels.lanes) {
   const ConvParams& p = params_;
-  const dim_t lanes = kernels_.lanes, blocks = ceil_div(p.oc, lanes), multiplier = p.oc / p.ic;
-  const dim_t kh = p.kernel[1], kw = p.kernel[2], pairs = ceil_div(kh, 2);
+  const dim_t lanes = lanes_, rows = kernels_.rows, blocks = ceil_div(p.oc, lanes);
+  const dim_t multiplier = p.oc / p.ic;
+  const dim_t kh = p.kernel[1], kw = p.kernel[2];
+  if (p.stride[1] == 1 && p.dilation[1] == 1)
+    while (2 * shifts_ <= rows && ceil_div(kh + 2 * shifts_ - 1, rows) == ceil_div(kh, rows))
+      shifts_ *= 2;
+  const dim_t groups = this->groups(), above = groups * rows - (kh + shifts_ - 1);
   if (multiplier > 1)
     for (dim_t o = 0; o < p.oc; ++o) channel_.push_back(static_cast<int32_t>(o / multiplier));
   if (spec.w_zero) sums_.resize(static_cast<size_t>(p.oc));
-  w_ = Buffer<int16_t>(blocks * pairs * kw * lanes * 2);
-  std::fill_n(w_.data(), w_.size(), int16_t{0});
+  w_ = Buffer<std::byte>(blocks * shifts_ * groups * kw * lanes * 4);
+  std::fill_n(w_.data(), w_.size(), std::byte{0});
   for (dim_t o = 0; o < p.oc; ++o)
     for (dim_t ky = 0; ky < kh; ++ky)
       for (dim_t kx = 0; kx < kw; ++kx) {
         const int w = spec.w[(o * kh + ky) * kw + kx] - (spec.w_zero ? spec.w_zero[o] : 0);
-        const dim_t row = ky + kh % 2;  // in the pairs
-        w_.data()[((((o / lanes) * pairs + row / 2) * kw + kx) * lanes + o % lanes) * 2 + row % 2] =
-            static_cast<int16_t>(w);
+        const auto write = rows == 2 ? put<int16_t> : put<int8_t>;
+        for (dim_t shift = 0; shift < shifts_; ++shift) {
+          const dim_t row = ky + above + shift;  // in the groups
+          const dim_t group = (o / lanes * shifts_ + shift) * groups + row / rows;
+          write(w_.data(), ((group * kw + kx) * lanes + o % lanes) * rows + row % rows, w);
+        }
         if (spec.w_zero) sums_[static_cast<size_t>(o)] += w;
       }
 }
@@ -82,16 +112,15 @@ class DepthwiseBound final : public BoundIntegerConv {
     return packed_.sums() ? round_up((shape_.oc + kFinishColumns) * 4, dim_t{kAlignment}) : 0;
   }
   dim_t slots() const noexcept {
-    return 2 * (ceil_div(shape_.kernel[1], 2) - 1) * shape_.dilation[1] + 1;
+    const dim_t rows = packed_.kernels().rows;
+    return rows * (packed_.groups() - 1) * shape_.dilation[1] + 1;
   }
   dim_t columns(dim_t pixels) const noexcept {
     return (pixels - 1) * shape_.stride[2] + (shape_.kernel[2] - 1) * col_dilation_ + 1;
   }
   dim_t ring_bytes() const noexcept {
-    return round_up(
-        4 * packed_.kernels().lanes * (slots() * ring_pairs_ * columns(segment_) + 2 * segment_) +
-            8 * slots(),
-        dim_t{kAlignment});
+    const dim_t pixels = packed_.kernels().rows * slots() * ring_pairs_ * columns(segment_);
+    return round_up(2 * packed_.lanes() * (pixels + 4 * segment_) + 8 * slots(), dim_t{kAlignment});
   }
   void run_band(const IntegerConvRun& r, const uint8_t* x, std::byte* y, dim_t slice, Range rows,
                 Range pairs, std::byte* ring) const noexcept;
@@ -117,13 +146,13 @@ DepthwiseBound::DepthwiseBound(std::shared_ptr<const PackedIntegerConv> owner,
       staging_(std::move(staging)),
       result_bytes_(element_size(result)),
       col_dilation_(s.dilation[2]) {
-  const IntegerDepthwiseKernels& kernels = packed.kernels().depthwise;
+  const IntegerDepthwiseKernels& kernels = packed.kernels();
   kernel_ = kernels.any;
   if (s.stride[2] == 1) phases_ = std::min(col_dilation_, s.out[2]), col_dilation_ = 1;
   if (col_dilation_ == 1 && s.stride[2] <= 2 && s.kernel[2] <= kMaxBandKernel &&
       kernels.band[s.kernel[2]][s.stride[2]])
     kernel_ = kernels.band[s.kernel[2]][s.stride[2]];
-  pairs_ = ceil_div(s.oc, 2 * packed.kernels().lanes);
+  pairs_ = ceil_div(s.oc, 2 * packed.lanes());
   const dim_t together = ceil_div(pairs_, kMaxRingPairs);
   ring_pairs_ = ceil_div(pairs_, together);
   // Whole rows, where the ring leaves most of L2 to what is read and written: each piece of a row
@@ -187,7 +216,7 @@ void DepthwiseBound::run_band(const IntegerConvRun& r, const uint8_t* x, std::by
   t.zero = static_cast<uint8_t>(r.zero);
   t.weights = packed_.weights();
   t.block_begin = 2 * pairs.begin;
-  t.block_end = std::min(2 * pairs.end, ceil_div(s.oc, dim_t{packed_.kernels().lanes}));
+  t.block_end = std::min(2 * pairs.end, ceil_div(s.oc, dim_t{packed_.lanes()}));
   t.y_row = yi.stride[1];
   t.rows = rows.end - rows.begin;
   t.ring = ring;

@@ -241,17 +241,21 @@ struct ConvKernels {
 // X(i, j) is x[i * x_row + j * x_col + channel[o]], or `zero` where (i, j) is outside
 // [0, rows_in) x [0, cols_in). finish.terms is 0.
 struct IntegerDepthwiseWeights {
-  // Pairs of rows of the kernel, one below the other: s16 [blocks][ceil(kh / 2)][kw][W][2]. Where
-  // kh is odd, the first row's partner is a row of zeros above it.
-  const int16_t* w;
+  // Groups of IntegerDepthwiseKernels::rows rows of the kernel, one below the other:
+  // [blocks][shifts][groups][kw][W][rows], s16 in pairs, s8 in fours, groups = ceil((kh + shifts - 1)
+  // / rows). The kernel ends shifts - 1 rows above the last, or so much further down as the shift
+  // says, among rows of zeros. Where row_stride and row_dilation are 1, `shifts` rows of outputs see
+  // the same groups; elsewhere it is 1.
+  const void* w;
+  dim_t shifts;
   dim_t kh, kw;
   const int32_t* channel;  // null: channel o is its own
   dim_t oc;
 };
 // Rows are done in pieces of `segment` pixels, blocks 2 * ring_pairs at a time. `ring` is scratch,
 // at a cache line, of
-//   4 W (slots * ring_pairs * columns + 2 * segment) + 8 * slots bytes
-//   slots   = 2 * (ceil(kh / 2) - 1) * row_dilation + 1
+//   2 W (rows * slots * ring_pairs * columns + 4 * segment) + 8 * slots bytes
+//   slots   = rows * (groups - 1) * row_dilation + 1
 //   columns = (segment - 1) * col_stride + (kw - 1) * col_dilation + 1
 struct IntegerDepthwiseBand {
   const uint8_t* x;  // pixel (0, 0)
@@ -270,6 +274,7 @@ struct IntegerDepthwiseBand {
 };
 constexpr int kMaxRingPairs = 4;
 struct IntegerDepthwiseKernels {
+  int rows = 0;  // of a group
   void (*any)(const IntegerDepthwiseBand&) = nullptr;
   // [kw][col_stride] of col_dilation 1; null where there is no instance
   void (*band[kMaxBandKernel + 1][3])(const IntegerDepthwiseBand&) = {};
@@ -560,7 +565,8 @@ struct KernelTable {
   GemmKernels gemm;
   IntegerKernels integer;
   ConvKernels conv;
-  IntegerDepthwiseKernels depthwise;
+  // By weights of 16 bits; and of 8, whose entries are null where such products are not exact.
+  IntegerDepthwiseKernels depthwise_pairs, depthwise_bytes;
   WinogradKernels winograd;
   IntegerWinogradKernels integer_winograd;
   LayoutKernels layout;

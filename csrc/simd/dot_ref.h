@@ -34,6 +34,14 @@ struct DotU8S8 {
     memcpy(&row, b, sizeof row);
     return row;
   }
+  // A word of A for each lane (depthwise_u8.inl.h).
+  static Sum dot(Sum sum, vi a, const Row& row) noexcept {
+    vi b;
+    memcpy(&b, row.of, sizeof b);
+    for (int bits = 0; bits < 32; bits += 8)
+      sum = viadd(sum, vimul((vi)((vu)a >> bits & 255), (vi)((vu)b << (24 - bits)) >> 24));
+    return sum;
+  }
   static Sum dot(Sum sum, Word a, const Row& row) noexcept {
     uint8_t byte[4];
     memcpy(byte, &a, sizeof byte);
@@ -62,7 +70,6 @@ struct DotS16 {
     memcpy(&row, b, sizeof row);
     return row;
   }
-  // A word of A for each lane (depthwise_u8.inl.h).
   static Sum dot(Sum sum, vi a, const Row& row) noexcept {
     vi b;
     memcpy(&b, row.of, sizeof b);

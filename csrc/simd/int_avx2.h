@@ -50,6 +50,22 @@ inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
 inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
   vpair_bytes(p, some_at(a, n), some_at(b, n));
 }
+inline void vquad_bytes(uint8_t* p, __m128i a, __m128i b, __m128i c, __m128i d) {
+  const __m128i ab[2] = {_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)};
+  const __m128i cd[2] = {_mm_unpacklo_epi8(c, d), _mm_unpackhi_epi8(c, d)};
+  for (int i = 0; i < 2; ++i)
+    _mm256_storeu_si256(
+        reinterpret_cast<__m256i*>(p) + i,
+        _mm256_set_m128i(_mm_unpackhi_epi16(ab[i], cd[i]), _mm_unpacklo_epi16(ab[i], cd[i])));
+}
+inline void vquad_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
+  vquad_bytes(p, sixteen_at(x), sixteen_at(x + pitch), sixteen_at(x + 2 * pitch),
+              sixteen_at(x + 3 * pitch));
+}
+inline void vquad_bytes_tail(uint8_t* p, const uint8_t* x, dim_t pitch, int n) {
+  vquad_bytes(p, some_at(x, n), some_at(x + pitch, n), some_at(x + 2 * pitch, n),
+              some_at(x + 3 * pitch, n));
+}
 // Both halves of a register are given all sixteen bytes: vpmovzxbw takes two instructions' time.
 inline vi vipairs(const uint8_t* p) {
   const __m256i order = _mm256_setr_epi8(0, -1, 1, -1, 2, -1, 3, -1, 4, -1, 5, -1, 6, -1, 7, -1, 8,

@@ -7,6 +7,9 @@ namespace {
 
 inline vi viload(const int32_t* p) { return _mm512_loadu_si512(p); }
 inline void vistore(int32_t* p, vi v) { _mm512_storeu_si512(p, v); }
+inline __m256i some_at(const uint8_t* p, __mmask32 mask) {
+  return _mm256_maskz_loadu_epi8(mask, p);
+}
 inline void vpair_bytes(uint8_t* p, __m256i a, __m256i b) {
   const __m256i low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
   __m256i* const to = reinterpret_cast<__m256i*>(p);
@@ -19,7 +22,32 @@ inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
 }
 inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
   const __mmask32 mask = (1u << n) - 1;
-  vpair_bytes(p, _mm256_maskz_loadu_epi8(mask, a), _mm256_maskz_loadu_epi8(mask, b));
+  vpair_bytes(p, some_at(a, mask), some_at(b, mask));
+}
+// ac and bd have the 32 bytes of rows 0 and 2, of rows 1 and 3. Unpacked they are words of two rows,
+// of which a permutation brings those of a channel together.
+inline void vquad_bytes(uint8_t* p, __m512i ac, __m512i bd) {
+  alignas(64) static constexpr uint16_t kFirst[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                      21, 6,  22, 7,  23, 32, 48, 33, 49, 34, 50,
+                                                      35, 51, 36, 52, 37, 53, 38, 54, 39, 55};
+  const __m512i first = _mm512_load_si512(kFirst),
+                second = _mm512_add_epi16(first, _mm512_set1_epi16(8));
+  const __m512i low = _mm512_unpacklo_epi8(ac, bd), high = _mm512_unpackhi_epi8(ac, bd);
+  _mm512_storeu_si512(p, _mm512_permutex2var_epi16(low, first, high));
+  _mm512_storeu_si512(p + 64, _mm512_permutex2var_epi16(low, second, high));
+}
+inline __m512i two_rows(__m256i a, __m256i b) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+inline void vquad_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
+  const auto row = [&](int k) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + k * pitch));
+  };
+  vquad_bytes(p, two_rows(row(0), row(2)), two_rows(row(1), row(3)));
+}
+inline void vquad_bytes_tail(uint8_t* p, const uint8_t* x, dim_t pitch, int n) {
+  const auto row = [&](int k) { return some_at(x + k * pitch, (1u << n) - 1); };
+  vquad_bytes(p, two_rows(row(0), row(2)), two_rows(row(1), row(3)));
 }
 inline vi vipairs(const uint8_t* p) {
   return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

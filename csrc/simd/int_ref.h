@@ -22,6 +22,16 @@ inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int
   memset(p, 0, 4 * W);
   for (int i = 0; i < n; ++i) p[2 * i] = a[i], p[2 * i + 1] = b[i];
 }
+// Of four rows, `pitch` apart: p[4 i + k] = x[k * pitch + i].
+inline void vquad_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
+  for (int i = 0; i < 2 * W; ++i)
+    for (int k = 0; k < 4; ++k) p[4 * i + k] = x[k * pitch + i];
+}
+inline void vquad_bytes_tail(uint8_t* p, const uint8_t* x, dim_t pitch, int n) {
+  memset(p, 0, 8 * W);
+  for (int i = 0; i < n; ++i)
+    for (int k = 0; k < 4; ++k) p[4 * i + k] = x[k * pitch + i];
+}
 // W pairs of bytes as lanes of two numbers of 16 bits, the first one low.
 inline vi vipairs(const uint8_t* p) {
   vi v;

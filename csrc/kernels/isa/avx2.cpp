@@ -22,7 +22,7 @@ void table_avx2(KernelTable& table) {
   fill_wide<DotS16, 8, 6, 3>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);
   fill_runs(table.integer);
-  fill_depthwise<DotS16>(table.depthwise);
+  fill_depthwise<DotU8S8, DotS16>(table);
   fill_integer_winograd(table.integer_winograd);
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
 }

@@ -22,7 +22,7 @@ void table_avx512(KernelTable& table) {
   fill_wide<DotS16, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);
   fill_runs(table.integer);
-  fill_depthwise<DotS16>(table.depthwise);
+  fill_depthwise<DotU8S8, DotS16>(table);
   fill_integer_winograd(table.integer_winograd);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of the tier below
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};

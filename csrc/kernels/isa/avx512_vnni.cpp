@@ -12,7 +12,7 @@ namespace fastconv {
 void table_avx512_vnni(KernelTable& table) {
   fill_bytes<DotU8S8, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);
-  fill_depthwise<DotS16>(table.depthwise);
+  fill_depthwise<DotU8S8, DotS16>(table);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of its tier
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
 #endif

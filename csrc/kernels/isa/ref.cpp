@@ -21,7 +21,7 @@ void table_ref(KernelTable& table) {
   fill_wide<DotS16, 4, 4, 2>(table.integer);
   fill_pairs<DotS16, 4, 4, 2>(table.integer);
   fill_runs(table.integer);
-  fill_depthwise<DotS16>(table.depthwise);
+  fill_depthwise<DotU8S8, DotS16>(table);
   fill_integer_winograd(table.integer_winograd);
 }
 
