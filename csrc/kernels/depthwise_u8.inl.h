@@ -16,21 +16,24 @@
 namespace fastconv {
 namespace {
 
-// The bytes of 2 W channels, or of the first n, of so many rows that begin `pitch` apart. Those of two
-// are spread to 16 bits as they are read.
+// The bytes of 2 W channels of so many rows that begin `pitch` apart; and of the first n, 1 <= n <= 2
+// W, of the rows whose bit is set, with `fill` for the others. Those of two rows are spread to 16 bits
+// as they are read.
 struct Pairs {
   static constexpr int kRows = 2;
-  static void join(uint8_t* to, const uint8_t* x, dim_t pitch) { vpair_bytes(to, x, x + pitch); }
-  static void join(uint8_t* to, const uint8_t* x, dim_t pitch, int n) {
-    vpair_bytes_tail(to, x, x + pitch, n);
+  static void join(uint8_t* to, const uint8_t* x, dim_t pitch) { vpair_bytes(to, x, pitch); }
+  static void join_some(uint8_t* to, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                        uint8_t fill) {
+    vpair_bytes_some(to, x, pitch, n, rows, fill);
   }
   static vi read(const uint8_t* p) { return vipairs(p); }
 };
 struct Quads {
   static constexpr int kRows = 4;
   static void join(uint8_t* to, const uint8_t* x, dim_t pitch) { vquad_bytes(to, x, pitch); }
-  static void join(uint8_t* to, const uint8_t* x, dim_t pitch, int n) {
-    vquad_bytes_tail(to, x, pitch, n);
+  static void join_some(uint8_t* to, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                        uint8_t fill) {
+    vquad_bytes_some(to, x, pitch, n, rows, fill);
   }
   static vi read(const uint8_t* p) { return viload(reinterpret_cast<const int32_t*>(p)); }
 };
@@ -48,34 +51,21 @@ struct RowRing {
 template <class Rows>
 constexpr dim_t kPixelBytes = 2 * W * Rows::kRows;  // of a unit
 
-// Channels [first, first + channels) of a pixel.
-inline void gather(const IntegerDepthwiseBand& t, const uint8_t* pixel, dim_t first, dim_t channels,
-                   uint8_t* to) {
-  if (t.weights.channel) {
-    for (dim_t c = 0; c < channels; ++c) to[c] = pixel[t.weights.channel[first + c]];
-    return;
-  }
-  dim_t c = 0;
-  for (; c + 2 * W <= channels; c += 2 * W) memcpy(to + c, pixel + first + c, 2 * W);
-  memcpy(to + c, pixel + first + c, static_cast<size_t>(channels - c));
-}
-
 // Columns [begin, begin + columns) of the group whose first row is i, `blocks` blocks from b.
 template <class Rows>
 void copy_group(const IntegerDepthwiseBand& t, dim_t i, dim_t begin, dim_t columns, dim_t b,
                 dim_t blocks, uint8_t* slot, dim_t unit) {
   constexpr int kRows = Rows::kRows;
   constexpr dim_t kBytes = kPixelBytes<Rows>;
-  bool inside[kRows];
-  int rows_inside = 0;
+  constexpr unsigned kAll = (1u << kRows) - 1;
+  unsigned inside = 0;
   for (int k = 0; k < kRows; ++k) {
     const dim_t row = i + k * t.row_dilation;
-    inside[k] = row >= 0 && row < t.rows_in;
-    rows_inside += inside[k];
+    inside |= static_cast<unsigned>(row >= 0 && row < t.rows_in) << k;
   }
   dim_t left = begin < 0 ? -begin : 0;
   dim_t right = begin + columns > t.cols_in ? t.cols_in - begin : columns;
-  if (left > columns || right < left || rows_inside == 0) left = right = columns;
+  if (left > columns || right < left || inside == 0) left = right = columns;
   const dim_t units = (blocks + 1) / 2;
   for (dim_t k = 0; k < units; ++k) {
     memset(slot + k * unit, t.zero, static_cast<size_t>(left * kBytes));
@@ -87,25 +77,30 @@ void copy_group(const IntegerDepthwiseBand& t, dim_t i, dim_t begin, dim_t colum
   const dim_t channels = rest_of_oc < blocks * W ? rest_of_oc : blocks * W;
   const dim_t pitch = t.row_dilation * t.x_row, corner = i * t.x_row + begin * t.x_col;
   uint8_t* to = slot + left * kBytes;
-  if (rows_inside == kRows && !t.weights.channel) {
-    const dim_t whole = channels / (2 * W) * 2 * W;
-    const int rest = static_cast<int>(channels - whole);
+  if (!t.weights.channel) {
+    const dim_t whole = inside == kAll ? channels / (2 * W) * 2 * W : 0;
     for (dim_t j = left; j < right; ++j, to += kBytes) {
       const uint8_t* const x = t.x + (corner + j * t.x_col + b * W);
       uint8_t* group = to;
-      for (dim_t c = 0; c < whole; c += 2 * W, group += unit) Rows::join(group, x + c, pitch);
-      if (rest) Rows::join(group, x + whole, pitch, rest);
+      dim_t c = 0;
+      for (; c < whole; c += 2 * W, group += unit) Rows::join(group, x + c, pitch);
+      for (; c < channels; c += 2 * W, group += unit) {
+        const int n = static_cast<int>(channels - c < 2 * W ? channels - c : 2 * W);
+        Rows::join_some(group, x + c, pitch, n, inside, t.zero);
+      }
     }
     return;
   }
   constexpr dim_t kGathered = kMaxRingPairs * 2 * W;
   uint8_t pixels[kRows * kGathered];
   memset(pixels, t.zero, sizeof pixels);
+  const int32_t* const channel = t.weights.channel + b * W;
   for (dim_t j = left; j < right; ++j, to += kBytes) {
-    for (int k = 0; k < kRows; ++k)
-      if (inside[k])
-        gather(t, t.x + (corner + k * pitch + j * t.x_col), b * W, channels,
-               pixels + k * kGathered);
+    for (int k = 0; k < kRows; ++k) {
+      const uint8_t* const x = t.x + (corner + k * pitch + j * t.x_col);
+      if (inside >> k & 1)
+        for (dim_t c = 0; c < channels; ++c) pixels[k * kGathered + c] = x[channel[c]];
+    }
     for (dim_t k = 0; k < units; ++k) Rows::join(to + k * unit, pixels + k * 2 * W, kGathered);
   }
 }

@@ -44,11 +44,18 @@ inline void vpair_bytes(uint8_t* p, __m128i a, __m128i b) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b)));
 }
-inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
-  vpair_bytes(p, sixteen_at(a), sixteen_at(b));
+// Row k of those that begin `pitch` apart, n bytes of it, if its bit is set.
+inline __m128i row_at(const uint8_t* x, dim_t pitch, int k, int n, unsigned rows, uint8_t fill) {
+  if (!(rows >> k & 1)) return _mm_set1_epi8(static_cast<char>(fill));
+  return n == 16 ? sixteen_at(x + k * pitch) : some_at(x + k * pitch, n);
 }
-inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
-  vpair_bytes(p, some_at(a, n), some_at(b, n));
+inline void vpair_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
+  vpair_bytes(p, sixteen_at(x), sixteen_at(x + pitch));
+}
+inline void vpair_bytes_some(uint8_t* p, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                             uint8_t fill) {
+  const auto row = [&](int k) { return row_at(x, pitch, k, n, rows, fill); };
+  vpair_bytes(p, row(0), row(1));
 }
 inline void vquad_bytes(uint8_t* p, __m128i a, __m128i b, __m128i c, __m128i d) {
   const __m128i ab[2] = {_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)};
@@ -62,9 +69,10 @@ inline void vquad_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
   vquad_bytes(p, sixteen_at(x), sixteen_at(x + pitch), sixteen_at(x + 2 * pitch),
               sixteen_at(x + 3 * pitch));
 }
-inline void vquad_bytes_tail(uint8_t* p, const uint8_t* x, dim_t pitch, int n) {
-  vquad_bytes(p, some_at(x, n), some_at(x + pitch, n), some_at(x + 2 * pitch, n),
-              some_at(x + 3 * pitch, n));
+inline void vquad_bytes_some(uint8_t* p, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                             uint8_t fill) {
+  const auto row = [&](int k) { return row_at(x, pitch, k, n, rows, fill); };
+  vquad_bytes(p, row(0), row(1), row(2), row(3));
 }
 // Both halves of a register are given all sixteen bytes: vpmovzxbw takes two instructions' time.
 inline vi vipairs(const uint8_t* p) {

@@ -7,8 +7,13 @@ namespace {
 
 inline vi viload(const int32_t* p) { return _mm512_loadu_si512(p); }
 inline void vistore(int32_t* p, vi v) { _mm512_storeu_si512(p, v); }
-inline __m256i some_at(const uint8_t* p, __mmask32 mask) {
-  return _mm256_maskz_loadu_epi8(mask, p);
+inline __m256i row_at(const uint8_t* x) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+}
+// Row k of those that begin `pitch` apart, n bytes of it, if its bit is set.
+inline __m256i row_at(const uint8_t* x, dim_t pitch, int k, int n, unsigned rows, uint8_t fill) {
+  const __mmask32 mask = rows >> k & 1 ? 0xffffffffu >> (32 - n) : 0;
+  return _mm256_mask_loadu_epi8(_mm256_set1_epi8(static_cast<char>(fill)), mask, x + k * pitch);
 }
 inline void vpair_bytes(uint8_t* p, __m256i a, __m256i b) {
   const __m256i low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
@@ -16,13 +21,13 @@ inline void vpair_bytes(uint8_t* p, __m256i a, __m256i b) {
   _mm256_storeu_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
   _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
 }
-inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
-  vpair_bytes(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)),
-              _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)));
+inline void vpair_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
+  vpair_bytes(p, row_at(x), row_at(x + pitch));
 }
-inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
-  const __mmask32 mask = (1u << n) - 1;
-  vpair_bytes(p, some_at(a, mask), some_at(b, mask));
+inline void vpair_bytes_some(uint8_t* p, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                             uint8_t fill) {
+  const auto row = [&](int k) { return row_at(x, pitch, k, n, rows, fill); };
+  vpair_bytes(p, row(0), row(1));
 }
 // ac and bd have the 32 bytes of rows 0 and 2, of rows 1 and 3. Unpacked they are words of two rows,
 // of which a permutation brings those of a channel together.
@@ -40,13 +45,12 @@ inline __m512i two_rows(__m256i a, __m256i b) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
 }
 inline void vquad_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
-  const auto row = [&](int k) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + k * pitch));
-  };
-  vquad_bytes(p, two_rows(row(0), row(2)), two_rows(row(1), row(3)));
+  vquad_bytes(p, two_rows(row_at(x), row_at(x + 2 * pitch)),
+              two_rows(row_at(x + pitch), row_at(x + 3 * pitch)));
 }
-inline void vquad_bytes_tail(uint8_t* p, const uint8_t* x, dim_t pitch, int n) {
-  const auto row = [&](int k) { return some_at(x + k * pitch, (1u << n) - 1); };
+inline void vquad_bytes_some(uint8_t* p, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                             uint8_t fill) {
+  const auto row = [&](int k) { return row_at(x, pitch, k, n, rows, fill); };
   vquad_bytes(p, two_rows(row(0), row(2)), two_rows(row(1), row(3)));
 }
 inline vi vipairs(const uint8_t* p) {

@@ -13,24 +13,30 @@ inline vi viload(const int32_t* p) {
   return v;
 }
 inline void vistore(int32_t* p, vi v) { memcpy(p, &v, sizeof v); }
-// Two rows of 2 W bytes side by side: p[2 i] = a[i], p[2 i + 1] = b[i].
-inline void vpair_bytes(uint8_t* p, const uint8_t* a, const uint8_t* b) {
-  for (int i = 0; i < 2 * W; ++i) p[2 * i] = a[i], p[2 * i + 1] = b[i];
-}
-// Of the first n, 1 <= n < 2 W; the others are read as 0, and not from memory.
-inline void vpair_bytes_tail(uint8_t* p, const uint8_t* a, const uint8_t* b, int n) {
-  memset(p, 0, 4 * W);
-  for (int i = 0; i < n; ++i) p[2 * i] = a[i], p[2 * i + 1] = b[i];
-}
-// Of four rows, `pitch` apart: p[4 i + k] = x[k * pitch + i].
-inline void vquad_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
-  for (int i = 0; i < 2 * W; ++i)
-    for (int k = 0; k < 4; ++k) p[4 * i + k] = x[k * pitch + i];
-}
-inline void vquad_bytes_tail(uint8_t* p, const uint8_t* x, dim_t pitch, int n) {
-  memset(p, 0, 8 * W);
+// Two rows of 2 W bytes, `pitch` apart, side by side: p[2 i + k] = x[k * pitch + i]; and four rows.
+// Then the first n, 1 <= n <= 2 W, of the rows whose bit is set: no others are read, and in their
+// place is `fill` for i < n, anything beyond.
+template <int K>
+inline void vjoin_bytes(uint8_t* p, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                        uint8_t fill) {
   for (int i = 0; i < n; ++i)
-    for (int k = 0; k < 4; ++k) p[4 * i + k] = x[k * pitch + i];
+    for (int k = 0; k < K; ++k) p[K * i + k] = rows >> k & 1 ? x[k * pitch + i] : fill;
+}
+inline void vpair_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
+  vjoin_bytes<2>(p, x, pitch, 2 * W, 3, 0);
+}
+inline void vpair_bytes_some(uint8_t* p, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                             uint8_t fill) {
+  memset(p, 0, 4 * W);
+  vjoin_bytes<2>(p, x, pitch, n, rows, fill);
+}
+inline void vquad_bytes(uint8_t* p, const uint8_t* x, dim_t pitch) {
+  vjoin_bytes<4>(p, x, pitch, 2 * W, 15, 0);
+}
+inline void vquad_bytes_some(uint8_t* p, const uint8_t* x, dim_t pitch, int n, unsigned rows,
+                             uint8_t fill) {
+  memset(p, 0, 8 * W);
+  vjoin_bytes<4>(p, x, pitch, n, rows, fill);
 }
 // W pairs of bytes as lanes of two numbers of 16 bits, the first one low.
 inline vi vipairs(const uint8_t* p) {
