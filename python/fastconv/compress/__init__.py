@@ -1,12 +1,14 @@
 """From a float network to a smaller, faster one: functions from graph to graph, and what they must know.
 
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits.
+:func:`shrink` removes channels that are zeros.
 """
 
 from fastconv.compress.agreement import Agreement
 from fastconv.compress.observer import Histogram, Statistics, observe
 from fastconv.compress.quantizer import Quantized, quantize
 from fastconv.compress.report import LayerReport, Report
+from fastconv.compress.shrink import Shrunk, shrink
 
 __all__ = [
     "Agreement",
@@ -14,7 +16,9 @@ __all__ = [
     "LayerReport",
     "Quantized",
     "Report",
+    "Shrunk",
     "Statistics",
     "observe",
     "quantize",
+    "shrink",
 ]
