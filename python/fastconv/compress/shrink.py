@@ -157,15 +157,19 @@ def shrink(model: Any, *, shapes: Sequence[Sequence[int]] | None = None) -> Shru
     """
     given = graph_of(model)
     known = concrete_shapes(given, shapes)
-    graph = run_passes(given, PASSES)
-    first = trace = traced(graph, known)
+    first = traced(run_passes(given, PASSES), known)
+    last, kept = shrunk(first, known)
+    return Shrunk(last.graph, _report(given, first, last, kept, known))
+
+
+def shrunk(trace: Trace, shapes: Sequence[Shape]) -> tuple[Trace, dict[int, str]]:
+    """Return what is left of a network when nothing more can go, and why each set of channels stays."""
     while True:
         kept = needed(trace)
         removed = balance(trace, kept)
         if not removed:
-            break
-        trace = traced(without(trace, removed), known)
-    return Shrunk(trace.graph, _report(given, first, trace, kept, known))
+            return trace, kept
+        trace = traced(without(trace, removed), shapes)
 
 
 def concrete_shapes(graph: Graph, shapes: Sequence[Sequence[int]] | None) -> list[Shape]:
