@@ -18,7 +18,7 @@ from fastconv.compress import shrink
 from fastconv.compress.channels import Trace, traced
 from fastconv.compress.mask import masked
 from fastconv.compress.shrink import PASSES
-from fastconv.errors import ArgumentError, ModelError, ShapeError
+from fastconv.errors import ArgumentError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.exporters.onnx import to_file, to_proto
 from fastconv.graph.ir import Graph
 from fastconv.graph.passes import run_passes
@@ -236,6 +236,17 @@ def test_flat_and_channels_last() -> None:
     assert [row.inputs for row in result.report.layers] == [(3, 3), (128, 80), (128, 80)]
     x = np.random.default_rng(0).standard_normal((3, 3, 4, 4), np.float32)
     np.testing.assert_allclose(result.model()(x), fastconv.Model(graph)(x), rtol=0, atol=1e-5)
+
+
+def test_networks_whose_plan_depends_on_values_are_refused() -> None:
+    b = small_networks.Builder("computed")
+    x = b.conv(b.input("x", (1, 3, 6, 6)), (6, 3, 3, 3), "first")
+    shift = b.add("Reshape", b.add("GlobalAveragePool", x), b.ints(-1))
+    given = b.vector(6, 1, 2), shift, b.vector(6, 0, 1), b.vector(6, 1, 2)
+    x = b.add("BatchNormalization", x, *given, name="computed")
+    b.output(b.conv(x, (4, 6, 1, 1), "last"), "y", (1, 4, 6, 6))
+    with pytest.raises(UnsupportedOpError, match=r"node 'computed' .*: expected shapes that follow from"):
+        shrink(b.build())
 
 
 def test_a_layer_of_zeros_alone_keeps_a_channel() -> None:

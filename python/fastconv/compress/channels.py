@@ -157,7 +157,7 @@ class Trace:
             self._layer(node, layer)
         elif not read or node.op in _SEES_SHAPES:
             return
-        elif node.domain:
+        elif node.domain or (node.op in BY_CHANNEL and not self._has_constants(node)):
             self._stop(node, read)
         elif node.op == "Concat":
             self._concat(node)
@@ -169,6 +169,9 @@ class Trace:
             self._pointwise(node, read)
         else:
             self._stop(node, read)
+
+    def _has_constants(self, node: Node) -> bool:
+        return all(name in self.graph.constants for name in node.inputs[1:])
 
     def _stop(self, node: Node, names: Iterable[str], why: str = "mixes channels, or may") -> None:
         for name in names:

@@ -96,7 +96,7 @@ class Layer:
         attrs = dict(node.attrs)
         if node.op == "Gemm":
             own = own / attrs.get("alpha", 1.0)
-            bias = bias / (attrs.get("beta", 1.0) or 1.0)
+            bias = bias / attrs.get("beta", 1.0)
         elif node.op != "MatMul":
             attrs["group"] = groups
         return own, bias, replace(node, attrs=attrs)
@@ -113,7 +113,7 @@ def layer_of(node: Node, constants: Mapping[str, Array], values: Mapping[str, Va
         return None
     shape, attrs = values[node.outputs[0]].shape, node.attrs
     if node.op in ("Gemm", "MatMul"):
-        if w.ndim != 2 or attrs.get("transA"):
+        if w.ndim != 2 or attrs.get("transA") or not (attrs.get("alpha", 1.0) and attrs.get("beta", 1.0)):
             return None
         rows = (w if attrs.get("transB") else w.T) * np.float32(attrs.get("alpha", 1.0))
         if given is not None and given.size != 1 and given.shape[-1] != given.size:
