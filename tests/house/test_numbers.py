@@ -30,7 +30,10 @@ def ulp() -> ModuleType:
     return script("ulp")
 
 
-@pytest.mark.parametrize("name", ["ulp", "denormals", "third_party", "zoo", "contended", "quantize"])
+PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress")
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_the_page_has_the_tables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [name, "--check"])
     assert script(name).main() == 0

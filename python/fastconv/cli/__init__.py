@@ -21,10 +21,12 @@ from fastconv.cli import (
     info,
     output,
     profile,
+    prune,
     quantize,
     report,
     roofline,
     run,
+    shrink,
     sweep,
 )
 from fastconv.cli.output import BAD_INPUT, FAILED, INTERRUPTED
@@ -38,7 +40,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(extra="all")  # what to install when a package is missing
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, classify, run, convert, quantize, info, profile, report, roofline, sweep, bench):
+    for command in (
+        demo,
+        classify,
+        run,
+        convert,
+        quantize,
+        shrink,
+        prune,
+        info,
+        profile,
+        report,
+        roofline,
+        sweep,
+        bench,
+    ):
         command.add(commands)
     return parser
 

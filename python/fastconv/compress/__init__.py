@@ -1,20 +1,27 @@
 """From a float network to a smaller, faster one: functions from graph to graph, and what they must know.
 
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits.
+:func:`shrink` removes channels that are zeros, :func:`prune` those that matter least.
 """
 
 from fastconv.compress.agreement import Agreement
 from fastconv.compress.observer import Histogram, Statistics, observe
+from fastconv.compress.prune import Pruned, prune
 from fastconv.compress.quantizer import Quantized, quantize
 from fastconv.compress.report import LayerReport, Report
+from fastconv.compress.shrink import Shrunk, shrink
 
 __all__ = [
     "Agreement",
     "Histogram",
     "LayerReport",
+    "Pruned",
     "Quantized",
     "Report",
+    "Shrunk",
     "Statistics",
     "observe",
+    "prune",
     "quantize",
+    "shrink",
 ]

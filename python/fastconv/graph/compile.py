@@ -171,6 +171,23 @@ def evaluate(node: Node, constants: Mapping[str, Array], budget: Budget) -> list
     return arrays
 
 
+def lowered_values(graph: Graph, shapes: Sequence[Shape]) -> dict[str, Value]:
+    """Return what is known of each value of a graph for input shapes: its shape, of constants what they hold.
+
+    Raises UnsupportedOpError where a run alone can tell.
+    """
+    constants = {name: Constant(array) for name, array in graph.constants.items()}
+    for node in graph.nodes:
+        check_node(node)
+    try:
+        return _lower(Context(Plans()), graph, constants, shapes)
+    except Cut as cut:
+        node = cut.after[0]
+        raise UnsupportedOpError(
+            f"{describe(node)}: expected shapes that follow from those of the inputs, got one of a run"
+        ) from None
+
+
 # -- lowering ------------------------------------------------------------------------------------------------
 
 
