@@ -185,6 +185,22 @@ def test_what_nobody_reads_goes() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("op", ["BatchNormalization", "Mul"])
+def test_a_factor_of_zero_makes_a_constant(op: str) -> None:
+    b = small_networks.Builder("factor")
+    x = b.input("x", (1, 3, 6, 6))
+    # A sum: what follows it is not folded into a layer.
+    x = b.add("Add", b.conv(x, (6, 3, 3, 3), "first"), b.conv(x, (6, 3, 3, 3), "second"))
+    factor = np.float32([1, 0, 2, 0, 0, 3])
+    rest = [np.full(6, value, np.float32) for value in (0.5, 0.25, 1)]  # what is added, mean, variance
+    factors = factor if op == "BatchNormalization" else factor[:, np.newaxis, np.newaxis]
+    x = b.add(op, x, *map(b.array, (factors, *(rest if op == "BatchNormalization" else ()))))
+    b.output(b.conv(x, (4, 6, 1, 1), "last"), "y", (1, 4, 6, 6))
+    first, second, last = shrink(b.build()).report.layers
+    assert first.outputs == second.outputs == last.inputs == (6, 3)
+    assert first.changed
+
+
 def test_a_sum_keeps_what_either_side_has() -> None:
     b = small_networks.Builder("sum")
     x = b.input("x", (1, 3, 6, 6))

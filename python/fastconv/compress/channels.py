@@ -43,6 +43,12 @@ BY_CHANNEL = frozenset(("BatchNormalization", "InstanceNormalization"))  # vecto
 _SEES_SHAPES = frozenset(("Shape", "Size"))
 
 
+def _zeros(array: Array, rank: int, axis: int, count: int) -> Array:
+    """Return in which channels a constant, which broadcasts with a value, is zero everywhere."""
+    whole = np.moveaxis(array.reshape((1,) * (rank - array.ndim) + array.shape), axis, 0)
+    return np.broadcast_to((whole == 0).reshape(len(whole), -1).all(1), (count,))
+
+
 @dataclass
 class Channels:
     """The channels of a value, along one axis.
@@ -233,6 +239,8 @@ class Trace:
             held = self.holds(name)
             if held is not None:
                 feeds[name] = held
+                if node.op == "Mul" and name not in self.channels:
+                    zero |= _zeros(held, rank, first.axis, count)
                 continue
             given = self.channels.get(name)
             if given is None:
@@ -251,6 +259,8 @@ class Trace:
         if node.op == "Mul":  # of finite numbers
             constants = np.where(known, constants, 0.0)
             known |= zero
+        if node.op == "BatchNormalization":  # a factor of zero leaves what is added
+            known |= (np.ravel(feeds[node.inputs[1]]) == 0) & np.isfinite(constants)
         return known, constants
 
     def _window(self, node: Node, read: Sequence[str]) -> None:

@@ -50,6 +50,11 @@ class LayerChannels:
     constant: int
     kept: dict[str, int]
 
+    @property
+    def changed(self) -> bool:
+        """Whether it reads or writes fewer channels."""
+        return self.inputs[0] > self.inputs[1] or self.outputs[0] > self.outputs[1]
+
     def cells(self) -> tuple[str, ...]:
         """Return the layer's line of the table."""
         changes = [str(a) if a == b else f"{a} > {b}" for a, b in (self.inputs, self.outputs)]
@@ -80,7 +85,7 @@ class ShrinkReport:
             *(("layer", "<"), ("operator", "<"), ("inputs", ">"), ("outputs", ">"), ("million MACs", ">")),
             *(("constant", ">"), ("of these kept, because", "<")),
         )
-        changed = [y.cells() for y in self.layers if y.constant or y.inputs[0] > y.inputs[1]]
+        changed = [y.cells() for y in self.layers if y.constant or y.changed]
         return [*table.lines(changed), "", self.total()]
 
     def total(self) -> str:
