@@ -1,3 +1,4 @@
+// L4 coding: the decoder, by one table a code and four streams at a time.
 #include "coding/huffman.h"
 
 #include <algorithm>

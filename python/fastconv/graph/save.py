@@ -180,7 +180,8 @@ def _bytes(array: Array) -> memoryview:
 
 def _header(graph: CompiledGraph, arrays: _Arrays) -> dict[str, Any]:
     body = _graph(graph, arrays)
-    arrays.new_page()
+    if graph.packed:
+        arrays.new_page()
     return {
         "fastconv": _core.__version__,
         **body,
