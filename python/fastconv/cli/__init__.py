@@ -41,22 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(extra="all")  # what to install when a package is missing
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (
-        demo,
-        classify,
-        run,
-        convert,
-        quantize,
-        shrink,
-        prune,
-        info,
-        profile,
-        report,
-        roofline,
-        sweep,
-        bench,
-    ):
-    making = (convert, quantize, compress)
+    making = (convert, quantize, shrink, prune, compress)
     for command in (demo, classify, run, *making, info, profile, report, roofline, sweep, bench):
         command.add(commands)
     return parser

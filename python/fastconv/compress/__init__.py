@@ -2,8 +2,7 @@
 
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits.
 :func:`shrink` removes channels that are zeros, :func:`prune` those that matter least.
-:func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits,
-:func:`share` one whose weights share few values, for small files.
+:func:`share` gives weights few values to share, for small files.
 """
 
 from fastconv.compress.agreement import Agreement
@@ -11,8 +10,8 @@ from fastconv.compress.observer import Histogram, Statistics, observe
 from fastconv.compress.prune import Pruned, prune
 from fastconv.compress.quantizer import Quantized, quantize
 from fastconv.compress.report import LayerReport, Report
-from fastconv.compress.shrink import Shrunk, shrink
 from fastconv.compress.sharing import Shared, SharedLayer, share
+from fastconv.compress.shrink import Shrunk, shrink
 
 __all__ = [
     "Agreement",
@@ -21,13 +20,13 @@ __all__ = [
     "Pruned",
     "Quantized",
     "Report",
-    "Shrunk",
     "Shared",
     "SharedLayer",
+    "Shrunk",
     "Statistics",
     "observe",
     "prune",
     "quantize",
-    "shrink",
     "share",
+    "shrink",
 ]
