@@ -27,6 +27,7 @@
 namespace fastconv {
 
 void bind_core(pybind11::module_& m);
+void bind_coding(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_integer_conv(pybind11::module_& m);

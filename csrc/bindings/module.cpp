@@ -33,6 +33,7 @@ PYBIND11_MODULE(_core, m) {
   });
 
   fastconv::bind_core(m);
+  fastconv::bind_coding(m);
   fastconv::bind_conv(m);
   fastconv::bind_gemm(m);
   fastconv::bind_integer_conv(m);

@@ -36,6 +36,13 @@ def set_active_tier(name: str) -> None: ...
 def set_extensions_active(used: bool) -> None: ...
 def bounds_overlap(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool: ...
 
+# bind_coding.cpp
+CODE_BITS: int
+STREAM_VALUES: int
+MAX_SYMBOLS: int
+
+def decode(coded: npt.NDArray[np.uint8], entries: int, gaps: int, out: npt.NDArray[Any]) -> None: ...
+
 # bind_conv.cpp
 class Conv:
     def __init__(

@@ -49,6 +49,25 @@ def seeds_fcm() -> list[bytes]:
     return found
 
 
+def seeds_fcz() -> list[bytes]:
+    """Return models whose weights are coded, dense and with gaps."""
+    import numpy as np
+
+    from fastconv.graph.ir import GraphBuilder
+    from fastconv.graph.model import Model
+
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.fcz"
+        for modulus in (5, 50):
+            w = np.float32(np.arange(1024) % modulus == 0) * np.float32(np.arange(1024) % 7)
+            b = GraphBuilder("coded", {"w": w.reshape(32, 32, 1, 1)})
+            b.output(b.add("Conv", b.input("x", (1, 32, 2, 2)), "w"), "y", (1, 32, 2, 2))
+            Model(b.build()).save(path)
+            found.append(path.read_bytes())
+    return found
+
+
 def seeds_npz() -> list[bytes]:
     """Return archives, stored and deflated."""
     import numpy as np
@@ -106,6 +125,28 @@ def try_compiled(data: bytes) -> None:
     try_model(data)
 
 
+def try_coded(data: bytes) -> None:
+    """Do so with a model whose arrays have the hashes that they should have too."""
+    import json
+
+    from fastconv.graph.save import PAGE, PREFIX, START, content_hash, prefix_of, round_up
+
+    try:
+        size = PREFIX.unpack_from(data)[2]
+        header = json.loads(data[START : START + size])
+        start = round_up(START + size, PAGE)
+        for entry in header["arrays"]:
+            if "coded" in entry:
+                begin = start + entry["offset"]
+                entry["hash"] = content_hash(data[begin : begin + entry["coded"][2]]).hex()
+        text = json.dumps(header, separators=(",", ":")).encode()
+        if len(text) == size:
+            data = prefix_of(text, len(data)) + text + data[START + size :]
+    except (ValueError, TypeError, LookupError, RecursionError, struct.error):
+        pass
+    try_compiled(data)
+
+
 def try_weights(data: bytes) -> None:
     """Read every array of a file."""
     from fastconv.importers.weights import read_weights
@@ -117,6 +158,7 @@ def try_weights(data: bytes) -> None:
 FORMATS: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], None]]] = {
     "onnx": (seeds_onnx, try_model),
     "fcm": (seeds_fcm, try_compiled),
+    "fcz": (seeds_fcz, try_coded),
     "npz": (seeds_npz, try_weights),
     "pth": (seeds_pth, try_weights),
     "safetensors": (seeds_safetensors, try_weights),

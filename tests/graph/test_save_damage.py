@@ -261,7 +261,7 @@ def test_lists_within_lists(depth: int, data: bytes) -> None:
 
 
 def test_other_versions_of_the_format_are_named(data: bytes) -> None:
-    with pytest.raises(ModelError, match="expected version 2 of the format, got 1: convert the model"):
+    with pytest.raises(ModelError, match="expected version 3 of the format, got 1: convert the model"):
         from_data(data[:8] + (1).to_bytes(4, "little") + data[12:])
 
 

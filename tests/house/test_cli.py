@@ -25,6 +25,7 @@ COMMANDS = (
     "run",
     "convert",
     "quantize",
+    "compress",
     "shrink",
     "prune",
     "info",

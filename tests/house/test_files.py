@@ -16,7 +16,7 @@ FILES = sorted(
     and (path.suffix in SUFFIXES or path == ROOT / ".ci" / "run")
     and not (SKIPPED | ENVIRONMENTS) & set(path.relative_to(ROOT).parts)
 )
-LEVELS = dict(core=0, simd=1, kernels=2, gemm=3, conv=4, nn=4, program=5, experiments=5, bindings=6)
+LEVELS = dict(core=0, simd=1, kernels=2, gemm=3, conv=4, nn=4, coding=4, program=5, experiments=5, bindings=6)
 CODE = [path for path in FILES if path.suffix in {".h", ".cpp", ".py"}]
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:" + "|".join(["work", "home", "root", "opt", "Users"]) + r")/\w")
 UNFINISHED = re.compile(r"#\s*if 0\b|\b(?:TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "python" / "fastconv"
 
 CPP_LAYERS = [
-    ["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn"], ["program", "experiments"], ["bindings"],
+    ["core"], ["simd"], ["kernels"], ["gemm"], ["conv", "nn", "coding"], ["program", "experiments"],
+    ["bindings"],
 ]  # fmt: skip
 PYTHON_LAYERS = [
     [

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from fastconv.cli import (
     bench,
     classify,
+    compress,
     convert,
     demo,
     info,
@@ -40,21 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(extra="all")  # what to install when a package is missing
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (
-        demo,
-        classify,
-        run,
-        convert,
-        quantize,
-        shrink,
-        prune,
-        info,
-        profile,
-        report,
-        roofline,
-        sweep,
-        bench,
-    ):
+    making = (convert, quantize, shrink, prune, compress)
+    for command in (demo, classify, run, *making, info, profile, report, roofline, sweep, bench):
         command.add(commands)
     return parser
 

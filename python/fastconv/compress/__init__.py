@@ -2,6 +2,7 @@
 
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits.
 :func:`shrink` removes channels that are zeros, :func:`prune` those that matter least.
+:func:`share` gives weights few values to share, for small files.
 """
 
 from fastconv.compress.agreement import Agreement
@@ -9,6 +10,7 @@ from fastconv.compress.observer import Histogram, Statistics, observe
 from fastconv.compress.prune import Pruned, prune
 from fastconv.compress.quantizer import Quantized, quantize
 from fastconv.compress.report import LayerReport, Report
+from fastconv.compress.sharing import Shared, SharedLayer, share
 from fastconv.compress.shrink import Shrunk, shrink
 
 __all__ = [
@@ -18,10 +20,13 @@ __all__ = [
     "Pruned",
     "Quantized",
     "Report",
+    "Shared",
+    "SharedLayer",
     "Shrunk",
     "Statistics",
     "observe",
     "prune",
     "quantize",
+    "share",
     "shrink",
 ]

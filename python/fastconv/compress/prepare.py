@@ -93,12 +93,25 @@ def _plain_products(graph: Graph, samples: Samples) -> Graph:
         elif not node.domain:
             nodes.append(node)
         else:
-            product = f"{node.outputs[0]}/product"
-            nodes.append(
-                replace(node, op="MatMul", domain="", inputs=node.inputs[:2], outputs=(product,), absorbed=())
-            )
-            given = product, node.inputs[2]
-            nodes.append(Node("Add", f"{node.name}/bias", given, node.outputs, {}, node.opset))
+            nodes += _product_and_sum(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _product_and_sum(node: Node) -> tuple[Node, Node]:
+    """Write out a product that a pass gave a bias to."""
+    product = f"{node.outputs[0]}/product"
+    first = replace(node, op="MatMul", domain="", inputs=node.inputs[:2], outputs=(product,), absorbed=())
+    given = product, node.inputs[2]
+    return first, Node("Add", f"{node.name}/bias", given, node.outputs, {}, node.opset)
+
+
+def folded(graph: Graph) -> Graph:
+    """Return a graph in ONNX's words whose normalisations are in the weights of the layers before them."""
+    nodes: list[Node] = []
+    graph = run_passes(graph, PASSES)
+    for node in graph.nodes:
+        fused = (node.domain, node.op) == (FASTCONV_DOMAIN, "FusedMatMul")
+        nodes += _product_and_sum(node) if fused else (node,)
     return replace(graph, nodes=tuple(nodes))
 
 

@@ -39,7 +39,7 @@ from fastconv.graph.options import (
 from fastconv.graph.plans import Plans
 from fastconv.graph.prepare import prepare
 from fastconv.graph.program import Layer, MemoryUse, Program
-from fastconv.graph.save import check_same, write_compiled
+from fastconv.graph.save import CODED, check_same, write_compiled
 from fastconv.graph.staged import Plan, Staged, plan
 from fastconv.graph.table import table
 from fastconv.graph.value import F32, Array, Constant
@@ -308,7 +308,13 @@ class Model:
 
     # -- saving ----------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], *shapes: Sequence[int], packed: bool = True) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *shapes: Sequence[int],
+        packed: bool = True,
+        coded: bool | None = None,
+    ) -> None:
         """Write the compiled model to a file that :func:`fastconv.load` opens in milliseconds.
 
         Processes that run it share its weights in memory (docs/format.md).
@@ -323,6 +329,10 @@ class Model:
         packed : bool
             Whether the packed weights are written too, for this version and instruction set tier, or the
             plain ones alone, which are about half the size and are packed whenever the file is opened.
+        coded : bool, optional
+            Whether to write the smallest file in the place of the one that opens fastest: weights that repeat
+            few values, as :func:`fastconv.compress.share` makes them, and those of 8 bits are written in
+            Huffman codes, without loss, and none are packed. By default where the name ends in ``.fcz``.
 
         Raises
         ------
@@ -345,9 +355,10 @@ class Model:
         True
         """
         target, packed = path_of(path, "path"), flag("packed", packed)
+        coded = target.suffix.lower() == CODED if coded is None else flag("coded", coded)
         if shapes:
             self._planned(shapes)
-        write_compiled(target, self._compiled(packed))
+        write_compiled(target, self._compiled(packed and not coded), coded=coded)
 
     def _compiled(self, packed: bool) -> CompiledGraph:
         """Return the graph after its passes with all weights; those freed once packed are made again."""

@@ -6,6 +6,8 @@ This file writes it, :mod:`fastconv.importers.compiled` reads it, ``docs/format.
     header   JSON: the graph, and for each array dtype, shape, place and hash
     arrays   each from a multiple of 64 bytes on; the packed ones come last and start a page
 
+A file that is to be small (``.fcz``) has its arrays coded where that makes them smaller, and none packed.
+
 Plain weights are there always: a processor of another tier, or another version of fastconv, packs them
 anew. They lie in pages of their own, which are not read while the packed ones serve.
 """
@@ -25,11 +27,13 @@ import numpy as np
 from fastconv import _core
 from fastconv._files import replacing
 from fastconv.errors import MissingPackageError, ModelError
+from fastconv.graph.coding import encode
 from fastconv.graph.ir import CompiledGraph, Graph, Node, PackedWeights, TensorInfo
 from fastconv.graph.value import Array
 
 MAGIC = b"\x89FCM\r\n\x1a\n"  # as PNG's: 8-bit, and damaged by whoever takes it for text
-VERSION = 2  # of the format; files of another one are refused
+CODED = ".fcz"  # how the name of a file ends whose arrays are coded
+VERSION = 3  # of the format; files of another one are refused
 # Magic, version, header bytes, file bytes; the hash of these and of the header follows, then zeros.
 PREFIX = struct.Struct("<8sIIQ")
 HASH_BYTES = 32
@@ -97,9 +101,12 @@ def check_same(packed: Sequence[PackedWeights], again: Sequence[PackedWeights]) 
             )
 
 
-def write_compiled(path: Path, graph: CompiledGraph) -> None:
-    """Write a file; whoever has an older one of that name mapped keeps what it had."""
-    arrays = _Arrays()
+def write_compiled(path: Path, graph: CompiledGraph, *, coded: bool = False) -> None:
+    """Write a file; whoever has an older one of that name mapped keeps what it had.
+
+    ``coded``: with arrays of few distinct values in Huffman codes.
+    """
+    arrays = _Arrays(coded)
     header = _header(graph, arrays)
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     check_header(text)
@@ -123,7 +130,8 @@ def check_header(text: bytes) -> None:
 class _Arrays:
     """The arrays of a file in the order in which they are written; places count from the first page."""
 
-    def __init__(self) -> None:
+    def __init__(self, coded: bool) -> None:
+        self._coded = coded
         self.entries: list[dict[str, Any]] = []
         self.end = 0
         self._parts: list[tuple[int, Sequence[Array]]] = []
@@ -131,7 +139,12 @@ class _Arrays:
     def add(self, where: str, array: Array) -> int:
         """Enter an array and return its index."""
         dtype = dtype_named(where, array.dtype.name)
-        return self._enter(array.dtype.name, array.shape, [np.ascontiguousarray(array, dtype)])
+        plain = np.ascontiguousarray(array, dtype)
+        if self._coded and (found := encode(plain)) is not None:
+            index = self._enter(array.dtype.name, array.shape, [found.data])
+            self.entries[index]["coded"] = [found.entries, found.gaps, found.data.size]
+            return index
+        return self._enter(array.dtype.name, array.shape, [plain])
 
     def add_packed(self, arrays: Sequence[Array]) -> int:
         """Enter vectors of any elements as one of bytes, each from a multiple of the alignment on."""
@@ -167,7 +180,8 @@ def _bytes(array: Array) -> memoryview:
 
 def _header(graph: CompiledGraph, arrays: _Arrays) -> dict[str, Any]:
     body = _graph(graph, arrays)
-    arrays.new_page()
+    if graph.packed:
+        arrays.new_page()
     return {
         "fastconv": _core.__version__,
         **body,

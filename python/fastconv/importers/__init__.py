@@ -14,6 +14,7 @@ from fastconv.errors import ModelError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
+from fastconv.graph.save import CODED
 from fastconv.importers import compiled, onnx
 from fastconv.importers.graph_file import GraphFile
 from fastconv.importers.torch_module import from_torch
@@ -89,7 +90,7 @@ def load(
     read: Callable[[], Graph]
     if isinstance(source, (str, os.PathLike)):
         path = path_of(source)
-        if path.suffix.lower() == ".fcm" or compiled.is_compiled(_start_of(path)):
+        if path.suffix.lower() in (".fcm", CODED) or compiled.is_compiled(_start_of(path)):
             read = GraphFile(partial(compiled.from_file, verify=verify), path)
             return model_of(read)
         if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
@@ -99,7 +100,7 @@ def load(
             )
         if path.suffix.lower() != ".onnx":
             raise ModelError(
-                f"{path}: expected a file ending in .onnx or .fcm, got {path.suffix or 'no suffix'!r}"
+                f"{path}: expected a file ending in .onnx, .fcm or .fcz, got {path.suffix or 'no suffix'!r}"
             )
         read = GraphFile(partial(onnx.from_file, folder=folder), path)
     elif isinstance(source, (bytes, bytearray, memoryview)):

@@ -2,7 +2,8 @@
 
 A file is data alone: nothing in it is executed, and no size in it is believed before it is held against the
 file's. The header's hash tells damage, not malice, so the header is checked all the same: every type, name,
-index and range here, every operator and attribute where a model is made. Arrays are views of the file.
+index and range here, every operator and attribute where a model is made. Arrays are views of the file, but
+for those that it holds coded: what these take decoded is counted before any is.
 
 The hashes of small arrays, which may say shapes, are checked at once; those of weights only with ``verify``,
 for that reads the whole file.
@@ -17,7 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastconv.errors import ModelError
+from fastconv.errors import ArgumentError, ModelError
+from fastconv.graph.coding import Coded, decode
 from fastconv.graph.ir import (
     MAX_DEPTH,
     Activation,
@@ -48,6 +50,8 @@ from fastconv.importers.tensors import FileData, checked_size, map_file, view
 
 SMALL = 4096  # bytes of an array up to which its hash is checked at once
 MAX_SIZE = 1 << 31  # of a dimension
+BYTES = np.dtype(np.uint8)
+MAX_GROWTH, FREE = 64, 256 << 20  # what is decoded: times the file, or bytes that any may take
 _ENDS = ("inputs", "outputs")
 
 T = TypeVar("T")
@@ -108,12 +112,24 @@ class _Reader:
     def _read_arrays(self, verify: bool) -> list[Array]:
         """Return views of the file, each after the one before."""
         arrays, end = [], self._start
+        waiting: list[tuple[str, int, Coded]] = []
+        budget = max(MAX_GROWTH * len(self._bytes), FREE)
         for i, entry in enumerate(_items(self._fields, "arrays")):
             where = f"array {i}"
             fields = _mapping(entry, where)
             dtype = dtype_named(where, _text(fields.get("dtype"), where))
             shape = _each(fields.get("shape"), where, _size)
-            size = checked_size(shape, where, most=len(self._bytes)) * dtype.itemsize
+            coded = fields.get("coded")
+            most = len(self._bytes) if coded is None else budget
+            size = checked_size(shape, where, most=most) * dtype.itemsize
+            if coded is not None:
+                budget -= size
+                if budget < 0:
+                    raise ModelError(
+                        f"{where}: expected arrays of at most {MAX_GROWTH} times the file's"
+                        f" {len(self._bytes)} bytes or of {FREE}, got more"
+                    )
+                entries, gaps, size = (_size(n, where) for n in _record(coded, f"{where}: coded", 3))
             offset = self._start + _whole(fields.get("offset"), where, len(self._bytes))
             if offset % ALIGNMENT or not end <= offset <= len(self._bytes) - size:
                 raise ModelError(
@@ -121,10 +137,20 @@ class _Reader:
                     f" got {size} bytes of shape {list(shape)} from {offset} on"
                 )
             end = offset + size
-            checked = verify or size <= SMALL
+            checked = verify or size <= SMALL or coded is not None  # which are read in any case
             if checked and content_hash(self._bytes[offset:end]).hex() != fields.get("hash"):
                 raise ModelError(f"{where}: expected the bytes of its hash, got others: the file is damaged")
-            arrays.append(view(self._bytes, shape, dtype, offset))
+            if coded is None:
+                arrays.append(view(self._bytes, shape, dtype, offset))
+            else:
+                waiting.append((where, i, Coded(view(self._bytes, (size,), BYTES, offset), entries, gaps)))
+                arrays.append(np.empty(shape, dtype))
+        for where, i, found in waiting:
+            try:
+                decode(found, arrays[i])
+            except ArgumentError as error:
+                raise ModelError(f"{where}: {error}") from error
+        self._decoded = bool(waiting)
         return arrays
 
     def graph(self) -> CompiledGraph:
@@ -142,7 +168,7 @@ class _Reader:
             graph.outputs,
             graph.constants,
             precision=precision,
-            keep=True,
+            keep=not self._decoded,
             parameters={
                 node: {name: _whole(n, "parameters", 1 << 53) for name, n in _mapping(read, node).items()}
                 for node, read in _mapping(self._fields.get("parameters"), "parameters").items()

@@ -1,0 +1,95 @@
+"""``fastconv compress``: a small file of a network, its weights pruned, of few values, in Huffman codes.
+
+MODEL is an .onnx file. A result that ends in .fcz is small, and loads like any other model; one that ends in
+.onnx has the same weights and runs elsewhere. docs/deep_compression.md tells how.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastconv.cli import arguments, output
+from fastconv.errors import ArgumentError
+
+T = TypeVar("T", int, float)
+
+
+def add(commands: Any) -> None:
+    """Add the command's arguments."""
+    parser = commands.add_parser(
+        "compress", help="make a small file: few weights, of few values (.fcz)", description=__doc__
+    )
+    parser.add_argument("model", metavar="MODEL", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.fcz")
+    parser.add_argument(
+        "--bits", type=int, metavar="N", help="of an index into a layer's codebook, 1 to 8 (default: 5)"
+    )
+    parser.add_argument(
+        "--prune",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of each layer's weights, that becomes zeros",
+    )
+    parser.add_argument(
+        "--layer-bits", action="append", default=[], metavar="LAYER=N",
+        help='other bits for a layer, "first", "last", or an operator as "Conv"; 0: as it is',
+    )  # fmt: skip
+    parser.add_argument(
+        "--layer-prune", action="append", default=[], metavar="LAYER=SHARE", help="another share for it"
+    )
+    parser.add_argument(
+        "--aim", choices=("error", "entropy", "relative"), default="error",
+        help="what codebooks are chosen for: least error, few bits in Huffman codes, least relative error",
+    )  # fmt: skip
+    parser.add_argument(
+        "--min-snr", type=arguments.positive_float, metavar="DB",
+        help="in the place of --bits: the fewest bytes with which results on DATA have this signal-to-noise",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, metavar="FOLDER_OR_NPY", help="photos, or an array of inputs")
+    output.add_json_flag(parser)
+    parser.set_defaults(run=run, extra="onnx")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compress, write, and say what each layer takes."""
+    from fastconv.compress import share
+
+    if args.output.suffix.lower() not in (".fcz", ".onnx"):
+        raise ArgumentError(f"--output: expected a file ending in .fcz or .onnx, got {str(args.output)!r}")
+    if args.bits is not None and args.min_snr is not None:
+        raise ArgumentError("--bits, --min-snr: expected one of them, got both")
+    result = share(
+        args.model,
+        5 if args.bits is None else args.bits,
+        args.prune,
+        layer_bits=_by_layer("--layer-bits", args.layer_bits, int),
+        layer_prune=_by_layer("--layer-prune", args.layer_prune, float),
+        aim=args.aim,
+        min_snr=args.min_snr,
+        data=args.data,
+    )
+    result.save(args.output)
+    before, after = (path.stat().st_size for path in (args.model, args.output))
+    if args.json:
+        record = {"model": str(args.model), "output": str(args.output), "before": before, "bytes": after}
+        output.dump(record | result.as_dict())
+        return 0
+    for text in result.lines():
+        output.line(text)
+    output.line(f"{args.output}: {after / 2**20:.2f} MiB, {before / after:.1f} times smaller than the model")
+    return 0
+
+
+def _by_layer(flag: str, given: list[str], read: Callable[[str], T]) -> dict[str, T]:
+    found = {}
+    for text in given:
+        name, _, value = text.rpartition("=")
+        try:
+            found[name] = read(value)
+        except ValueError:
+            raise ArgumentError(f"{flag}: expected a layer, = and a number, got {text!r}") from None
+    return found

@@ -1,0 +1,274 @@
+"""Weights that share few values, and many zeros: Deep Compression of a network, without its training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv._arguments import integer, number, shown
+from fastconv._files import path_of
+from fastconv._progress import track
+from fastconv._table import Table
+from fastconv.compress.agreement import signal_to_noise
+from fastconv.compress.allocate import allocate
+from fastconv.compress.codebook import AIMS, codebook, nearest, pruned
+from fastconv.compress.prepare import folded, graph_of
+from fastconv.compress.samples import Prepare, samples_of
+from fastconv.errors import ArgumentError
+from fastconv.exporters.onnx import to_file
+from fastconv.graph.coding import encode
+from fastconv.graph.ir import Graph, Node
+from fastconv.graph.model import Model
+
+Array = npt.NDArray[Any]
+
+MANY = 0.99  # a share of weights that are not zero with which a layer counts as not pruned
+MAX_BITS = 8  # of an index into a codebook
+OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class SharedLayer:
+    """One layer: of its weights, how many, the share that is not zero, their distinct values and bytes.
+
+    ``before`` and ``after`` are the bytes of its weights in floats and coded, and ``snr`` the signal-to-noise
+    of the weights in decibels.
+    """
+
+    name: str
+    op: str
+    weights: int
+    kept: float
+    values: int
+    before: int
+    after: int
+    snr: float
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the layer's line of the table."""
+        sizes = str(self.before), str(self.after), f"{self.before / self.after:.1f}"
+        return (
+            self.name,
+            self.op,
+            str(self.weights),
+            f"{self.kept:.1%}",
+            str(self.values),
+            *sizes,
+            f"{self.snr:.1f}",
+        )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A network whose weights share values.
+
+    Attributes
+    ----------
+    graph : Graph
+        In ONNX's words, its weights written as the values that they share: any runtime can run it.
+    layers : tuple of SharedLayer
+        What became of each.
+    """
+
+    graph: Graph
+    layers: tuple[SharedLayer, ...]
+
+    def model(self, **options: Any) -> Model:
+        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
+        return Model(self.graph, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network: coded, where the name ends in ``.fcz``, or as an ``.onnx`` file."""
+        target = path_of(path, "path")
+        if target.suffix.lower() == ".onnx":
+            to_file(self.graph, target, metadata={"fastconv.shared": "weights of few values"})
+        else:
+            self.model().save(target, coded=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the layers as plain values, for JSON."""
+        return {"layers": [asdict(layer) for layer in self.layers]}
+
+    def lines(self) -> list[str]:
+        """Return the layers as a text table, line by line."""
+        table = Table(
+            *(("layer", "<"), ("operator", "<"), ("weights", ">"), ("kept", ">"), ("values", ">")),
+            *(("bytes", ">"), ("coded", ">"), ("times", ">"), ("SNR dB", ">")),
+        )
+        return table.lines([layer.cells() for layer in self.layers])
+
+
+def share(
+    model: Any,
+    bits: int = 5,
+    prune: float = 0.0,
+    *,
+    layer_bits: Mapping[str, int] | None = None,
+    layer_prune: Mapping[str, float] | None = None,
+    aim: str = "error",
+    min_snr: float | None = None,
+    data: Any = None,
+    prepare: Prepare | None = None,
+) -> Shared:
+    """Give the weights of each layer few values to share, and make the smallest of them zeros.
+
+    Magnitude pruning and weight sharing of Deep Compression (Han, Mao and Dally, 2015): of each layer the
+    smallest weights become zeros, and the others the nearest value of a codebook, found by k-means. Biases
+    stay as they are. Normalisations are folded into the weights first.
+
+    Parameters
+    ----------
+    model : Model, Graph or path
+        A network of floats: of :mod:`fastconv.models`, :func:`fastconv.load`, or an ``.onnx`` file.
+    bits : int
+        Of an index into a codebook, 1 to 8: a layer's weights have ``2 ** bits`` values, zero among them
+        where it is pruned. 0 leaves the weights as they are.
+    prune : float
+        The share of each layer's weights that becomes zeros, from 0 to below 1.
+    layer_bits, layer_prune : mapping, optional
+        Others for some layers, by their name or that of their result, by ``"first"`` or ``"last"``, or by
+        operator (``"Conv"``); a name counts before ``first`` and ``last``, these before an operator.
+    aim : {"error", "entropy", "relative"}
+        What codebooks are chosen for: the least error, the fewest bits in Huffman codes, or an error of each
+        weight in proportion to it; see :func:`fastconv.compress.codebook.codebook`.
+    min_snr : float, optional
+        The signal-to-noise that the network's results on ``data`` must have, in decibels: each layer gets the
+        codebook with which all together take the fewest bytes, in the place of ``bits`` and ``aim``;
+        those named in ``layer_bits`` keep theirs. Pruning is taken as it is, and is no part of the noise.
+    data, prepare
+        As for :func:`fastconv.quantize`; a few samples do.
+
+    Returns
+    -------
+    Shared
+        With its ``graph``, ``model()``, ``save(path)`` and ``layers``.
+
+    Raises
+    ------
+    ArgumentError
+        Where a number is out of its range, a layer is not in the network, or weights are not finite.
+
+    Examples
+    --------
+    >>> from fastconv.models import squeezenet1_1
+    >>> model = squeezenet1_1(squeezenet1_1.random_weights())
+    >>> result = share(model, bits=4, prune=0.5, layer_bits={"first": 8}, layer_prune={"first": 0})
+    >>> [(layer.values <= 256, round(layer.kept, 2)) for layer in result.layers[:2]]
+    [(True, 1.0), (True, 0.5)]
+    """
+    usual = _bits("bits", bits), _share("prune", prune)
+    if aim not in AIMS:
+        raise ArgumentError(f"aim: expected {', '.join(map(repr, AIMS))}, got {shown(aim)}")
+    graph = folded(graph_of(model))
+    nodes = layers_of(graph)
+    bits_of = {key: _bits(f"layer_bits[{key!r}]", n) for key, n in (layer_bits or {}).items()}
+    prune_of = {key: _share(f"layer_prune[{key!r}]", n) for key, n in (layer_prune or {}).items()}
+    for name, given in (("layer_bits", bits_of), ("layer_prune", prune_of)):
+        _check_keys(name, given, nodes)
+    if (min_snr is None) != (data is None):
+        raise ArgumentError("min_snr, data: expected both or neither, got one")
+    least = None if min_snr is None else number("min_snr", min_snr)
+    values: dict[str, Array] = {}
+    free: list[Node] = []
+    for i, node in enumerate(track(nodes, "sharing weights")):
+        keys = list(_keys(node, i == 0, i == len(nodes) - 1))
+        w = graph.constants[node.inputs[1]]
+        if not np.isfinite(w).all():
+            raise ArgumentError(
+                f"model: expected finite weights, got others in node {node.name!r} ({node.op})"
+            )
+        n = next((bits_of[key] for key in keys if key in bits_of), usual[0])
+        part = next((prune_of[key] for key in keys if key in prune_of), usual[1])
+        if least is not None and not any(key in bits_of for key in keys):
+            values[node.inputs[1]] = pruned(w, part)
+            free.append(node)
+        else:
+            values[node.inputs[1]] = shared_values(w, n, part, aim)
+    result = replace(graph, constants={**graph.constants, **values})
+    if least is not None:
+        taken = samples_of(data, graph, prepare=prepare)
+        chosen = allocate(result, free, taken, least, _codebook_values)
+        result = replace(result, constants={**result.constants, **chosen})
+    layers = [
+        _described(node, graph.constants[node.inputs[1]], result.constants[node.inputs[1]]) for node in nodes
+    ]
+    return Shared(result, tuple(layers))
+
+
+def shared_values(w: Array, bits: int, prune: float, aim: str = "error") -> Array:
+    """Return a layer's weights pruned, each by the value that it shares; see :func:`share`."""
+    return _codebook_values(pruned(w, prune), bits, aim)
+
+
+def _codebook_values(values: Array, bits: int, aim: str) -> Array:
+    """Return weights by the values that they share; zeros stay zeros where there are many."""
+    if not bits or not values.any():
+        return values
+    levels = 1 << bits
+    if np.count_nonzero(values) > values.size * MANY:
+        centres = codebook(values, levels, aim)
+        return centres[nearest(values, centres)]
+    left = values != 0
+    centres = codebook(values[left], levels - 1, aim)
+    found = values.copy()
+    found[left] = centres[nearest(values[left], centres)]
+    return found
+
+
+def layers_of(graph: Graph) -> list[Node]:
+    """Return the nodes with weights to share in order, one for each array of weights."""
+    found: dict[str, Node] = {}
+    for node in graph.nodes:
+        name = node.inputs[1] if node.op in OPERATORS and not node.domain else ""
+        w = graph.constants.get(name)
+        if w is not None and w.dtype == np.float32 and w.ndim >= 2 and w.size:
+            found.setdefault(name, node)
+    return list(found.values())
+
+
+def _described(node: Node, w: Array, values: Array) -> SharedLayer:
+    coded = encode(values)
+    after = values.nbytes if coded is None else coded.data.size
+    distinct = np.unique(values).size if coded is None else coded.entries + bool(coded.gaps)
+    kept = float(np.count_nonzero(values) / values.size)
+    return SharedLayer(
+        node.name, node.op, w.size, kept, distinct, w.nbytes, after, signal_to_noise(w, values)
+    )
+
+
+def _keys(node: Node, first: bool, last: bool) -> Iterator[str]:
+    yield from (node.name, *node.outputs)
+    if first:
+        yield "first"
+    if last:
+        yield "last"
+    yield node.op
+
+
+def _check_keys(name: str, given: Mapping[str, Any], nodes: list[Node]) -> None:
+    known = {"first", "last", *OPERATORS, *(key for node in nodes for key in (node.name, *node.outputs))}
+    for key in given:
+        if key not in known:
+            raise ArgumentError(
+                f"{name}: expected layers by name, 'first', 'last', or operators among"
+                f" {', '.join(OPERATORS)}, got {shown(key)}"
+            )
+
+
+def _bits(name: str, value: Any) -> int:
+    found = integer(name, value, 0)
+    if found > MAX_BITS:
+        raise ArgumentError(f"{name}: expected 1 to {MAX_BITS}, or 0 for weights as they are, got {found}")
+    return found
+
+
+def _share(name: str, value: Any) -> float:
+    found = number(name, value)
+    if not 0 <= found < 1:
+        raise ArgumentError(f"{name}: expected a share from 0 to below 1, got {found}")
+    return found
