@@ -17,7 +17,6 @@ from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
-from fastconv.tuning import best_algorithm
 
 Padding = int | str | tuple[int, ...] | list[int]
 
@@ -189,6 +188,8 @@ class _Tuned:
         """Return the plan for an input's shape in NCHW order."""
         key = (_core.get_num_threads(), *shape)
         if key not in self.algorithms:
+            from fastconv.tuning import best_algorithm  # in here: few ask for it, and it takes long to import
+
             self.algorithms[key] = best_algorithm(self._build, self._geometry, shape, planar=self._planar)
         name = self.algorithms[key]
         if name not in self._convs:
