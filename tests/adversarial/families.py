@@ -329,9 +329,12 @@ def family(name: str) -> Family:
     if name in reference.ACTIVATIONS:
         return elementwise, activated(name)
     families: Mapping[str, Family] = {
-        r"conv[123]d|Conv2d": (convolution, convolved),
+        r"conv[123]d|Conv[123]d": (convolution, convolved),
         r"qconv[123]d|QConv2d": (integer_convolution, convolved_integers),
-        r"conv_transpose[123]d": (lambda draw, name: convolution(draw, name, transposed=True), spread),
+        r"conv_transpose[123]d|ConvTranspose[123]d": (
+            lambda draw, name: convolution(draw, name, transposed=True),
+            spread,
+        ),
         r"max_pool[123]d": (pooling, pooled(reference.max_pool)),
         r"avg_pool[123]d": (pooling, pooled(reference.avg_pool)),
         r"global_avg_pool[123]d": (pooling, pooled(reference.global_avg_pool)),

@@ -1,4 +1,4 @@
-"""Importers: numpy's ``.npz`` archives and ``.npy`` files, read without pickle and without trusting a declared size.
+"""Importers: numpy's ``.npz`` archives and ``.npy`` files, without pickle and without trusting a size.
 
 Called by :func:`fastconv.importers.weights.read_weights`. Every member's header is parsed and held against
 the member's size before anything of that size is allocated; stored members become views into the file,

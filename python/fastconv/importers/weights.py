@@ -79,8 +79,8 @@ def read_weights(
     ----------
     source
         A path, of a file or of a folder with an ``.npy`` file for each array (``layer1/0.conv1.weight.npy``
-        is ``layer1.0.conv1.weight``), the bytes of a file, or a mapping from names to arrays (or to what numpy can convert, such as
-        torch tensors).
+        is ``layer1.0.conv1.weight``), the bytes of a file, or a mapping from names to arrays (or to what
+        numpy can convert, such as torch tensors).
     max_bytes
         Limit on the bytes that all arrays together take in memory; by default 64 times the size of the file
         and at least 256 MiB, which stops archives that inflate, or overlap, to much more than they are.
