@@ -53,9 +53,9 @@ from fastconv.ops.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from fastconv.ops.gemm import gemm, matmul
-from fastconv.ops.norm import batch_norm
-from fastconv.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
+from fastconv.ops.gemm import gemm, linear, matmul
+from fastconv.ops.norm import batch_norm, group_norm, instance_norm, layer_norm
+from fastconv.ops.pool import avg_pool1d, avg_pool2d, global_avg_pool2d, max_pool1d, max_pool2d
 from fastconv.ops.qconv import qconv1d, qconv2d, qconv3d
 from fastconv.ops.qgemm import PackedIntegers, qgemm
 from fastconv.ops.resize import interpolate
@@ -90,6 +90,7 @@ __all__ = [
     "ShapeError",
     "UnsupportedOpError",
     "algorithms",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "conv1d",
@@ -104,12 +105,17 @@ __all__ = [
     "gemm",
     "get_num_threads",
     "global_avg_pool2d",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
+    "instance_norm",
     "interpolate",
+    "layer_norm",
     "leaky_relu",
+    "linear",
     "load",
     "matmul",
+    "max_pool1d",
     "max_pool2d",
     "models",
     "profile",

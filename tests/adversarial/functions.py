@@ -40,6 +40,7 @@ INTEGERS = (
     "padding",
     "dilation",
     "groups",
+    "num_groups",
     "kernel_size",
     "output_padding",
     "size",
