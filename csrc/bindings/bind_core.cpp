@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
+#include "core/share_trace.h"
 #include "kernels/dispatch.h"
 
 namespace py = pybind11;
@@ -112,6 +113,17 @@ void bind_core(py::module_& m) {
       "Processors that the control groups leave, read from /proc and /sys under root; for tests.");
   m.def("threads_of_shares", &threads_of_shares, py::arg("shares"), py::arg("microseconds"),
         "The native thread ids that ran the shares of a loop of nothing; for tests.");
+  m.def("start_share_trace", &start_share_trace,
+        "Note from now on which thread runs which share of a parallel loop, and when.");
+  m.def(
+      "stop_share_trace",
+      [] {
+        py::list events;
+        for (const ShareEvent& e : stop_share_trace())
+          events.append(py::make_tuple(e.thread, e.share, e.begin_ns, e.end_ns));
+        return events;
+      },
+      "Stop, and return (native thread, share, begin, end in ns of time.monotonic_ns()).");
   m.def("fail_allocation", &fail_allocation, py::arg("n"),
         "Make the n-th allocation of this module from now on fail (0: none), and return what was "
         "left of the count before; for tests.");

@@ -29,6 +29,7 @@
 #include "core/cpu.h"
 #include "core/float_mode.h"
 #include "core/interrupt.h"
+#include "core/share_trace.h"
 
 namespace fastconv {
 namespace {
@@ -208,9 +209,9 @@ struct Worker {
 void Team::run_what_is_left() noexcept {
   for (int s = next.fetch_add(1, std::memory_order_relaxed); s < shares;
        s = next.fetch_add(1, std::memory_order_relaxed))
-    fn(context, s);
+    run_share(fn, context, s);
   for (Worker* w = first; w != nullptr; w = w->next_in_team)
-    if (w->claim(w->round, true)) fn(context, w->share);
+    if (w->claim(w->round, true)) run_share(fn, context, w->share);
 }
 
 // Set while a thread runs shares: what they start in parallel has no other threads.
@@ -235,7 +236,7 @@ void Worker::loop() noexcept {
     if (!claim(seen, false)) continue;  // another lane did it; the mailbox may be newer by now
     Team& t = *team;
     Interruptible::work_for(t.call);
-    t.fn(t.context, share);
+    run_share(t.fn, t.context, share);
     t.run_what_is_left();
     post(done, seen);
     if (sched_getcpu() == cpu) step_aside(0, cpu, of);  // the waiting caller left it the core
@@ -369,7 +370,7 @@ void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
   const int lanes = lanes_for(threads);
   Pool* const p = lanes > 1 ? pool() : nullptr;
   if (p == nullptr) {
-    for (int share = 0; share < threads; ++share) fn(context, share);
+    for (int share = 0; share < threads; ++share) run_share(fn, context, share);
     return;
   }
   if (p->size.load(std::memory_order_relaxed) < lanes - 1) p->grow(lanes - 1);
@@ -378,7 +379,7 @@ void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
   team.next.store(1 + p->gather(team, lanes - 1), std::memory_order_relaxed);
   for (Worker* w = team.first; w != nullptr; w = w->next_in_team) post(w->go, w->round);
   in_team = true;
-  fn(context, 0);
+  run_share(fn, context, 0);
   team.run_what_is_left();
   in_team = false;
   for (Worker* w = team.first; w != nullptr; w = w->next_in_team) w->finish(start);

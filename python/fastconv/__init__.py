@@ -44,13 +44,22 @@ from fastconv.ops.activation import (
     softmax,
     tanh,
 )
-from fastconv.ops.conv import algorithms, conv1d, conv2d, conv3d, conv_transpose2d
-from fastconv.ops.gemm import gemm, matmul
-from fastconv.ops.norm import batch_norm
-from fastconv.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
+from fastconv.ops.conv import (
+    algorithms,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from fastconv.ops.gemm import gemm, linear, matmul
+from fastconv.ops.norm import batch_norm, group_norm, instance_norm, layer_norm
+from fastconv.ops.pool import avg_pool1d, avg_pool2d, global_avg_pool2d, max_pool1d, max_pool2d
 from fastconv.ops.qconv import qconv1d, qconv2d, qconv3d
 from fastconv.ops.qgemm import PackedIntegers, qgemm
 from fastconv.ops.resize import interpolate
+from fastconv.planned import Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.qconv import QConv2d
 
 if TYPE_CHECKING:
@@ -64,7 +73,12 @@ __version__: str = _core.__version__
 
 __all__ = [
     "ArgumentError",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "DTypeError",
     "FastconvError",
     "MemoryLimitError",
@@ -76,24 +90,32 @@ __all__ = [
     "ShapeError",
     "UnsupportedOpError",
     "algorithms",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
     "conv_transpose2d",
+    "conv_transpose3d",
     "count",
     "from_torch",
     "gelu",
     "gemm",
     "get_num_threads",
     "global_avg_pool2d",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
+    "instance_norm",
     "interpolate",
+    "layer_norm",
     "leaky_relu",
+    "linear",
     "load",
     "matmul",
+    "max_pool1d",
     "max_pool2d",
     "models",
     "profile",

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from fastconv import _core
 from fastconv.errors import ArgumentError
 
-_core.initialize()  # FASTCONV_ISA and FASTCONV_NUM_THREADS; at import, where a typing error is noticed
+
+def _is_command() -> bool:
+    """Whether this process is the command ``fastconv``, which says what is wrong in one line."""
+    return Path(sys.argv[0]).stem == "fastconv" or sys.orig_argv[1:3] == ["-m", "fastconv"]
+
+
+try:
+    _core.initialize()  # FASTCONV_ISA and FASTCONV_NUM_THREADS; at import, where a typing error is noticed
+except ArgumentError as error:
+    if not _is_command():
+        raise
+    sys.stderr.write(f"fastconv: {error}\n")
+    raise SystemExit(2) from None
 
 
 @overload

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import html
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 GAP = "  "  # between columns
@@ -81,3 +83,48 @@ class Table:
                 body.append(f"<td{c}{number}>{html.escape(str(cell))}</td>")
             body.append("</tr>")
         return f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of plain values as CSV, under the names that any of them has.
+
+    >>> print(as_csv([{"layer": "conv1", "shape": (1, 3)}, {"layer": "fc", "ms": 0.5}]), end="")
+    layer,shape,ms
+    conv1,1x3,
+    fc,,0.5
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = _names(rows)
+    writer.writerow(names)
+    writer.writerows([_plain(row.get(name)) for name in names] for row in rows)
+    return text.getvalue()
+
+
+def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    r"""Return rows of plain values as a table of Markdown, numbers to four digits.
+
+    >>> print(as_markdown([{"layer": "a|b", "ms": 0.123456}]))
+    | layer | ms |
+    | --- | ---: |
+    | a\|b | 0.1235 |
+    """
+    names = _names(rows)
+    numbers = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
+    lines = [names, ["---:" if number else "---" for number in numbers]]
+    for row in rows:
+        values = (row.get(name) for name in names)
+        cells = (f"{v:.4g}" if isinstance(v, float) else str(_plain(v)) for v in values)
+        lines.append([cell.replace("|", "\\|").replace("\n", " ") for cell in cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a cell holds it: a shape as 1x3, nothing for None."""
+    if isinstance(value, list | tuple):
+        return "x".join(map(str, value))
+    return "" if value is None else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -14,6 +14,18 @@ def counted(n: int, noun: str) -> str:
     ('1 thread', '2 threads')
     """
     return f"{n} {noun}" + "s" * (n != 1)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what ends a message about a name that is not known: the nearest one, or nothing.
+
+    >>> did_you_mean("resnet5", ["resnet50", "vgg16"]), did_you_mean("x", ["vgg16"])
+    ("; did you mean 'resnet50'?", '')
+    """
+    import difflib  # in here: only a mistake needs it
+
+    near = difflib.get_close_matches(name.lower(), list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -21,9 +21,7 @@ try:
     import onnx
     from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 except ImportError as error:
-    raise MissingPackageError(
-        'the package onnx is needed for fastconv.backend: pip install "fastconv[onnx]"'
-    ) from error
+    raise MissingPackageError("the package onnx is needed for fastconv.backend: pip install onnx") from error
 
 
 class FastconvRep(BackendRep):  # type: ignore[misc]

@@ -5,6 +5,7 @@ Those of 8-bit integers, in :mod:`fastconv.qconv`, share what is here.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -17,7 +18,6 @@ from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
-from fastconv.tuning import best_algorithm
 
 Padding = int | str | tuple[int, ...] | list[int]
 
@@ -77,13 +77,15 @@ def geometry_of(
     }
 
 
-def frozen_geometry(stride: Any, padding: Any, dilation: Any, groups: Any) -> dict[str, Any]:
-    """Return what says the same of images, without the objects that the caller may change."""
-    auto_pad, low, high = normalise_padding(padding, 2)
+def frozen_geometry(
+    stride: Any, padding: Any, dilation: Any, groups: Any, spatial: int = 2
+) -> dict[str, Any]:
+    """Return what says the same, without the objects that the caller may change."""
+    auto_pad, low, high = normalise_padding(padding, spatial)
     return {
-        "stride": arguments.integers("stride", stride, 2, 1),
+        "stride": arguments.integers("stride", stride, spatial, 1),
         "padding": low + high if auto_pad == "explicit" else "same",
-        "dilation": arguments.integers("dilation", dilation, 2, 1),
+        "dilation": arguments.integers("dilation", dilation, spatial, 1),
         "groups": arguments.integer("groups", groups, 1),
     }
 
@@ -189,6 +191,8 @@ class _Tuned:
         """Return the plan for an input's shape in NCHW order."""
         key = (_core.get_num_threads(), *shape)
         if key not in self.algorithms:
+            from fastconv.tuning import best_algorithm  # in here: few ask for it, and it takes long to import
+
             self.algorithms[key] = best_algorithm(self._build, self._geometry, shape, planar=self._planar)
         name = self.algorithms[key]
         if name not in self._convs:
@@ -196,8 +200,11 @@ class _Tuned:
         return self._convs[name]
 
 
+SIZES = (7, 14, 28, 56, 112, 224)  # of images that explain() lists where none was there
+
+
 class Convolution:
-    """What planned convolutions of images share, whatever their numbers are: shapes, threads, pickles.
+    """What planned convolutions share, whatever their numbers are: shapes, threads, pickles.
 
     Nothing changes what such an object computes. Its arguments, by the names that its class takes, are what a
     pickle has.
@@ -205,10 +212,12 @@ class Convolution:
 
     _conv: _core.Conv | _core.IntegerConv
     _arguments: dict[str, Any]
+    _spatial = 2
+    _last: tuple[int, ...] | None = None  # the shape of the input of the last call
 
     def __init__(self, layout: Any, threads: Any) -> None:
         self._threads = None if threads is None else as_count("threads", threads)
-        self._channels_last = arguments.is_channels_last(layout)
+        self._channels_last = arguments.is_channels_last(layout, self._spatial)
         self._layout: str = layout
 
     def __copy__(self) -> Self:
@@ -247,17 +256,17 @@ class Convolution:
 
     def out_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the result for an input of that shape, both in this object's layout."""
-        n, c, h, w = self._conv.out_shape(self._logical(x_shape))
-        return (n, h, w, c) if self._channels_last else (n, c, h, w)
+        n, c, *image = self._conv.out_shape(self._logical(x_shape))
+        return (n, *image, c) if self._channels_last else (n, c, *image)
 
     def _logical(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return an input's shape in NCHW order."""
+        """Return an input's shape in NC<spatial> order."""
         if not isinstance(x_shape, tuple | list):
             raise DTypeError(f"x_shape: expected a tuple of integers, got {arguments.shown(x_shape)}")
-        if len(x_shape) != 4:
-            raise ShapeError(f"x: expected 4 dimensions, got {len(x_shape)}")
+        if len(x_shape) != self._spatial + 2:
+            raise ShapeError(f"x: expected {self._spatial + 2} dimensions, got {len(x_shape)}")
         n, *image = (arguments.integer("x_shape", size, 0) for size in x_shape)
-        return (n, image[2], image[0], image[1]) if self._channels_last else (n, *image)
+        return (n, image[-1], *image[:-1]) if self._channels_last else (n, *image)
 
     def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
         """Say which algorithm and register tile run, and why each other algorithm does not.
@@ -265,9 +274,13 @@ class Convolution:
         Parameters
         ----------
         x_shape : tuple of int, optional
-            An input's shape in this object's layout, for where the choice depends on it.
+            An input's shape in this object's layout. None: that of the last call. Before any, where the
+            choice depends on the size, the answer is what square images of some sizes get.
         """
-        shape = None if x_shape is None else self._logical(x_shape)
+        if x_shape is None and self._last is None and self.algorithm == "auto":
+            return self._explain_sizes()
+        known = self._last if x_shape is None else x_shape
+        shape = None if known is None else self._logical(known)
         with threads_of(self._threads):
             facts = (self._conv if shape is None else self._conv_for(shape)).explain(shape)
         tile = f", tile {facts['tile']}" if facts["tile"] else ""
@@ -275,14 +288,113 @@ class Convolution:
             f"algorithm {facts['algorithm']}{tile} ({_core.active_tier()}), "
             f"{facts['packed_bytes']} bytes packed, layout {self._layout}"
         ]
+        if x_shape is None and known is not None:
+            lines[0] += f", as for the last call's input {known}"
         lines += [f"  not {name}: {reason}" for name, reason in facts["rejected"].items()]
+        return "\n".join(lines)
+
+    def _explain_sizes(self) -> str:
+        """Say what square images of some sizes get, where the choice waits for one."""
+        w, groups = self._arguments["w"], self._arguments["groups"]
+        lines = [f"algorithm by the image's size ({_core.active_tier()}), layout {self._layout}:"]
+        for size in SIZES:
+            shape = (1, groups * w.shape[1], *(size,) * self._spatial)
+            with contextlib.suppress(ShapeError):  # smaller than the kernel
+                name = self._conv_for(shape).algorithm(shape)
+                lines.append(f"  {'x'.join([str(size)] * self._spatial)}: {name}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"<fastconv.{type(self).__name__} {self.algorithm} {self._layout}>"
 
 
-class Conv2d(Convolution):
+class FloatConvolution(Convolution):
+    """What planned convolutions of float32 share; each class says what its arguments are called."""
+
+    _conv: _core.Conv
+    _transposed = False
+
+    def _make(
+        self,
+        w: Any,
+        bias: Any,
+        geometry: dict[str, Any],
+        activation: Any,
+        *,
+        algorithm: Any,
+        tune: Any = False,
+        **options: Any,
+    ) -> None:
+        """Pack the weights; ``geometry`` and ``options`` are arguments of the class."""
+        tune = arguments.flag("tune", tune)
+        if tune and isinstance(algorithm, str) and algorithm != "auto":
+            raise ArgumentError(
+                f"tune: expected algorithm='auto' beside it, got {arguments.shown(algorithm)}"
+            )
+        # Nobody else has these arrays: plans read them, and a pickle has them.
+        w = np.array(arguments.as_array("w", w, rank=self._spatial + 2), order="C")
+        bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
+        layer: dict[str, Any] = {
+            "w": w, "bias": bias, **geometry, **options,
+            "activation": arguments.frozen_activation(activation),
+        }  # fmt: skip
+        planar = not self._channels_last
+
+        def build(algorithm: str) -> _core.Conv:
+            return plan(
+                **layer, algorithm=algorithm, spatial=self._spatial, transposed=self._transposed,
+                planar=planar and not self._transposed, borrow=True,
+            )  # fmt: skip
+
+        self._conv = build(algorithm)
+        self._arguments = layer | {
+            "layout": self._layout, "algorithm": algorithm, "threads": self._threads,
+        }  # fmt: skip
+        self._tuned: _Tuned | None = None
+        if not self._transposed:
+            self._arguments["tune"] = tune
+        if tune:
+            facts = {"w": w.shape, **geometry, **options, "layout": self._layout}
+            self._tuned = _Tuned(build, facts, planar=planar)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_of = super().__reduce__()
+        return made_of if self._tuned is None else (*made_of, dict(self._tuned.algorithms))
+
+    def __setstate__(self, state: object) -> None:
+        """Take the algorithms that were measured to be the fastest where the object was pickled."""
+        tuned = getattr(self, "_tuned", None)  # None of its own: it takes no state
+        if (
+            tuned is None
+            or not isinstance(state, dict)
+            or not all(_is_measured(entry, self._spatial) for entry in state.items())
+        ):
+            raise ModelError(
+                f"{type(self).__name__}: expected a pickle with the algorithms of a tuned"
+                f" convolution by threads and shape, got {arguments.shown(state)}"
+            )
+        tuned.algorithms.update(state)
+
+    def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
+        """Return the plan for an input's shape in NC<spatial> order."""
+        return self._conv if self._tuned is None else self._tuned.conv_for(shape)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Size of the packed weights in bytes."""
+        return self._conv.packed_bytes + (0 if self._tuned is None else self._tuned.packed_bytes)
+
+    def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
+        """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
+        x = arguments.as_array("x", x, rank=self._spatial + 2)
+        with threads_of(self._threads):
+            conv = self._conv if self._tuned is None else self._conv_for(self._logical(x.shape))
+            y = run(conv, x, residual, out, self._channels_last, self._spatial)
+        self._last = x.shape
+        return y
+
+
+class Conv2d(FloatConvolution):
     """A two-dimensional convolution, planned and packed once, callable many times.
 
     Parameters
@@ -325,8 +437,6 @@ class Conv2d(Convolution):
     algorithms that were measured to be the fastest. Copies are the object itself, which nothing changes.
     """
 
-    _conv: _core.Conv
-
     def __init__(
         self,
         w: Any,
@@ -344,71 +454,15 @@ class Conv2d(Convolution):
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)
-        tune = arguments.flag("tune", tune)
-        if tune and isinstance(algorithm, str) and algorithm != "auto":
-            raise ArgumentError(
-                f"tune: expected algorithm='auto' beside it, got {arguments.shown(algorithm)}"
-            )
-        # Nobody else has these arrays: plans read them, and a pickle has them.
-        w = np.array(arguments.as_array("w", w, rank=4), order="C")
-        bias = None if bias is None else arguments.as_array("bias", bias, rank=1).copy()
-        layer: dict[str, Any] = {
-            "w": w,
-            "bias": bias,
-            **frozen_geometry(stride, padding, dilation, groups),
-            "activation": arguments.frozen_activation(activation),
-            "precision": precision,
-        }
-
-        def build(algorithm: str) -> _core.Conv:
-            return plan(**layer, algorithm=algorithm, spatial=2, planar=not self._channels_last, borrow=True)
-
-        self._conv = build(algorithm)
-        self._arguments = layer | {
-            "layout": layout, "algorithm": algorithm, "tune": tune, "threads": self._threads,
-        }  # fmt: skip
-        self._tuned: _Tuned | None = None
-        if tune:
-            names = ("stride", "padding", "dilation", "groups", "precision", "layout")
-            geometry = {"w": w.shape} | {name: self._arguments[name] for name in names}
-            self._tuned = _Tuned(build, geometry, planar=not self._channels_last)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        made_of = super().__reduce__()
-        return made_of if self._tuned is None else (*made_of, dict(self._tuned.algorithms))
-
-    def __setstate__(self, state: object) -> None:
-        """Take the algorithms that were measured to be the fastest where the object was pickled."""
-        tuned = getattr(self, "_tuned", None)  # None of its own: it takes no state
-        if tuned is None or not isinstance(state, dict) or not all(map(_is_measured, state.items())):
-            raise ModelError(
-                "Conv2d: expected a pickle with the algorithms of a tuned convolution by threads and shape,"
-                f" got {arguments.shown(state)}"
-            )
-        tuned.algorithms.update(state)
-
-    def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
-        """Return the plan for an input's shape in NCHW order."""
-        return self._conv if self._tuned is None else self._tuned.conv_for(shape)
-
-    @property
-    def packed_bytes(self) -> int:
-        """Size of the packed weights in bytes."""
-        return self._conv.packed_bytes + (0 if self._tuned is None else self._tuned.packed_bytes)
-
-    def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
-        """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
-        with threads_of(self._threads):
-            conv = self._conv
-            if self._tuned is not None:
-                conv = self._conv_for(self._logical(arguments.as_array("x", x, rank=4).shape))
-            return run(conv, x, residual, out, self._channels_last, 2)
+        geometry = frozen_geometry(stride, padding, dilation, groups, self._spatial)
+        self._make(w, bias, geometry, activation, algorithm=algorithm, tune=tune, precision=precision)
 
 
 def reopened(kind: object, given: object) -> Convolution:
     """Make a pickled convolution again; ModelError where a pickle has something else than its arguments."""
     of = kind.__mro__ if isinstance(kind, type) else ()
-    base = next((parent for parent in of if Convolution in parent.__bases__), None)  # `kind`, or a caller's
+    kinds = (Convolution, FloatConvolution)
+    base = next((p for p in of if p not in kinds and set(kinds) & set(p.__bases__)), None)  # or a caller's
     if base is None:
         raise ModelError(f"a convolution: expected a pickle of its kind, got {arguments.shown(kind)}")
     expected = set(inspect.signature(base).parameters)
@@ -421,8 +475,8 @@ def reopened(kind: object, given: object) -> Convolution:
     return made
 
 
-def _is_measured(entry: tuple[Any, Any]) -> bool:
+def _is_measured(entry: tuple[Any, Any], spatial: int) -> bool:
     """Tell whether something is the name of an algorithm after threads and an input's shape."""
     key, name = entry
-    whole = isinstance(key, tuple) and len(key) == 5 and all(type(n) is int for n in key)
+    whole = isinstance(key, tuple) and len(key) == spatial + 3 and all(type(n) is int for n in key)
     return whole and isinstance(name, str) and name in _core.algorithms()

@@ -188,8 +188,11 @@ class QConv2d(Convolution):
 
     def __call__(self, x: Any, *, out: Any = None) -> NDArray[Any]:
         """Convolve `x`; `out` receives the result where given."""
+        x = arguments.as_bytes("x", x, 4)
         with threads_of(self._threads):
-            return self._plan.run(x, out, self._channels_last)
+            y = self._plan.run(x, out, self._channels_last)
+        self._last = x.shape
+        return y
 
 
 def _frozen(value: Any, kind: type) -> Any:

@@ -156,6 +156,62 @@ def normalised(arguments: Arguments) -> Any:
     return to_layout(reference.batch_norm(to_logical(arguments["x"], layout), **rest), layout)
 
 
+def standardisation(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of a normalisation that computes its statistics."""
+    groups, c = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    leading = [draw(st.integers(1, 3)) for _ in range(draw(st.integers(0, 3)))]
+    channels = groups * c
+    shape = (
+        (*leading, channels) if name == "layer_norm" else (2, channels, *[3, 2, 4][: draw(st.integers(1, 3))])
+    )
+    arguments = {"x": array(draw, shape)}
+    if name == "group_norm":
+        arguments["num_groups"] = groups
+    some(draw, arguments, **{n: st.just(array(draw, (channels,))) for n in ("weight", "bias")})
+    some(draw, arguments, eps=st.sampled_from((1.0, 0.5)))
+    return arguments
+
+
+def standardised(name: str) -> Callable[[Arguments], Any]:
+    """Return the function from arguments to the result of such a normalisation."""
+
+    def result(arguments: Arguments) -> Any:
+        x = arguments["x"].astype(np.float64)
+        if x.size == 0:
+            return x
+        runs = x if name == "layer_norm" else x.reshape(len(x), _groups(name, arguments), -1)
+        centred = runs - runs.mean(axis=-1, keepdims=True)
+        variance = np.square(centred).mean(axis=-1, keepdims=True)
+        with np.errstate(all="ignore"):  # of a variance of 0, without eps
+            y = (centred / np.sqrt(variance + arguments.get("eps", 1e-5))).reshape(x.shape)
+        weight, bias = (arguments.get(n) for n in ("weight", "bias"))
+        per = (-1,) if name == "layer_norm" else (-1, *[1] * (x.ndim - 2))
+        y = y if weight is None else y * weight.reshape(per)
+        return y if bias is None else y + bias.reshape(per)
+
+    return result
+
+
+def _groups(name: str, arguments: Arguments) -> int:
+    return int(arguments["num_groups"]) if name == "group_norm" else arguments["x"].shape[1]
+
+
+def affine(draw: Any, _: str) -> Arguments:
+    """Draw the arguments of linear."""
+    n, k = (draw(st.integers(0, 9)) for _ in range(2))
+    leading = [draw(st.integers(0, 3)) for _ in range(draw(st.integers(0, 3)))]
+    arguments = {"x": array(draw, (*leading, k)), "w": array(draw, (n, k))}
+    some(draw, arguments, bias=st.just(array(draw, (n,))), activation=st.sampled_from((None, "relu")))
+    return arguments
+
+
+def transformed(arguments: Arguments) -> Any:
+    """Return the result of linear's arguments."""
+    y = arguments["x"].astype(np.float64) @ arguments["w"].astype(np.float64).T
+    y = y if arguments.get("bias") is None else y + arguments["bias"]
+    return reference.activate(y, arguments.get("activation"))
+
+
 def product(draw: Any, name: str) -> Arguments:
     """Draw the arguments of gemm or matmul."""
     m, n, k = (draw(st.integers(0, 9)) for _ in range(3))
@@ -329,13 +385,18 @@ def family(name: str) -> Family:
     if name in reference.ACTIVATIONS:
         return elementwise, activated(name)
     families: Mapping[str, Family] = {
-        r"conv[123]d|Conv2d": (convolution, convolved),
+        r"conv[123]d|Conv[123]d": (convolution, convolved),
         r"qconv[123]d|QConv2d": (integer_convolution, convolved_integers),
-        r"conv_transpose[123]d": (lambda draw, name: convolution(draw, name, transposed=True), spread),
+        r"conv_transpose[123]d|ConvTranspose[123]d": (
+            lambda draw, name: convolution(draw, name, transposed=True),
+            spread,
+        ),
         r"max_pool[123]d": (pooling, pooled(reference.max_pool)),
         r"avg_pool[123]d": (pooling, pooled(reference.avg_pool)),
         r"global_avg_pool[123]d": (pooling, pooled(reference.global_avg_pool)),
         r"batch_norm": (normalisation, normalised),
+        r"layer_norm|group_norm|instance_norm": (standardisation, standardised(name)),
+        r"linear": (affine, transformed),
         r"gemm": (product, multiplied),
         r"matmul": (product, stacked),
         r"qgemm": (integer_product, multiplied_integers),

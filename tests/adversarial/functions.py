@@ -40,6 +40,7 @@ INTEGERS = (
     "padding",
     "dilation",
     "groups",
+    "num_groups",
     "kernel_size",
     "output_padding",
     "size",
@@ -59,7 +60,11 @@ NAMES = ("layout", "mode", "algorithm", "precision", "activation", "x_dtype", "o
 FLAGS = ("ceil_mode", "count_include_pad", "align_corners", "trans_a", "trans_b")
 
 # Classes whose objects are called, and with what.
-PLANNED = {"Conv2d": ("x", "residual", "out"), "QConv2d": ("x", "out")}
+PLANNED = {
+    **{f"Conv{n}d": ("x", "residual", "out") for n in (1, 2, 3)},
+    **{f"ConvTranspose{n}d": ("x", "residual", "out") for n in (1, 2, 3)},
+    "QConv2d": ("x", "out"),
+}
 
 HUGE_TEXT = 10**5000  # Python refuses to write it out
 OBJECTS: tuple[Any, ...] = (

@@ -139,4 +139,4 @@ def test_a_network_of_8_bits_in_turns(tmp_path, rng):
 
 def test_dtype_is_for_networks(capsys):
     assert main(["bench", "conv", "--dtype", "int8"]) == 2
-    assert "dtype: expected f32 but for networks, got int8 for 'conv'" in capsys.readouterr().err
+    assert "--dtype: expected none beside kind 'conv'" in capsys.readouterr().err

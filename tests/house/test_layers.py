@@ -26,7 +26,7 @@ PYTHON_LAYERS = [
     ],
     ["_arguments", "_threads", "_config", "tuning"],
     ["_quantised"],
-    ["conv", "qconv"],
+    ["conv", "planned", "qconv"],
     ["ops"],
     ["graph"],
     ["importers", "exporters", "models"],

@@ -27,7 +27,7 @@ def test_values_and_the_crop_without_resizing() -> None:
 def test_no_pillow_is_needed_where_nothing_is_resized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     assert preprocess(PHOTO, 60, crop=1.0).shape == (1, 3, 60, 60)
-    with pytest.raises(MissingPackageError, match=r"pip install \"fastconv\[demo\]\""):
+    with pytest.raises(MissingPackageError, match=r"pip install pillow"):
         preprocess(PHOTO, 32)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import pickle
 import struct
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv.errors import DTypeError, MissingPackageError, ModelError
 from fastconv.importers.weights import read_weights
 
@@ -247,3 +249,31 @@ def test_without_the_safetensors_package(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(MissingPackageError, match="pip install safetensors"):
         read_weights(safetensors_file({"a": entry(0, 8)}, bytes(8)))
+
+
+def test_a_folder_of_arrays(tmp_path: Path) -> None:
+    architecture = fastconv.models.squeezenet1_1
+    weights = architecture.random_weights(num_classes=4)
+    for i, (name, array) in enumerate(weights.items()):
+        first, _, rest = name.partition(".")
+        file = tmp_path / f"{name}.npy" if i % 2 else tmp_path / first / f"{rest}.npy"
+        file.parent.mkdir(exist_ok=True)
+        np.save(file, np.asfortranarray(array) if i % 3 else array)
+    found = read_weights(tmp_path)
+    assert set(found) == set(weights)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(found[name], array)
+    x = np.ones((1, 3, 64, 64), np.float32)
+    model = architecture(tmp_path)
+    np.testing.assert_array_equal(model(x), architecture(weights)(x))
+    with pytest.raises(ModelError, match="max_bytes"):
+        read_weights(tmp_path, max_bytes=1000)
+    (tmp_path / "odd.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(ModelError, match=r"odd\.npy: expected the header"):
+        read_weights(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"expected \.npy files"):
+        read_weights(tmp_path / "empty")
+    (tmp_path / "odd.npy").unlink()
+    with pytest.raises(ModelError, match="expected a file, got a folder"):
+        pickle.dumps(model)

@@ -12,13 +12,17 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from fastconv import _core
+from fastconv._text import counted
 from fastconv.cli import (
     bench,
     classify,
     compress,
     convert,
     demo,
+    explain,
     info,
     output,
     profile,
@@ -33,18 +37,73 @@ from fastconv.cli import (
 from fastconv.cli.output import BAD_INPUT, FAILED, INTERRUPTED
 from fastconv.errors import FastconvError
 
+# What is installed for a module to be there, where the two have different names.
+DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+EXIT_CODES = """exit codes: 0 done; 1 the work failed (a check, a worker, a reader that went away);
+2 what was given cannot be used, and nothing was done; 130 interrupted"""
+COMMANDS = (
+    demo,
+    classify,
+    run,
+    convert,
+    quantize,
+    shrink,
+    prune,
+    compress,
+    info,
+    explain,
+    profile,
+    report,
+    roofline,
+    sweep,
+    bench,
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help is plain text, which module documentation is not, and that knows near names."""
+
+    suggest_on_error = True  # heeded from Python 3.14 on
+
+    def __init__(self, *, description: str | None = None, **options: Any) -> None:
+        super().__init__(description=(description or "").replace("``", ""), **options)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="fastconv", description="Fast convolutions and convolutional networks on the CPU."
+    parser = Parser(
+        prog="fastconv",
+        description="Fast convolutions and convolutional networks on the CPU.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(extra="all")  # what to install when a package is missing
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = (convert, quantize, shrink, prune, compress)
-    for command in (demo, classify, run, *making, info, profile, report, roofline, sweep, bench):
+    parser.add_argument("--version", action="version", version=f"fastconv {_core.__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
         command.add(commands)
     return parser
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks for completions, where argcomplete is installed, and end the process then."""
+    if "_ARGCOMPLETE" in os.environ:
+        with contextlib.suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+
+
+def _note_what_is_odd(args: argparse.Namespace) -> None:
+    """Say where more threads than cores are asked for, or an instruction set that the processor lacks."""
+    counts = getattr(args, "threads", None) or []
+    most = max([counts] if isinstance(counts, int) else counts, default=0)
+    cores = _core.cpu_info()["default_threads"]
+    if most > cores:
+        output.note(f"--threads {most}: threads take turns on {counted(cores, 'core')}")
+    cap, tier = os.environ.get("FASTCONV_ISA", ""), _core.active_tier()
+    if cap and cap != tier:
+        output.note(f"FASTCONV_ISA={cap}: this processor has it not, {tier} is used")
 
 
 def _discard_output() -> None:
@@ -76,10 +135,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for argument in given:
         if "\0" in argument:
             return output.complain(f"{argument!r}: expected an argument without NUL, got one", BAD_INPUT)
-    args = build_parser().parse_args(given)
+    parser = build_parser()
+    _complete(parser)
+    args = parser.parse_args(given)
     if sys.stdout is None:
         return output.complain("standard output: expected an open one, got one that is closed", BAD_INPUT)
     try:
+        if args.run is None:
+            output.line(parser.format_help().rstrip())
+            return 0
+        _note_what_is_odd(args)
         code: int = args.run(args)
     except BrokenPipeError:  # the reader (`head`) has seen enough
         _discard_output()
@@ -93,9 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if error.name is None or error.name.startswith("fastconv"):
             raise
-        return output.complain(
-            f"{error.name} is not installed: pip install 'fastconv[{args.extra}]'", BAD_INPUT
-        )
+        wanted = DISTRIBUTIONS.get(error.name, error.name)
+        return output.complain(f"{error.name} is not installed: pip install {wanted}", BAD_INPUT)
     except KeyboardInterrupt:
         return INTERRUPTED
     return code

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import argparse
 
+from fastconv.errors import ArgumentError
+
+
+def refuse_beside(args: argparse.Namespace, what: str, *ignored: str) -> None:
+    """Refuse options that do nothing beside another; those that are not given are None, False or empty."""
+    for name in ignored:
+        value = getattr(args, name)
+        if value is not None and value is not False and value != []:
+            option = name.replace("_", "-")
+            raise ArgumentError(f"--{option}: expected none beside {what}, which does not heed it")
+
 
 def names(text: str) -> list[str]:
     """Read a list of names.

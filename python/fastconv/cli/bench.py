@@ -1,16 +1,20 @@
 """``fastconv bench``: matrix products, convolutions and networks against other libraries.
 
-Interleaved rounds, one process for each engine and mode, every result checked before it is timed.
+Interleaved rounds, one process for each engine and mode, every result checked before it is timed. A network
+is one of the table's, any architecture of fastconv.models, or a model's file (.onnx, or weights), on random
+inputs.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastconv._progress import track
-from fastconv.cli import arguments, output
+from fastconv._table import as_markdown
+from fastconv.cli import arguments, network, output
 from fastconv.cli.output import FAILED
 from fastconv.errors import ArgumentError
 
@@ -23,10 +27,19 @@ KINDS = ("gemm", "conv", "model")
 def add(commands: Any) -> None:
     """Add the command's arguments."""
     parser = commands.add_parser("bench", help="compare speed with other libraries", description=__doc__)
-    parser.add_argument("kind", choices=(*KINDS, "all"))
     parser.add_argument(
-        "names", nargs="*", metavar="TABLE", help="tables, single cases or 'all' (default: a selection)"
-    )
+        "kind", nargs="?", choices=(*KINDS, "all"),
+        help="what is timed; may be left out with --list",
+    )  # fmt: skip
+    parser.add_argument(
+        "names", nargs="*", metavar="TABLE",
+        help="tables, single cases, of networks also files, or 'all' (default: a selection)",
+    )  # fmt: skip
+    network.add_architecture(parser)
+    parser.add_argument(
+        "--input-shape", type=arguments.positive_ints, metavar="N,C,H,W",
+        help="of a network's input (default: what the model declares)",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the tables' names and stop")
     parser.add_argument(
         "--threads",
@@ -36,11 +49,11 @@ def add(commands: Any) -> None:
         help="numbers of threads (default: 1)",
     )
     parser.add_argument(
-        "--batch", type=arguments.positive_ints, default=[1], metavar="N,N",
+        "--batch", type=arguments.positive_ints, metavar="N,N",
         help="images at once, of networks (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--dtype", choices=("f32", "int8"), default="f32",
+        "--dtype", choices=("f32", "int8"),
         help="of networks; int8: as ONNX Runtime quantises them, on the engines that read that",
     )  # fmt: skip
     parser.add_argument(
@@ -48,6 +61,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--seconds", type=arguments.positive_float, default=0.01, help="length of a turn (default: 0.01)"
+    )
+    parser.add_argument(
+        "--warmup", type=arguments.positive_int, default=1, help="untimed runs before each turn (default: 1)"
     )
     parser.add_argument(
         "--timeout", type=arguments.positive_float, help="seconds that an engine has for an answer"
@@ -61,8 +77,9 @@ def add(commands: Any) -> None:
         "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or to standard output"
     )
     parser.add_argument("--csv", metavar="FILE", help="write CSV")
+    parser.add_argument("--markdown", metavar="FILE", help="write a table of Markdown")
     parser.add_argument("--plot", metavar="FILE", help="draw achieved against peak (needs matplotlib)")
-    parser.set_defaults(run=run, extra="bench")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,25 +87,36 @@ def run(args: argparse.Namespace) -> int:
     from fastconv.lab import compare
     from fastconv.lab.machine import RoofError
 
+    if args.kind is None:
+        if not args.list:
+            raise ArgumentError(f"kind: expected one of {', '.join((*KINDS, 'all'))}, got none")
+        args.kind = "all"
     if args.kind == "all" and args.names:
         raise ArgumentError(f"names: expected none with 'all', got {args.names}")
     kinds = KINDS if args.kind == "all" else (args.kind,)
+    if args.kind != "model":
+        of_networks = ("batch", "dtype", "input_shape", "architecture")
+        arguments.refuse_beside(args, f"kind {args.kind!r}", *of_networks)
+    if args.input_shape:
+        arguments.refuse_beside(args, "--input-shape, whose first number is the batch", "batch")
     if args.list:
+        arguments.refuse_beside(args, "--list", "json", "csv", "markdown", "plot", "peers", "isa")
         for kind in kinds:
             for name, cases in compare.tables(kind).items():
                 output.line(f"{kind:6} {name:20} {len(cases):3} cases")
         return 0
-    if args.plot:
-        import matplotlib  # noqa: F401  # missing: say so now, not after the last case
+    output.check_picture("--plot", args.plot)
+    for option in ("json", "csv", "markdown"):
+        if (path := getattr(args, option)) != "-":
+            output.check_path(f"--{option}", path)
+    batches = args.batch or (args.input_shape or [1])[:1]
     suites = {kind: compare.find_tables(kind, args.names) for kind in kinds}
     if "model" in suites:
         suites["model"] = {
-            name: [compare.batched(case, batch) for batch in args.batch for case in cases]
+            name: [compare.batched(_as_asked(args, case), batch) for batch in batches for case in cases]
             for name, cases in suites["model"].items()
         }
     if args.dtype == "int8":
-        if args.kind != "model":
-            raise ArgumentError(f"dtype: expected f32 but for networks, got int8 for {args.kind!r}")
         suites["model"] = {n: [compare.quantised(c) for c in cases] for n, cases in suites["model"].items()}
     quiet = args.json == "-"
 
@@ -118,12 +146,19 @@ def run(args: argparse.Namespace) -> int:
     return output.complain(f"fastconv failed: {', '.join(failed)}", FAILED) if failed else 0
 
 
+def _as_asked(args: argparse.Namespace, case: Case) -> Case:
+    """Return a network of the shape and the architecture that were asked for."""
+    asked = {"shape": args.input_shape, "architecture": args.architecture}
+    return replace(case, parameters={**case.parameters, **{k: v for k, v in asked.items() if v is not None}})
+
+
 def _measure(
     args: argparse.Namespace, kind: str, tables: dict[str, list[Case]], peers: list[str], say: Any
 ) -> dict[str, Any]:
     from fastconv.lab import compare
 
-    options = {"peers": peers, "isa": args.isa, "rounds": args.rounds, "seconds": args.seconds}
+    options = {"peers": peers, "isa": args.isa, "rounds": args.rounds, "seconds": args.seconds,
+               "warmup": args.warmup}  # fmt: skip
     if args.timeout:
         options["timeout"] = args.timeout
     results, roofs = [], []
@@ -152,6 +187,8 @@ def _write(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
         Path(args.json).write_text(output.as_json(record, indent=1) + "\n")
     if args.csv:
         Path(args.csv).write_text(compare.as_csv(records))
+    if args.markdown:
+        Path(args.markdown).write_text(as_markdown(compare.rows(records)) + "\n")
     if args.plot:
         from fastconv.lab.draw.bench import draw
 

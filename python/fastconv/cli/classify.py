@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastconv._progress import track
-from fastconv.cli import arguments, labels, output
+from fastconv._text import did_you_mean
+from fastconv.cli import arguments, labels, network, output
 from fastconv.errors import ArgumentError, ModelError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fastconv.graph.model import Model
-    from fastconv.importers.tensors import Weights
-    from fastconv.models.architecture import Architecture
 
     Preprocess = Callable[[Path], npt.NDArray[np.float32]]
 
@@ -30,63 +29,46 @@ def add(commands: Any) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, metavar="FILE",
-        help="an .onnx or .fcm file, or .pth, .safetensors or .npz weights of an architecture of"
-        " fastconv.models, which is found by names and shapes"
-        f" (default: {DEFAULT_MODEL} with its ImageNet weights)",
+        help="an .onnx or .fcm file, or weights of an architecture of fastconv.models (.pth, .safetensors,"
+        f" .npz, a folder of .npy) (default: {DEFAULT_MODEL} with its ImageNet weights)",
     )  # fmt: skip
+    network.add_architecture(parser)
     parser.add_argument(
         "--topk", type=arguments.positive_int, default=5, metavar="K", help="classes (default: 5)"
     )
-    output.add_json_flag(parser)
+    output.add_format_flags(parser)
     parser.set_defaults(run=run)
 
 
-def open_classifier(name: str) -> tuple[Model, Preprocess]:
+def open_classifier(name: str, architecture: str | None = None) -> tuple[Model, Preprocess]:
     """Return a model and what makes its input of an image file.
 
     Parameters
     ----------
     name : str
         ``"efficientnet_lite0"``, or a path as of ``--model``.
+    architecture : str, optional
+        Whose weights the file holds.
     """
-    from fastconv.importers.weights import read_weights
-    from fastconv.models import efficientnet_lite0, efficientnet_lite0_weights
+    from fastconv.models import MODELS, efficientnet_lite0, efficientnet_lite0_weights
+    from fastconv.models.source import find_network
 
     if name == DEFAULT_MODEL:
         return efficientnet_lite0(efficientnet_lite0_weights()), efficientnet_lite0.preprocess
-    if not Path(name).is_file():
-        raise ArgumentError(f"--model: expected a file or {DEFAULT_MODEL!r}, got {name!r}")
-    if Path(name).suffix.lower() in (".onnx", ".fcm"):
-        return _open_graph(name)
-    weights = read_weights(name, fitting=fitting)
-    architecture = architecture_of(name, weights)
-    return architecture(weights), architecture.preprocess
+    if not Path(name).exists():
+        near = did_you_mean(name, [DEFAULT_MODEL])
+        kind = ", which has no weights here" if name in MODELS else near
+        raise ArgumentError(f"--model: expected a file or {DEFAULT_MODEL!r}, got {name!r}{kind}")
+    source = find_network(name, architecture)
+    if source.architecture is None:
+        return _open_graph(source.model(), name)
+    return source.model(), source.architecture.preprocess
 
 
-def fitting(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return how many shapes of weights are those of the architecture that they fit best."""
-    from fastconv.models import MODELS
-
-    return max(architecture.fitting(shapes) for architecture in MODELS.values())
-
-
-def architecture_of(name: str, weights: Weights) -> Architecture:
-    """Return the architecture that weights are of; ``name``, their file's, starts the message if of none."""
-    from fastconv.models import MODELS
-
-    misfits = {a.name: a.define(weights.shapes, None).misfits(weights.shapes) for a in MODELS.values()}
-    named = [name for name, found in misfits.items() if not (found.missing or found.unexpected)]
-    if named:  # ResNet-50 and ResNeXt-50 have the same names, as have ShuffleNet v2's widths: shapes decide
-        return MODELS[min(named, key=lambda name: len(misfits[name].wrong))]
-    raise ModelError(f"{name}: expected the weights of one of {', '.join(MODELS)}, got other names of arrays")
-
-
-def _open_graph(name: str) -> tuple[Model, Preprocess]:
+def _open_graph(model: Model, name: str) -> tuple[Model, Preprocess]:
     """Open a classifier that does not say how it was trained: as on ImageNet, is assumed."""
-    import fastconv
     from fastconv.models import preprocess
 
-    model = fastconv.load(name)
     shape = model.inputs[0].shape
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
         raise ModelError(f"{name}: expected an RGB image (n, 3, h, w) or (n, h, w, 3) as input, got {shape}")
@@ -133,13 +115,17 @@ def describe(title: str, found: dict[str, Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Classify and print."""
-    model, prepare = open_classifier(args.model)
+    model, prepare = open_classifier(args.model, args.architecture)
     found = [
         {"image": str(path)} | classify(model, prepare(path), args.topk)
         for path in track(args.images, "classifying")
     ]
-    if args.json:
-        output.dump({"model": args.model, "images": found})
+    rows = [
+        {"image": entry["image"], "milliseconds": entry["milliseconds"], **top}
+        for entry in found
+        for top in entry["top"]
+    ]
+    if output.emit(args, {"model": args.model, "images": found}, rows):
         return 0
     for entry in found:
         describe(entry["image"], entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ def add(commands: Any) -> None:
         "info", help="show processor, tiers, caches, threads, build", description=__doc__
     )
     parser.add_argument("--peak", action="store_true", help="measure the fp32 FMA peak too")
-    output.add_json_flag(parser)
+    output.add_format_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -30,10 +31,19 @@ def run(args: argparse.Namespace) -> int:
         from fastconv.lab.machine import machine_peak
 
         peak = machine_peak()
-    if args.json:
-        output.dump(config | ({"peak": asdict(peak)} if peak else {}))
+    record = config | ({"peak": asdict(peak)} if peak else {})
+    if output.emit(args, record, [{"name": name, "value": value} for name, value in _flat("", record)]):
         return 0
     fastconv.show_config()
     if peak:
         output.line(f"{'peak:':10}{peak.gflops:.1f} GFLOP/s ({peak.tier}, {counted(peak.threads, 'thread')})")
     return 0
+
+
+def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a record holds, at any depth, by names with dots."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", " ".join(map(str, value)) if isinstance(value, list | tuple) else value

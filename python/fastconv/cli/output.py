@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from fastconv._table import as_csv, as_markdown
 from fastconv._text import printable
+from fastconv.errors import ArgumentError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes; 0 is success, 2 also argparse's for bad usage
 
@@ -48,5 +53,65 @@ def complain(problem: object, code: int) -> int:
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--json`` to a command."""
+    """Add ``--json`` to a command whose result is no table."""
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
+    parser.set_defaults(csv=False, markdown=False)
+
+
+def add_format_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the forms in which programs and documents read a command's table, from standard output."""
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="write JSON to standard output")
+    forms.add_argument("--csv", action="store_true", help="write the table as CSV to standard output")
+    forms.add_argument("--markdown", action="store_true", help="write the table as Markdown likewise")
+
+
+def emit(args: argparse.Namespace, record: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Write a result in the form that was asked for: JSON the record, a table the rows.
+
+    False, and nothing is written, where it is for people.
+    """
+    if args.json:
+        dump(record)
+    elif args.csv:
+        line(as_csv(rows).rstrip("\n"))
+    elif args.markdown:
+        line(as_markdown(rows))
+    else:
+        return False
+    return True
+
+
+def note(text: str) -> None:
+    """Write what a user should know of what is done, to standard error."""
+    complain(f"note: {text}", 0)
+
+
+def check_path(name: str, path: str | os.PathLike[str] | None, suffixes: Collection[str] = ()) -> None:
+    """Raise what is wrong with a file that is to be written, before anything is measured.
+
+    ``suffixes`` are those that its format has; none: any.
+    """
+    if path is None:
+        return
+    file = Path(path)
+    if suffixes and file.suffix.lower() not in suffixes:
+        expected = ", ".join(suffixes)
+        raise ArgumentError(f"{name}: expected a file ending in {expected}, got {str(file)!r}")
+    if file.is_dir():
+        raise ArgumentError(f"{name}: expected the name of a file, got the folder {str(file)!r}")
+    if not file.parent.is_dir():
+        raise ArgumentError(f"{name}: expected a folder that exists, got {str(file.parent)!r}")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ArgumentError(f"{name}: expected a place that can be written to, got {str(file)!r}")
+
+
+PICTURES = (".svg", ".png", ".pdf")  # what every build of matplotlib writes
+
+
+def check_picture(name: str, path: str | os.PathLike[str] | None) -> None:
+    """Raise what is wrong with a picture that is to be drawn: its place, its format, no matplotlib."""
+    if path is None:
+        return
+    check_path(name, path, PICTURES)
+    import matplotlib  # noqa: F401  # missing: say so now, not after the measurement

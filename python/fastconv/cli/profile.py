@@ -1,6 +1,6 @@
 """``fastconv profile``: each layer of a network against the machine's measured roofline.
 
-MODEL is an .onnx or .fcm file or the name of an architecture (with random weights). A line for each layer:
+A line for each layer:
 the algorithm and its tile, the types of its elements, parameters, MACs, FLOPs, bytes that must move,
 intensity; its time, rates, the roof that binds it, the share of that roof, and the milliseconds that a kernel
 at the roof would take and that are lost. Layers of 8 bits are held against the peak of such products; of
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastconv._table import Table
 from fastconv._text import counted
-from fastconv.cli import arguments, output
+from fastconv.cli import arguments, network, output
 from fastconv.errors import ArgumentError
 
 if TYPE_CHECKING:
     from fastconv.graph.model import Model
+
+SECONDS = 2.0  # for how long a network runs, unless it is said
 
 
 def add(commands: Any) -> None:
@@ -31,58 +33,61 @@ def add(commands: Any) -> None:
     add_model_arguments(parser, nargs="?")
     parser.add_argument("--count", action="store_true", help="count only, time nothing")
     parser.add_argument(
-        "--sort",
-        choices=("order", "lost", "time"),
-        default="order",
-        help="order of the lines (default: order)",
+        "--sort", choices=("order", "lost", "time"), help="order of the lines (default: order)"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the layers under the roofs")
     parser.add_argument("--plot-losses", type=Path, metavar="FILE", help="draw the layers that lose most")
-    output.add_json_flag(parser)
-    parser.set_defaults(run=run, extra="onnx")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE.json",
+        help="write the steps and threads of some runs for chrome://tracing or ui.perfetto.dev",
+    )  # fmt: skip
+    output.add_format_flags(parser)
+    parser.set_defaults(run=run)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Add what says which network is run, and how."""
-    parser.add_argument(
-        "model", metavar="MODEL", nargs=nargs, help="an .onnx or .fcm file, or a name as in fastconv.models"
-    )
-    parser.add_argument(
-        "--input-shape", type=arguments.positive_ints, action="append", metavar="N,C,H,W",
-        help="one for each input (default: what the model declares)",
-    )  # fmt: skip
-    parser.add_argument("--batch", type=arguments.positive_int, help="images at once (default: 1)")
+    network.add_model(parser, nargs)
+    network.add_shapes(parser)
     parser.add_argument("--threads", type=arguments.positive_int, help="default: all")
-    parser.add_argument(
-        "--seconds", type=arguments.positive_float, default=2.0, help="for how long to run (default: 2)"
-    )
+    parser.add_argument("--seconds", type=arguments.positive_float, help="for how long to run (default: 2)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Count, time and print."""
     if args.zoo == (args.model is not None):
         raise ArgumentError("MODEL: expected a model or --zoo, got " + ("both" if args.zoo else "neither"))
+    timing = ("threads", "seconds", "sort", "plot", "plot_losses", "trace")
     if args.zoo:
+        arguments.refuse_beside(args, "--zoo", "architecture", "input_shape", "batch", *timing)
         return _zoo(args)
+    if args.count:
+        arguments.refuse_beside(args, "--count", *timing)
+    output.check_picture("--plot", args.plot)
+    output.check_picture("--plot-losses", args.plot_losses)
+    output.check_path("--trace", args.trace, (".json",))
     from fastconv.lab.draw.canvas import save
     from fastconv.lab.draw.layers import plot_losses, plot_profile
     from fastconv.lab.machine.setting import made_with
-    from fastconv.lab.profile import count, profile
+    from fastconv.lab.profile import count, profile, trace
 
     model, shapes = load(args)
     if args.count:
         untimed = count(model, *shapes)
-        output.dump(untimed.as_dict()) if args.json else output.line(str(untimed))
+        if not output.emit(args, untimed.as_dict(), untimed.rows()):
+            output.line(str(untimed))
         return 0
-    found = profile(model, *shapes, threads=args.threads, seconds=args.seconds)
+    found = profile(model, *shapes, threads=args.threads, seconds=args.seconds or SECONDS)
+    if args.trace:
+        events = trace(model, *shapes, threads=args.threads)
+        args.trace.write_text(output.as_json(events, indent=0), "utf-8")
     if args.plot:
         save(plot_profile(found), args.plot, "--plot")
     if args.plot_losses:
         save(plot_losses(found), args.plot_losses, "--plot-losses")
-    if args.json:
-        output.dump({**found.as_dict(), **made_with()})
+    if output.emit(args, {**found.as_dict(), **made_with()}, found.rows()):
         return 0
-    key = {"order": None, "lost": "lost_ms", "time": "ms"}[args.sort]
+    key = {"order": None, "lost": "lost_ms", "time": "ms"}[args.sort or "order"]
     roof, totals = found.roofline, found.totals
     threads = counted(roof.peak.threads, "thread")
     output.line(f"{found.model} on {roof.cpu}, {roof.peak.tier}, {threads}")
@@ -101,35 +106,23 @@ def run(args: argparse.Namespace) -> int:
 
 def load(args: argparse.Namespace) -> tuple[Model, list[tuple[int, ...]]]:
     """Return the model, and the shapes to run it on."""
-    import fastconv
-    from fastconv.models import MODELS
+    from fastconv.models.source import shapes_for
 
-    if architecture := MODELS.get(args.model):
-        model = architecture(architecture.random_weights())
-        declared: list[tuple[int, ...]] = [(1, 3, architecture.size, architecture.size)]
-    else:
-        model = fastconv.load(args.model)
-        declared = [tuple(n if isinstance(n, int) else 0 for n in info.shape) for info in model.inputs]
-        declared = [(shape[0] or 1, *shape[1:]) if shape else shape for shape in declared]
-    shapes = [tuple(shape) for shape in args.input_shape or declared]
-    if any(0 in shape for shape in shapes):
-        raise ArgumentError(
-            f"--input-shape: expected one for each input, as {model!r} leaves sizes open, got none"
-        )
-    if args.batch is not None:
-        shapes = [(args.batch, *shape[1:]) for shape in shapes]
-    return model, shapes
+    source = network.find(args)
+    model = source.model()
+    return model, shapes_for(source, model, args.input_shape, args.batch)
 
 
 def _zoo(args: argparse.Namespace) -> int:
     from fastconv.lab.profile import PUBLISHED, zoo
 
     records = []
+    plain = not (args.json or args.csv or args.markdown)
     table = Table(
         *(("network", "<18"), ("params", ">11"), ("published", ">9"), ("MACs", ">14"), ("published", ">9")),
         *(("MB", ">5"), ("bytes moved", ">11")),
     )
-    if not args.json:
+    if plain:
         output.line(table.head())
     for name, found, published in zoo():
         t = found.totals
@@ -137,13 +130,12 @@ def _zoo(args: argparse.Namespace) -> int:
             {"name": name, **t, "published_params": published.params and published.params * 1e6,
              "published_macs": published.gmacs * 1e9, "source": published.source}
         )  # fmt: skip
-        if not args.json:
+        if plain:
             params = "" if published.params is None else f"{published.params:.2f} M"
             macs, size = f"{published.gmacs:.3f} G", f"{t['param_bytes'] / 1e6:.1f}"
             cells = (name, f"{t['params']:,}", params, f"{t['macs']:,}", macs, size, f"{t['bytes']:,}")
             output.line(table.line(cells))
-    if args.json:
-        output.dump(records)
+    if output.emit(args, records, records):
         return 0
     for source in dict.fromkeys(p.source for p in PUBLISHED.values()):
         names = [r["name"] for r in records if r["source"] == source]

@@ -1,7 +1,7 @@
 """``fastconv quantize``: a network of 8 bits of one of floats, from data it is observed on, without training.
 
-MODEL is an .onnx file, "efficientnet_lite0", or .pth, .safetensors or .npz weights of an architecture of
-fastconv.models. The result is an .onnx file that other runtimes read too; docs/quantize.md tells how.
+MODEL is "efficientnet_lite0" with its own weights, an .onnx file, or weights of an architecture. The result
+is an .onnx file that other runtimes read too; docs/quantize.md tells how.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastconv.cli import arguments, output
-from fastconv.cli.classify import DEFAULT_MODEL, architecture_of, fitting
+from fastconv.cli import arguments, network, output
+from fastconv.cli.classify import DEFAULT_MODEL
 from fastconv.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "quantize", help="make a network of 8 bits of one of floats", description=__doc__
     )
-    parser.add_argument("model", metavar="MODEL")
+    network.add_model(parser)
     parser.add_argument(
         "--data", type=Path, required=True, metavar="FOLDER_OR_NPY",
         help="100 to 300 photos, or an array of inputs, such as the network is used on",
@@ -69,29 +69,34 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--time", action="store_true", help="measure each layer's time here, in floats and in 8 bits"
     )
-    output.add_json_flag(parser)
-    parser.set_defaults(run=run, extra="onnx")
+    output.add_format_flags(parser)
+    parser.set_defaults(run=run)
 
 
 def open_network(args: argparse.Namespace) -> tuple[Graph, Prepare | None]:
     """Return a network's graph, and what makes its input of a photo; None: what is usual."""
     from fastconv.compress.prepare import graph_of
     from fastconv.compress.samples import photo_reader
-    from fastconv.importers.weights import read_weights
-    from fastconv.models import efficientnet_lite0, efficientnet_lite0_weights
+    from fastconv.models import MODELS, efficientnet_lite0, efficientnet_lite0_weights
 
     given = {name: getattr(args, name) for name in ("mean", "std", "size", "crop")}
     given = {name: value for name, value in given.items() if value is not None}
     if args.model == DEFAULT_MODEL or Path(args.model).suffix.lower() != ".onnx":
-        source = str(efficientnet_lite0_weights()) if args.model == DEFAULT_MODEL else args.model
-        weights = read_weights(source, fitting=fitting)
-        architecture = efficientnet_lite0 if args.model == DEFAULT_MODEL else architecture_of(source, weights)
+        if args.model == DEFAULT_MODEL:
+            architecture, graph = efficientnet_lite0, efficientnet_lite0.graph(efficientnet_lite0_weights())
+        elif args.model in MODELS:
+            raise ArgumentError(f"MODEL: expected trained weights, got {args.model!r}, a name without any")
+        else:
+            source = network.find(args)
+            if source.architecture is None:
+                raise ArgumentError(f"MODEL: expected a network before it was compiled, got {args.model!r}")
+            architecture, graph = source.architecture, source.graph()
         if given or args.bgr:
             raise ArgumentError(
                 f"--mean, --std, --size, --crop, --bgr: expected for .onnx files alone: how photos become"
                 f" inputs of {architecture.name} is known"
             )
-        return architecture.graph(weights), architecture.preprocess
+        return graph, architecture.preprocess
     graph = graph_of(args.model)
     if not args.data.is_dir():
         return graph, None
@@ -106,8 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
     from fastconv.compress import quantize
 
-    if args.output.suffix.lower() != ".onnx":
-        raise ArgumentError(f"--output: expected a file ending in .onnx, got {str(args.output)!r}")
+    output.check_path("--output", args.output, (".onnx",))
     graph, prepare = open_network(args)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -131,9 +135,8 @@ def run(args: argparse.Namespace) -> int:
         output.complain(f"warning: {message}", 0)
     result.save(args.output)
     size = args.output.stat().st_size
-    if args.json:
-        record = {"model": args.model, "output": str(args.output), "bytes": size}
-        output.dump(record | result.report.as_dict())
+    record = {"model": args.model, "output": str(args.output), "bytes": size} | result.report.as_dict()
+    if output.emit(args, record, record["layers"]):
         return 0
     for text in result.report.lines():
         output.line(text)

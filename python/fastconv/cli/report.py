@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         "--picture", type=Path, action="append", default=[], metavar="FILE.svg",
         help="add a picture, of `fastconv sweep --plot` for one",
     )  # fmt: skip
-    parser.set_defaults(run=run, extra="all")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,17 +63,18 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError("--bench: expected it or --compare, got both")
     if args.peers is not None and not args.compare:
         raise ArgumentError("--peers: expected --compare with it, got none")
+    output.check_path("--output", args.output, (".html", ".htm"))
     if args.sweep:
         import matplotlib  # noqa: F401  # missing: say so now, not after the measurement
     bench = _record(args.bench) if args.bench else None
     model, shapes = profile.load(args)
     if args.compare and len(shapes) != 1:
         raise ArgumentError(f"--compare: expected a network of one input, got {len(shapes)}")
-    found = profiled(model, *shapes, threads=args.threads, seconds=args.seconds)
+    found = profiled(model, *shapes, threads=args.threads, seconds=args.seconds or profile.SECONDS)
     threads = found.roofline.peak.threads
     try:
         if args.compare:
-            bench = _compare(args.model, shapes[0], threads, args.peers)
+            bench = _compare(args, shapes[0], threads)
         sweeps = _sweeps(model, shapes, threads) if args.sweep else None
     except (BenchError, RoofError) as error:
         return output.complain(error, FAILED)
@@ -85,14 +86,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(name: str, shape: Sequence[int], threads: int, peers: list[str] | None) -> dict[str, Any]:
+def _compare(args: argparse.Namespace, shape: Sequence[int], threads: int) -> dict[str, Any]:
     """Run the network, on an image of the same shape, on fastconv and its peers in turns."""
     from fastconv.lab import compare
 
-    case = compare.given(name, shape)
-    with compare.Suite(
-        "model", threads=threads, peers=compare.installed_peers(peers), rounds=ROUNDS
-    ) as suite:
+    case = compare.given(args.model, shape, args.architecture)
+    peers = compare.installed_peers(args.peers)
+    with compare.Suite("model", threads=threads, peers=peers, rounds=ROUNDS) as suite:
         results = [suite.compare(case)]
     return compare.as_record("model", {"networks": [case]}, results, [suite.roof], rounds=ROUNDS)
 

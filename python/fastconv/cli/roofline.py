@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
         help="length of each measurement; up to four times as long until it is stable (default: 0.1)",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the rooflines (.svg, .png, .pdf)")
-    output.add_json_flag(parser)
+    output.add_format_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from fastconv.lab.machine import measure_roofline
     from fastconv.lab.machine.setting import made_with
 
+    output.check_picture("--plot", args.plot)
     threads = args.threads or sorted({1, _core.get_num_threads()})
     wanted = [(tier, count) for tier in args.tiers or _core.tiers() for count in threads]
     roofs = [
@@ -67,16 +68,15 @@ def run(args: argparse.Namespace) -> int:
         for roof in roofs
         for warning in roof.warnings()
     ]
-    if args.json:
-        record = {
-            "cpu": roofs[0].cpu,
-            "peaks": [asdict(p) | {"spread": p.spread, "unit": p.unit} for r in roofs for p in r.peaks],
-            "bandwidths": [asdict(b) | {"spread": b.spread} for r in roofs for b in r.bandwidths],
-            "capacities": dict(roofs[-1].capacities),
-            "warnings": warnings,
-            **made_with(),
-        }
-        output.dump(record)
+    record: dict[str, Any] = {
+        "cpu": roofs[0].cpu,
+        "peaks": [asdict(p) | {"spread": p.spread, "unit": p.unit} for r in roofs for p in r.peaks],
+        "bandwidths": [asdict(b) | {"spread": b.spread} for r in roofs for b in r.bandwidths],
+        "capacities": dict(roofs[-1].capacities),
+        "warnings": warnings,
+        **made_with(),
+    }
+    if output.emit(args, record, [*record["peaks"], *record["bandwidths"]]):
         return 0
     output.line(f"{roofs[0].cpu}: peaks from registers only, bandwidths of all threads together")
     table = Table(

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         help="one for each input, where the network leaves more open than the size of an image",
     )  # fmt: skip
     output.add_json_flag(parser)
-    parser.set_defaults(run=run, extra="onnx")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv._progress import track
+from fastconv._table import as_csv, as_markdown
 from fastconv.cli import arguments, output
 from fastconv.cli.output import FAILED
 from fastconv.errors import ArgumentError
@@ -47,7 +48,6 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "sweep", help="measure what every idea of the kernels is worth", description=__doc__
     )
-    parser.set_defaults(extra="bench")
     kinds = parser.add_subparsers(title="experiments", metavar="EXPERIMENT", required=True)
 
     gemm = kinds.add_parser(
@@ -79,10 +79,8 @@ def add(commands: Any) -> None:
     )
     conv.add_argument("--sizes", type=arguments.positive_ints, metavar="N,N", help="sides of the image")
     conv.add_argument("--channels", type=arguments.positive_ints, metavar="N,N", help="in and out")
-    conv.add_argument(
-        "--kernel", type=arguments.positive_int, default=3, metavar="K", help="side (default: 3)"
-    )
-    conv.add_argument("--groups", type=groups, default=1, metavar="G", help="a number, or 'depthwise'")
+    conv.add_argument("--kernel", type=arguments.positive_int, metavar="K", help="side (default: 3)")
+    conv.add_argument("--groups", type=groups, metavar="G", help="a number, or 'depthwise' (default: 1)")
     _add_threads(conv)
     _add_common(conv, rounds=4, seconds=0.005)
     conv.set_defaults(run=run_conv)
@@ -144,6 +142,8 @@ def _add_common(parser: argparse.ArgumentParser, *, rounds: int, seconds: float)
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or to standard output"
     )
+    parser.add_argument("--csv", metavar="FILE", help="write each table as CSV")
+    parser.add_argument("--markdown", metavar="FILE", help="write each table as Markdown")
     parser.add_argument(
         "--plot", metavar="FILE",
         help="draw into FILE, several pictures with their names before its suffix (needs matplotlib)",
@@ -154,6 +154,11 @@ def run_gemm(args: argparse.Namespace) -> int:
     """Run the staircase, the block sizes, the register tiles, or all."""
     from fastconv.lab import sweeps
     from fastconv.lab.machine import Roof
+
+    if args.only == "tiles":
+        arguments.refuse_beside(args, "--only tiles", "shape", "no_numpy")
+    elif args.only == "blocking":
+        arguments.refuse_beside(args, "--only blocking", "no_numpy")
 
     def measure() -> dict[str, Any]:
         roof = Roof(args.threads)
@@ -180,15 +185,15 @@ def run_conv(args: argparse.Namespace) -> int:
     from fastconv.lab.sweeps.algorithms import CHANNELS, SIZES
 
     if args.layers:
-        if args.sizes or args.channels:
-            raise ArgumentError("layers: expected them or --sizes and --channels, got both")
+        arguments.refuse_beside(args, "--layers", "sizes", "channels", "kernel", "groups")
         layers = [case.layer for case in find_cases("conv", args.layers)]
         title = ", ".join(args.layers)
     else:
-        sizes, channels = args.sizes or SIZES, args.channels or CHANNELS
-        layers = sweeps.square_layers(sizes, channels, kernel=args.kernel, groups=args.groups)
-        parts = "depthwise" if args.groups == 0 else f"{args.groups} groups" if args.groups > 1 else ""
-        title = " ".join(["convolutions", f"{args.kernel}x{args.kernel}", parts]).strip()
+        sizes, channels, kernel = args.sizes or SIZES, args.channels or CHANNELS, args.kernel or 3
+        count = 1 if args.groups is None else args.groups
+        layers = sweeps.square_layers(sizes, channels, kernel=kernel, groups=count)
+        parts = "depthwise" if count == 0 else f"{count} groups" if count > 1 else ""
+        title = " ".join(["convolutions", f"{kernel}x{kernel}", parts]).strip()
 
     def measure() -> dict[str, Any]:
         turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds, "roof": Roof(args.threads)}
@@ -231,6 +236,7 @@ def run_draw(args: argparse.Namespace) -> int:
     from fastconv.lab.sweeps import text
     from fastconv.lab.sweeps.record import read
 
+    output.check_picture("--plot", args.plot)
     results = read(args.record)
     if args.only:
         if args.only not in results:
@@ -246,9 +252,12 @@ def _report(args: argparse.Namespace, experiment: str, measure: Any) -> int:
     from fastconv.lab.compare.suite import BenchError
     from fastconv.lab.machine import RoofError
     from fastconv.lab.sweeps import text
+    from fastconv.lab.sweeps.record import rows
 
-    if args.plot:
-        import matplotlib  # noqa: F401  # missing: say so now, not after the measurement
+    output.check_picture("--plot", args.plot)
+    for option in ("json", "csv", "markdown"):
+        if (path := getattr(args, option)) != "-":
+            output.check_path(f"--{option}", path)
     try:
         results = measure()
     except (BenchError, RoofError) as error:
@@ -260,6 +269,10 @@ def _report(args: argparse.Namespace, experiment: str, measure: Any) -> int:
         _print(text.LINES, results)
         if args.json:
             Path(args.json).write_text(output.as_json(record, indent=1) + "\n")
+    if args.csv:
+        Path(args.csv).write_text(as_csv(rows(results)))
+    if args.markdown:
+        Path(args.markdown).write_text(as_markdown(rows(results)) + "\n")
     _draw(args, results, quiet=args.json == "-")
     return 0
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fastconv.graph.compile import Shape, Stage
+from fastconv.graph.context import Step
 from fastconv.graph.staged import Plan, Staged
 from fastconv.graph.value import Array, Constant
 
@@ -56,6 +57,11 @@ class Program:
     def stages(self) -> tuple[Stage, ...]:
         """The steps in the order in which they run, in groups that run equally often."""
         return self._plan.stages
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all stages, in the order of the times that :meth:`run_profiled` returns."""
+        return tuple(step for stage in self.stages for step in stage.steps)
 
     @property
     def waits_for_values(self) -> bool:

@@ -10,19 +10,27 @@ from fastconv._table import Table
 from fastconv._text import counted, printable
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
+from fastconv.graph.program import Program
 from fastconv.graph.staged import Plan
+
+HEADS = ("step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
+
+
+def rows(program: Program) -> list[dict[str, str]]:
+    """Return a row for each step of a program, with the columns of :func:`table`."""
+    found = (_row(stage, step) for stage in program.stages for step in stage.steps)
+    return [dict(zip(HEADS, row, strict=True)) for row in found]
 
 
 def table(name: str, executable: Plan, seconds: Sequence[float] | None = None) -> str:
     """Return the table of a program, with the time of each step where there is one."""
-    heads = ("step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
     found = [_row(stage, step) for stage in executable.stages for step in stage.steps]
-    rows: list[tuple[Any, ...]] = [(i, *row) for i, row in enumerate(found)]
-    columns = [("", "<"), *((head, "<") for head in heads)]
+    numbered: list[tuple[Any, ...]] = [(i, *row) for i, row in enumerate(found)]
+    columns = [("", "<"), *((head, "<") for head in HEADS)]
     if seconds is not None:
         columns = [("ms", "<"), *columns]
-        rows = [(f"{1e3 * s:.3f}", *row) for s, row in zip(seconds, rows, strict=True)]
-    lines = Table(*columns).lines(rows)
+        numbered = [(f"{1e3 * s:.3f}", *row) for s, row in zip(seconds, numbered, strict=True)]
+    lines = Table(*columns).lines(numbered)
     took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
     steps, arena = len(executable.steps), executable.memory.arena
     title = f"{name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fastconv._arguments import flag
-from fastconv._files import open_plain, path_of
+from fastconv._files import path_of
 from fastconv.errors import ModelError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.ir import Graph
@@ -90,7 +89,7 @@ def load(
     read: Callable[[], Graph]
     if isinstance(source, (str, os.PathLike)):
         path = path_of(source)
-        if path.suffix.lower() in (".fcm", CODED) or compiled.is_compiled(_start_of(path)):
+        if path.suffix.lower() in (".fcm", CODED) or compiled.is_compiled_file(path):
             read = GraphFile(partial(compiled.from_file, verify=verify), path)
             return model_of(read)
         if path.suffix.lower() in (".pth", ".pt", ".safetensors", ".npz"):
@@ -112,12 +111,3 @@ def load(
     else:
         read = partial(onnx.from_proto, source, folder=folder)
     return model_of(read)
-
-
-def _start_of(path: Path) -> bytes:
-    """Return a file's first bytes; none where it cannot be read, which its importer says better."""
-    try:
-        with open_plain(path) as file:
-            return file.read(8)
-    except OSError:
-        return b""

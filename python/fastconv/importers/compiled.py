@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv._files import open_plain
 from fastconv.errors import ArgumentError, ModelError
 from fastconv.graph.coding import Coded, decode
 from fastconv.graph.ir import (
@@ -60,6 +61,15 @@ T = TypeVar("T")
 def is_compiled(data: bytes | memoryview) -> bool:
     """Tell whether a file's first bytes are those of a compiled model."""
     return bytes(data[: len(MAGIC)]) == MAGIC
+
+
+def is_compiled_file(path: Path) -> bool:
+    """Tell whether a file is a compiled model; no where it cannot be read, of which its reader says why."""
+    try:
+        with open_plain(path) as file:
+            return is_compiled(file.read(len(MAGIC)))
+    except (OSError, ModelError):
+        return False
 
 
 def from_file(path: Path, *, verify: bool = False) -> CompiledGraph:

@@ -1,4 +1,4 @@
-"""Importers: numpy's ``.npz`` archives, read without pickle and without trusting a declared size.
+"""Importers: numpy's ``.npz`` archives and ``.npy`` files, without pickle and without trusting a size.
 
 Called by :func:`fastconv.importers.weights.read_weights`. Every member's header is parsed and held against
 the member's size before anything of that size is allocated; stored members become views into the file,
@@ -77,6 +77,23 @@ def _read_member(data: FileData, info: zipfile.ZipInfo) -> Tensor:
     name = info.filename
     payload = member_data(data, info)
     head = bytes(_inflate(payload, info, min(_MAX_HEADER, info.file_size)))
+    offset, shape, dtype, fortran = _parsed(name, head, info.file_size)
+    return Tensor(shape, dtype, partial(_load, payload, info, offset, shape, dtype, fortran))
+
+
+def read_npy(name: str, data: FileData) -> Tensor:
+    """Describe the array of an ``.npy`` file; ModelError, which begins with the name, where it is none."""
+    offset, shape, dtype, fortran = _parsed(name, bytes(data[:_MAX_HEADER]), len(data))
+
+    def load() -> Array:
+        content = memoryview(data)
+        return _array(content, offset, shape, dtype, fortran)
+
+    return Tensor(shape, dtype, load)
+
+
+def _parsed(name: str, head: bytes, size: int) -> tuple[int, tuple[int, ...], DType, bool]:
+    """Return where an array's elements begin, its shape, its dtype and whether its order is Fortran's."""
     size_bytes = 2 if head[6:7] == b"\x01" else 4  # of the field behind the version
     offset = 8 + size_bytes + int.from_bytes(head[8 : 8 + size_bytes], "little")
     match = _HEADER.fullmatch(head[8 + size_bytes : offset])
@@ -84,10 +101,10 @@ def _read_member(data: FileData, info: zipfile.ZipInfo) -> Tensor:
         raise ModelError(f"{name}: expected the header of an array, as numpy writes it, got {head[:64]!r}")
     dtype, fortran = np.dtype(match[1].decode()), match[2] == b"True"
     shape = tuple(int(n) for n in match[3].split(b",") if n.strip())
-    declared, held = math.prod(shape) * dtype.itemsize, info.file_size - offset
+    declared, held = math.prod(shape) * dtype.itemsize, size - offset
     if declared != held:
         raise ModelError(f"{name}: expected {dtype}{list(shape)} = {declared} bytes, the member holds {held}")
-    return Tensor(shape, dtype, partial(_load, payload, info, offset, shape, dtype, fortran))
+    return offset, shape, dtype, fortran
 
 
 def _load(
@@ -98,7 +115,12 @@ def _load(
     dtype: DType,
     fortran: bool,
 ) -> Array:
-    content = _inflate(payload, info, info.file_size)
+    return _array(_inflate(payload, info, info.file_size), offset, shape, dtype, fortran)
+
+
+def _array(
+    content: bytes | memoryview, offset: int, shape: tuple[int, ...], dtype: DType, fortran: bool
+) -> Array:
     return view(content, shape[::-1], dtype, offset).T if fortran else view(content, shape, dtype, offset)
 
 

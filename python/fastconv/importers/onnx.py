@@ -235,7 +235,7 @@ def import_onnx() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
-        message = 'the package onnx is needed to read ONNX models: pip install "fastconv[onnx]"'
+        message = "the package onnx is needed to read ONNX models: pip install onnx"
         raise MissingPackageError(message) from error
     module: ModuleType = onnx
     return module

@@ -148,7 +148,7 @@ def _import_torch() -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        message = 'PyTorch is needed to take its modules: pip install "fastconv[torch]"'
+        message = "PyTorch is needed to take its modules: pip install torch onnx"
         raise MissingPackageError(message) from error
     module: ModuleType = torch
     return module

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from fastconv._arguments import check_mask, shown
 from fastconv._files import path_of
 from fastconv.errors import DTypeError, ModelError
-from fastconv.importers.npz import open_zip, read_npz
+from fastconv.importers.npz import open_zip, read_npy, read_npz
 from fastconv.importers.safetensors import read_safetensors
 from fastconv.importers.tensors import (
     COUNTERS,
@@ -42,7 +43,7 @@ _MAX_CANDIDATES = 16  # sets of arrays that are held against an architecture: th
 Fitting = Callable[[Mapping[str, tuple[int, ...]]], int]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, Any]
 
-_FORMATS = "a PyTorch .pth, a .safetensors or a .npz file"
+_FORMATS = "a PyTorch .pth, a .safetensors or a .npz file, or a folder of .npy files"
 _MALFORMED = (  # what the standard library raises over damaged data
     ValueError,
     LookupError,
@@ -77,8 +78,9 @@ def read_weights(
     Parameters
     ----------
     source
-        A path, the bytes of a file, or a mapping from names to arrays (or to what numpy can convert, such as
-        torch tensors).
+        A path, of a file or of a folder with an ``.npy`` file for each array (``layer1/0.conv1.weight.npy``
+        is ``layer1.0.conv1.weight``), the bytes of a file, or a mapping from names to arrays (or to what
+        numpy can convert, such as torch tensors).
     max_bytes
         Limit on the bytes that all arrays together take in memory; by default 64 times the size of the file
         and at least 256 MiB, which stops archives that inflate, or overlap, to much more than they are.
@@ -110,6 +112,8 @@ def read_weights(
         return source
     if isinstance(source, Mapping):
         return Weights("the mapping", _best(_mappings(source), fitting))
+    if isinstance(source, str | os.PathLike) and path_of(source).is_dir():
+        return _folder(path_of(source), max_bytes, fitting)
     name, data = _open(source)
     try:
         tensors = _best(_reader(data)(data), fitting)
@@ -125,6 +129,25 @@ def read_weights(
             f"a file of {len(data)} bytes asks for {needed}"
         )
     return Weights(name, tensors)
+
+
+def _folder(folder: Path, max_bytes: int | None, fitting: Fitting | None) -> Weights:
+    """Return the arrays of a folder of ``.npy`` files, by their paths within it with dots for slashes."""
+    files = sorted(file for file in folder.rglob("*.npy") if file.is_file())
+    if not files:
+        raise ModelError(f"{folder}: expected .npy files in the folder, got none")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        name = ".".join(file.relative_to(folder).with_suffix("").parts)
+        if name in tensors:
+            raise ModelError(f"{folder}: expected one array for each name, got two for {name!r}")
+        tensors[name] = read_npy(str(file), map_file(file))
+    needed = sum(tensor.nbytes for tensor in tensors.values())
+    if max_bytes is not None and needed > max_bytes:
+        raise ModelError(
+            f"{folder}: expected arrays of at most max_bytes = {max_bytes} bytes, the files hold {needed}"
+        )
+    return Weights(str(folder), _best([tensors], fitting))
 
 
 def _open(source: object) -> tuple[str, FileData]:

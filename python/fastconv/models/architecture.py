@@ -32,7 +32,8 @@ class Architecture:
     """A network that a set of weights turns into a model.
 
     Called as ``architecture(weights, num_classes=None)``: ``weights`` is a path to a ``.pth``,
-    ``.safetensors`` or ``.npz`` file, its bytes, or a mapping from key to array; ``num_classes`` is checked
+    ``.safetensors`` or ``.npz`` file or to a folder of ``.npy`` files, a file's bytes, or a mapping from key
+    to array; ``num_classes`` is checked
     if given, otherwise taken from the weights, as is the width where the architecture comes in several.
     Returns a :class:`fastconv.graph.model.Model`; raises :class:`fastconv.errors.ModelError`, which names
     the keys, if one is missing, unexpected or of the wrong shape. Counters such as ``num_batches_tracked``

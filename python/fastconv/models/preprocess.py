@@ -215,6 +215,6 @@ def _pillow() -> Any:
     try:
         from PIL import Image as pillow
     except ImportError as error:
-        message = 'reading and resizing images needs pillow: pip install "fastconv[demo]"'
+        message = "reading and resizing images needs pillow: pip install pillow"
         raise MissingPackageError(message) from error
     return pillow

@@ -180,6 +180,46 @@ def conv3d(
     return run(conv, x, residual, out, channels_last, 3, w)
 
 
+def conv_transpose1d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: int | tuple[int] = 1,
+    padding: Padding = 0,
+    output_padding: int | tuple[int] = 0,
+    groups: int = 1,
+    dilation: int | tuple[int] = 1,
+    *,
+    layout: str = "NCW",
+    activation: Any = None,
+    residual: Any = None,
+    algorithm: str = "auto",
+    out: Any = None,
+) -> FloatArray:
+    """Transposed convolution of sequences; :func:`conv_transpose2d` with one spatial dimension.
+
+    Parameters
+    ----------
+    x : array, shape (n, ic, width), or (n, width, ic) with ``layout="NWC"``, float32
+    w : array, shape (ic, oc / groups, kw), float32
+    bias, stride, padding, output_padding, groups, dilation, layout, activation, residual, algorithm, out
+        As for :func:`conv_transpose2d`, of one dimension.
+
+    Returns
+    -------
+    array, shape (n, oc, ow) or (n, ow, oc), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.ones((1, 3, 2), np.float32), np.ones((3, 5, 2), np.float32)
+    >>> conv_transpose1d(x, w, stride=2).shape
+    (1, 5, 4)
+    """
+    conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 1)
+    return run(conv, x, residual, out, arguments.is_channels_last(layout, 1), 1, w)
+
+
 def conv_transpose2d(
     x: Any,
     w: Any,
@@ -224,12 +264,67 @@ def conv_transpose2d(
            [1., 1., 1., 1.],
            [1., 1., 1., 1.]], dtype=float32)
     """
-    channels_last = arguments.is_channels_last(layout)
-    conv = plan(
+    conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 2)
+    return run(conv, x, residual, out, arguments.is_channels_last(layout), 2, w)
+
+
+def conv_transpose3d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: int | tuple[int, int, int] = 1,
+    padding: Padding = 0,
+    output_padding: int | tuple[int, int, int] = 0,
+    groups: int = 1,
+    dilation: int | tuple[int, int, int] = 1,
+    *,
+    layout: str = "NCDHW",
+    activation: Any = None,
+    residual: Any = None,
+    algorithm: str = "auto",
+    out: Any = None,
+) -> FloatArray:
+    """Transposed convolution of volumes; :func:`conv_transpose2d` with three spatial dimensions.
+
+    Parameters
+    ----------
+    x : array, shape (n, ic, d, h, w), or (n, d, h, w, ic) with ``layout="NDHWC"``, float32
+    w : array, shape (ic, oc / groups, kd, kh, kw), float32
+    bias, stride, padding, output_padding, groups, dilation, layout, activation, residual, algorithm, out
+        As for :func:`conv_transpose2d`, of three dimensions.
+
+    Returns
+    -------
+    array, shape (n, oc, od, oh, ow) or (n, od, oh, ow, oc), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.ones((1, 3, 2, 2, 2), np.float32), np.ones((3, 5, 2, 2, 2), np.float32)
+    >>> conv_transpose3d(x, w, stride=2).shape
+    (1, 5, 4, 4, 4)
+    """
+    conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 3)
+    return run(conv, x, residual, out, arguments.is_channels_last(layout, 3), 3, w)
+
+
+def _transposed(
+    w: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
+    activation: Any,
+    algorithm: Any,
+    spatial: int,
+) -> _core.Conv:
+    """Plan a transposed convolution."""
+    return plan(
         w, bias, stride, padding, dilation, groups, activation, algorithm,
-        spatial=2, transposed=True, output_padding=output_padding,
+        spatial=spatial, transposed=True, output_padding=output_padding,
     )  # fmt: skip
-    return run(conv, x, residual, out, channels_last, 2, w)
 
 
 def _plan_for(

@@ -100,6 +100,54 @@ def gemm(
     return y
 
 
+def linear(x: Any, w: Any, bias: Any = None, *, activation: Any = None, out: Any = None) -> FloatArray:
+    """Multiply the last axis by a matrix: ``act(x @ w.T + bias)``.
+
+    Parameters
+    ----------
+    x : array, shape (..., k), float32
+    w : array, shape (n, k), float32
+    bias : array, shape (n,), float32, optional
+    activation : str or tuple, optional
+        As for :func:`fastconv.conv2d`.
+    out : array, shape (..., n), float32, optional
+        Receives the result; it may not overlap `x` or `w`.
+
+    Returns
+    -------
+    array, shape (..., n), float32
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        Named after the argument at fault.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear(np.float32([1, 2]), np.float32([[1, 0], [1, 1], [0, -1]]), activation="relu")
+    array([1., 3., 0.], dtype=float32)
+    """
+    x, w = arguments.as_array("x", x), arguments.as_array("w", w, rank=2)
+    if x.ndim < 1:
+        raise ShapeError("x: expected at least 1 dimension, got 0")
+    n, k = w.shape
+    if x.shape[-1] != k:
+        raise ShapeError(f"w: expected k = {x.shape[-1]} columns, got {k}")
+    if bias is not None:
+        bias = arguments.as_vector("bias", bias, n, "rows of w")
+    shape = (*x.shape[:-1], n)
+    if out is not None:
+        arguments.checked_output(out, shape, [x, w, *([] if bias is None else [bias])])
+    rows = x.reshape(math.prod(x.shape[:-1]), k)
+    y = gemm(rows, w, trans_b=True, bias=bias, activation=activation).reshape(shape)
+    if out is None:
+        return y
+    np.copyto(out, y)
+    result: FloatArray = out
+    return result
+
+
 def matmul(a: Any, b: Any, *, out: Any = None) -> FloatArray:
     """Multiply matrices, vectors, or stacks of matrices, as ``numpy.matmul`` does.
 

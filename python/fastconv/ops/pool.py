@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from fastconv import _arguments as arguments
 from fastconv import _core
@@ -146,6 +149,100 @@ def global_avg_pool2d(x: Any, *, layout: str = "NCHW", out: Any = None) -> Float
     y = arguments.output(out, (n, c, 1, 1), x, channels_last)
     _core.reduce("mean", x, y)
     return arguments.physical(y, channels_last) if out is None else out
+
+
+def max_pool1d(
+    x: Any,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    dilation: int = 1,
+    ceil_mode: bool = False,
+    *,
+    layout: str = "NCW",
+    out: Any = None,
+) -> FloatArray:
+    """Return the maximum of each window of a sequence; :func:`max_pool2d` with one spatial dimension.
+
+    Parameters
+    ----------
+    x : array, shape (n, c, width), or (n, width, c) with ``layout="NWC"``, float32
+    kernel_size, stride, padding, dilation, ceil_mode, layout, out
+        As for :func:`max_pool2d`, of one dimension.
+
+    Returns
+    -------
+    array, shape (n, c, ow) or (n, ow, c), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_pool1d(np.arange(6, dtype=np.float32).reshape(1, 1, 6), 2)
+    array([[[1., 3., 5.]]], dtype=float32)
+    """
+    options = {"dilation": (1, _one("dilation", dilation, 1)), "ceil_mode": ceil_mode}
+    return _of_rows(max_pool2d, x, kernel_size, stride, padding, layout, out, **options)
+
+
+def avg_pool1d(
+    x: Any,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    *,
+    layout: str = "NCW",
+    out: Any = None,
+) -> FloatArray:
+    """Return the mean of each window of a sequence; :func:`avg_pool2d` with one spatial dimension.
+
+    Parameters
+    ----------
+    x : array, shape (n, c, width), or (n, width, c) with ``layout="NWC"``, float32
+    kernel_size, stride, padding, ceil_mode, count_include_pad, layout, out
+        As for :func:`avg_pool2d`, of one dimension.
+
+    Returns
+    -------
+    array, shape (n, c, ow) or (n, ow, c), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> avg_pool1d(np.arange(6, dtype=np.float32).reshape(1, 1, 6), 2)
+    array([[[0.5, 2.5, 4.5]]], dtype=float32)
+    """
+    options = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
+    return _of_rows(avg_pool2d, x, kernel_size, stride, padding, layout, out, **options)
+
+
+def _one(name: str, value: Any, least: int) -> int:
+    (number,) = arguments.integers(name, value, 1, least)
+    return number
+
+
+def _of_rows(
+    pool: Callable[..., FloatArray],
+    x: Any, kernel_size: Any, stride: Any, padding: Any, layout: Any, out: Any, **options: Any,
+) -> FloatArray:  # fmt: skip
+    """Pool sequences, as images of one row."""
+    channels_last = arguments.is_channels_last(layout, 1)
+    x = arguments.as_array("x", x, rank=3)
+    axis = 1 if channels_last else 2
+    y = pool(
+        np.expand_dims(x, axis),
+        (1, _one("kernel_size", kernel_size, 1)),
+        None if stride is None else (1, _one("stride", stride, 1)),
+        (0, _one("padding", padding, 0)),
+        layout="NHWC" if channels_last else "NCHW",
+        **options,
+    ).squeeze(axis)
+    if out is None:
+        return y
+    result: FloatArray = arguments.checked_output(out, y.shape, [x])
+    np.copyto(result, y)
+    return result
 
 
 class _Pool:

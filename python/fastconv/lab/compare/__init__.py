@@ -17,7 +17,7 @@ from fastconv.lab.compare.cases import (
     tables,
 )
 from fastconv.lab.compare.engines import capped, installed_peers, missing_peers, reading_int8
-from fastconv.lab.compare.record import as_csv, as_record, header, row, summarize, summary_lines
+from fastconv.lab.compare.record import as_csv, as_record, header, row, rows, summarize, summary_lines
 from fastconv.lab.compare.suite import TIMEOUT, BenchError, Result, Suite
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "quantised",
     "reading_int8",
     "row",
+    "rows",
     "summarize",
     "summary_lines",
     "tables",

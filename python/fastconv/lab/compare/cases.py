@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._text import did_you_mean
 from fastconv.errors import ArgumentError
 from fastconv.lab.compare.network_names import NETWORKS, available_networks, is_trained
+from fastconv.models import MODELS
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
 
 Array = npt.NDArray[np.float32]
@@ -119,10 +121,12 @@ def tables(kind: str) -> dict[str, list[Case]]:
 def find_tables(kind: str, names: Iterable[str] = ()) -> dict[str, list[Case]]:
     """Look up tables by name; "all" is every one, and single cases make a table, "cases", of their own.
 
+    A network may also be any architecture of :mod:`fastconv.models`, or the path of a model's file.
+
     Raises
     ------
     ArgumentError
-        If a name is neither a table nor a case.
+        If a name is neither a table nor a case; the nearest one is suggested.
     """
     known = tables(kind)
     names = tuple(names) or DEFAULT_TABLES[kind]
@@ -135,8 +139,13 @@ def find_tables(kind: str, names: Iterable[str] = ()) -> dict[str, list[Case]]:
             found[name] = known[name]
         elif name in singles:
             found.setdefault("cases", []).append(singles[name])
+        elif kind == "model" and (name in MODELS or Path(name).suffix or Path(name).exists()):
+            found.setdefault("cases", []).append(Case("model", Path(name).stem, {"model": name, "batch": 1}))
         else:
-            raise ArgumentError(f"names: expected a {kind} case or one of {', '.join(known)}, got {name!r}")
+            near = did_you_mean(name, (*known, *singles, *(MODELS if kind == "model" else ())))
+            file = ", a model's file" if kind == "model" else ""
+            expected = f"a {kind} case{file} or one of {', '.join(known)}"
+            raise ArgumentError(f"names: expected {expected}, got {name!r}{near}")
     if kind == "model":  # a table of one is no table: the networks asked for make one
         return {"networks" if names != DEFAULT_TABLES[kind] else "default": distinct(found)}
     return found
@@ -177,7 +186,7 @@ def find_cases(kind: str, names: Iterable[str] = ()) -> list[Case]:
 
 def batched(case: Case, batch: int) -> Case:
     """Return a network on a batch of images; batches other than 1 are part of its name."""
-    name = case.parameters["model"] + (f" x{batch}" if batch > 1 else "")
+    name = case.name + (f" x{batch}" if batch > 1 else "")
     return Case("model", name, {**case.parameters, "batch": batch})
 
 
@@ -191,16 +200,21 @@ def quantised(case: Case) -> Case:
     return Case("model", f"{case.name} int8", {**case.parameters, "dtype": "int8", "weights": weights})
 
 
-def given(model: str, shape: Iterable[int]) -> Case:
-    """Return the case of a network of :mod:`fastconv.models`, with random weights, or of an ONNX file.
+def given(model: str, shape: Iterable[int], architecture: str | None = None) -> Case:
+    """Return the case of a network of :mod:`fastconv.models`, with random weights, or of a file.
+
+    ``architecture`` is whose weights the file holds, where it holds nothing else.
 
     >>> given("nets/small.onnx", (2, 3, 32, 32)).name
     'small x2'
     """
     shape = list(shape)
-    name = Path(model).stem if model.endswith(".onnx") else model
+    name = model if model in MODELS else Path(model).stem
     batch = f" x{shape[0]}" if shape and shape[0] > 1 else ""
-    return Case("model", name + batch, {"model": model, "batch": shape[0] if shape else 1, "shape": shape})
+    parameters = {"model": model, "batch": shape[0] if shape else 1, "shape": shape}
+    if architecture is not None:
+        parameters["architecture"] = architecture
+    return Case("model", name + batch, parameters)
 
 
 def network_flops(name: str) -> int:

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.errors import ArgumentError, UnsupportedOpError
-from fastconv.graph.ir import Graph
+from fastconv.graph.ir import CompiledGraph, Graph
 from fastconv.lab.compare.cases import Case
 from fastconv.lab.compare.network_names import NETWORKS, is_trained, source_of
+from fastconv.models import MODELS
 
 OPSET = 17
 
@@ -53,7 +54,8 @@ def written(case: Case, folder: Path) -> Case:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise ArgumentError(f"{case.name}: {done.stderr.strip().splitlines()[-1]}")
+            reason = done.stderr.strip().splitlines()[-1].partition("Error: ")
+            raise ArgumentError(f"{case.name}: {reason[2] or reason[0]}")
     return Case(case.kind, case.name, {**case.parameters, "folder": str(target)})
 
 
@@ -80,19 +82,38 @@ def torchvision_module(name: str) -> Any:
 
 def is_torchvision(case: Case) -> bool:
     """Whether a case's network is torchvision's module, and not a graph of fastconv's."""
-    return "shape" not in case.parameters and source_of(case.parameters["model"]) == "torchvision"
+    name = case.parameters["model"]
+    return "shape" not in case.parameters and name in NETWORKS and source_of(name) == "torchvision"
 
 
-def own_graph(name: str) -> Graph:
+def own_graph(name: str, architecture: str | None = None) -> Graph:
     """Return the graph of a network of fastconv's, of open_nsfw or of a file."""
     from fastconv.importers.onnx import from_file
-    from fastconv.models import MODELS, efficientnet_lite0_weights, opennsfw_model
+    from fastconv.models import efficientnet_lite0_weights, opennsfw_model
+    from fastconv.models.source import find_network
 
     if name == "efficientnet_lite0" and is_trained(name):
         return MODELS[name].graph(efficientnet_lite0_weights())
-    if name in MODELS:
-        return MODELS[name].graph(MODELS[name].random_weights())
-    return from_file(opennsfw_model() if name == "open_nsfw" else Path(name))
+    if name == "open_nsfw":
+        return from_file(opennsfw_model())
+    graph = find_network(name, architecture).graph()
+    if isinstance(graph, CompiledGraph):
+        raise ArgumentError(
+            f"{name}: expected a model that other engines read, got one compiled for fastconv alone, which"
+            " `fastconv run` times"
+        )
+    return graph
+
+
+def input_shape(name: str, graph: Graph, batch: int) -> list[int]:
+    """Return the shape of a graph's one input; sizes that it leaves open are those of the network's table."""
+    known = NETWORKS[name].image if name in NETWORKS else None
+    if graph.name in MODELS:
+        known = known or MODELS[graph.name].size
+    sizes = [n if isinstance(n, int) else known for n in graph.inputs[0].shape[1:]]
+    if None in sizes:
+        raise ArgumentError(f"{name}: expected --input-shape, as the model leaves sizes open, got none")
+    return [batch, *(n for n in sizes if n is not None)]
 
 
 def write(case: Case, folder: Path) -> None:
@@ -104,14 +125,12 @@ def write(case: Case, folder: Path) -> None:
     else:
         from fastconv.exporters.onnx import to_proto
 
-        graph = own_graph(name)
+        graph = own_graph(name, case.parameters.get("architecture"))
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise ArgumentError(
                 f"{name}: expected one input and one output, got {len(graph.inputs)} and {len(graph.outputs)}"
             )
-        shape = case.parameters.get("shape") or [
-            *(batch, *(n if isinstance(n, int) else NETWORKS[name].image for n in graph.inputs[0].shape[1:])),
-        ]
+        shape = case.parameters.get("shape") or input_shape(name, graph, batch)
         x = case.rng.standard_normal(shape, np.float32)
         model = to_proto(graph, {graph.inputs[0].name: x.shape})
         (folder / "model.onnx").write_bytes(model.SerializeToString())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 import importlib.metadata
-import io
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 
 from fastconv import _core
 from fastconv._table import Table
+from fastconv._table import as_csv as csv_of
 from fastconv.lab.compare.cases import Case
 from fastconv.lab.compare.engines import CONTESTS, ENGINES
 from fastconv.lab.compare.suite import OURS, Result
@@ -99,28 +98,33 @@ def _version(name: str) -> str:
 
 
 CSV_COLUMNS = (
-    *("kind", "name", "threads", "engine", "algorithm", "min_ms", "median_ms", "gflops", "executed_gflops"),
-    *("percent_of_peak", "failed"),
+    *("kind", "name", "threads", "engine", "algorithm", "min_ms", "median_ms", "p95_ms", "p99_ms"),
+    *("images_per_second", "gflops", "executed_gflops", "percent_of_peak", "failed"),
 )
 
 
-def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    """Return records as CSV: a line for each case, number of threads and variant."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+def rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return records as flat rows: one for each case, number of threads and variant."""
+    found: list[dict[str, Any]] = []
     for record in records:
         for case in record["cases"]:
             where = {"kind": record["kind"], "name": case["name"], "threads": case["threads"]}
             for engine, numbers in case["engines"].items():
-                writer.writerow({**where, **numbers, "engine": engine})
+                found.append({**where, **numbers, "engine": engine})
             for engine, reason in case["failed"].items():
-                writer.writerow({**where, "engine": engine, "failed": reason})
-    return text.getvalue()
+                found.append({**where, "engine": engine, "failed": reason})
+    return [{name: row.get(name) for name in CSV_COLUMNS} for row in found]
 
 
-COLUMNS = (
-    *(("case", "<30"), ("T", ">2"), ("min ms", ">8"), ("median", ">8"), ("GFLOP/s", ">7"), ("% roof", ">6")),
+def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return records as CSV: a line for each case, number of threads and variant."""
+    return csv_of(rows(records))
+
+
+_TIMES = ("case", "<30"), ("T", ">2"), ("min ms", ">8"), ("median", ">8")
+_LATENCIES = ("p95", ">8"), ("p99", ">8"), ("image/s", ">8")  # of networks
+_RATES = (
+    *(("GFLOP/s", ">7"), ("% roof", ">6")),
     *(("algorithm", "<12"), ("best peer", "<20"), ("ms", ">8"), ("ratio", ">5")),
 )
 FAILED_CELL = "failed"
@@ -132,7 +136,8 @@ def header(kind: str) -> str:
 
 
 def _table(kind: str) -> Table:
-    return Table(*COLUMNS, *((contest.name, ">20") for contest in CONTESTS[kind][1:]))
+    latencies = _LATENCIES if kind == "model" else ()
+    return Table(*_TIMES, *latencies, *_RATES, *((contest.name, ">20") for contest in CONTESTS[kind][1:]))
 
 
 def row(result: Result, roof: Roof) -> str:
@@ -145,11 +150,14 @@ def row(result: Result, roof: Roof) -> str:
     cells: list[Any] = [result.case.name, result.threads]
     us, peer, ratio = result.timings.get(first.ours), result.best_peer(first), result.ratio(first)
     if us is None:
-        cells += [FAILED_CELL, "", "", "", ""]
+        cells += [FAILED_CELL, *[""] * (7 if result.is_network else 4)]
     else:
         share = 100 * result.share(first.ours, roof)
-        cells += [f"{us.min_ms:.4f}", f"{us.median_ms:.4f}", f"{result.gflops(first.ours):.1f}"]
-        cells += [f"{share:.1f}", us.algorithm]
+        cells += [f"{us.min_ms:.4f}", f"{us.median_ms:.4f}"]
+        if result.is_network:
+            cells += ["" if ms is None else f"{ms:.4f}" for ms in (us.p95_ms, us.p99_ms)]
+            cells.append(f"{result.images_per_second(first.ours):.1f}")
+        cells += [f"{result.gflops(first.ours):.1f}", f"{share:.1f}", us.algorithm]
     cells += [peer or "", f"{result.timings[peer].min_ms:.4f}" if peer else ""]
     cells.append("" if ratio is None else f"{ratio:.2f}")
     ratios = [result.ratio(contest) for contest in others]

@@ -3,7 +3,8 @@
 Reads one JSON request a line and answers each with one line:
 
 - ``{"prepare": case, "output": path}`` makes the case ready, runs it once and saves the result as .npy;
-- ``{"time": seconds}`` runs it once untimed, then for about that long: ``{"min", "median", "calls"}``;
+- ``{"time": seconds, "warmup": n}`` runs it n times untimed, then for about that long:
+  ``{"min", "median", "calls", "times"}``, of a network the time of each call;
 - a failure is ``{"error": "ValueError: ..."}``, and the worker goes on.
 
 :class:`fastconv.lab.compare.suite.Worker` is the other end.
@@ -17,7 +18,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TextIO
 
 import numpy as np
@@ -35,7 +36,8 @@ def serve(variant: str, threads: int, requests: TextIO, replies: TextIO) -> None
         try:
             if "prepare" in request:
                 prepared = None  # free the last case first
-                prepared = prepare(variant, Case(**request["prepare"]), threads)
+                case = Case(**request["prepare"])
+                prepared = prepare(variant, case, threads)
                 np.save(request["output"], prepared.to_numpy(prepared.run()))
                 reply: dict[str, Any] = {
                     "saved_macs": prepared.saved_macs,
@@ -45,7 +47,8 @@ def serve(variant: str, threads: int, requests: TextIO, replies: TextIO) -> None
             else:
                 if prepared is None:
                     raise RuntimeError("time: expected a prepared case, got none")
-                reply = asdict(time_calls(prepared.run, request["time"]))
+                found = time_calls(prepared.run, request["time"], request.get("warmup", 1))
+                reply = asdict(found if case.kind == "model" else replace(found, times=()))
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(reply) + "\n")

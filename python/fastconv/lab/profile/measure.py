@@ -17,6 +17,7 @@ from fastconv._threads import as_count
 from fastconv._threads import threads as with_threads
 from fastconv.errors import ArgumentError, DTypeError
 from fastconv.graph.context import Step
+from fastconv.graph.ir import TensorInfo
 from fastconv.graph.model import Model
 from fastconv.graph.options import checked_input, checked_shape
 from fastconv.graph.program import Program
@@ -69,10 +70,10 @@ def count(model: Model | Any, *shapes: Sequence[int] | Any) -> Count:
     >>> found.params, found.totals["macs"]
     (11689512, 1814073344)
     """
-    model = _model(model, shapes)
-    program = model.program(*map(_shape, shapes))
+    model = model_of(model, shapes)
+    program = model.program(*map(shape_of, shapes))
     if program.waits_for_values:
-        program.run(_arrays(model, shapes))
+        program.run(arrays_for(model, shapes))
     return Count(model.name, model.parameters, _counted(program))
 
 
@@ -134,12 +135,12 @@ def profile(
         raise ArgumentError(f"seconds: expected a finite time of 0 or more, got {seconds}")
     if roofline is not None and not isinstance(roofline, Roofline):
         raise DTypeError(f"roofline: expected a Roofline or None, got {shown(roofline)}")
-    model = _model(model, inputs)
+    model = model_of(model, inputs)
     with with_threads(used):
         roof = measure_roofline(threads=used) if roofline is None else roofline
-        arrays = _arrays(model, inputs)
+        arrays = arrays_for(model, inputs)
         program = model.program(*(a.shape for a in arrays))
-        times, plain, profiled = _times(program, arrays, seconds)
+        times, plain, profiled = timed_runs(program, arrays, seconds)
         traffic = count_traffic(lambda: program.run(arrays))
         counts, of_steps = _counted(program), list(zip(*times, strict=True))
         held = Roof.of(roof.peak, roof.narrow, again=roofline is None)
@@ -179,7 +180,22 @@ def profile(
     )
 
 
-def _times(
+def step_seconds(
+    model: Model | Any,
+    *inputs: npt.NDArray[Any] | Sequence[int] | Any,
+    threads: int | None = None,
+    seconds: float = 0.5,
+) -> tuple[Program, list[float]]:
+    """Return a network's program and the fastest time of each step; arguments as for :func:`profile`."""
+    with with_threads(_core.get_num_threads() if threads is None else as_count("threads", threads)):
+        model = model_of(model, inputs)
+        arrays = arrays_for(model, inputs)
+        program = model.program(*(a.shape for a in arrays))
+        times, _, _ = timed_runs(program, arrays, seconds)
+    return program, [min(of_step) for of_step in zip(*times, strict=True)]
+
+
+def timed_runs(
     program: Program, arrays: list[Any], seconds: float
 ) -> tuple[list[list[float]], list[float], list[float]]:
     """Run in turns: the seconds of each step of the profiled runs, of all plain and of all profiled runs."""
@@ -198,7 +214,7 @@ def _times(
     return steps, plain, profiled
 
 
-def _model(model: Model | Any, inputs: Sequence[Any]) -> Model:
+def model_of(model: Model | Any, inputs: Sequence[Any]) -> Model:
     """Return a model as it is, and of a torch module the model for these inputs."""
     if isinstance(model, Model):
         return model
@@ -208,22 +224,22 @@ def _model(model: Model | Any, inputs: Sequence[Any]) -> Model:
         raise ArgumentError(
             "shapes: expected the input shapes, which a torch module does not declare, got none"
         )
-    example = tuple(x if hasattr(x, "shape") else np.zeros(_shape(x), np.float32) for x in inputs)
+    example = tuple(x if hasattr(x, "shape") else np.zeros(shape_of(x), np.float32) for x in inputs)
     return from_torch(model, example, dynamic_batch=False)
 
 
-def _shape(x: Any) -> tuple[int, ...]:
+def shape_of(x: Any) -> tuple[int, ...]:
     """Return the shape that is given, or that of an array or a tensor."""
     return x.shape if isinstance(x, np.ndarray) else checked_shape("shapes", getattr(x, "shape", x))
 
 
-def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[Any]]:
+def arrays_for(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[Any]]:
     """Return the arrays to run on: those given, or random ones of the shapes given or planned."""
     if inputs and len(inputs) != len(model.inputs):
         raise ArgumentError(f"inputs: expected {len(model.inputs)} arrays or shapes, got {len(inputs)}")
     rng = np.random.default_rng(0)
     given = inputs or model.planned_shapes
-    bound = model.program(*map(_shape, given)).bound
+    bound = model.program(*map(shape_of, given)).bound
     arrays = []
     for info, x in zip(model.inputs, given, strict=True):
         if hasattr(x, "shape"):
@@ -232,15 +248,18 @@ def _arrays(model: Model, inputs: Sequence[Any]) -> list[npt.NDArray[Any]]:
         elif info.name in bound:  # a value that the program was made for: no other fits it
             arrays.append(np.asarray(bound[info.name], order="C"))
         else:
-            arrays.append(_random(rng, _shape(x), info.dtype))
+            arrays.append(random_input(info, shape_of(x), rng))
     return arrays
 
 
-def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return random numbers; where integers may be indices, or sizes, the first: all others may be none."""
+def random_input(
+    info: TensorInfo, shape: tuple[int, ...], rng: np.random.Generator | None = None
+) -> npt.NDArray[Any]:
+    """Return random numbers for an input; zeros where integers may be indices or sizes."""
+    rng, dtype = np.random.default_rng(0) if rng is None else rng, info.dtype
     if dtype.kind == "b" or dtype.itemsize == 1:
-        info = np.iinfo(dtype) if dtype.kind in "iu" else None
-        low, high = (0, 1) if info is None else (info.min, info.max)
+        limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+        low, high = (0, 1) if limits is None else (limits.min, limits.max)
         return rng.integers(low, high, shape, endpoint=True).astype(dtype)
     if dtype.kind in "iu":
         return np.zeros(shape, dtype)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +44,27 @@ def read(path: str | Path) -> dict[str, Any]:
     if not results:
         raise ArgumentError(f"{path}: expected a record of fastconv sweep, got none of {', '.join(KINDS)}")
     return results
+
+
+def rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the results' tables as flat rows: the name of the result, then what it has one of a row."""
+    return [{"result": name, **row} for name, result in results.items() for row in _rows(asdict(result), "")]
+
+
+def _rows(record: Mapping[str, Any], prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for each record of the first list of records within one, under the outer's figures."""
+    outer: dict[str, Any] = {}
+    inner: Sequence[Mapping[str, Any]] = ()
+    for key, value in record.items():
+        if isinstance(value, dict):
+            outer |= {f"{prefix}{key}.{name}": one for name, one in value.items() if key != "setting"}
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+            inner = value
+        else:
+            plain = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            outer[f"{prefix}{key}"] = plain
+    if not inner:
+        yield outer
+    for one in inner:
+        for row in _rows(one, ""):
+            yield {**outer, **row}
