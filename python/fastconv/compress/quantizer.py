@@ -124,6 +124,7 @@ def quantize(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fastconv.models import squeezenet1_1
     >>> model = squeezenet1_1(squeezenet1_1.random_weights())
     >>> x = np.random.default_rng(0).standard_normal((4, 3, 64, 64), np.float32)
