@@ -64,7 +64,7 @@ from fastconv.qconv import QConv2d
 
 if TYPE_CHECKING:
     from fastconv import models
-    from fastconv.compress import quantize
+    from fastconv.compress import optimize, quantize
     from fastconv.graph.model import Model
     from fastconv.importers import from_torch, load
     from fastconv.lab.profile import count, profile
@@ -118,6 +118,7 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "models",
+    "optimize",
     "profile",
     "qconv1d",
     "qconv2d",
@@ -142,10 +143,10 @@ def __getattr__(name: str) -> Any:
         from fastconv import importers
 
         return getattr(importers, name)
-    if name == "quantize":
+    if name in ("optimize", "quantize"):
         from fastconv import compress
 
-        return compress.quantize
+        return getattr(compress, name)
     if name == "Model":
         from fastconv.graph import model
 

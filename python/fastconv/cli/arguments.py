@@ -52,6 +52,22 @@ def positive_float(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Read a share from 0 up to 1, also in percent.
+
+    >>> share("1%"), share("0.01")
+    (0.01, 0.01)
+    """
+    percent = text.endswith("%")
+    try:
+        value = float(text.removesuffix("%")) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 up to 1, or 100%, got {text!r}")
+    return value
+
+
 def numbers(text: str) -> list[float]:
     """Read finite numbers.
 

@@ -1,7 +1,8 @@
 """``fastconv compress``: a small file of a network, its weights pruned, of few values, in Huffman codes.
 
-MODEL is an .onnx file. A result that ends in .fcz is small, and loads like any other model; one that ends in
-.onnx has the same weights and runs elsewhere. docs/deep_compression.md tells how.
+MODEL is an .onnx file, or weights of an architecture. A result that ends in .fcz is small, and loads like any
+other model; one that ends in .onnx has the same weights and runs elsewhere. docs/deep_compression.md tells
+how.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastconv.cli import arguments, output
+from fastconv.cli import arguments, network, output
 from fastconv.errors import ArgumentError
 
 T = TypeVar("T", int, float)
@@ -22,7 +23,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "compress", help="make a small file: few weights, of few values (.fcz)", description=__doc__
     )
-    parser.add_argument("model", metavar="MODEL", type=Path)
+    network.add_model(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.fcz")
     parser.add_argument(
         "--bits", type=int, metavar="N", help="of an index into a layer's codebook, 1 to 8 (default: 5)"
@@ -50,7 +51,7 @@ def add(commands: Any) -> None:
         help="in the place of --bits: the fewest bytes with which results on DATA have this signal-to-noise",
     )  # fmt: skip
     parser.add_argument("--data", type=Path, metavar="FOLDER_OR_NPY", help="photos, or an array of inputs")
-    output.add_json_flag(parser)
+    output.add_format_flags(parser)
     parser.set_defaults(run=run, extra="onnx")
 
 
@@ -58,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
     """Compress, write, and say what each layer takes."""
     from fastconv.compress import share
 
-    if args.output.suffix.lower() not in (".fcz", ".onnx"):
-        raise ArgumentError(f"--output: expected a file ending in .fcz or .onnx, got {str(args.output)!r}")
+    output.check_path("--output", args.output, (".fcz", ".onnx"))
     if args.bits is not None and args.min_snr is not None:
         raise ArgumentError("--bits, --min-snr: expected one of them, got both")
+    graph, _ = network.graph(args)
+    before = sum(array.nbytes for array in graph.constants.values())
     result = share(
-        args.model,
+        graph,
         5 if args.bits is None else args.bits,
         args.prune,
         layer_bits=_by_layer("--layer-bits", args.layer_bits, int),
@@ -73,14 +75,16 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
     )
     result.save(args.output)
-    before, after = (path.stat().st_size for path in (args.model, args.output))
-    if args.json:
-        record = {"model": str(args.model), "output": str(args.output), "before": before, "bytes": after}
-        output.dump(record | result.as_dict())
+    after = args.output.stat().st_size
+    record = {"model": args.model, "output": str(args.output), "before": before, "bytes": after}
+    record |= result.as_dict()
+    if output.emit(args, record, record["layers"]):
         return 0
     for text in result.lines():
         output.line(text)
-    output.line(f"{args.output}: {after / 2**20:.2f} MiB, {before / after:.1f} times smaller than the model")
+    output.line(
+        f"{args.output}: {after / 2**20:.2f} MiB, {before / after:.1f} times smaller than the weights"
+    )
     return 0
 
 

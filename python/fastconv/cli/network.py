@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastconv.cli import arguments
+from fastconv.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from fastconv.graph.ir import Graph
+    from fastconv.models.architecture import Architecture
     from fastconv.models.source import NetworkSource
 
 
@@ -44,6 +47,21 @@ def find(args: argparse.Namespace, *, verify: bool = False) -> NetworkSource:
     from fastconv.models.source import find_network
 
     return find_network(args.model, args.architecture, verify=verify)
+
+
+def graph(args: argparse.Namespace) -> tuple[Graph, Architecture | None]:
+    """Return the graph of a network that is to be changed, and its architecture; None: the file's own."""
+    from fastconv.compress.prepare import graph_of
+    from fastconv.models import efficientnet_lite0, efficientnet_lite0_weights
+
+    if args.model == efficientnet_lite0.name:
+        return efficientnet_lite0.graph(efficientnet_lite0_weights()), efficientnet_lite0
+    if Path(args.model).suffix.lower() == ".onnx":
+        return graph_of(args.model), None
+    source = find(args)
+    if source.architecture is None:
+        raise ArgumentError(f"MODEL: expected a network before it was compiled, got {args.model!r}")
+    return source.graph(), source.architecture
 
 
 def described(args: argparse.Namespace, source: NetworkSource) -> str:

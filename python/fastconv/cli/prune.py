@@ -1,7 +1,7 @@
 """``fastconv prune``: a network with fewer channels, those that matter least removed.
 
-MODEL is an .onnx file. With --data the layers are fitted to what they computed before; most networks must be
-trained further to be as good as they were. docs/compression.md tells how.
+MODEL is an .onnx file, or weights of an architecture. With --data the layers are fitted to what they computed
+before; most networks must be trained further to be as good as they were. docs/compression.md tells how.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fastconv.cli import arguments, output
-from fastconv.errors import ArgumentError
+from fastconv.cli import arguments, network, output
 
 
 def add(commands: Any) -> None:
@@ -19,7 +18,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "prune", help="remove the channels of a network that matter least", description=__doc__
     )
-    parser.add_argument("model", metavar="MODEL.onnx", type=Path)
+    network.add_model(parser)
     parser.add_argument(
         "--keep", type=arguments.positive_float, required=True, metavar="SHARE",
         help="of the multiplications that are left, as 0.6",
@@ -51,10 +50,9 @@ def run(args: argparse.Namespace) -> int:
     """Remove, write, and say what is left."""
     from fastconv.compress import prune
 
-    if args.output.suffix.lower() != ".onnx":
-        raise ArgumentError(f"--output: expected a file ending in .onnx, got {str(args.output)!r}")
+    output.check_path("--output", args.output, (".onnx",))
     result = prune(
-        args.model,
+        network.graph(args)[0],
         args.keep,
         data=args.data,
         by=args.by,
@@ -64,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     )
     result.save(args.output)
     size = args.output.stat().st_size
-    if args.json:
-        record = {"model": str(args.model), "output": str(args.output), "file_bytes": size}
-        output.dump(record | result.report.as_dict())
+    record = {"model": args.model, "output": str(args.output), "file_bytes": size}
+    record |= result.report.as_dict()
+    if output.emit(args, record, ()):
         return 0
     output.line(str(result.report))
     output.line(f"{args.output}: {size / 2**20:.1f} MiB")

@@ -1,7 +1,7 @@
 """``fastconv shrink``: a network without the channels that are zeros, and smaller and faster for it.
 
-MODEL is an .onnx file with whole filters of zeros, as tools that prune by masks leave them. The result is an
-.onnx file that gives the same results; docs/compression.md tells how.
+MODEL is an .onnx file, or weights of an architecture, with whole filters of zeros, as tools that prune by
+masks leave them. The result is an .onnx file that gives the same results; docs/compression.md tells how.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fastconv.cli import arguments, output
-from fastconv.errors import ArgumentError
+from fastconv.cli import arguments, network, output
 
 
 def add(commands: Any) -> None:
@@ -19,13 +18,13 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "shrink", help="remove the channels of a network that are zeros", description=__doc__
     )
-    parser.add_argument("model", metavar="MODEL.onnx", type=Path)
+    network.add_model(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument(
         "--input-shape", type=arguments.positive_ints, action="append", metavar="N,C,H,W",
         help="one for each input, where the network leaves more open than the size of an image",
     )  # fmt: skip
-    output.add_json_flag(parser)
+    output.add_format_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -33,14 +32,13 @@ def run(args: argparse.Namespace) -> int:
     """Remove, write, and say what is saved."""
     from fastconv.compress import shrink
 
-    if args.output.suffix.lower() != ".onnx":
-        raise ArgumentError(f"--output: expected a file ending in .onnx, got {str(args.output)!r}")
-    result = shrink(args.model, shapes=args.input_shape)
+    output.check_path("--output", args.output, (".onnx",))
+    result = shrink(network.graph(args)[0], shapes=args.input_shape)
     result.save(args.output)
     size = args.output.stat().st_size
-    if args.json:
-        record = {"model": str(args.model), "output": str(args.output), "file_bytes": size}
-        output.dump(record | result.report.as_dict())
+    record = {"model": args.model, "output": str(args.output), "file_bytes": size}
+    record |= result.report.as_dict()
+    if output.emit(args, record, record["layers"]):
         return 0
     for text in result.report.lines():
         output.line(text)

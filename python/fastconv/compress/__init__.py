@@ -1,15 +1,18 @@
 """From a float network to a smaller, faster one: functions from graph to graph, and what they must know.
 
-:func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits.
+:func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits,
+:func:`optimize` one whose layers are in floats or in 8 bits, whichever is faster within a budget of loss.
 :func:`shrink` removes channels that are zeros, :func:`prune` those that matter least.
 :func:`share` gives weights few values to share, for small files.
 """
 
 from fastconv.compress.agreement import Agreement
 from fastconv.compress.observer import Histogram, Statistics, observe
+from fastconv.compress.optimizer import Optimized, optimize
 from fastconv.compress.prune import Pruned, prune
 from fastconv.compress.quantizer import Quantized, quantize
 from fastconv.compress.report import LayerReport, Report
+from fastconv.compress.search import Point
 from fastconv.compress.sharing import Shared, SharedLayer, share
 from fastconv.compress.shrink import Shrunk, shrink
 
@@ -17,6 +20,8 @@ __all__ = [
     "Agreement",
     "Histogram",
     "LayerReport",
+    "Optimized",
+    "Point",
     "Pruned",
     "Quantized",
     "Report",
@@ -25,6 +30,7 @@ __all__ = [
     "Shrunk",
     "Statistics",
     "observe",
+    "optimize",
     "prune",
     "quantize",
     "share",

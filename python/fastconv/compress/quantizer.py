@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from fastconv._arguments import flag, integer, number, shown
-from fastconv.compress.correct import Rounded, corrected
-from fastconv.compress.equalize import equalized
 from fastconv.compress.insert import insert_conversions
-from fastconv.compress.observer import Statistics, observe
-from fastconv.compress.prepare import graph_of, prepared
-from fastconv.compress.ranges import RANGES, Range, choose_range
+from fastconv.compress.prepare import graph_of
+from fastconv.compress.ranges import RANGES
 from fastconv.compress.report import Report, report_of
-from fastconv.compress.samples import SAMPLES, Prepare, Samples, samples_of
-from fastconv.compress.scheme import Scheme, scheme_of
+from fastconv.compress.rounding import CORRECTED, observed_network, rounded_network
+from fastconv.compress.samples import SAMPLES, Prepare, samples_of
+from fastconv.compress.scheme import scheme_of
 from fastconv.compress.sensitivity import costliest, output_snr, sensitivities
-from fastconv.compress.weights import ByteWeights, quantize_weights
 from fastconv.errors import ArgumentError
 from fastconv.exporters.onnx import to_file
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
-
-Array = npt.NDArray[Any]
-
-CORRECTED = 32  # samples whose means correct the biases
-BIAS = float(1 << 24)  # steps of the largest bias: of 32 bits, most are left for the sums
 
 
 @dataclass(frozen=True)
@@ -135,6 +124,7 @@ def quantize(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fastconv.models import squeezenet1_1
     >>> model = squeezenet1_1(squeezenet1_1.random_weights())
     >>> x = np.random.default_rng(0).standard_normal((4, 3, 64, 64), np.float32)
@@ -152,21 +142,15 @@ def quantize(
     least = None if min_snr is None else number("min_snr", min_snr)
     given = graph_of(model)
     taken = samples_of(data, given, prepare=prepare, limit=integer("samples", samples, 1))
-    graph = prepared(given, taken)
-    scheme = scheme_of(graph, exclude, exclude_ops)
-    statistics = _observed(graph, scheme, taken)
-    if equalize:
-        graph, changed = equalized(graph, statistics)
-        if changed:
-            scheme = scheme_of(graph, exclude, exclude_ops)
-            statistics = _observed(graph, scheme, taken)
+    network = observed_network(given, taken, exclude, exclude_ops, equalize=equalize)
     methods = RANGES if ranges == "auto" else (ranges,)
+    graph, scheme = network.graph, network.scheme
     costly: list[str] = []
     while True:
-        rounded = _rounded(graph, scheme, statistics, methods, portable=portable)
-        if correct or compensate:
-            some = taken.first(CORRECTED)
-            rounded = corrected(graph, rounded, some, weights=compensate, biases=correct, portable=portable)
+        rounded = rounded_network(
+            replace(network, scheme=scheme), taken, methods,
+            portable=portable, compensate=compensate, correct=correct,
+        )  # fmt: skip
         result = insert_conversions(graph, scheme, rounded.ranges, rounded.weights, rounded.biases)
         if least is None or not scheme.products:
             break
@@ -180,39 +164,3 @@ def quantize(
     alone = sensitivities(graph, rounded, taken) if sensitivity else {}
     checked = taken if check is None else samples_of(check, given, prepare=prepare)
     return Quantized(result, report_of(given, graph, result, rounded, checked, labels, alone, timed=timed))
-
-
-def _observed(graph: Graph, scheme: Scheme, samples: Samples) -> dict[str, Statistics]:
-    return observe(graph, samples, scheme.values)
-
-
-def _rounded(
-    graph: Graph,
-    scheme: Scheme,
-    statistics: Mapping[str, Statistics],
-    methods: tuple[str, ...],
-    *,
-    portable: bool,
-) -> Rounded:
-    """Choose the ranges of values, and round weights."""
-    sources = dict.fromkeys(scheme.source(name) for name in scheme.values)
-    ranges: dict[str, Range] = {name: choose_range(statistics[name], methods) for name in sources}
-    weights: dict[str, ByteWeights] = {}
-    biases: dict[str, Array] = {}
-    for name, product in scheme.products.items():
-        w = graph.constants[product.weights]
-        known = statistics.get(product.input)
-        importance = None
-        if known is not None and product.node.attrs.get("group", 1) == 1:
-            square = known.channel_square
-            inputs = w.shape[1 - product.axis] if product.node.op != "Conv" else w.shape[1]
-            if square.shape == (inputs,):
-                importance = np.maximum(square, square.max(initial=0) * 1e-6 + 1e-30).reshape(1, -1, 1)
-        zeros = np.zeros(product.channels, np.float32)
-        biases[name] = graph.constants[product.bias] if product.bias else zeros
-        # A channel of next to no weights has a bias all the same, which is counted in its scale.
-        least = np.abs(biases[name].astype(np.float64)) / (ranges[scheme.source(product.input)].scale * BIAS)
-        weights[name] = quantize_weights(
-            w, product.axis, portable=portable, importance=importance, least=least
-        )
-    return Rounded(scheme, ranges, weights, biases)

@@ -1,4 +1,4 @@
-"""How long each layer of a network takes, as it runs here: what a layer of 8 bits gains."""
+"""How long a network and each of its layers take, as they run here: what a layer of 8 bits gains."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.graph.model import Model
+from fastconv.timing import time_calls
 
 Array = npt.NDArray[Any]
 
 RUNS = 7  # of which the fastest counts, step by step
+ROUNDS, SECONDS = 4, 0.03  # turns of two networks that are compared, and their length
 
 
 def layer_times(model: Model, feeds: Mapping[str, Array], runs: int = RUNS) -> dict[str, float]:
@@ -31,3 +33,22 @@ def layer_times(model: Model, feeds: Mapping[str, Array], runs: int = RUNS) -> d
     for step, taken in zip(steps, seconds, strict=True):
         found[step.node.name] = found.get(step.node.name, 0.0) + 1e3 * float(taken)
     return found
+
+
+def milliseconds(model: Model, feeds: Mapping[str, Array]) -> float:
+    """Return how long the fastest of some runs takes."""
+    return 1e3 * _fastest(model, feeds)
+
+
+def ratio(model: Model, reference: Model, feeds: Mapping[str, Array], rounds: int = ROUNDS) -> float:
+    """Return how long a network takes as a share of what another takes.
+
+    Both are called in turns, so that a clock that changes changes for both; the fastest call of each counts.
+    """
+    turns = [[_fastest(one, feeds) for one in (model, reference)] for _ in range(rounds)]
+    taken, base = np.min(turns, 0)
+    return float(taken / base)
+
+
+def _fastest(model: Model, feeds: Mapping[str, Array]) -> float:
+    return time_calls(lambda: model.run(None, feeds), SECONDS).min

@@ -1,0 +1,212 @@
+"""The fastest network that is still right: each layer in floats or in 8 bits, by measured time and error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastconv._arguments import integer, number
+from fastconv._files import path_of
+from fastconv._table import Table
+from fastconv.compress.candidates import FLOAT, Candidates, Times
+from fastconv.compress.prepare import graph_of
+from fastconv.compress.ranges import RANGES
+from fastconv.compress.report import Report, report_of
+from fastconv.compress.rounding import observed_network, rounded_network
+from fastconv.compress.samples import SAMPLES, Prepare, samples_of
+from fastconv.compress.search import Point, front, search
+from fastconv.compress.sensitivity import sensitivities
+from fastconv.errors import ArgumentError
+from fastconv.exporters.onnx import to_file
+from fastconv.graph.ir import Graph
+from fastconv.graph.model import Model
+
+BUDGET = 0.01  # 20 dB
+SEARCHED = 32  # samples that candidates are judged by; the one that is chosen is judged by all
+STRICTER = 0.8  # than what is left of the budget, where a network that was found loses more on all samples
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """The network that was chosen, and what there was to choose from.
+
+    Attributes
+    ----------
+    graph : Graph
+        In QDQ form: layers of floats among it are as they were.
+    chosen : Point
+        Its kinds, milliseconds and loss on all samples.
+    points : tuple of Point
+        All networks that were measured.
+    layers : tuple of str
+        The layers whose kinds the points tell.
+    budget : float
+    report : Report
+        As of :func:`quantize`, with times.
+    times : dict
+        The record that repeats the search: pass it as ``times``.
+    """
+
+    graph: Graph
+    chosen: Point
+    points: tuple[Point, ...]
+    layers: tuple[str, ...]
+    budget: float
+    report: Report
+    times: dict[str, Any]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def model(self, **options: Any) -> Model:
+        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
+        return Model(self.graph, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network, as an ``.onnx`` file or compiled for this machine and one sample (``.fcm``)."""
+        target = path_of(path, "path")
+        check_suffix(target.suffix, str(target))
+        if target.suffix.lower() == ".fcm":
+            self.model().save(target, *self.shapes)
+        else:
+            to_file(self.graph, target, metadata={"fastconv.optimized": f"loss at most {self.budget:g}"})
+
+    def front(self) -> list[Point]:
+        """Return the networks that no other is both faster and nearer than, the fastest first."""
+        return front(list(self.points))
+
+    def lines(self) -> list[str]:
+        """Return the layers, the front and what was chosen as text, line by line."""
+        table = Table(("ms", ">"), ("loss", ">"), ("layers in 8 bits", ">"), ("", "<"))
+        rows = [self._cells(point) for point in self._told()]
+        return [*self.report.lines(), "", *table.lines(rows)]
+
+    def _told(self) -> list[Point]:
+        """Return the front and, where they are not of it, the networks of one kind."""
+        ends = [point for point in self.points if point.in_bytes in (0, len(self.layers))]
+        return sorted({*self.front(), *ends, self.chosen}, key=lambda point: point.ms)
+
+    def _cells(self, point: Point) -> tuple[str, ...]:
+        remarks = []
+        if point.in_bytes == 0:
+            remarks.append("all in float")
+        elif point.in_bytes == len(self.layers):
+            remarks.append("all in 8 bits")
+        if point == self.chosen:
+            remarks.append("chosen")
+        elif point.loss > self.budget:
+            remarks.append("over the budget")
+        return f"{point.ms:.3f}", f"{point.loss:.3%}", str(point.in_bytes), ", ".join(remarks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+
+        def plain(point: Point) -> dict[str, Any]:
+            return {"kinds": list(point.kinds), "ms": point.ms, "loss": point.loss}
+
+        return {
+            "budget": self.budget,
+            "layers_by_name": list(self.layers),
+            "chosen": plain(self.chosen),
+            "front": [plain(point) for point in self.front()],
+            "points": [plain(point) for point in self.points],
+            **self.report.as_dict(),
+        }
+
+
+def check_suffix(suffix: str, shown: str) -> None:
+    """Raise ArgumentError unless a file's suffix is one that a network can be written as."""
+    if suffix.lower() not in (".onnx", ".fcm"):
+        raise ArgumentError(f"path: expected a file ending in .onnx or .fcm, got {shown!r}")
+
+
+def optimize(
+    model: Any,
+    data: Any,
+    *,
+    budget: float = BUDGET,
+    prepare: Prepare | None = None,
+    samples: int = SAMPLES,
+    labels: Sequence[int] | None = None,
+    exclude: Collection[str] = (),
+    exclude_ops: Collection[str] = (),
+    times: Mapping[str, Any] | None = None,
+    check: Any = None,
+) -> Optimized:
+    """Find, layer by layer, whether floats or 8 bits make the fastest network within a budget of loss.
+
+    Times are those of this machine, for one sample, with the threads that are set. They differ from run to
+    run, and so may the network; the same record of times gives the same network.
+
+    Parameters
+    ----------
+    model, data, prepare, samples, labels, exclude, exclude_ops, check
+        As for :func:`quantize`.
+    budget : float
+        The largest loss: the power of the error in the network's results as a share of the power of the
+        results, on the samples, and of several results that which loses most. 0.01 is a signal-to-noise of
+        20 dB.
+    times : mapping, optional
+        The ``times`` of an earlier result for the same network: what is in it is not measured again.
+
+    Returns
+    -------
+    Optimized
+        With its ``graph``, ``model()``, ``save(path)``, ``front()``, ``report`` and ``times``.
+
+    Raises
+    ------
+    ArgumentError
+        Where the budget is no share, the record of times is none, or as :func:`quantize` does.
+    ShapeError, DTypeError
+        Where the data do not fit the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.models import squeezenet1_1
+    >>> model = squeezenet1_1(squeezenet1_1.random_weights())
+    >>> x = np.random.default_rng(0).standard_normal((4, 3, 64, 64), np.float32)
+    >>> result = optimize(model, x, budget=0.01)
+    >>> result.chosen.loss <= 0.01
+    True
+    """
+    share = number("budget", budget)
+    if not 0 <= share < 1:
+        raise ArgumentError(f"budget: expected a share from 0 up to 1, got {share:g}")
+    known = Times() if times is None else Times.of(times)
+    given = graph_of(model)
+    taken = samples_of(data, given, prepare=prepare, limit=integer("samples", samples, 1))
+    network = observed_network(given, taken, exclude, exclude_ops, equalize=True)
+    graph = network.graph
+    rounded = rounded_network(network, taken, RANGES, portable=True, compensate=True, correct=True)
+    alone = sensitivities(graph, rounded, taken)
+    candidates = Candidates(graph, rounded, taken.first(SEARCHED), known, (exclude, exclude_ops))
+    whole = Candidates(graph, rounded, taken, known, (exclude, exclude_ops))
+    points, chosen = _within(candidates, whole, alone, share)
+    checked = taken if check is None else samples_of(check, given, prepare=prepare)
+    made = candidates.rounded(chosen.kinds)
+    result = candidates.graph(chosen.kinds)
+    report = report_of(given, graph, result, made, checked, labels, alone, timed=True)
+    one = taken.first(1).batches(1)[0]
+    shapes = tuple(one[info.name].shape for info in given.inputs)
+    return Optimized(result, chosen, tuple(points), candidates.layers, share, report, known.as_dict(), shapes)
+
+
+def _within(
+    candidates: Candidates, whole: Candidates, alone: Mapping[str, float], budget: float
+) -> tuple[list[Point], Point]:
+    """Return what was measured, and the first network found that keeps to a budget on all samples."""
+    stricter = budget
+    points: list[Point] = []
+    for _ in range(ATTEMPTS):
+        points = search(candidates, alone, stricter)
+        loss = whole.loss(points[0].kinds)
+        if loss <= budget:
+            chosen = Point(points[0].kinds, points[0].ms, loss)
+            return [chosen, *points[1:]], chosen
+        stricter *= STRICTER * budget / loss
+    floats = candidates.all_of(FLOAT)
+    chosen = Point(floats, candidates.ms(floats), 0.0)
+    return [chosen, *(point for point in points if point.kinds != floats)], chosen
