@@ -51,6 +51,7 @@ void run_share(ParallelFn fn, void* context, int share) noexcept {
   if (!tracing.load(std::memory_order_acquire)) return fn(context, share);
   const int64_t begin = now();
   fn(context, share);
+  if (next_event.load() >= kMaxShareEvents) return;
   const int i = next_event++;
   if (i >= kMaxShareEvents) return;
   Event& event = events.load()[i];

@@ -294,9 +294,11 @@ def test_even_kernels_keep_the_size():
     assert [layer.out for layer in sweep.square_layers([9], [4], kernel=4)] == [(9, 9)]
 
 
-def test_threads_are_compared_with_one():
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+def test_threads_are_compared_with_one(dtype):
     work = [GemmShape(16, 16, 16), *sweep.square_layers([6], [8])]
-    found = sweep.sweep_threads(work, [2], **SHORT)
+    found = sweep.sweep_threads(work, [2], dtype=dtype, **SHORT)
+    assert found.dtype == dtype
     assert [(p.name, p.threads) for p in found.points] == [
         (one.name, count) for one in work for count in (1, 2)
     ]
@@ -306,10 +308,13 @@ def test_threads_are_compared_with_one():
     assert set(found.peaks) == {"1", "2"}
     with pytest.raises(ArgumentError, match="work"):
         sweep.sweep_threads([])
+    with pytest.raises(ArgumentError, match="dtype"):
+        sweep.sweep_threads(work, [1], dtype="int4", **SHORT)
 
 
-def test_sizes_have_exponents(roof):
-    found = sweep.sweep_sizes(**SHORT, factor=0.1, roof=roof)
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+def test_sizes_have_exponents(roof, dtype):
+    found = sweep.sweep_sizes(**SHORT, factor=0.1, roof=roof, dtype=dtype)
     by_variable = {series.variable: series for series in found.series}
     assert by_variable["N"].work_exponent == pytest.approx(3)
     assert by_variable["channels"].work_exponent == pytest.approx(2)

@@ -96,6 +96,7 @@ def add(commands: Any) -> None:
         metavar="N,N",
         help="numbers of threads (default: 1 to all)",
     )
+    _add_dtype(threads)
     _add_common(threads, rounds=8, seconds=0.02)
     threads.set_defaults(run=run_threads)
 
@@ -109,6 +110,7 @@ def add(commands: Any) -> None:
         "--factor", type=arguments.positive_float, default=1.0, help="of all sizes (default: 1)"
     )
     _add_threads(size)
+    _add_dtype(size)
     _add_common(size, rounds=5, seconds=0.02)
     size.set_defaults(run=run_size)
 
@@ -121,6 +123,12 @@ def add(commands: Any) -> None:
     draw.add_argument("--only", metavar="RESULT", help="one of the record's results")
     draw.add_argument("--plot", metavar="FILE", help="draw into FILE (needs matplotlib)")
     draw.set_defaults(run=run_draw)
+
+
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype", choices=("f32", "int8"), default="f32", help="of the numbers (default: f32)"
+    )
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +223,7 @@ def run_threads(args: argparse.Namespace) -> int:
 
     def measure() -> dict[str, Any]:
         turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds}
-        return {"threads": sweeps.sweep_threads(counts=args.threads, **turns)}
+        return {"threads": sweeps.sweep_threads(counts=args.threads, dtype=args.dtype, **turns)}
 
     return _report(args, "threads", measure)
 
@@ -225,7 +233,7 @@ def run_size(args: argparse.Namespace) -> int:
     from fastconv.lab import sweeps
 
     def measure() -> dict[str, Any]:
-        turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds}
+        turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds, "dtype": args.dtype}
         return {"sizes": sweeps.sweep_sizes(threads=args.threads, factor=args.factor, **turns)}
 
     return _report(args, "size", measure)

@@ -319,7 +319,7 @@ def _plot_layer_blocks(layer: LayerBlocks, axis: Any) -> None:
 
 
 def plot_threads(found: ThreadSweep, ax: Any = None) -> Any:
-    """Draw the speedup of each product or layer against the threads, with that of the FMA peak."""
+    """Draw the speedup of each product or layer against the threads, with that of the peak."""
     figure, axis = axes(ax, 7, 4.2)
     counts = sorted({point.threads for point in found.points})
     colours = (BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY)
@@ -330,11 +330,11 @@ def plot_threads(found: ThreadSweep, ax: Any = None) -> Any:
             color=colours[i % len(colours)], marker=MARKERS[i % len(MARKERS)], label=name,
         )  # fmt: skip
     roof = [found.peaks[str(count)] / found.peaks["1"] for count in counts]
-    axis.plot(counts, roof, color="black", linestyle="--", linewidth=1, label="FMA peak")
+    axis.plot(counts, roof, color="black", linestyle="--", linewidth=1, label="peak")
     axis.set_xticks(counts)
     axis.set_xlabel("threads")
     axis.set_ylabel("speedup over one thread")
-    axis.set_title(f"{found.setting.tier}, {found.setting.cpu}", fontsize=10)
+    axis.set_title(f"{found.dtype}, {found.setting.tier}, {found.setting.cpu}", fontsize=10)
     axis.legend(fontsize=8)
     return figure
 

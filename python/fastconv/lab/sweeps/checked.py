@@ -6,7 +6,7 @@ import time
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,7 +78,8 @@ def revive(kind: type[Result], data: Any) -> Result:
 def _revive(kind: Any, data: Any) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
-        return kind(**{f.name: _revive(hints[f.name], data[f.name]) for f in fields(kind)})
+        known = (f.name for f in fields(kind) if f.name in data or f.default is MISSING)
+        return kind(**{name: _revive(hints[name], data[name]) for name in known})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         each = arguments if Ellipsis not in arguments else arguments[:1] * len(data)

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fastconv import _core
 from fastconv._text import counted
 from fastconv._threads import threads as threads_of_process
-from fastconv.conv import Conv2d
 from fastconv.errors import ArgumentError
-from fastconv.lab.compare.cases import Case, conv_arrays, gemm_arrays
-from fastconv.lab.compare.layer_work import executed_macs
 from fastconv.lab.machine import Roof
 from fastconv.lab.machine.setting import Setting, setting
 from fastconv.lab.sweeps.algorithms import square_layers
+from fastconv.lab.sweeps.work import Work, prepare
 from fastconv.lab.timing import in_turns, timer
 from fastconv.testing.shapes import ConvLayer, GemmShape
 from fastconv.timing import CallTimes
 
-FLOAT = 4  # bytes
-Work = ConvLayer | GemmShape
 DEFAULT_WORK: tuple[Work, ...] = (
     GemmShape(128, 128, 128),
     GemmShape(512, 512, 512),
@@ -56,14 +51,18 @@ class ThreadSweep:
     setting : Setting
         The machine, with the peak of the most threads.
     peaks : dict of str to float
-        The measured FMA peak in GFLOP/s by number of threads: what the cores themselves gain.
+        The measured peak in GFLOP/s, of FMAs or of products of bytes, by number of threads: what the cores
+        themselves gain.
     points : tuple of Speedup
         By work, then by threads.
+    dtype : str
+        ``f32`` or ``int8``.
     """
 
     setting: Setting
     peaks: dict[str, float]
     points: tuple[Speedup, ...]
+    dtype: str = "f32"
 
 
 @dataclass(frozen=True)
@@ -103,37 +102,14 @@ class SizeSweep:
 
     setting: Setting
     series: tuple[Scaling, ...]
-
-
-def prepared(work: Work, batch: int = 1) -> Callable[[], object]:
-    """Return what computes a product with ``gemm``, or a layer, NHWC and planned, on arrays made now."""
-    case = Case.of(work)
-    if isinstance(work, GemmShape):
-        a, b = gemm_arrays(case)
-        out = np.empty((work.m, work.n), np.float32)
-        return lambda: _core.gemm(a, b, None, out, 1.0, 0.0, None, "none", 0.0, 0.0)
-    x, w, bias = conv_arrays(case)
-    options: dict[str, Any] = work.kwargs
-    conv = Conv2d(w, bias, **options, layout="NHWC")
-    pixels = np.repeat(np.ascontiguousarray(np.moveaxis(x, 1, -1)), batch, axis=0)
-    y = np.empty(conv.out_shape(pixels.shape), np.float32)
-    return lambda: conv(pixels, out=y)
-
-
-def executed_flops(work: Work, batch: int = 1) -> float:
-    """Count the floating-point operations that are really done for it, two for each multiply-add."""
-    if isinstance(work, GemmShape):
-        return 2.0 * work.macs
-    _, w, _ = conv_arrays(Case.of(work))
-    options: dict[str, Any] = work.kwargs
-    algorithm = Conv2d(w, **options, layout="NHWC").algorithm_for((1, *work.size, work.ic))
-    return 2.0 * batch * executed_macs(work, algorithm)
+    dtype: str = "f32"
 
 
 def sweep_threads(
     work: Sequence[Work] = DEFAULT_WORK,
     counts: Iterable[int] | None = None,
     *,
+    dtype: str = "f32",
     rounds: int = 5,
     seconds: float = 0.02,
 ) -> ThreadSweep:
@@ -145,6 +121,8 @@ def sweep_threads(
         What to time.
     counts : iterable of int, optional
         Numbers of threads; 1 to ``fastconv.get_num_threads()`` when omitted. One thread is always among them.
+    dtype : {"f32", "int8"}
+        Of the numbers: floats, or 8 bits (:func:`fastconv.qgemm`, :func:`fastconv.qconv2d`).
     rounds, seconds
         As for :func:`~fastconv.sweep.staircase`.
 
@@ -156,7 +134,7 @@ def sweep_threads(
     Raises
     ------
     RoofError
-        If a rate is above the measured FMA peak of its threads.
+        If a rate is above the measured peak of its arithmetic and threads.
 
     Examples
     --------
@@ -169,7 +147,7 @@ def sweep_threads(
         raise ArgumentError("work: expected at least one product or layer, got none")
     wanted = sorted({1, *(range(1, _core.get_num_threads() + 1) if counts is None else counts)})
     roofs = {count: Roof(count) for count in wanted}
-    calls = {one.name: prepared(one) for one in work}
+    ready = {one.name: prepare(one, dtype=dtype) for one in work}
 
     def on(count: int, call: Callable[[], object]) -> Callable[[float], CallTimes]:
         def take(duration: float) -> CallTimes:
@@ -178,16 +156,15 @@ def sweep_threads(
 
         return take
 
-    timers = {(name, count): on(count, call) for name, call in calls.items() for count in wanted}
+    timers = {(name, count): on(count, one.call) for name, one in ready.items() for count in wanted}
     times = in_turns(timers, roofs[wanted[-1]], rounds=rounds, seconds=seconds)
-    flops = {one.name: executed_flops(one) for one in work}
     points = []
     for (name, count), t in times.items():
-        rate, gain = flops[name] / t.min * 1e-9, times[name, 1].min / t.min
-        roofs[count].hold(f"{name}, {counted(count, 'thread')}", rate)
+        rate, gain = ready[name].executed_flops / t.min * 1e-9, times[name, 1].min / t.min
+        roofs[count].hold(f"{name}, {counted(count, 'thread')}", rate, ready[name].arithmetic)
         points.append(Speedup(name, count, t.min, rate, gain, gain / count))
-    peaks = {str(count): roof.peak.gflops for count, roof in roofs.items()}
-    return ThreadSweep(setting(roofs[wanted[-1]]), peaks, tuple(points))
+    peaks = {str(count): roof.peak_of(dtype).gflops for count, roof in roofs.items()}
+    return ThreadSweep(setting(roofs[wanted[-1]]), peaks, tuple(points), dtype)
 
 
 def size_series(factor: float = 1.0) -> dict[tuple[str, str], dict[int, tuple[Work, int]]]:
@@ -217,14 +194,6 @@ def size_series(factor: float = 1.0) -> dict[tuple[str, str], dict[int, tuple[Wo
     }
 
 
-def working_set(work: Work, batch: int) -> int:
-    """Return the bytes of all operands, the weights as they are given."""
-    if isinstance(work, GemmShape):
-        return FLOAT * (work.m * work.k + work.k * work.n + work.m * work.n)
-    pixels, outputs = int(np.prod(work.size)), int(np.prod(work.out))
-    return FLOAT * (batch * (work.ic * pixels + work.oc * outputs) + int(np.prod(work.w_shape)))
-
-
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
     """Return the exponent p of the power law c size^p through the points, by least squares of the logarithms.
 
@@ -251,7 +220,13 @@ def crossings(sizes: Sequence[int], sets: Sequence[int], caches: Mapping[str, in
 
 
 def sweep_sizes(
-    *, threads: int = 1, rounds: int = 4, seconds: float = 0.02, factor: float = 1.0, roof: Roof | None = None
+    *,
+    threads: int = 1,
+    dtype: str = "f32",
+    rounds: int = 4,
+    seconds: float = 0.02,
+    factor: float = 1.0,
+    roof: Roof | None = None,
 ) -> SizeSweep:
     """Time a product against N, and a 3x3 layer against channels, image side and batch.
 
@@ -259,6 +234,8 @@ def sweep_sizes(
     ----------
     threads, rounds, seconds, roof
         As for :func:`~fastconv.sweep.staircase`.
+    dtype : {"f32", "int8"}
+        As for :func:`~fastconv.sweep.sweep_threads`.
     factor : float, default 1.0
         Of all sizes.
 
@@ -270,7 +247,7 @@ def sweep_sizes(
     Raises
     ------
     RoofError
-        If a rate is above the measured FMA peak.
+        If a rate is above the measured peak of its arithmetic.
 
     Examples
     --------
@@ -285,12 +262,14 @@ def sweep_sizes(
     with threads_of_process(threads):
         roof = roof or Roof(threads)
         for (name, variable), works in size_series(factor).items():
-            timers = {size: timer(prepared(*work)) for size, work in works.items()}
+            ready = {size: prepare(*work, dtype) for size, work in works.items()}
+            timers = {size: timer(one.call) for size, one in ready.items()}
             times = in_turns(timers, roof, rounds=rounds, seconds=seconds)
-            for size, work in works.items():
-                roof.hold(f"{name}: {variable} {size}", executed_flops(*work) / times[size].min * 1e-9)
+            for size, one in ready.items():
+                rate = one.executed_flops / times[size].min * 1e-9
+                roof.hold(f"{name}: {variable} {size}", rate, one.arithmetic)
             sizes = list(works)
-            sets = [working_set(*work) for work in works.values()]
+            sets = [one.working_set for one in ready.values()]
             taken = [times[size].min for size in sizes]
             useful = [batch * work.macs for work, batch in works.values()]
             series.append(
@@ -305,4 +284,4 @@ def sweep_sizes(
                     crossings(sizes, sets, caches),
                 )
             )
-    return SizeSweep(setting(roof), tuple(series))
+    return SizeSweep(setting(roof), tuple(series), dtype)

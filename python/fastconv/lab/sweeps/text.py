@@ -118,9 +118,12 @@ def conv_blocking_lines(found: ConvBlocking) -> Iterator[str]:
     )
 
 
+PEAKS = {"f32": "FMA peak", "int8": "peak of bytes"}
+
+
 def threads_lines(found: ThreadSweep) -> Iterator[str]:
     """Give a line for each product or layer and number of threads."""
-    yield f"on {found.setting}"
+    yield f"{found.dtype}, on {found.setting}"
     heads = ("ms", "GFLOP/s", "speedup", "efficiency")
     points = [
         (
@@ -134,7 +137,7 @@ def threads_lines(found: ThreadSweep) -> Iterator[str]:
         for p in found.points
     ]
     peaks = [
-        ("FMA peak", count, "", f"{peak:.2f}", f"{peak / found.peaks['1']:.2f}", "")
+        (PEAKS[found.dtype], count, "", f"{peak:.2f}", f"{peak / found.peaks['1']:.2f}", "")
         for count, peak in found.peaks.items()
     ]
     yield from Table(("work", "<"), ("T", ">"), *((head, ">") for head in heads)).lines([*points, *peaks])
@@ -142,7 +145,7 @@ def threads_lines(found: ThreadSweep) -> Iterator[str]:
 
 def sizes_lines(found: SizeSweep) -> Iterator[str]:
     """Give each series' exponent, where it outgrows the caches, and its times."""
-    yield f"on {found.setting}"
+    yield f"{found.dtype}, on {found.setting}"
     for one in found.series:
         full = ", ".join(f"{level.upper()[:2]} full at {at:.0f}" for level, at in one.crossings.items())
         yield (
