@@ -302,6 +302,11 @@ class Convolution:
             with contextlib.suppress(ShapeError):  # smaller than the kernel
                 name = self._conv_for(shape).algorithm(shape)
                 lines.append(f"  {'x'.join([str(size)] * self._spatial)}: {name}")
+        with threads_of(self._threads):
+            rejected = self._conv.explain(None)["rejected"]
+        lines += [
+            f"  not {name}: {reason}" for name, reason in rejected.items() if not reason.startswith("accepts")
+        ]
         return "\n".join(lines)
 
     def __repr__(self) -> str:

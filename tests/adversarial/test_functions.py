@@ -23,6 +23,7 @@ OTHERS = {
     "from_torch": "test_what_is_no_model",
     "get_num_threads": "has no argument",
     "load": "test_what_is_no_model, test_malformed.py",
+    "optimize": "test_what_is_no_model, tests/compress",
     "profile": "test_what_is_no_model",
     "quantize": "test_what_is_no_model, tests/compress",
     "set_num_threads": "test_numbers_of_threads",
@@ -105,7 +106,11 @@ def test_numbers_of_threads(function: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [fastconv.load, fastconv.count, fastconv.profile, fastconv.from_torch, fastconv.quantize]
+    "function",
+    [
+        *(fastconv.load, fastconv.count, fastconv.profile, fastconv.from_torch),
+        *(fastconv.quantize, fastconv.optimize),
+    ],
 )
 def test_what_is_no_model(function: Any) -> None:
     arguments: tuple[Any, ...] = ()
@@ -121,7 +126,7 @@ def test_what_is_no_model(function: Any) -> None:
     ]
     if function is fastconv.from_torch:  # which takes a second each time, where torch is installed
         arguments, values = (None,), [None, "x", 3, object]
-    if function is fastconv.quantize:
+    if function in (fastconv.quantize, fastconv.optimize):
         arguments = (np.zeros((1, 3, 8, 8), np.float32),)
     for value in values:
         with pytest.raises((fastconv.FastconvError, FileNotFoundError)):

@@ -105,7 +105,8 @@ def test_it_is_taken_where_it_pays():
     assert plan(64, 5).algorithm_for((1, 56, 56, 64)) == "winograd_f2"
     text = conv.explain((1, 1, 1, 64))
     assert "not winograd_f4: accepts, but does not pay for this size" in text
-    assert "the choice waits for the input's size" in conv.explain()
+    assert "56x56: winograd_f4" in conv.explain()
+    assert "not depthwise: not depthwise with multiplier 1" in conv.explain()
 
 
 def test_the_choice_sees_neither_batch_nor_threads():

@@ -105,7 +105,7 @@ def test_paths(tmp_path: Path, onnx: Any) -> None:
     assert onnx
     with pytest.raises(ModelError, match=r"missing\.onnx: expected a readable file, got No such file"):
         fastconv.load(tmp_path / "missing.onnx")
-    with pytest.raises(ModelError, match=r"expected a file ending in \.onnx or \.fcm, got '\.tflite'"):
+    with pytest.raises(ModelError, match=r"expected a file ending in \.onnx, \.fcm or \.fcz, got '\.tflite'"):
         fastconv.load("net.tflite")
     for suffix in (".pth", ".safetensors", ".npz"):
         with pytest.raises(ModelError, match=r"pass it to a function of fastconv\.models"):

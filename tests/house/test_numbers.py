@@ -30,7 +30,7 @@ def ulp() -> ModuleType:
     return script("ulp")
 
 
-PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress")
+PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress", "share")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -236,7 +236,9 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert record["layers"][0]["input"] == [2, 3, 64, 64]
     assert record["version"] == fastconv.__version__
     assert {"date", "git_sha"} <= set(record)
-    assert main(["profile", *small, "--count"]) == 0
+    assert main(["profile", *small, "--count"]) == 2
+    assert "--threads: expected none beside --count" in capsys.readouterr().err
+    assert main(["profile", *small[:3], "--count"]) == 0
     assert "FLOP/B" in capsys.readouterr().out
 
 
@@ -245,7 +247,7 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     [
         ([], "expected a model or --zoo, got neither"),
         (["resnet50", "--zoo"], "expected a model or --zoo, got both"),
-        (["resnet5O"], "expected a file ending in .onnx"),
+        (["resnet5O"], "MODEL: expected an architecture's name, an .onnx or .fcm file"),
     ],
 )
 def test_command_refuses(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
