@@ -12,8 +12,8 @@ inline __m256i row_at(const uint8_t* x) {
 }
 // Row k of those that begin `pitch` apart, n bytes of it, if its bit is set.
 inline __m256i row_at(const uint8_t* x, dim_t pitch, int k, int n, unsigned rows, uint8_t fill) {
-  const __mmask32 mask = rows >> k & 1 ? 0xffffffffu >> (32 - n) : 0;
-  return _mm256_mask_loadu_epi8(_mm256_set1_epi8(static_cast<char>(fill)), mask, x + k * pitch);
+  if (!(rows >> k & 1)) return _mm256_set1_epi8(static_cast<char>(fill));
+  return _mm256_maskz_loadu_epi8(0xffffffffu >> (32 - n), x + k * pitch);
 }
 inline void vpair_bytes(uint8_t* p, __m256i a, __m256i b) {
   const __m256i low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
