@@ -24,7 +24,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, update_page
+from fastconv._text import markdown, paragraph, update_page
 from fastconv.errors import FastconvError
 from fastconv.lab.compare.record import geometric_mean
 from fastconv.lab.machine.setting import made_with
@@ -146,12 +146,12 @@ def table(record: dict[str, Any]) -> str:
         times = [f"{found['ms']:.3g}", f"{found['peer_ms']:.3g}", f"**{ratio:.2f}**"]
         rows.append([*cells, f"{found['error']:.1e}", f"{100 * found['of_bound']:.0f} %", *times])
     rows.append(["geometric mean", *[""] * 7, f"**{geometric_mean(ratios):.2f}**"])
-    return (
-        f"{markdown(rows, left=4)}\n\n"
+    about = (
         f"{record['cpu']}, tier {record['tier']}, one thread, fastest calls in turns; "
         f"ONNX Runtime {record['onnxruntime']}, fastconv {record['version']}, {record['date']}, "
         f"commit {record['git_sha']}."
     )
+    return f"{markdown(rows, left=4)}\n\n{paragraph(about)}"
 
 
 def main() -> int:

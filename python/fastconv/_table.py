@@ -8,6 +8,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fastconv._text import markdown
+
 GAP = "  "  # between columns
 
 
@@ -111,12 +113,12 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     names = _names(rows)
     numbers = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
-    lines = [names, ["---:" if number else "---" for number in numbers]]
+    lines = [names]
     for row in rows:
         values = (row.get(name) for name in names)
         cells = (f"{v:.4g}" if isinstance(v, float) else str(_plain(v)) for v in values)
         lines.append([cell.replace("|", "\\|").replace("\n", " ") for cell in cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(lines, numbers=numbers)
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

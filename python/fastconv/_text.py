@@ -28,15 +28,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Write a table whose first row is its head; all but the first columns are numbers.
+def markdown(rows: Sequence[Sequence[str]], left: int = 1, numbers: Sequence[bool] | None = None) -> str:
+    """Write a table whose first row is its head; all but the first columns are numbers, or those told.
 
     >>> print(markdown([["name", "ms"], ["a", "1.5"]]))
     | name | ms |
     | --- | ---: |
     | a | 1.5 |
     """
-    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
+    numbers = [i >= left for i in range(len(rows[0]))] if numbers is None else numbers
+    rule = ["---:" if number else "---" for number in numbers]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
 
 

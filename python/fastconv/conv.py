@@ -213,7 +213,7 @@ class Convolution:
     _conv: _core.Conv | _core.IntegerConv
     _arguments: dict[str, Any]
     _spatial = 2
-    _last: tuple[int, ...] | None = None  # the shape of the input of the last call
+    _last: tuple[int, ...] | None = None  # the shape of the last call's input, where that tells it
 
     def __init__(self, layout: Any, threads: Any) -> None:
         self._threads = None if threads is None else as_count("threads", threads)
@@ -289,7 +289,7 @@ class Convolution:
             f"{facts['packed_bytes']} bytes packed, layout {self._layout}"
         ]
         if x_shape is None and known is not None:
-            lines[0] += f", as for the last call's input {known}"
+            lines[0] += f", as for the last call's input {tuple(known)}"
         lines += [f"  not {name}: {reason}" for name, reason in facts["rejected"].items()]
         return "\n".join(lines)
 
@@ -391,11 +391,13 @@ class FloatConvolution(Convolution):
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
-        x = arguments.as_array("x", x, rank=self._spatial + 2)
         with threads_of(self._threads):
-            conv = self._conv if self._tuned is None else self._conv_for(self._logical(x.shape))
+            conv = self._conv
+            if self._tuned is not None:
+                shape = arguments.as_array("x", x, rank=self._spatial + 2).shape
+                conv = self._conv_for(self._logical(shape))
             y = run(conv, x, residual, out, self._channels_last, self._spatial)
-        self._last = x.shape
+        self._last = getattr(x, "shape", None)
         return y
 
 

@@ -188,10 +188,9 @@ class QConv2d(Convolution):
 
     def __call__(self, x: Any, *, out: Any = None) -> NDArray[Any]:
         """Convolve `x`; `out` receives the result where given."""
-        x = arguments.as_bytes("x", x, 4)
         with threads_of(self._threads):
             y = self._plan.run(x, out, self._channels_last)
-        self._last = x.shape
+        self._last = getattr(x, "shape", None)
         return y
 
 

@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, metavar="FOLDER_OR_NPY", help="photos, or an array of inputs")
     output.add_format_flags(parser)
-    parser.set_defaults(run=run, extra="onnx")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,14 +78,8 @@ def run(args: argparse.Namespace) -> int:
     after = args.output.stat().st_size
     record = {"model": args.model, "output": str(args.output), "before": before, "bytes": after}
     record |= result.as_dict()
-    if output.emit(args, record, record["layers"]):
-        return 0
-    for text in result.lines():
-        output.line(text)
-    output.line(
-        f"{args.output}: {after / 2**20:.2f} MiB, {before / after:.1f} times smaller than the weights"
-    )
-    return 0
+    remark = f"{args.output}: {after / 2**20:.2f} MiB, {before / after:.1f} times smaller than the weights"
+    return output.finish(args, record, record["layers"], [*result.lines(), remark])
 
 
 def _by_layer(flag: str, given: list[str], read: Callable[[str], T]) -> dict[str, T]:

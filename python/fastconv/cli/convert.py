@@ -41,8 +41,5 @@ def run(args: argparse.Namespace) -> int:
     model = network.find(args, verify=True).model(precision=args.precision)
     model.save(args.output, *(args.input_shape or ()), packed=not args.plain)
     size = args.output.stat().st_size
-    if args.json:
-        output.dump({"model": args.model, "output": str(args.output), "bytes": size})
-    else:
-        output.line(f"{args.output}: {size / 2**20:.1f} MiB")
-    return 0
+    record = {"model": args.model, "output": str(args.output), "bytes": size}
+    return output.finish(args, record, (), [output.size_of(args.output)])

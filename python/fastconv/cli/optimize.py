@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         help="a record of times: what is in it is not measured again, what is measured is added",
     )  # fmt: skip
     output.add_json_flag(parser)
-    parser.set_defaults(run=run, extra="onnx")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,14 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.times:
         args.times.write_text(json.dumps(result.times, indent=1) + "\n")
     size = args.output.stat().st_size
-    if args.json:
-        record = {"model": args.model, "output": str(args.output), "bytes": size}
-        output.dump(record | result.as_dict())
-        return 0
-    for text in result.lines():
-        output.line(text)
-    output.line(f"{args.output}: {size / 2**20:.1f} MiB")
-    return 0
+    record = {"model": args.model, "output": str(args.output), "bytes": size} | result.as_dict()
+    return output.finish(args, record, (), [*result.lines(), output.size_of(args.output)])
 
 
 def _record(path: Path | None) -> Any:

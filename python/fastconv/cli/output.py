@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,21 @@ def emit(args: argparse.Namespace, record: Any, rows: Sequence[Mapping[str, Any]
     else:
         return False
     return True
+
+
+def finish(
+    args: argparse.Namespace, record: Any, rows: Sequence[Mapping[str, Any]], lines: Iterable[str]
+) -> int:
+    """Write a result as :func:`emit` does, or else in lines for people; return the code of success."""
+    if not emit(args, record, rows):
+        for text in lines:
+            line(text)
+    return 0
+
+
+def size_of(path: Path) -> str:
+    """Return a file's name and size, for people."""
+    return f"{path}: {path.stat().st_size / 2**20:.1f} MiB"
 
 
 def note(text: str) -> None:

@@ -64,8 +64,4 @@ def run(args: argparse.Namespace) -> int:
     size = args.output.stat().st_size
     record = {"model": args.model, "output": str(args.output), "file_bytes": size}
     record |= result.report.as_dict()
-    if output.emit(args, record, ()):
-        return 0
-    output.line(str(result.report))
-    output.line(f"{args.output}: {size / 2**20:.1f} MiB")
-    return 0
+    return output.finish(args, record, (), [str(result.report), output.size_of(args.output)])

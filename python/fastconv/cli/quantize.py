@@ -69,9 +69,5 @@ def run(args: argparse.Namespace) -> int:
     result.save(args.output)
     size = args.output.stat().st_size
     record = {"model": args.model, "output": str(args.output), "bytes": size} | result.report.as_dict()
-    if output.emit(args, record, record["layers"]):
-        return 0
-    for text in result.report.lines():
-        output.line(text)
-    output.line(f"{args.output}: {size / 2**20:.1f} MiB")
-    return 0
+    lines = [*result.report.lines(), output.size_of(args.output)]
+    return output.finish(args, record, record["layers"], lines)

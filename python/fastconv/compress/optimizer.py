@@ -14,14 +14,13 @@ from fastconv.compress.candidates import FLOAT, Candidates, Times
 from fastconv.compress.prepare import graph_of
 from fastconv.compress.ranges import RANGES
 from fastconv.compress.report import Report, report_of
+from fastconv.compress.result import Result
 from fastconv.compress.rounding import observed_network, rounded_network
 from fastconv.compress.samples import SAMPLES, Prepare, samples_of
 from fastconv.compress.search import Point, front, search
 from fastconv.compress.sensitivity import sensitivities
 from fastconv.errors import ArgumentError
 from fastconv.exporters.onnx import to_file
-from fastconv.graph.ir import Graph
-from fastconv.graph.model import Model
 
 BUDGET = 0.01  # 20 dB
 SEARCHED = 32  # samples that candidates are judged by; the one that is chosen is judged by all
@@ -30,7 +29,7 @@ ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
-class Optimized:
+class Optimized(Result):
     """The network that was chosen, and what there was to choose from.
 
     Attributes
@@ -50,7 +49,6 @@ class Optimized:
         The record that repeats the search: pass it as ``times``.
     """
 
-    graph: Graph
     chosen: Point
     points: tuple[Point, ...]
     layers: tuple[str, ...]
@@ -58,10 +56,6 @@ class Optimized:
     report: Report
     times: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]
-
-    def model(self, **options: Any) -> Model:
-        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
-        return Model(self.graph, **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network, as an ``.onnx`` file or compiled for this machine and one sample (``.fcm``)."""

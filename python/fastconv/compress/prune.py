@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,11 +16,11 @@ from fastconv.compress.decide import all_sets, balance, read_channels
 from fastconv.compress.importance import by_error, by_norm, by_scale
 from fastconv.compress.prepare import graph_of
 from fastconv.compress.refit import refitted
+from fastconv.compress.result import Result
 from fastconv.compress.rewrite import without
 from fastconv.compress.samples import SAMPLES, Prepare, Samples, samples_of
 from fastconv.compress.shrink import PASSES, concrete_shapes, macs_of, shrunk
 from fastconv.errors import ArgumentError
-from fastconv.exporters.onnx import to_file
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.graph.passes import run_passes
@@ -63,19 +62,10 @@ class PruneReport:
 
 
 @dataclass(frozen=True)
-class Pruned:
+class Pruned(Result):
     """A network with fewer channels: its ``graph``, in ONNX's words, and a ``report``."""
 
-    graph: Graph
     report: PruneReport
-
-    def model(self, **options: Any) -> Model:
-        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
-        return Model(self.graph, **options)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network as an ``.onnx`` file."""
-        to_file(self.graph, path)
 
 
 def prune(

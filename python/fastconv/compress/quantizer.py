@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from fastconv._arguments import flag, integer, number, shown
 from fastconv.compress.insert import insert_conversions
 from fastconv.compress.prepare import graph_of
 from fastconv.compress.ranges import RANGES
 from fastconv.compress.report import Report, report_of
+from fastconv.compress.result import Result
 from fastconv.compress.rounding import CORRECTED, observed_network, rounded_network
 from fastconv.compress.samples import SAMPLES, Prepare, samples_of
 from fastconv.compress.scheme import scheme_of
 from fastconv.compress.sensitivity import costliest, output_snr, sensitivities
 from fastconv.errors import ArgumentError
-from fastconv.exporters.onnx import to_file
-from fastconv.graph.ir import Graph
-from fastconv.graph.model import Model
 
 
 @dataclass(frozen=True)
-class Quantized:
+class Quantized(Result):
     """A network of 8 bits: its graph in QDQ form, and what it lost.
 
     Attributes
@@ -33,17 +30,8 @@ class Quantized:
     report : Report
     """
 
-    graph: Graph
     report: Report
-
-    def model(self, **options: Any) -> Model:
-        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
-        return Model(self.graph, **options)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network as an ``.onnx`` file."""
-        facts = {"fastconv.quantized": "u8 activations, s8 weights per channel"}
-        to_file(self.graph, path, metadata=facts)
+    _facts: ClassVar[dict[str, str]] = {"fastconv.quantized": "u8 activations, s8 weights per channel"}
 
 
 def quantize(

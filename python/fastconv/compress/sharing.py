@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,11 @@ from fastconv.compress.agreement import signal_to_noise
 from fastconv.compress.allocate import allocate
 from fastconv.compress.codebook import AIMS, codebook, nearest, pruned
 from fastconv.compress.prepare import folded, graph_of
+from fastconv.compress.result import Result
 from fastconv.compress.samples import Prepare, samples_of
 from fastconv.errors import ArgumentError
-from fastconv.exporters.onnx import to_file
 from fastconv.graph.coding import encode
 from fastconv.graph.ir import Graph, Node
-from fastconv.graph.model import Model
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +63,7 @@ class SharedLayer:
 
 
 @dataclass(frozen=True)
-class Shared:
+class Shared(Result):
     """A network whose weights share values.
 
     Attributes
@@ -75,18 +74,14 @@ class Shared:
         What became of each.
     """
 
-    graph: Graph
     layers: tuple[SharedLayer, ...]
-
-    def model(self, **options: Any) -> Model:
-        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
-        return Model(self.graph, **options)
+    _facts: ClassVar[dict[str, str]] = {"fastconv.shared": "weights of few values"}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network: coded, where the name ends in ``.fcz``, or as an ``.onnx`` file."""
         target = path_of(path, "path")
         if target.suffix.lower() == ".onnx":
-            to_file(self.graph, target, metadata={"fastconv.shared": "weights of few values"})
+            super().save(target)
         else:
             self.model().save(target, coded=True)
 

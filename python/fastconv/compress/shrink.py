@@ -6,7 +6,6 @@ whole filters of zeros are removed, with the weights that read them and whatever
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +18,9 @@ from fastconv._table import Table
 from fastconv.compress.channels import Trace, traced
 from fastconv.compress.decide import balance, needed
 from fastconv.compress.prepare import graph_of
+from fastconv.compress.result import Result
 from fastconv.compress.rewrite import without
 from fastconv.errors import ArgumentError, ModelError
-from fastconv.exporters.onnx import to_file
 from fastconv.graph.budget import held_bytes
 from fastconv.graph.compile import Shape
 from fastconv.graph.ir import Graph
@@ -102,19 +101,10 @@ class ShrinkReport:
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class Shrunk(Result):
     """A network with fewer channels: its ``graph``, in ONNX's words, and a ``report``."""
 
-    graph: Graph
     report: ShrinkReport
-
-    def model(self, **options: Any) -> Model:
-        """Return the network ready to run; options are those of :class:`fastconv.Model`."""
-        return Model(self.graph, **options)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network as an ``.onnx`` file."""
-        to_file(self.graph, path)
 
 
 def shrink(model: Any, *, shapes: Sequence[Sequence[int]] | None = None) -> Shrunk:

@@ -61,7 +61,7 @@ class Program:
     @property
     def steps(self) -> tuple[Step, ...]:
         """The steps of all stages, in the order of the times that :meth:`run_profiled` returns."""
-        return tuple(step for stage in self.stages for step in stage.steps)
+        return self._plan.steps
 
     @property
     def waits_for_values(self) -> bool:

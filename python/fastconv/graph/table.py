@@ -18,14 +18,12 @@ HEADS = ("step", "algorithm", "tile", "input", "output", "memory", "workspace", 
 
 def rows(program: Program) -> list[dict[str, str]]:
     """Return a row for each step of a program, with the columns of :func:`table`."""
-    found = (_row(stage, step) for stage in program.stages for step in stage.steps)
-    return [dict(zip(HEADS, row, strict=True)) for row in found]
+    return [dict(zip(HEADS, row, strict=True)) for row in _rows(program.stages)]
 
 
 def table(name: str, executable: Plan, seconds: Sequence[float] | None = None) -> str:
     """Return the table of a program, with the time of each step where there is one."""
-    found = [_row(stage, step) for stage in executable.stages for step in stage.steps]
-    numbered: list[tuple[Any, ...]] = [(i, *row) for i, row in enumerate(found)]
+    numbered: list[tuple[Any, ...]] = [(i, *row) for i, row in enumerate(_rows(executable.stages))]
     columns = [("", "<"), *((head, "<") for head in HEADS)]
     if seconds is not None:
         columns = [("ms", "<"), *columns]
@@ -35,6 +33,10 @@ def table(name: str, executable: Plan, seconds: Sequence[float] | None = None) -
     steps, arena = len(executable.steps), executable.memory.arena
     title = f"{name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
     return printable("\n".join([title, *_parts(executable), *lines]))
+
+
+def _rows(stages: Sequence[Stage]) -> list[tuple[str, ...]]:
+    return [_row(stage, step) for stage in stages for step in stage.steps]
 
 
 def _row(stage: Stage, step: Step) -> tuple[str, ...]:

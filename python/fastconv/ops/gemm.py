@@ -137,13 +137,18 @@ def linear(x: Any, w: Any, bias: Any = None, *, activation: Any = None, out: Any
     if bias is not None:
         bias = arguments.as_vector("bias", bias, n, "rows of w")
     shape = (*x.shape[:-1], n)
+    m = math.prod(x.shape[:-1])
     if out is not None:
         arguments.checked_output(out, shape, [x, w, *([] if bias is None else [bias])])
-    rows = x.reshape(math.prod(x.shape[:-1]), k)
-    y = gemm(rows, w, trans_b=True, bias=bias, activation=activation).reshape(shape)
+    in_place = out is not None and out.flags.c_contiguous
+    y = gemm(
+        x.reshape(m, k), w, trans_b=True, bias=bias, activation=activation,
+        out=out.reshape(m, n) if in_place else None,
+    )  # fmt: skip
     if out is None:
-        return y
-    np.copyto(out, y)
+        return y.reshape(shape)
+    if not in_place:
+        np.copyto(out, y.reshape(shape))
     result: FloatArray = out
     return result
 
