@@ -176,6 +176,13 @@ PASSES = Kind(
     _is_passes,
 )
 PRECISION = Kind((*ANYTHING, "fast", "exact", "FAST", b"fast"), one_of("fast", "exact", None))
-FLAG = Kind((*ANYTHING, 2), lambda v: isinstance(v, bool | np.bool_) or index(v) in (0, 1))
+
+
+def is_flag(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) or index(value) in (0, 1)
+
+
+FLAG = Kind((*ANYTHING, 2), is_flag)
+OPTIONAL_FLAG = Kind(FLAG.values, lambda v: v is None or is_flag(v))
 MAX_BYTES = Kind((*ANYTHING, 1 << 20), whole(0, 1 << 100000, none=True))
 THREADS = Kind(ANYTHING, whole(1, 4096, none=True, flags=True))

@@ -20,7 +20,7 @@ import numpy as np
 
 from adversarial import kinds
 from adversarial.functions import OBJECTS, described, spaced
-from adversarial.kinds import ANYTHING, FLAG, Kind, Odd, is_shape, shapes, whole
+from adversarial.kinds import ANYTHING, FLAG, OPTIONAL_FLAG, Kind, Odd, is_shape, shapes, whole
 from fastconv.errors import FastconvError, MemoryLimitError
 
 IMAGE = (1, 3, 16, 16)
@@ -105,8 +105,8 @@ def models() -> dict[str, Callee]:
         "Model.explain": Callee(model.explain, {"*shapes": IMAGE}, {"*shapes": shape}),
         "Model.save": Callee(
             model.save,
-            {"path": "net.fcm", "*shapes": IMAGE, "packed": True},
-            {"path": paths, "*shapes": shape, "packed": FLAG},
+            {"path": "net.fcm", "*shapes": IMAGE, "packed": True, "coded": None},
+            {"path": paths, "*shapes": shape, "packed": FLAG, "coded": OPTIONAL_FLAG},
         ),
         "count": Callee(
             fastconv.count,
