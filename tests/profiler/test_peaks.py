@@ -15,6 +15,7 @@ import pytest
 import fastconv
 from fastconv import _core
 from fastconv.errors import ArgumentError
+from fastconv.lab.machine import roof as roof_module
 from fastconv.roofline import Peak, Roof, RoofError, by_arithmetic, dtypes, machine_peak, peak_fma
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +119,20 @@ def test_a_roof_that_was_too_low_is_measured_again() -> None:
     assert roof.peak.gflops >= 0.5 * real
     with pytest.raises(RoofError, match="twice the peak"):
         roof.hold("twice the peak", 2 * max(real, roof.peak.gflops))
+
+
+def test_a_roof_of_threads_is_no_lower_than_that_of_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour had the second core whenever both threads were measured."""
+
+    def busy(tier: str, threads: int, *, dtype: str, **_: float) -> Peak:
+        return Peak(tier, threads, 110.0, 110.0, 3, dtype)
+
+    monkeypatch.setattr(roof_module, "peak_fma", busy)
+    roof = Roof.of(Peak(_core.active_tier(), 2, 110.0, 110.0, 3))
+    roof.hold("both", 215.0)
+    assert (roof.peak.gflops, roof.peak.threads) == (220.0, 2)
+    with pytest.raises(RoofError, match=r"of 220.0 GFLOP/s .*2 threads\), got 230"):
+        roof.hold("more than both", 230.0)
 
 
 def test_a_roof_of_any_tier_finds_the_highest_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from fastconv import _core
 from fastconv._text import counted
@@ -69,14 +70,21 @@ class Roof:
         """Measure the peak of a dtype again for so many seconds, and keep the highest.
 
         Of any tier, where none was named: on a busy machine the first to seem the highest may not be.
+        Several threads count as so many times one alone where that is more: a neighbour may have kept
+        them from running at once whenever they were measured.
         """
         tiers = [tier for tier in self._tiers if dtype in dtypes(tier)]
+        threads = self.peak.threads
+        counts = sorted({threads, 1})
         for tier in tiers:
-            again = peak_fma(tier, self.peak.threads, dtype=dtype, seconds=seconds / len(tiers))
-            if dtype == "int8":
-                self._int8 = max(self.peaks["int8"], again, key=lambda p: p.gflops)
-            else:
-                self.peak = max(self.peak, again, key=lambda p: p.gflops)
+            for count in counts:
+                share = seconds / len(tiers) / len(counts)
+                again = peak_fma(tier, count, dtype=dtype, seconds=share)
+                again = replace(again, threads=threads, gflops=again.gflops * threads / count)
+                if dtype == "int8":
+                    self._int8 = max(self.peaks["int8"], again, key=lambda p: p.gflops)
+                else:
+                    self.peak = max(self.peak, again, key=lambda p: p.gflops)
 
     def hold(self, what: str, rate: float, arithmetic: str = "f32") -> None:
         """Raise RoofError if a rate of executed work, in GFLOP/s, is above the peak by more than 2 %.
