@@ -45,7 +45,7 @@ class WinogradPacked final : public PackedIntegerConv {
   dim_t pairs() const noexcept { return pairs_; }  // of input channels
   dim_t panels() const noexcept { return panel_count(kernels_, oc_); }
   int width(dim_t p) const noexcept { return panel_width(kernels_, oc_, p); }
-  const IntegerPanelKernels& panel_kernels(dim_t p) const noexcept {
+  const IntegerPanel& panel_kernels(dim_t p) const noexcept {
     return kernels_.pairs[2 * width(p) / kernels_.nr - 1];
   }
   const char* panel(dim_t p) const noexcept {
@@ -241,14 +241,14 @@ void WinogradBound::multiply(Range panels, Range tiles, const int16_t* v, int32_
   out.col_step = image.stride[2];
   for (dim_t p = panels.begin; p < panels.end; ++p) {
     const int width = packed_.width(p);
-    const IntegerPanelKernels& kernels = packed_.panel_kernels(p);
+    const IntegerPanel& kernels = packed_.panel_kernels(p);
     const char* u = packed_.panel(p);
     for (int xi = 0; xi < form.n * form.n; ++xi) {
       const char* const next = u + words * width * kPairBytes;
       product.b = u;
       product.a = reinterpret_cast<const uint8_t*>(v + xi * v_step_);
       product.c = m + xi * m_step_;
-      run_rows(kernels, product, count, words, width * kPairBytes, next);
+      run_rows(kernels, product, count, {words, width * kPairBytes, next});
       u = next;
     }
     const dim_t channel = p * packed_.kernels().nr;

@@ -1,6 +1,6 @@
 // L5 experiments: the steps of staircase.h. The first four are plain loops, compiled for the
 // baseline processor like all of fastconv outside the kernels (4 lanes, no FMA on x86-64); the last
-// three call the micro-kernel of kernels/gemm_f32.inl.h: of the ref tier, which is the same code
+// three call the micro-kernel of kernels/product/tile.inl.h: of the ref tier, which is the same code
 // in 4 lanes, and of the tier in use. Start reading at staircase().
 #include "experiments/staircase.h"
 

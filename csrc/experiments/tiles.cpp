@@ -19,7 +19,7 @@ void repeat_tile(const GemmKernels& kernels, int width, int rows, dim_t K, const
   t.c = c;
   t.ldc = width;
   t.n_cur = width;
-  const GemmUkr ukr = panel_kernels(kernels, width).ukr[rows - 1];
+  const GemmPanel::Ukr ukr = panel_kernels(kernels, width).ukr[rows - 1];
   for (dim_t i = 0; i < repeats; ++i) ukr(t);
 }
 

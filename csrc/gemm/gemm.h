@@ -1,4 +1,4 @@
-// L3 gemm: matrix products on the register tile of kernels/gemm_f32.inl.h.
+// L3 gemm: matrix products on the register tile of kernels/product/tile.inl.h.
 // multiply() is the macro-kernel that everything dense runs on: A is read in place through row and
 // tap offsets (implicit im2col), B is packed once, and K is not split, so that C is written once
 // and each element's sum has one order: results are bitwise the same for any number of threads and
@@ -14,6 +14,7 @@
 #include "core/division.h"
 #include "core/epilogue.h"
 #include "core/view.h"
+#include "gemm/row_tiles.h"
 #include "kernels/kernel_table.h"
 
 namespace fastconv {
@@ -31,7 +32,7 @@ inline int panel_width(const Kernels& kernels, dim_t N, dim_t p) noexcept {
   const dim_t rest = std::max<dim_t>(1, ceil_div(N - p * kernels.nr, half));  // of N = 0 too
   return rest <= 3 ? static_cast<int>(rest) * half : kernels.nr;
 }
-inline const PanelKernels& panel_kernels(const GemmKernels& kernels, int width) noexcept {
+inline const GemmPanel& panel_kernels(const GemmKernels& kernels, int width) noexcept {
   return kernels.panels[2 * width / kernels.nr - 1];
 }
 inline int widest_panel(const GemmKernels& kernels, dim_t N) noexcept {
@@ -89,48 +90,11 @@ class PackedB {
   Buffer<float> data_;
 };
 
-// Has the first four row tiles of a panel bring the one that follows it, if any, to L2, because
-// weights in a network come from beyond L3. ResNet-50 on one Zen 5 core: 30.0 ms without, 27.0 all
-// of it during the first row tile, 26.0 during two; on a Zen 3 core two 91.9, four 88.0, eight the
-// same.
-inline void bring_next(GemmTile& t, const float* following, dim_t width, dim_t row_tiles) {
-  t.next = following;
-  t.next_tiles = following ? std::min<dim_t>(row_tiles, 4) : 0;
-  t.next_per_k = t.next_tiles ? ceil_div(width, t.next_tiles) : 0;
-}
-// `tiles` tiles of `rows` rows each, by the instances `ukr` of the panel's width; t then stands at
-// the rows below.
-inline void run_tiles(const GemmUkr* ukr, GemmTile& t, dim_t tiles, dim_t rows) {
-  if (tiles == 0) return;
-  t.row_tiles = tiles;
-  ukr[rows - 1](t);
-  const dim_t done = tiles * rows, brought = std::min(tiles, t.next_tiles);
-  if (t.a_row)
-    t.a_row += done;
-  else
-    t.a += done * t.lda;
-  if (t.c_row)
-    t.c_row += done;
-  else
-    t.c += done * t.ldc;
-  if (t.epilogue.residual && !t.c_row) t.epilogue.residual += done * t.epilogue.ldr;
-  if (t.epilogue.row_bias) t.epilogue.row_bias += done;
-  t.next += brought * t.taps * t.K * t.next_per_k;
-  t.next_tiles -= brought;
-}
-// `rows` rows of a panel in as many tiles as those of mr rows would be, but even ones: a last tile
-// of one row would have too few sums under way to hide an FMA's latency, and take as long as four.
-// `following` is the panel that comes next, or null. t then stands below its rows: a copy of it
-// would wait for the fields that the caller has just set (4 % of a Winograd layer).
+// The same of a panel of f32 that many columns wide.
 inline void run_rows(const GemmKernels& kernels, int width, GemmTile& t, dim_t rows,
                      const float* following) {
-  const PanelKernels& panel = panel_kernels(kernels, width);
-  const dim_t tiles = ceil_div(rows, panel.mr);
-  if (tiles == 0) return;
-  bring_next(t, following, width, tiles);
-  const dim_t least = rows / tiles, longer = rows % tiles;
-  run_tiles(panel.ukr, t, longer, least + 1);
-  run_tiles(panel.ukr, t, tiles - longer, least);
+  run_rows(panel_kernels(kernels, width), t, rows,
+           {t.taps * t.K, width * dim_t{sizeof(float)}, following});
 }
 
 // The groups of a convolution: same rows and taps, each with its own B and its own first channel in

@@ -28,7 +28,7 @@ struct BlockOfA {
 };
 
 // Rows [m0, m1) of C and panels [p0, p1): panels outside, so that one is read again from L1 or L2
-// by every row tile. Even tiles, for the reason that run_rows in gemm.h has.
+// by every row tile.
 void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim_t m0, dim_t m1,
                     dim_t p0, dim_t p1) {
   const PackedWords& b = *p.b;
@@ -53,8 +53,9 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
     for (int i = 0; i < t.finish.terms; ++i)
       t.finish.term[i].row += m0, t.finish.term[i].column += n0;
 
-    run_rows(b.panel_kernels(width), t, m1 - m0, b.words(), b.row_bytes(width),
-             panel + 1 < b.panels() ? b.panel(panel + 1) : nullptr);
+    run_rows(
+        b.panel_kernels(width), t, m1 - m0,
+        {b.words(), b.row_bytes(width), panel + 1 < b.panels() ? b.panel(panel + 1) : nullptr});
   }
 }
 

@@ -76,7 +76,7 @@ class PackedWords {
   const ExcessList* excess(dim_t p) const noexcept {
     return excess_words_.empty() ? nullptr : lists_.data() + 2 * p;
   }
-  const IntegerPanelKernels& panel_kernels(int width) const noexcept {
+  const IntegerPanel& panel_kernels(int width) const noexcept {
     const auto& panels = wide() ? kernels_->wide : for_tiles() ? kernels_->tiles : kernels_->bytes;
     return panels[2 * width / kernels_->nr - 1];
   }
@@ -154,37 +154,6 @@ inline IntegerFinish from_column(IntegerFinish f, dim_t n) noexcept {
 }
 
 inline dim_t store_bytes(StoreAs type) noexcept { return kStoreBytes[static_cast<int>(type)]; }
-
-// run_tiles and run_rows of gemm.h, for integers: a panel has `words` rows of `row_bytes`.
-inline void run_tiles(const IntegerUkr* ukr, IntegerTile& t, dim_t tiles, dim_t rows, dim_t words) {
-  if (tiles == 0) return;
-  t.rows = rows;
-  t.row_tiles = tiles;
-  ukr[rows - 1](t);
-  const dim_t done = tiles * rows, brought = std::min(tiles, t.next_tiles);
-  if (t.a_row)
-    t.a_row += done;
-  else
-    t.a += done * t.lda;
-  if (t.c_row)
-    t.c_row += done;
-  else
-    t.c = static_cast<char*>(t.c) + done * t.ldc * store_bytes(t.finish.type);
-  for (int i = 0; i < t.finish.terms; ++i) t.finish.term[i].row += done;
-  t.next += brought * words * t.next_per_word;
-  t.next_tiles -= brought;
-}
-inline void run_rows(const IntegerPanelKernels& panel, IntegerTile& t, dim_t rows, dim_t words,
-                     dim_t row_bytes, const char* following) {
-  const dim_t tiles = ceil_div(rows, panel.mr);
-  if (tiles == 0) return;
-  t.next = following;
-  t.next_tiles = following ? std::min<dim_t>(tiles, 4) : 0;
-  t.next_per_word = t.next_tiles ? ceil_div(row_bytes, t.next_tiles) : 0;
-  const dim_t least = rows / tiles, longer = rows % tiles;
-  run_tiles(panel.ukr, t, longer, least + 1, words);
-  run_tiles(panel.ukr, t, tiles - longer, least, words);
-}
 
 // C[m, n] = finish(sum over taps t, k of A[row(m) + tap_offset[t] + k] * B[t * k_run + k, n]); A
 // has bytes of u8. finish points at C's first row and column.

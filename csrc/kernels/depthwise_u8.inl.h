@@ -10,7 +10,7 @@
 // lies outside the image is there too, so that sums know no edges.
 #pragma once
 #include "kernels/kernel_table.h"
-#include "kernels/product/finish.inl.h"
+#include "kernels/product/finish_integers.inl.h"
 #include "kernels/unroll.h"
 
 namespace fastconv {
@@ -216,7 +216,7 @@ void depthwise_band(const IntegerDepthwiseBand& t) {
           if (t.finish.bias) tile.finish.bias = t.finish.bias + o;
           if (t.finish.scale) tile.finish.scale = t.finish.scale + o;
           if (t.finish.shift) tile.finish.shift = t.finish.shift + o;
-          FinishIntegers::run<2>(tile, {y + o * size, nullptr, 0}, static_cast<int>(pixels),
+          FinishIntegers::run<2>(tile, {tile, y + o * size}, static_cast<int>(pixels),
                                  reinterpret_cast<int32_t (*)[2 * W]>(sums));
         }
         if (shift + 1 == weights.shifts)

@@ -10,7 +10,7 @@
 //
 // Each sum is over ascending k from 0 by FMAs, as the register tile's: the bits are the same.
 #pragma once
-#include "kernels/gemm_f32.inl.h"
+#include "kernels/product/finish_f32.inl.h"
 
 namespace fastconv {
 namespace {
@@ -57,11 +57,11 @@ inline void finish_gemv(const GemmTile& t, const float* sums, dim_t ld) {
     column.n_cur = static_cast<int>(t.n_cur - n < W ? t.n_cur - n : W);
     column.epilogue.bias = t.epilogue.bias ? t.epilogue.bias + n : nullptr;
     column.epilogue.residual = t.epilogue.residual ? t.epilogue.residual + n : nullptr;
-    const Rows at{t.a, nullptr, c[0], nullptr, column.epilogue.residual, t.epilogue.row_bias};
+    const FloatRows at(column);
     if (column.n_cur == W)
-      finish_tile<M, 1, true>(column, at, acc, c);
+      store_floats<true>(column, at, acc, c);
     else
-      finish_tile<M, 1, false>(column, at, acc, c);
+      store_floats<false>(column, at, acc, c);
   }
   if (t.epilogue.activation.act > Act::clamp)
     apply_activation(t.c, M, nullptr, t.ldc, t.n_cur, t.epilogue.activation);

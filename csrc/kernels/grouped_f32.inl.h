@@ -25,6 +25,7 @@
 // permutation for each FMA.
 #pragma once
 #include "kernels/eltwise.inl.h"
+#include "kernels/epilogue.inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/unroll.h"
 
@@ -54,15 +55,16 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
   const int32_t* index = L == GroupLanes::permuted ? g.index + b * group_ic * W : nullptr;
   // A group of 2 * W channels is a pair of blocks, and both read it from its start.
   const bool whole_pair = L == GroupLanes::broadcast && group_ic == kRingStep;
-  const bool clamp = t.epilogue.activation.act == Act::clamp;
-  const vf lo = vset(t.epilogue.activation.alpha), hi = vset(t.epilogue.activation.beta);
+  const bool clamped = t.epilogue.activation.act == Act::clamp;
+  const vf low = vset(t.epilogue.activation.alpha), high = vset(t.epilogue.activation.beta);
+  const float residual_scale = t.epilogue.residual_scale;
   dim_t left = g.oc - b * W, ring = 0;
   for (dim_t i = 0; i < blocks; ++i, left -= W, y += W) {
     const int lanes = static_cast<int>(left < W ? left : W);
-    vf acc[P];
+    vf acc[P][1];
     vf start = vzero();
     if (bias) start = load_lanes(bias, lanes), bias += W;
-    FC_UNROLL for (int p = 0; p < P; ++p) acc[p] = start;
+    FC_UNROLL for (int p = 0; p < P; ++p) acc[p][0] = start;
 
     for (dim_t ky = 0; ky < t.kh; ++ky, w += K * group_ic * W) {
       if (!row[ky]) continue;
@@ -80,7 +82,7 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
           if constexpr (L == GroupLanes::permuted) v = vpermute(v, lane);
           FC_UNROLL for (int kx = 0; kx < K;
                          ++kx) if ((j - kx) % S == 0 && j >= kx && (j - kx) / S < P)
-              acc[(j - kx) / S] = vfma(v, wk[kx], acc[(j - kx) / S]);
+              acc[(j - kx) / S][0] = vfma(v, wk[kx], acc[(j - kx) / S][0]);
         });
       }
     }
@@ -88,18 +90,17 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
     const dim_t half = whole_pair ? 0 : W;
     ring += InPlace ? W : i % 2 ? ring_size - half : half;
 
-    // A pass for each thing to do, as in gemm_f32.inl.h: one branch a tile.
     if (residual) {
-      FC_UNROLL for (int p = 0; p < P; ++p) acc[p] =
-          vadd(acc[p], load_lanes(residual + p * step, lanes));
+      add_residual(acc, residual_scale,
+                   [&](int p, int) { return load_lanes(residual + p * step, lanes); });
       residual += W;
     }
-    if (clamp) FC_UNROLL for (int p = 0; p < P; ++p) acc[p] = vmin(hi, vmax(lo, acc[p]));
+    if (clamped) clamp(acc, low, high);
     float* to = y;
     if (lanes == W) {
-      FC_UNROLL for (int p = 0; p < P; ++p, to += step) vstore(to, acc[p]);
+      FC_UNROLL for (int p = 0; p < P; ++p, to += step) vstore(to, acc[p][0]);
     } else {
-      FC_UNROLL for (int p = 0; p < P; ++p, to += step) vstore_tail(to, acc[p], lanes);
+      FC_UNROLL for (int p = 0; p < P; ++p, to += step) vstore_tail(to, acc[p][0], lanes);
     }
   }
 }
@@ -264,16 +265,17 @@ inline void grouped_tile(const GroupedRow& r, dim_t p, dim_t b, int n) {
   const float* x = r.x + p * r.x_step + g.base[b];
   const bool broadcast = !g.index && g.group_ic > 1;
   if (broadcast) x -= c % g.group_ic;  // to the group's first channel
-  vf acc[P];
+  vf acc[P][1];
   const vf bias = r.epilogue.bias ? load_lanes(r.epilogue.bias + c, n) : vzero();
-  for (int i = 0; i < P; ++i) acc[i] = bias;
+  for (int i = 0; i < P; ++i) acc[i][0] = bias;
   for (dim_t t = 0; t < r.taps; ++t) {
     const float* xt = x + r.x_tap[t];
     const float* w = g.w + (b * g.taps + r.w_tap[t]) * g.group_ic * W;
     if (broadcast) {
       for (dim_t ch = 0; ch < g.group_ic; ++ch) {
         const vf wv = vload(w + ch * W);
-        for (int i = 0; i < P; ++i) acc[i] = vfma(vbroadcast(xt + i * r.x_step + ch), wv, acc[i]);
+        for (int i = 0; i < P; ++i)
+          acc[i][0] = vfma(vbroadcast(xt + i * r.x_step + ch), wv, acc[i][0]);
       }
       continue;
     }
@@ -281,23 +283,21 @@ inline void grouped_tile(const GroupedRow& r, dim_t p, dim_t b, int n) {
     for (int i = 0; i < P; ++i) pixel[i] = load_lanes(xt + i * r.x_step, span);
     if (!g.index) {
       const vf wv = vload(w);
-      for (int i = 0; i < P; ++i) acc[i] = vfma(pixel[i], wv, acc[i]);
+      for (int i = 0; i < P; ++i) acc[i][0] = vfma(pixel[i], wv, acc[i][0]);
       continue;
     }
     for (dim_t ch = 0; ch < g.group_ic; ++ch) {
       const vi lanes = vindex(g.index + (b * g.group_ic + ch) * W);
       const vf wv = vload(w + ch * W);
-      for (int i = 0; i < P; ++i) acc[i] = vfma(vpermute(pixel[i], lanes), wv, acc[i]);
+      for (int i = 0; i < P; ++i) acc[i][0] = vfma(vpermute(pixel[i], lanes), wv, acc[i][0]);
     }
   }
-  for (int i = 0; i < P; ++i) {
-    vf y = acc[i];
-    if (r.epilogue.residual)
-      y = vadd(y, load_lanes(r.epilogue.residual + (p + i) * r.epilogue.ldr + c, n));
-    if (r.epilogue.activation.act == Act::clamp)
-      y = vmin(vset(r.epilogue.activation.beta), vmax(vset(r.epilogue.activation.alpha), y));
-    vstore_tail(r.y + (p + i) * r.y_step + c, y, n);
-  }
+  const Epilogue& e = r.epilogue;
+  if (e.residual)
+    add_residual(acc, e.residual_scale,
+                 [&](int i, int) { return load_lanes(e.residual + (p + i) * e.ldr + c, n); });
+  if (e.activation.act == Act::clamp) clamp(acc, vset(e.activation.alpha), vset(e.activation.beta));
+  for (int i = 0; i < P; ++i) vstore_tail(r.y + (p + i) * r.y_step + c, acc[i][0], n);
 }
 
 void grouped_row(const GroupedRow& r) {

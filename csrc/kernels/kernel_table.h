@@ -11,42 +11,56 @@
 
 namespace fastconv {
 
-// ---- gemm_f32.inl.h -----------------------------------------------------------------------------
-// Register tiles of MR rows, one below the other:
-//   C[m, n] = act(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n] + bias[n] + row_bias[m]
-//                 + residual[m, n])
+// ---- product/tile.inl.h -------------------------------------------------------------------------
+// Register tiles of `rows` rows, one below the other, of products of any numbers:
+//   C[m, n] = finish(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n])
 //   A_t[m, k] = a[row(m) + tap_offset[t] + k]
 //   row(m)    = a_row[m], or m * lda where a_row is null
-// C[m, n] is c[crow(m) + n], with crow(m) = c_row[m], or m * ldc where c_row is null.
+// C[m, n] is c[crow(m) + n], with crow(m) = c_row[m], or m * ldc where c_row is null. Only n_cur
+// columns of it are touched.
 //
 // A is read in place: implicit im2col is a choice of row and tap offsets, and nothing is
-// materialised. B is one panel [taps * K][ldb], of which every row's first NRV * W floats are read:
-// packed panels are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. Only
-// n_cur columns of C are touched. The sum is multiplied by alpha; with accumulate, the tile adds to
-// what C holds (K split into blocks; plain GEMM only).
-struct GemmTile {
-  const float* a;
+// materialised. B is one panel of words, each as many neighbouring k of a column as a Dot
+// (simd/dot_ref.h) multiplies at once.
+template <class AElement, class BElement, class CElement>
+struct ProductTile {
+  const AElement* a;
   const dim_t* a_row;
   dim_t lda;
   const dim_t* tap_offset;
   dim_t taps;
   dim_t K;
-  const float* b;
-  dim_t ldb;
-  float* c;
+  const BElement* b;
+  CElement* c;
   const dim_t* c_row;
   dim_t ldc;
   int n_cur;
-  float alpha = 1.0f;  // factor of the sum
+  dim_t rows, row_tiles = 1;
+  // What the caller reads soon: each of the first next_tiles brings to L2, for each row of words,
+  // the cache line that is next_per_word bytes further on, from `next` on.
+  const char* next;
+  dim_t next_per_word = 0, next_tiles = 0;
+};
+// For panels of one width: register tiles of 1 to mr rows.
+template <class Tile, int kMaxRows>
+struct PanelKernels {
+  using Ukr = void (*)(const Tile&);
+  int mr = 0;
+  Ukr ukr[kMaxRows] = {};  // [rows - 1]
+};
+
+// ---- product/finish_f32.inl.h -------------------------------------------------------------------
+// Of f32, a word being one number:
+//   C[m, n] = act(alpha * sum + bias[n] + row_bias[m] + residual_scale * residual[m, n])
+// The panel is [taps * K][ldb], of which every row's first NRV * W floats are read: packed panels
+// are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. With accumulate,
+// the tile adds to what C holds (K split into blocks; plain GEMM only).
+struct GemmTile : ProductTile<float, float, float> {
+  dim_t ldb;
+  float alpha = 1.0f;
   bool accumulate;
-  dim_t row_tiles = 1;
-  // What the caller reads soon: each of the first next_tiles brings to L2, for each k, the cache
-  // line that is next_per_k floats further on, from `next` on.
-  const float* next;
-  dim_t next_per_k = 0, next_tiles = 0;
   Epilogue epilogue;  // bias, row_bias and residual point at this tile's first row and column
 };
-using GemmUkr = void (*)(const GemmTile&);
 
 // ---- gemv_f32.inl.h -----------------------------------------------------------------------------
 // The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
@@ -56,32 +70,24 @@ using GemmUkr = void (*)(const GemmTile&);
 using GemvUkr = void (*)(const GemmTile&, float* sums);
 
 constexpr int kMaxMR = 14, kGemvRows = 4;
-// For panels of one width: register tiles of 1 to mr rows.
-struct PanelKernels {
-  int mr = 0;
-  GemmUkr ukr[kMaxMR] = {};  // [rows - 1]
-};
+using GemmPanel = PanelKernels<GemmTile, kMaxMR>;
 struct GemmKernels {
   int mr = 0, nr = 0;            // the tile of most of the work
-  PanelKernels panels[3];        // nr / 2, nr and 3 nr / 2 wide; gemm/gemm.h says which where
+  GemmPanel panels[3];           // nr / 2, nr and 3 nr / 2 wide; gemm/gemm.h says which where
   GemvUkr gemv[kGemvRows] = {};  // [rows - 1]
   GemvUkr gemv_columns[kGemvRows] = {};
 };
 
-// ---- product/tile.inl.h, product/finish.inl.h ---------------------------------------------------
-// Register tiles of sums of products of bytes, one below the other, exact modulo 2^32:
-//   C[m, n] = finish(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n])
-//   A_t[m, k] = a[row(m) + tap_offset[t] + k]
-//   row(m)    = a_row[m], or m * lda where a_row is null
-// A has bytes without a sign and is read in place, B weights with one, in a panel of words of four
-// neighbouring k, for the n of the panel's vectors v < NRV of W lanes l. Where K is not a multiple
+// ---- product/finish_integers.inl.h -----------------------------------------------------------------------
+// Of bytes, exact modulo 2^32. A has bytes without a sign, B weights with one, in words of four, for
+// the n of the panel's vectors v < NRV of W lanes l. Where K is not a multiple
 // of four, a tap's last word begins at K - 4, with zeros for what the word before has; one of less
 // than four bytes is filled up with zeros. B takes one of these forms, each with tiles of its own:
 //   bytes  s8   [taps][ceil(K / 4)][NRV][W][4]
 //   wide   s16  [taps][K / 4][NRV][W][2]: A has numbers of s16, two in a word, and K, offsets and
 //               lda count their bytes
 //   tiles  s8   as bytes, but that K is a multiple of 64, there is one tap at offset 0, and rows
-//               are lda apart; a tile has IntegerTile::rows rows
+//               are lda apart; a tile has `rows` rows
 //   pairs  as wide, but that C is the sums as s32, in rows of whole panels: n_cur and finish are
 //               not read but for finish.type
 // Where IntegerKernels::saturates, |w0 + w1| <= 128 must hold for the first two and the last two
@@ -118,42 +124,24 @@ struct IntegerFinish {
   int32_t zero = 0;
   bool fits = false;
 };
-struct IntegerTile {
-  const uint8_t* a;
-  const dim_t* a_row;
-  dim_t lda;
-  const dim_t* tap_offset;
-  dim_t taps;
-  dim_t K;
-  const void* b;
-  const ExcessList* excess;  // [NRV], or null: nothing is
-  void* c;                   // elements of finish.type, addressed as GemmTile's
-  const dim_t* c_row;
-  dim_t ldc;
-  int n_cur;
-  dim_t rows, row_tiles;
-  const char* next;  // as in GemmTile, in bytes and for each word
-  dim_t next_per_word, next_tiles;
+struct IntegerTile : ProductTile<uint8_t, void, void> {  // C: elements of finish.type
+  const ExcessList* excess;                              // [NRV], or null: nothing is
   IntegerFinish finish;
 };
-using IntegerUkr = void (*)(const IntegerTile&);
 constexpr int kMaxIntegerMR = 32;
-struct IntegerPanelKernels {
-  int mr = 0;
-  IntegerUkr ukr[kMaxIntegerMR] = {};  // [rows - 1]
-};
+using IntegerPanel = PanelKernels<IntegerTile, kMaxIntegerMR>;
 constexpr dim_t kOrderBlock = 64;  // bytes
 // Of a row of n bytes: blocks end with the row if that is as long as one.
 inline dim_t start_of_block(dim_t begin, dim_t n) noexcept {
   return begin + kOrderBlock <= n || n < kOrderBlock ? begin : n - kOrderBlock;
 }
 struct IntegerKernels {
-  int mr = 0, nr = 0;                               // the tile of most of the work; nr = 2 W
-  bool saturates = false;                           // see above
-  IntegerPanelKernels bytes[3], wide[3], pairs[3];  // nr / 2, nr and 3 nr / 2 wide
+  int mr = 0, nr = 0;                        // the tile of most of the work; nr = 2 W
+  bool saturates = false;                    // see above
+  IntegerPanel bytes[3], wide[3], pairs[3];  // nr / 2, nr and 3 nr / 2 wide
   // Of a processor with tile registers, or empty. Whoever calls them asks for these first
   // (core/tiles.h), but where they are emulated.
-  IntegerPanelKernels tiles[3];
+  IntegerPanel tiles[3];
   bool tiles_emulated = false;
   // to[i * n + k] = row[run[i] + k] for i < runs, k < n, of u8 and of s16; nothing else is read or
   // written.
@@ -182,7 +170,7 @@ struct GroupedWeights {
   dim_t oc;
 };
 // A run of `pixels` output pixels of one row, all channels:
-//   y[p * y_step + o] = act(bias[o] + residual + sum over taps t, i < group_ic of
+//   y[p * y_step + o] = act(bias[o] + residual_scale * residual + sum over taps t, i < group_ic of
 //                           x[x_tap[t] + p * x_step + base[b] + index[b][i][l]]
 //                           * w[b][w_tap[t]][i][l])
 // for output channel o = b * W + l. The caller lists the taps that are in bounds for the run, so

@@ -1,6 +1,6 @@
 // L2 kernels: the two transforms of Winograd convolution, f32, channels-last, vectors over
 // channels. The contracts are WinogradInput and WinogradOutput in kernel_table.h; the products
-// between them run on the tile of gemm_f32.inl.h. Called by conv/algo_winograd.cpp. Start at
+// between them run on the tile of product/tile.inl.h. Called by conv/algo_winograd.cpp. Start at
 // winograd_input.
 //
 // F(m, r) computes m outputs of a correlation with r taps from n = m + r - 1 inputs with n
@@ -18,6 +18,7 @@
 // stack between the two axes. The output transform is done in registers for the same reason.
 #pragma once
 #include "kernels/eltwise.inl.h"
+#include "kernels/epilogue.inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/unroll.h"
 
@@ -163,8 +164,8 @@ void winograd_output(const WinogradOutput& w) {
   constexpr int n = F::n, m = F::m;
   const Epilogue& e = w.epilogue;
   const bool clamped = e.activation.act == Act::clamp;
-  const vf lo = vset(e.activation.alpha), hi = vset(e.activation.beta),
-           scale = vset(e.residual_scale);
+  const vf low = vset(e.activation.alpha), high = vset(e.activation.beta);
+  const float residual_scale = e.residual_scale;
   for (dim_t c = 0; c < w.channels; c += W) {
     const int lanes = static_cast<int>(w.channels - c < W ? w.channels - c : W);
     vf rows[m][n], column[n];
@@ -182,13 +183,16 @@ void winograd_output(const WinogradOutput& w) {
       FC_UNROLL for (int j = 0; j < m; ++j) {
         if (j >= w.cols) break;
         const dim_t offset = i * w.row_step + j * w.col_step + c;
-        vf out = vadd(y[j], bias);
-        if (e.residual) out = vfma(load_lanes(e.residual + offset, lanes), scale, out);
-        if (clamped) out = vmin(hi, vmax(lo, out));
+        vf out[1][1] = {{y[j]}};
+        add_bias(out, [&](int) { return bias; });
+        if (e.residual)
+          add_residual(out, residual_scale,
+                       [&](int, int) { return load_lanes(e.residual + offset, lanes); });
+        if (clamped) clamp(out, low, high);
         if (lanes == W)
-          vstore(w.y + offset, out);
+          vstore(w.y + offset, out[0][0]);
         else
-          vstore_tail(w.y + offset, out, lanes);
+          vstore_tail(w.y + offset, out[0][0], lanes);
       }
     }
   }

@@ -8,7 +8,7 @@
 // power of two, which is a shift. docs/kernels.md has the bounds.
 #pragma once
 #include "kernels/kernel_table.h"
-#include "kernels/product/finish.inl.h"
+#include "kernels/product/finish_integers.inl.h"
 #include "kernels/unroll.h"
 
 namespace fastconv {

@@ -1,4 +1,5 @@
-// L1 simd: four neighbouring bytes of A as one number, lowest byte first, for every dot_<set>.h.
+// L1 simd: words of A for every dot_<set>.h: a number of f32, or four neighbouring bytes as one
+// number, lowest byte first.
 #pragma once
 #include <string.h>
 
@@ -7,6 +8,7 @@
 namespace fastconv {
 namespace {
 
+inline float word_at(const float* p) { return *p; }
 inline int32_t word_at(const uint8_t* p) {
   int32_t word;
   memcpy(&word, p, sizeof word);

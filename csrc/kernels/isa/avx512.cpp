@@ -7,8 +7,7 @@
 #include "simd/dot_avx512.h"
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
-#include "kernels/product/finish.inl.h"
-#include "kernels/product/tile.inl.h"
+#include "kernels/product/finish_integers.inl.h"
 #include "simd/s16_avx512.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"

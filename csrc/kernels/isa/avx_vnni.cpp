@@ -4,8 +4,7 @@
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/peak_dot.inl.h"
-#include "kernels/product/finish.inl.h"
-#include "kernels/product/tile.inl.h"
+#include "kernels/product/finish_integers.inl.h"
 
 namespace fastconv {
 

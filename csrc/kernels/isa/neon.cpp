@@ -5,8 +5,7 @@
 #include "kernels/isa/table.inl.h"
 #include "simd/dot_neon.h"
 // A product is written in a Dot.
-#include "kernels/product/finish.inl.h"
-#include "kernels/product/tile.inl.h"
+#include "kernels/product/finish_integers.inl.h"
 #include "simd/s16_neon.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"

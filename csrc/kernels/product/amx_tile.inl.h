@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "kernels/kernel_table.h"
-#include "kernels/product/finish.inl.h"
+#include "kernels/product/finish_integers.inl.h"
 
 namespace fastconv {
 namespace {
@@ -62,15 +62,14 @@ inline void amx_sums(const uint8_t* a, dim_t lda, const char* b, dim_t b_step, d
 }
 
 // Tiles of t.rows rows, one below the other, as in tile.inl.h; a's rows are lda apart.
-template <int NRV, class Finish = FinishIntegers>
+template <int NRV>
 void amx_tile(const IntegerTile& t) {
   static_assert(W == kTileRows);
   const int rows = static_cast<int>(t.rows), upper = rows < kTileRows ? rows : kTileRows;
   const dim_t steps = t.K / kTileBytes, words = steps * kWordsOfATile;
-  const dim_t size = kStoreBytes[static_cast<int>(t.finish.type)];
   const uint8_t* a = t.a;
-  typename Finish::Rows at{static_cast<char*>(t.c), t.c_row, 0};
-  const typename Finish::template Prepared<NRV> prepared(t);
+  FinishIntegers::Rows at(t);
+  const FinishIntegers::Prepared<NRV> prepared(t);
   tiles_begin(amx_shapes(upper, rows - upper));
   for (dim_t tile = 0; tile < t.row_tiles; ++tile) {
     alignas(64) int32_t sums[kAmxRows][NRV * W];
@@ -87,13 +86,9 @@ void amx_tile(const IntegerTile& t) {
       else
         two_columns ? run(amx_sums<false, true>) : run(amx_sums<false, false>);
     }
-    Finish::template finish<NRV>(t, prepared, at, rows, sums);
+    FinishIntegers::finish<NRV>(t, prepared, at, rows, sums);
     a += rows * t.lda;
-    if (at.c_row)
-      at.c_row += rows;
-    else
-      at.c += rows * t.ldc * size;
-    at.first += rows;
+    at.move_down(t, rows);
   }
   tiles_end();
 }
@@ -112,10 +107,10 @@ inline double peak_tiles(dim_t steps, float*) noexcept {
 }
 
 inline void fill_tiles(IntegerKernels& k) {
-  const IntegerUkr of[3] = {amx_tile<1>, amx_tile<2>, amx_tile<3>};
+  const IntegerPanel::Ukr of[3] = {amx_tile<1>, amx_tile<2>, amx_tile<3>};
   for (int i = 0; i < 3; ++i) {
     k.tiles[i].mr = kAmxRows;
-    for (IntegerUkr& ukr : k.tiles[i].ukr) ukr = of[i];
+    for (IntegerPanel::Ukr& ukr : k.tiles[i].ukr) ukr = of[i];
   }
   k.tiles_emulated = kTilesEmulated;
 }

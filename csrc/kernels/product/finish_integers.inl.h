@@ -1,17 +1,18 @@
-// L2 kernels: what becomes of a product's sums, between the last multiply-add and memory: a Finish
-// of product/tile.inl.h. The contract is IntegerFinish in kernel_table.h.
+// L2 kernels: what becomes of a product's sums of integers, between the last multiply-add and memory:
+// the Finishes of narrow numbers for product/tile.inl.h. The contract is IntegerFinish in
+// kernel_table.h.
 //
 // The sums come through memory, so that most of it has one instance for every width of a panel and
 // not one for every height. What most tiles want, whole panels of bytes, is in the tile (Prepared).
 #pragma once
 #include "kernels/kernel_table.h"
+#include "kernels/product/tile.inl.h"
 #include "kernels/unroll.h"
 
 namespace fastconv {
 namespace {
 
 struct FinishIntegers {
-  static constexpr bool kKeepsSums = false;
   template <int NRV>
   using Sums = int32_t (*)[NRV * W];
 
@@ -20,6 +21,19 @@ struct FinishIntegers {
     char* c;
     const dim_t* c_row;
     dim_t first;
+
+    explicit Rows(const IntegerTile& t) : Rows(t, static_cast<char*>(t.c)) {}
+    Rows(const IntegerTile& t, char* at) : c(at), c_row(t.c_row), first(0) {}
+    char* row(const IntegerTile& t, dim_t m, dim_t bytes) const {
+      return c + (c_row ? c_row[m] : m * t.ldc) * bytes;
+    }
+    void move_down(const IntegerTile& t, dim_t rows) {
+      if (c_row)
+        c_row += rows;
+      else
+        c += rows * t.ldc * kStoreBytes[static_cast<int>(t.finish.type)];
+      first += rows;
+    }
   };
 
   // What W columns are given, from column n on.
@@ -99,7 +113,7 @@ struct FinishIntegers {
     constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
     const IntegerFinish f = t.finish;  // a store of bytes may be to anything: not to the copy
     const SaturatedBytes bytes = saturated(f);
-    const auto row = [&](int m) { return at.c + (at.c_row ? at.c_row[m] : m * t.ldc) * kBytes; };
+    const auto row = [&](int m) { return at.row(t, m, kBytes); };
     int v = 0;
     if constexpr (kBytes == 1 && NRV > 1)
       if (t.n_cur >= 2 * W) {
@@ -142,7 +156,7 @@ struct FinishIntegers {
   template <Scaling scaling, int NRV>
   static void store_tile(const IntegerTile& t, const Prepared<NRV>& p, const Rows& at, int rows,
                          Sums<NRV> sums) {
-    const auto row = [&](int m) { return at.c + (at.c_row ? at.c_row[m] : m * t.ldc); };
+    const auto row = [&](int m) { return at.row(t, m, 1); };
     if constexpr (NRV > 1)
       store_byte_rows<scaling, NRV>(t.finish, p.bytes, p.column[0], p.column[1], rows, row, sums);
     constexpr int v = NRV - 1;
@@ -196,24 +210,85 @@ struct FinishIntegers {
   }
 };
 
-// Of the pairs: nothing, the sums go from the registers to C, which has room for whole panels.
-struct StoreSums {
-  static constexpr bool kKeepsSums = true;
-  using Rows = FinishIntegers::Rows;
-  template <int NRV>
-  struct Prepared {
-    explicit Prepared(const IntegerTile&) {}
-  };
+// The Finish of product/tile.inl.h.
+template <int MR, int NRV>
+class StoreIntegers {
+ public:
+  using Tile = IntegerTile;
 
-  template <int MR, int NRV>
-  static void store(const IntegerTile& t, const Rows& at, const vi (&sums)[MR][NRV]) {
+  explicit StoreIntegers(const IntegerTile& t) : t_(t), at_(t), prepared_(t) {}
+  template <class Dot>
+  static constexpr dim_t row_bytes(const IntegerTile&) {
+    return NRV * Dot::kRowBytes;
+  }
+  void begin() {
+    const dim_t size = kStoreBytes[static_cast<int>(t_.finish.type)];
     FC_UNROLL for (int m = 0; m < MR; ++m) {
-      char* const c = at.c + (at.c_row ? at.c_row[m] : m * t.ldc) * dim_t{sizeof(int32_t)};
-      FC_UNROLL for (int v = 0; v < NRV; ++v)
-          vistore(reinterpret_cast<int32_t*>(c) + v * W, sums[m][v]);
+      const char* const c = at_.row(t_, m, size);
+      __builtin_prefetch(c, 1);
+      __builtin_prefetch(c + t_.n_cur * size - 1, 1);
     }
   }
+  void end(const vi (&acc)[MR][NRV], bool) {
+    alignas(64) int32_t sums[MR][NRV * W];
+    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
+        vistore(sums[m] + v * W, acc[m][v]);
+    FinishIntegers::finish<NRV>(t_, prepared_, at_, MR, sums);
+    at_.move_down(t_, MR);
+  }
+
+ private:
+  const IntegerTile& t_;
+  FinishIntegers::Rows at_;
+  const FinishIntegers::Prepared<NRV> prepared_;
 };
+
+// Of the pairs: nothing, the sums go from the registers to C, which has room for whole panels.
+template <int MR, int NRV>
+class StoreSums {
+ public:
+  using Tile = IntegerTile;
+
+  explicit StoreSums(const IntegerTile& t) : t_(t), at_(t) {}
+  template <class Dot>
+  static constexpr dim_t row_bytes(const IntegerTile&) {
+    return NRV * Dot::kRowBytes;
+  }
+  void begin() {
+    FC_UNROLL for (int m = 0; m < MR; ++m) {
+      __builtin_prefetch(row(m), 1);
+      __builtin_prefetch(row(m) + NRV * W - 1, 1);
+    }
+  }
+  void end(const vi (&acc)[MR][NRV], bool) {
+    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
+        vistore(row(m) + v * W, acc[m][v]);
+    at_.move_down(t_, MR);
+  }
+
+ private:
+  int32_t* row(dim_t m) const {
+    return reinterpret_cast<int32_t*>(at_.row(t_, m, sizeof(int32_t)));
+  }
+  const IntegerTile& t_;
+  FinishIntegers::Rows at_;
+};
+
+template <class Dot, int MR1, int MR2, int MR3>
+void fill_bytes(IntegerKernels& k) {
+  fill_panels<Dot, StoreIntegers, MR1, MR2, MR3>(k.bytes);
+  k.mr = MR2;
+  k.nr = 2 * W;
+  k.saturates = Dot::kSaturates;
+}
+template <class Dot, int MR1, int MR2, int MR3>
+void fill_wide(IntegerKernels& k) {
+  fill_panels<Dot, StoreIntegers, MR1, MR2, MR3>(k.wide);
+}
+template <class Dot, int MR1, int MR2, int MR3>
+void fill_pairs(IntegerKernels& k) {
+  fill_panels<Dot, StoreSums, MR1, MR2, MR3>(k.pairs);
+}
 
 }  // namespace
 }  // namespace fastconv
