@@ -26,33 +26,11 @@ int index_of(const char* argument, const std::string& name,
 }  // namespace
 
 Activation activation_named(const std::string& act, float alpha, float beta) {
-  static constexpr std::array<std::string_view, 27> kNames = {"none",
-                                                              "clamp",
-                                                              "leaky_relu",
-                                                              "sigmoid",
-                                                              "silu",
-                                                              "hardsigmoid",
-                                                              "hardswish",
-                                                              "gelu",
-                                                              "gelu_tanh",
-                                                              "mish",
-                                                              "tanh",
-                                                              "elu",
-                                                              "exp",
-                                                              "sqrt",
-                                                              "abs",
-                                                              "neg",
-                                                              "fake_quantize",
-                                                              "erf",
-                                                              "log",
-                                                              "softplus",
-                                                              "softsign",
-                                                              "reciprocal",
-                                                              "thresholded_relu",
-                                                              "affine",
-                                                              "scaled_tanh",
-                                                              "selu",
-                                                              "celu"};
+  static constexpr std::array kNames = {
+#define FC_ACTIVATION(name, cost) std::string_view(#name),
+#include "core/activations.def"
+#undef FC_ACTIVATION
+  };
   return {static_cast<Act>(index_of("act", act, kNames)), alpha, beta};
 }
 

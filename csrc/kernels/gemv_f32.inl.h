@@ -63,7 +63,7 @@ inline void finish_gemv(const GemmTile& t, const float* sums, dim_t ld) {
     else
       store_floats<false>(column, at, acc, c);
   }
-  if (t.epilogue.activation.act > Act::clamp)
+  if (t.epilogue.activation.afterwards())
     apply_activation(t.c, M, nullptr, t.ldc, t.n_cur, t.epilogue.activation);
 }
 

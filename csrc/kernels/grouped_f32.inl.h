@@ -236,7 +236,7 @@ void band(const GroupedBand& t) {
         dim_t p = sevens ? tiles(0, Constant<7>()) : tiles(0, Constant<8>());
         p = tiles(p, Constant<4>());
         tiles(p, Constant<1>());
-        if (t.epilogue.activation.act > Act::clamp)
+        if (t.epilogue.activation.afterwards())
           apply_activation(y, pixels, nullptr, t.y_col,
                            blocks * W < oc - b * W ? blocks * W : oc - b * W,
                            t.epilogue.activation);
@@ -308,7 +308,7 @@ void grouped_row(const GroupedRow& r) {
     for (; p + 4 <= r.pixels; p += 4) grouped_tile<4>(r, p, b, n);
     for (; p < r.pixels; ++p) grouped_tile<1>(r, p, b, n);
   }
-  if (r.epilogue.activation.act > Act::clamp)
+  if (r.epilogue.activation.afterwards())
     apply_activation(r.y, r.pixels, nullptr, r.y_step, oc, r.epilogue.activation);
 }
 

@@ -196,7 +196,7 @@ void winograd_output(const WinogradOutput& w) {
       }
     }
   }
-  if (e.activation.act > Act::clamp)
+  if (e.activation.afterwards())
     for (int i = 0; i < w.rows; ++i)
       apply_activation(w.y + i * w.row_step, w.cols, nullptr, w.col_step, w.channels, e.activation);
 }

@@ -15,7 +15,7 @@ void activate(const View& x, const View& y, const Activation& activation) noexce
     return activate(y, y, activation);
   }
   const auto kernel = kernels().eltwise.activate;
-  const dim_t grain = activation.act <= Act::leaky_relu ? kGrain : kGrain / 8;
+  const dim_t grain = activation.cost() < ActCost::function ? kGrain : kGrain / 8;
   for_each_run(nest, grain, [&](dim_t n, const dim_t* offset) {
     const float* from = x.as<float>() + offset[0];
     write_run(y.as<float>() + offset[1], y_step, n, [&](dim_t m, float* to, dim_t i) {
@@ -34,7 +34,8 @@ void binary(BinaryOp op, const View& a, const View& b, const View& y,
   const dim_t b_period = a_period ? 0 : join_periodic(nest, 1, 2);
   const dim_t a_step = nest.step(0), b_step = nest.step(1), y_step = nest.step(3);
   const EltwiseKernels& kernel = kernels().eltwise;
-  const dim_t grain = op == BinaryOp::pow || activation.act > Act::leaky_relu ? kGrain / 8 : kGrain;
+  const dim_t grain =
+      op == BinaryOp::pow || activation.cost() == ActCost::function ? kGrain / 8 : kGrain;
   for_each_run(nest, grain, [&](dim_t n, const dim_t* offset) {
     const float *pa = a.as<float>() + offset[0], *pb = b.as<float>() + offset[1];
     const Repeated repeated(a_period ? pa : pb, std::max(a_period, b_period), n);

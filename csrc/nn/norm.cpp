@@ -20,7 +20,7 @@ void channel_affine(const View& x, const float* scale, const float* shift, const
   }
   const dim_t period = join_periodic(nest, 1, 2), c_step = nest.step(1);
   const EltwiseKernels& kernel = kernels().eltwise;
-  for_each_run(nest, activation.act > Act::leaky_relu ? kGrain / 8 : kGrain,
+  for_each_run(nest, activation.cost() == ActCost::function ? kGrain / 8 : kGrain,
                [&](dim_t n, const dim_t* offset) {
                  const float* from = x.as<float>() + offset[0];
                  const Repeated scales(scale + offset[1], period, n),

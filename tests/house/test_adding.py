@@ -13,7 +13,7 @@ CODE = sorted(
     path
     for folder in ("csrc", "cmake", "python", "CMakeLists.txt")
     for path in ([ROOT / folder] if (ROOT / folder).is_file() else (ROOT / folder).rglob("*"))
-    if path.suffix in {".h", ".cpp", ".cmake", ".txt", ".py", ".pyi"}
+    if path.suffix in {".h", ".def", ".cpp", ".cmake", ".txt", ".py", ".pyi"}
 )
 ROW = re.compile(r"^\| ([^|]+?) \| ([^|]+?) \| `([^`]+)`[^|]*\|$", re.MULTILINE)
 ROWS = {example: (kind, count) for kind, count, example in ROW.findall(PAGE)}
@@ -36,7 +36,7 @@ def files_of(sign: str) -> set[str]:
     found = set()
     for path in CODE:
         name, text = path.relative_to(ROOT).as_posix(), path.read_text()
-        comments = r"//[^\n]*" if path.suffix in {".h", ".cpp"} else r"^\s*#[^\n]*"
+        comments = r"//[^\n]*" if path.suffix in {".h", ".def", ".cpp"} else r"^\s*#[^\n]*"
         if re.search(sign, name + "\n" + re.sub(comments, "", text, flags=re.MULTILINE)):
             found.add(name)
     return found

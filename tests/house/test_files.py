@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SUFFIXES = {".h", ".cpp", ".py", ".pyi", ".cmake", ".md", ".toml", ".txt", ".yaml"}
+SUFFIXES = {".h", ".def", ".cpp", ".py", ".pyi", ".cmake", ".md", ".toml", ".txt", ".yaml"}
 SKIPPED = {"build", "dist", ".git", ".nox", ".venv", "results", "__pycache__", ".hypothesis"}
 ENVIRONMENTS = {file.parent.name for file in ROOT.glob("*/pyvenv.cfg")}  # a user's, under any name
 FILES = sorted(

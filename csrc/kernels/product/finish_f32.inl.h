@@ -105,7 +105,7 @@ class FinishFloats {
     else
       store_floats<false>(t_, at_, acc, c_);
     at_.move_down(t_, MR);
-    if (t_.epilogue.activation.act <= Act::clamp || (++waiting_ < kTogether && !last)) return;
+    if (!afterwards_ || (++waiting_ < kTogether && !last)) return;
     apply_activation(stored_.c, waiting_ * MR, stored_.c_row, t_.ldc, t_.n_cur,
                      t_.epilogue.activation);
     stored_.move_down(t_, waiting_ * MR);
@@ -117,6 +117,7 @@ class FinishFloats {
   const GemmTile& t_;
   FloatRows at_, stored_;
   float* c_[MR];
+  const bool afterwards_ = t_.epilogue.activation.afterwards();
   dim_t waiting_ = 0;
 };
 

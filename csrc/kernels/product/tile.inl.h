@@ -1,6 +1,6 @@
 // L2 micro-kernel: C[MR, NRV * W] = finish(A[MR, taps * K] * B), one template for every Dot, the
 // way in which numbers are multiplied (simd/dot_<set>.h), and every Finish, what becomes of the sums
-// (finish_f32.inl.h, finish.inl.h). The contract is ProductTile in kernel_table.h; called by
+// (finish_f32.inl.h, finish_integers.inl.h). The contract is ProductTile in kernel_table.h; called by
 // gemm/row_tiles.h. Start at product_tile's loop over words; docs/kernels.md has the tiles' sizes and
 // why.
 //
