@@ -9,6 +9,7 @@ import pytest
 
 from fastconv import _core
 from fastconv.errors import ArgumentError, FastconvError, ShapeError
+from fastconv.graph.steps import STEP_KINDS
 
 F32 = np.dtype(np.float32)
 INPUT, OUTPUT = 1, 2  # slots of a program with one of each; 0 is the arena
@@ -26,6 +27,13 @@ def view(
     dense = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
     element = np.dtype(dtype)
     return slot, offset * element.itemsize, shape, dense if strides is None else strides, element
+
+
+def test_every_kind_of_step_is_declared() -> None:
+    """And no other: a method of a program that takes operands is a kind of step."""
+    others = {"add_constant", "run", "run_profiled"}
+    methods = {name for name in vars(_core.Program) if not name.startswith("_")} - others
+    assert methods == set(STEP_KINDS)
 
 
 def test_steps_run_in_order(program: _core.Program) -> None:

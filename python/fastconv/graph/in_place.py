@@ -13,19 +13,8 @@ from dataclasses import replace
 
 from fastconv.graph.context import Buffer, Step
 from fastconv.graph.memory import lifetimes_of
+from fastconv.graph.steps import STEP_KINDS
 from fastconv.graph.value import Tensor
-
-# Which inputs of a step its output may take the place of.
-_OVER: dict[str, slice] = {
-    "conv": slice(1, 2),  # the residual
-    "binary": slice(0, 2),
-    "activate": slice(0, 1),
-    "channel_affine": slice(0, 1),
-    "layer_norm": slice(0, 1),
-    "lookup": slice(0, 1),
-    "prelu": slice(0, 1),
-    "quantized_binary": slice(0, 2),
-}
 
 
 def write_in_place(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[Step]:
@@ -43,7 +32,7 @@ def write_in_place(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[Ste
         inputs = tuple(t if t is None else moved(t) for t in step.inputs)
         y = step.output
         if y.buffer not in place and _is_whole(y, buffers) and lives[y.buffer].first == i:
-            for over in inputs[_OVER.get(step.kind, slice(0))]:
+            for over in (inputs[i] for i in STEP_KINDS[step.kind].over):
                 if over is None or not _is_whole(over, buffers) or last[over.buffer] != i:
                     continue
                 # A convolution reads its x for other elements than the one it writes; elementwise steps may

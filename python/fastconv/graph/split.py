@@ -19,20 +19,10 @@ from dataclasses import dataclass, replace
 
 from fastconv.graph.context import Buffer, Step
 from fastconv.graph.memory import Lifetime, alive
+from fastconv.graph.steps import STEP_KINDS
 from fastconv.graph.value import Tensor
 
 BALANCED = 0.9  # of the threads' time must be work for parts to run beside each other
-
-# What these compute at an index of their output's first axis needs their inputs at that index alone; `reduce`
-# and `softmax` where they work along another axis.
-_ALONG_FIRST_AXIS = frozenset(
-    {
-        *("activate", "avg_pool2d", "binary", "channel_affine", "conv", "copy", "fill", "lrn", "max_pool2d"),
-        *("integer_conv", "layer_norm", "prelu", "reduce", "resize2d", "softmax"),
-        *("choose", "compare", "logic"),
-        *("quantize", "dequantize", "lookup", "quantized_binary", "quantized_avg_pool2d"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -144,7 +134,7 @@ def _balanced(batch: int, parts: int) -> tuple[int, ...]:
 
 def _is_independent(step: Step, buffers: Sequence[Buffer], batch: int) -> bool:
     rank = len(step.output.shape)
-    if step.kind not in _ALONG_FIRST_AXIS or (step.kind == "softmax" and step.params[0] in (0, -rank)):
+    if not STEP_KINDS[step.kind].along_first_axis(step):
         return False
     if not _has_images_in_pieces(step.output, buffers[step.output.buffer].size, batch):
         return False

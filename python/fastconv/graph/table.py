@@ -12,6 +12,7 @@ from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
 from fastconv.graph.program import Program
 from fastconv.graph.staged import Plan
+from fastconv.graph.steps import STEP_KINDS
 
 HEADS = ("step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
 
@@ -71,15 +72,11 @@ def _parts(executable: Plan) -> list[str]:
     return lines
 
 
-# Kinds of steps whose first parameter says which function they compute.
-_NAMED = ("binary", "compare", "logic", "quantized_binary", "reduce")
-
-
 def described(step: Step) -> str:
     """Return what a step does: its kind, its operation, what is fused into it."""
     words = [
         step.kind,
-        *(p for p in step.params[:1] if step.kind in _NAMED),
+        *(p for p in step.params[:1] if STEP_KINDS[step.kind].is_named),
     ]
     if step.kind == "conv" and step.inputs[1] is not None:
         words.append("+ residual")

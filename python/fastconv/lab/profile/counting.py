@@ -39,6 +39,7 @@ from fastconv.errors import UnsupportedOpError
 from fastconv.graph.context import Step
 from fastconv.graph.functions import ACTIVATIONS
 from fastconv.graph.program import Program
+from fastconv.graph.steps import STEP_KINDS
 from fastconv.graph.value import Tensor
 from fastconv.lab.profile.executed import OUTPUTS, arithmetic_of, macs_of
 from fastconv.lab.profile.weights import bias_of, weights_of
@@ -111,7 +112,9 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
     if step.kind == "call" and step.algorithm in _PRODUCTS:
         macs = times * _PRODUCTS[step.algorithm](step)
         return Work(macs, 2 * macs, 2 * macs, moved, moved, arithmetic)
-    rule = _CALLED.get(step.algorithm) if step.kind == "call" else _FLOPS.get(step.kind)
+    kind = STEP_KINDS.get(step.kind)
+    flops_of = kind.flops if kind else None
+    rule = _CALLED.get(step.algorithm) if step.kind == "call" else flops_of
     if rule is None:
         raise UnsupportedOpError(
             f"node {step.node.name!r} ({step.node.op}): expected a kind of step that is counted,"
@@ -199,43 +202,10 @@ def _elements(tensor: Tensor) -> int:
     return math.prod(n for n, s in zip(tensor.shape, tensor.strides, strict=True) if s != 0 or n == 0)
 
 
-def _window(step: Step) -> int:
-    kernel: tuple[int, int] = step.params[0]
-    return step.output.size * math.prod(kernel)
-
-
 def _input(step: Step) -> int:
     x = step.inputs[0]
     assert x is not None
     return x.size
-
-
-_FLOPS: dict[str, Callable[[Step], int]] = {
-    "activate": lambda step: step.output.size,
-    "binary": lambda step: step.output.size,
-    "prelu": lambda step: 2 * step.output.size,
-    "channel_affine": lambda step: 2 * step.output.size,
-    "max_pool2d": _window,
-    "avg_pool2d": _window,
-    "lrn": lambda step: step.output.size * (step.params[0] + 4),
-    "layer_norm": lambda step: 8 * step.output.size,
-    "softmax": lambda step: 5 * step.output.size,
-    "reduce": _input,
-    "resize2d": lambda step: 0 if step.params[0] == "nearest" else 9 * step.output.size,
-    "quantize": lambda step: step.output.size,
-    "dequantize": lambda step: step.output.size,
-    "lookup": lambda step: step.output.size,
-    "quantized_binary": lambda step: step.output.size,
-    "quantized_avg_pool2d": _window,
-    "dynamic_range": _input,
-    "compare": lambda step: step.output.size,
-    "logic": lambda step: step.output.size,
-    "choose": lambda _: 0,
-    "grid_sample": lambda step: 9 * step.output.size,
-    "top_k": _input,
-    "copy": lambda _: 0,
-    "fill": lambda _: 0,
-}
 
 
 # -- steps that numpy computes, by the name of the call: the operator's, unless it has another ---------------
