@@ -138,6 +138,36 @@ def test_layers_are_given_bits_until_the_signal_is_there(graph: Graph) -> None:
     assert sizes[0] < sizes[1] < sizes[2]
 
 
+def test_steps_are_bytes_in_the_file_and_zeros_stay(graph: Graph, tmp_path: Path) -> None:
+    """Of pruned weights none comes back; every file computes what the result does."""
+    pytest.importorskip("onnx")
+    x = images(24)
+    result = share(graph, prune=0.5, min_snr=25, data=x, layer_bits={"head": 8})
+    assert [layer.kept <= 0.5 for layer in result.layers] == [True, True, True]
+    numbers = [w for w in result.graph.constants.values() if w.dtype == np.int8 and w.ndim > 1]
+    assert sorted(w.shape for w in numbers) == [(32, 3, 3, 3), (64, 32, 3, 3)]
+    expected = result.model()(x)
+    for name in ("net.fcz", "net.onnx"):
+        result.save(tmp_path / name)
+        assert np.array_equal(fastconv.load(tmp_path / name)(x), expected)
+    assert (tmp_path / "net.fcz").stat().st_size < (tmp_path / "net.onnx").stat().st_size
+
+
+def test_rounding_with_data_leaves_less_error_for_its_bytes(graph: Graph) -> None:
+    """Than codebooks of any aim do, on data that it has not seen."""
+    seen, x = images(64)[:48], images(64)[48:]
+    expected = fastconv.Model(graph)(x)
+
+    def point(**options: Any) -> tuple[int, float]:
+        result = share(graph, **options)
+        size = sum(layer.after for layer in result.layers)
+        return size, signal_to_noise(expected, result.model()(x))
+
+    size, signal = point(min_snr=20, data=seen)
+    codebooks = [point(bits=bits, aim=aim) for bits in (3, 4, 5) for aim in ("error", "entropy", "relative")]
+    assert max((snr for n, snr in codebooks if n <= size), default=0.0) < signal - 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

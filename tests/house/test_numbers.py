@@ -31,6 +31,7 @@ def ulp() -> ModuleType:
 
 
 PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress", "share")
+PAGES += ("literature",)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -3,10 +3,11 @@
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits,
 :func:`optimize` one whose layers are in floats or in 8 bits, whichever is faster within a budget of loss.
 :func:`shrink` removes channels that are zeros, :func:`prune` those that matter least.
-:func:`share` gives weights few values to share, for small files.
+:func:`low_rank` splits layers in two, and :func:`share` gives weights few values to share, for small files.
 """
 
 from fastconv.compress.agreement import Agreement
+from fastconv.compress.low_rank import LowRank, SplitLayer, low_rank
 from fastconv.compress.observer import Histogram, Statistics, observe
 from fastconv.compress.optimizer import Optimized, optimize
 from fastconv.compress.prune import Pruned, prune
@@ -20,6 +21,7 @@ __all__ = [
     "Agreement",
     "Histogram",
     "LayerReport",
+    "LowRank",
     "Optimized",
     "Point",
     "Pruned",
@@ -28,7 +30,9 @@ __all__ = [
     "Shared",
     "SharedLayer",
     "Shrunk",
+    "SplitLayer",
     "Statistics",
+    "low_rank",
     "observe",
     "optimize",
     "prune",

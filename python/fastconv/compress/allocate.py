@@ -1,9 +1,14 @@
-"""Which codebook each layer has: the fewest bytes with which the network's results keep their signal."""
+"""How coarsely each layer's weights are rounded: the fewest bytes with which results keep their signal.
+
+Weights become whole numbers of a step, which entropy codes write in few bits. Where steps are fine, a bit
+more for each weight of a layer leaves a quarter of the layer's noise. So bytes are fewest where the noise of
+each layer is in proportion to the number of its weights, and one number is left to be found for the network.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,94 +16,127 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._progress import track
+from fastconv.compress.correct import Rounded, corrected
+from fastconv.compress.insert import insert_weights
 from fastconv.compress.samples import Samples
-from fastconv.compress.sensitivity import SAMPLES, output_snr
-from fastconv.graph.ir import Graph, Node
+from fastconv.compress.scheme import Product, Scheme, scheme_of
+from fastconv.compress.sensitivity import output_snr
+from fastconv.compress.weights import MOST, ByteWeights
+from fastconv.graph.ir import Graph
 
 Array = npt.NDArray[Any]
-Values = Callable[[Array, int, str], Array]  # of weights, bits, and what codebooks are chosen for
 
-# Bits of an index, and what the codebook is chosen for; 0 bits: weights as they are.
-CHOICES = {
-    "entropy": (3, 4, 5, 6, 7, 8, 0),
-    "relative": (5, 6, 7, 8),
-}
-PROBE = 7  # bits that each layer's noise is measured with; that of others is taken to follow their error
+EXPONENTS = (0.0, 0.5, 1.0)  # how far a channel's step follows the size of its weights
+FINER = 4  # steps of channels differ by this many a factor of two: few numbers are coded well
+SMALLEST = 1e-4  # of a layer's typical channel: smaller ones have the step of one of this size
+PROBE = 8  # steps in the root mean square of a layer's weights, where its noise is measured
+PROBED = 8  # samples that it is measured on
+FITTED = 64  # that weights and biases are fitted to
+GAIN = 6.0  # decibels that compensated weights and corrected biases are first taken to win
+NEAR = 0.3  # decibels above what is asked for that are near enough
 ROUNDS = 6
 
 
 @dataclass(frozen=True)
-class _Offer:
-    """What a layer may be: its weights, their bytes, and the noise that they leave in the results."""
+class _Layer:
+    """A layer: how far its channels' steps follow their weights, and its noise for a squared step of one."""
 
-    values: Array
-    size: float
+    product: Product
+    weights: Array
+    exponent: float
     noise: float
 
 
 def allocate(
-    graph: Graph, nodes: Sequence[Node], samples: Samples, min_snr: float, values_of: Values
-) -> dict[str, Array]:
-    """Return the weights of each layer, by the name of the constant.
+    graph: Graph, weights: Collection[str], samples: Samples, min_snr: float
+) -> tuple[Graph, dict[str, ByteWeights]]:
+    """Return a graph whose weights are rounded, and these by the name of the constant that they were.
 
-    Noises of layers are taken to add up. The results are measured, and less noise is asked for, until they
-    have the signal-to-noise that they must have.
+    Parameters
+    ----------
+    graph : Graph
+        As :func:`fastconv.compress.prepare.prepared` gives it.
+    weights : collection of str
+        The constants that may be rounded; those of layers that have no bytes in ONNX stay.
+    samples : Samples
+    min_snr : float
+        The signal-to-noise that the results on the samples must have, in decibels.
     """
-    some = samples.first(SAMPLES)
-    offers: dict[str, list[_Offer]] = {}
-    for node in track(nodes, "measuring layers"):
-        name = node.inputs[1]
-        w = graph.constants[name]
-        offers[name] = []
-        for aim, choices in CHOICES.items():
-            probed = values_of(w, PROBE, aim)
-            noise = _noise(output_snr(graph, _with(graph, {name: probed}), some))
-            scale = noise / max(_error(w, probed), 1e-300)
-            made = [values_of(w, bits, aim) for bits in choices]
-            offers[name] += [_Offer(values, _size(values), scale * _error(w, values)) for values in made]
-    budget = _noise(min_snr)
+    scheme = scheme_of(graph)
+    products = {name: p for name, p in scheme.products.items() if p.weights in weights}
+    scheme = Scheme(products, (), {})
+    some = samples.first(FITTED)
+    probes = samples.first(PROBED)
+    layers = [_measured(graph, product, probes) for product in track(list(products.values()), "measuring")]
+    budget = 10 ** ((GAIN - min_snr) / 10)
+    best: tuple[float, Graph, Rounded] | None = None
     for _ in range(ROUNDS):
-        chosen = _cheapest(offers, budget)
-        weights = {name: offer.values for name, offer in chosen.items()}
-        reached = output_snr(graph, _with(graph, weights), some)
-        if reached >= min_snr:
+        rounded = corrected(
+            graph, _rounded(graph, scheme, layers, budget), some,
+            weights=True, biases=True, portable=False, factors=(1.0,),
+        )  # fmt: skip
+        result = insert_weights(graph, scheme, rounded.weights, rounded.biases)
+        reached = output_snr(graph, result, some)
+        if best is None or best[0] < min_snr or min_snr <= reached < best[0]:
+            best = reached, result, rounded
+        if min_snr <= reached < min_snr + NEAR or not layers or reached == math.inf:
             break
-        budget *= 10 ** ((reached - min_snr - 0.5) / 10)
-    return weights
+        budget *= 10 ** ((reached - min_snr - NEAR / 2) / 10)
+    assert best is not None
+    _, result, rounded = best
+    return result, {p.weights: rounded.weights[name] for name, p in products.items()}
 
 
-def _cheapest(offers: Mapping[str, Sequence[_Offer]], budget: float) -> dict[str, _Offer]:
-    """Return an offer for each layer: few bytes, and no more noise together than a budget."""
-
-    def at(price: float) -> dict[str, _Offer]:
-        return {name: min(some, key=lambda o: o.size + price * o.noise) for name, some in offers.items()}
-
-    low, high = -10.0, 40.0  # powers of ten of bytes for all the noise there may be
-    for _ in range(60):
-        middle = (low + high) / 2
-        if sum(offer.noise for offer in at(10**middle / budget).values()) > budget:
-            low = middle
-        else:
-            high = middle
-    return at(10**high / budget)
-
-
-def _with(graph: Graph, weights: Mapping[str, Array]) -> Graph:
-    return replace(graph, constants={**graph.constants, **weights})
+def _measured(graph: Graph, product: Product, samples: Samples) -> _Layer:
+    """Find out how the steps of a layer's channels are best, and what noise they leave in the results."""
+    w = graph.constants[product.weights]
+    step = math.sqrt(float(np.square(w, dtype=np.float64).mean())) / PROBE or 1.0
+    found = []
+    for exponent in EXPONENTS:
+        tried = _in_steps(w, product.axis, step, exponent)
+        constants = {**graph.constants, product.weights: tried.values}
+        snr = output_snr(graph, replace(graph, constants=constants), samples)
+        noise = 0.0 if snr == math.inf else 10 ** (-snr / 10)
+        at_equal_bits = noise * 4 ** entropy(tried.numbers)
+        found.append((at_equal_bits, _Layer(product, w, exponent, noise / step**2)))
+    return min(found, key=lambda pair: pair[0])[1]
 
 
-def _noise(snr: float) -> float:
-    return 0.0 if snr == math.inf else float(10 ** (-snr / 10))
+def _rounded(graph: Graph, scheme: Scheme, layers: list[_Layer], budget: float) -> Rounded:
+    """Return weights rounded one by one, with a noise of ``budget`` in all of the results."""
+    total = sum(layer.weights.size for layer in layers)
+    weights: dict[str, ByteWeights] = {}
+    biases: dict[str, Array] = {}
+    for layer in layers:
+        w, product = layer.weights, layer.product
+        share = budget * w.size / total
+        largest = float(np.abs(w).max(initial=0.0)) or 1.0
+        step = min(math.sqrt(share / layer.noise), largest) if layer.noise > 0 else largest
+        weights[product.output] = _in_steps(w, product.axis, step, layer.exponent)
+        zeros = np.zeros(product.channels, np.float32)
+        biases[product.output] = graph.constants[product.bias] if product.bias else zeros
+    return Rounded(scheme, {}, weights, biases)
 
 
-def _error(w: Array, values: Array) -> float:
-    return float(np.square(w - values, dtype=np.float64).sum())
+def _in_steps(w: Array, axis: int, step: float, exponent: float) -> ByteWeights:
+    """Return weights as whole numbers of steps, those of a channel in proportion to a power of its size."""
+    rows = np.moveaxis(w, axis, 0).astype(np.float64)
+    flat = rows.reshape(len(rows), -1)
+    size = np.sqrt(np.square(flat).mean(1))
+    typical = math.sqrt(float(np.square(size).mean())) or 1.0
+    wanted = np.log2(np.maximum(size / typical, SMALLEST)) * exponent
+    least = np.log2(np.maximum(np.abs(flat).max(1) / (MOST * step), SMALLEST))
+    scale = step * np.exp2(np.maximum(np.rint(FINER * wanted), np.ceil(FINER * least)) / FINER)
+    numbers = np.rint(flat / scale[:, None]).astype(np.int8).reshape(rows.shape)
+    return ByteWeights(np.ascontiguousarray(np.moveaxis(numbers, 0, axis)), scale.astype(np.float32), axis)
 
 
-def _size(values: Array) -> float:
-    """Return about how many bytes weights take in the file: the entropy of what is written."""
-    _, counts = np.unique(values, return_counts=True)
-    if counts.size > 256:
-        return float(values.nbytes)
-    bits = -(counts * np.log2(counts / values.size)).sum()
-    return float(bits / 8 + 5 * counts.size + 100)
+def entropy(numbers: Array) -> float:
+    """Return the bits that each of some numbers takes in codes of their own.
+
+    >>> entropy(np.array([0, 0, 1, 2]))
+    1.5
+    """
+    _, counts = np.unique(numbers, return_counts=True)
+    p = counts / numbers.size
+    return float(-(p * np.log2(p)).sum())

@@ -51,16 +51,22 @@ def input_rows(x: Array, node: Node, w: Array) -> Array:
 
 
 def compensated(
-    w: Array, scale: Array, rows: Array, *, inputs: int, portable: bool, centred: bool
+    w: Array,
+    scale: Array,
+    rows: Array,
+    *,
+    inputs: int,
+    portable: bool,
+    centred: bool,
+    factors: Sequence[float] = FACTORS,
 ) -> tuple[Array, Array]:
-    """Return weights (groups, outputs, taps x inputs) as whole numbers, and their scales.
+    """Return weights (groups, outputs, taps x inputs) as whole numbers, and their scales; zeros stay zeros.
 
     Parameters
     ----------
     w : array
     scale : array
-        Of each output: (groups, outputs). Larger and smaller ones are tried, for what is lost by clipping
-        and by pairs that must not saturate depends on the inputs too.
+        Of each output: (groups, outputs).
     rows : array
         What the weights are multiplied by, some examples: (groups, rows, taps x inputs).
     inputs : int
@@ -69,6 +75,9 @@ def compensated(
         Whether they must not.
     centred : bool
         Whether a bias will correct the mean of the error.
+    factors : sequence of float
+        Of the scales that are tried, for what is lost by clipping and by pairs that must not saturate
+        depends on the inputs too.
     """
     w = w.astype(np.float64)
     columns = w.shape[2]
@@ -76,7 +85,8 @@ def compensated(
     size += size % 2 if inputs % 2 == 0 else 0  # no pair is cut in two
     pieces = [slice(start, min(start + size, columns)) for start in range(0, columns, size)]
     moments = [_moments(rows[:, :, piece], centred) for piece in pieces]
-    scale = _best_scale(w, scale.astype(np.float64), pieces, moments, inputs if portable else 1)
+    scale = scale.astype(np.float64)
+    scale = _best_scale(w, scale, pieces, moments, inputs if portable else 1, factors)
     whole = w / scale[..., None]
     numbers = np.zeros(w.shape)
     for piece, known in zip(pieces, moments, strict=True):
@@ -99,12 +109,17 @@ def _moments(rows: Array, centred: bool) -> Array:
 
 
 def _best_scale(
-    w: Array, scale: Array, pieces: Sequence[slice], moments: Sequence[Array], inputs: int
+    w: Array,
+    scale: Array,
+    pieces: Sequence[slice],
+    moments: Sequence[Array],
+    inputs: int,
+    factors: Sequence[float],
 ) -> Array:
     """Return the scale of each output with which rounding one by one loses least."""
     best, least = scale, np.full(scale.shape, np.inf)
     groups, outputs, columns = w.shape
-    for factor in FACTORS:
+    for factor in factors:
         tried = scale * factor
         whole = w / tried[..., None]
         numbers = np.clip(np.rint(whole), -MOST, MOST)
@@ -132,7 +147,7 @@ def _rounded(w: Array, upper: Array, inputs: int, portable: bool) -> Array:
         end = min(start + BLOCK, columns)
         errors = np.zeros((*w.shape[:2], end - start))
         for k in range(start, end):
-            numbers[:, :, k] = _whole(work, numbers, k, inputs, portable)
+            numbers[:, :, k] = np.where(w[:, :, k] == 0, 0, _whole(work, numbers, k, inputs, portable))
             errors[:, :, k - start] = (work[:, :, k] - numbers[:, :, k]) / upper[:, k, k, None]
             work[:, :, k + 1 : end] -= errors[:, :, k - start, None] * upper[:, None, k, k + 1 : end]
         work[:, :, end:] -= errors @ upper[:, start:end, end:]

@@ -8,7 +8,7 @@ been shifted by, once, where it arises.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._progress import track
-from fastconv.compress.compensate import compensated, input_rows
+from fastconv.compress.compensate import FACTORS, compensated, input_rows
 from fastconv.compress.ranges import Range
 from fastconv.compress.samples import Samples
 from fastconv.compress.scheme import Product, Scheme
@@ -42,7 +42,14 @@ class Rounded:
 
 
 def corrected(
-    graph: Graph, rounded: Rounded, samples: Samples, *, weights: bool, biases: bool, portable: bool
+    graph: Graph,
+    rounded: Rounded,
+    samples: Samples,
+    *,
+    weights: bool,
+    biases: bool,
+    portable: bool,
+    factors: Sequence[float] = FACTORS,
 ) -> Rounded:
     """Return how a network is to be rounded so that less is lost.
 
@@ -59,6 +66,8 @@ def corrected(
         Whether each channel gets the mean that it has in floats.
     portable : bool
         Whether pairs of weights may not saturate.
+    factors : sequence of float
+        Of the scales of weights that are tried.
 
     Notes
     -----
@@ -72,7 +81,8 @@ def corrected(
     for node in track(graph.nodes, "rounding layers"):
         product = products.get(node.outputs[0])
         if product is not None and weights:
-            rounded = _with_weights(graph, rounded, product, values, portable=portable, centred=biases)
+            options = {"portable": portable, "centred": biases, "factors": factors}
+            rounded = _with_weights(graph, rounded, product, values, options)
         results = _run(node, graph, rounded, values)
         if results is None:
             return rounded
@@ -95,9 +105,7 @@ def _with_weights(
     rounded: Rounded,
     product: Product,
     values: Mapping[str, Array],
-    *,
-    portable: bool,
-    centred: bool,
+    options: Mapping[str, Any],
 ) -> Rounded:
     """Round the weights of a layer for the inputs that it gets."""
     x, w = values.get(product.input), graph.constants[product.weights]
@@ -114,7 +122,7 @@ def _with_weights(
         flat = w if product.axis == 0 else w.T
         inputs = flat.shape[1]
     given = flat.reshape(groups, -1, flat.shape[1]), known.scale.reshape(groups, -1)
-    numbers, scale = compensated(*given, rows, inputs=inputs, portable=portable, centred=centred)
+    numbers, scale = compensated(*given, rows, inputs=inputs, **options)
     numbers = numbers.reshape(flat.shape)
     if product.node.op == "Conv":
         shaped = np.moveaxis(numbers.reshape(len(w), *w.shape[2:], w.shape[1]), -1, 1)

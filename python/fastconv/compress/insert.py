@@ -28,6 +28,7 @@ class _Writer:
         self.constants = dict(graph.constants)
         self.nodes: list[Node] = []
         self.opset = opset
+        self._source = graph
 
     def name(self, wanted: str) -> str:
         name, count = wanted, 1
@@ -45,6 +46,13 @@ class _Writer:
     def convert(self, op: str, inputs: tuple[str, ...], output: str, **attrs: int) -> str:
         self.nodes.append(Node(op, self.name(f"{output}/{op}"), inputs, (output,), attrs, self.opset))
         return output
+
+    def graph(self) -> Graph:
+        """Return the graph with the nodes that were written, and the constants that these read."""
+        outputs = {info.name for info in self._source.outputs}
+        used = {name for node in self.nodes for name in node.inputs} | outputs
+        constants = {name: array for name, array in self.constants.items() if name in used}
+        return replace(self._source, nodes=tuple(self.nodes), constants=constants, defaults=())
 
 
 def insert_conversions(
@@ -108,23 +116,14 @@ def insert_conversions(
         writer.nodes.append(replace(node, inputs=inputs, outputs=names))
         for name in results:
             pass_bytes(name, moved.get(name, name))
-    used = {name for node in writer.nodes for name in node.inputs} | outputs
-    constants = {name: array for name, array in writer.constants.items() if name in used}
-    return replace(graph, nodes=tuple(writer.nodes), constants=constants, defaults=())
+    return writer.graph()
 
 
 def _write_product(
     writer: _Writer, product: Product, x_scale: float, layer: ByteWeights, bias: Array
 ) -> tuple[str, ...]:
     """Write weights and bias of a layer as integers, and return the names of what stands for them."""
-    stem = product.output
-    given = (
-        writer.constant(f"{stem}_weight_quantized", layer.numbers),
-        writer.constant(f"{stem}_weight_scale", layer.scale),
-        writer.constant(f"{stem}_weight_zero_point", np.zeros(layer.scale.shape, np.int8)),
-    )
-    names = [writer.name(f"{stem}_weight")]
-    writer.convert("DequantizeLinear", given, names[0], axis=layer.axis)
+    stem, names = product.output, [_write_weights(writer, product.output, layer)]
     if product.node.op == "MatMul":
         return tuple(names)
     scale = np.float32(x_scale) * layer.scale
@@ -137,3 +136,30 @@ def _write_product(
     names.append(writer.name(f"{stem}_bias"))
     writer.convert("DequantizeLinear", given, names[1], axis=0)
     return tuple(names)
+
+
+def _write_weights(writer: _Writer, stem: str, layer: ByteWeights) -> str:
+    given = (
+        writer.constant(f"{stem}_weight_quantized", layer.numbers),
+        writer.constant(f"{stem}_weight_scale", layer.scale),
+        writer.constant(f"{stem}_weight_zero_point", np.zeros(layer.scale.shape, np.int8)),
+    )
+    return writer.convert("DequantizeLinear", given, writer.name(f"{stem}_weight"), axis=layer.axis)
+
+
+def insert_weights(
+    graph: Graph, scheme: Scheme, weights: Mapping[str, ByteWeights], biases: Mapping[str, Array]
+) -> Graph:
+    """Return a graph whose weights are bytes, and nothing else: they are dequantised before they are used."""
+    opset = next((node.opset for node in graph.nodes if not node.domain), 18)
+    writer = _Writer(graph, opset)
+    for node in graph.nodes:
+        product = scheme.products.get(node.outputs[0])
+        if product is None:
+            writer.nodes.append(node)
+            continue
+        names = [node.inputs[0], _write_weights(writer, product.output, weights[product.output])]
+        if node.op != "MatMul":
+            names.append(writer.constant(f"{product.output}_bias", biases[product.output]))
+        writer.nodes.append(replace(node, inputs=tuple(names)))
+    return writer.graph()

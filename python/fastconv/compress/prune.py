@@ -10,25 +10,23 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._arguments import integer, number, shown
-from fastconv.compress.agreement import Agreement, agreement
+from fastconv.compress.agreement import Agreement
 from fastconv.compress.channels import Trace, traced
 from fastconv.compress.decide import all_sets, balance, read_channels
 from fastconv.compress.importance import by_error, by_norm, by_scale
 from fastconv.compress.prepare import graph_of
 from fastconv.compress.refit import refitted
-from fastconv.compress.result import Result
+from fastconv.compress.result import Result, agreements, said
 from fastconv.compress.rewrite import without
 from fastconv.compress.samples import SAMPLES, Prepare, Samples, samples_of
 from fastconv.compress.shrink import PASSES, concrete_shapes, macs_of, shrunk
 from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Graph
-from fastconv.graph.model import Model
 from fastconv.graph.passes import run_passes
 
 WAYS = ("norm", "scale", "error")
 LEAST = 0.1  # the share of its channels that every layer keeps
 REFITTED = 32  # samples that the layers are fitted to
-BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,11 @@ class PruneReport:
 
     def __str__(self) -> str:
         before, after = self.macs
-        lines = [
+        macs = (
             f"{before / 1e6:.1f} > {after / 1e6:.1f} million multiply-accumulates a sample"
             f" ({after / max(1, before):.1%})"
-        ]
-        for output in self.outputs:
-            first = "" if output.top1 is None else f", same first class {output.top1:.1%}"
-            lines.append(
-                f"output {output.output!r}: SNR {output.snr:.1f} dB over {output.samples} samples{first}"
-            )
-        return "\n".join(lines)
+        )
+        return "\n".join([macs, *map(said, self.outputs)])
 
 
 @dataclass(frozen=True)
@@ -216,11 +209,5 @@ def macs_without(trace: Trace, removed: Collection[int]) -> float:
 def _report(given: Graph, first: Trace, last: Trace, samples: Samples | None) -> PruneReport:
     after = {layer.node.name: layer.outputs for layer in last.layers.values()}
     channels = {y.node.name: (y.outputs, after.get(y.node.name, 0)) for y in first.layers.values()}
-    outputs: list[Agreement] = []
-    if samples is not None:
-        models = Model(given), Model(last.graph)
-        runs = [[m.run(None, feeds) for feeds in samples.batches(BATCH)] for m in models]
-        for i, info in enumerate(given.outputs):
-            expected, got = (np.concatenate([run[i] for run in side]) for side in runs)
-            outputs.append(agreement(info.name, expected, got))
-    return PruneReport(channels, (macs_of(first), macs_of(last)), tuple(outputs))
+    outputs = () if samples is None else agreements(given, last.graph, samples)
+    return PruneReport(channels, (macs_of(first), macs_of(last)), outputs)

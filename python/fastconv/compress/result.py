@@ -6,9 +6,15 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
+from fastconv.compress.agreement import Agreement, agreement
+from fastconv.compress.samples import Samples
 from fastconv.exporters.onnx import to_file
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
+
+BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -25,3 +31,20 @@ class Result:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as an ``.onnx`` file."""
         to_file(self.graph, path, metadata=self._facts)
+
+
+def agreements(given: Graph, graph: Graph, samples: Samples) -> tuple[Agreement, ...]:
+    """Return how far the results of two networks agree on samples, an output after another."""
+    models = Model(given), Model(graph)
+    runs = [[m.run(None, feeds) for feeds in samples.batches(BATCH)] for m in models]
+    found = []
+    for i, info in enumerate(given.outputs):
+        expected, got = (np.concatenate([run[i] for run in side]) for side in runs)
+        found.append(agreement(info.name, expected, got))
+    return tuple(found)
+
+
+def said(output: Agreement) -> str:
+    """Return an agreement in words."""
+    first = "" if output.top1 is None else f", same first class {output.top1:.1%}"
+    return f"output {output.output!r}: SNR {output.snr:.1f} dB over {output.samples} samples{first}"

@@ -17,17 +17,22 @@ from fastconv._table import Table
 from fastconv.compress.agreement import signal_to_noise
 from fastconv.compress.allocate import allocate
 from fastconv.compress.codebook import AIMS, codebook, nearest, pruned
-from fastconv.compress.prepare import folded, graph_of
+from fastconv.compress.prepare import folded, graph_of, prepared
 from fastconv.compress.result import Result
 from fastconv.compress.samples import Prepare, samples_of
+from fastconv.compress.scheme import scheme_of
+from fastconv.compress.weights import ByteWeights
 from fastconv.errors import ArgumentError
 from fastconv.graph.coding import encode
 from fastconv.graph.ir import Graph, Node
+from fastconv.graph.passes import PASSES
 
 Array = npt.NDArray[Any]
 
 MANY = 0.99  # a share of weights that are not zero with which a layer counts as not pruned
 MAX_BITS = 8  # of an index into a codebook
+# Weights in steps stay the whole numbers that they are in the file, and become floats when it is opened.
+WRITTEN = tuple(name for name in PASSES if name != "fold_weights")
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -83,7 +88,7 @@ class Shared(Result):
         if target.suffix.lower() == ".onnx":
             super().save(target)
         else:
-            self.model().save(target, coded=True)
+            self.model(passes=WRITTEN).save(target, coded=True)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the layers as plain values, for JSON."""
@@ -132,11 +137,14 @@ def share(
         What codebooks are chosen for: the least error, the fewest bits in Huffman codes, or an error of each
         weight in proportion to it; see :func:`fastconv.compress.codebook.codebook`.
     min_snr : float, optional
-        The signal-to-noise that the network's results on ``data`` must have, in decibels: each layer gets the
-        codebook with which all together take the fewest bytes, in the place of ``bits`` and ``aim``;
-        those named in ``layer_bits`` keep theirs. Pruning is taken as it is, and is no part of the noise.
+        The signal-to-noise that the network's results on ``data`` must have, in decibels. In the place of
+        ``bits`` and ``aim``: weights become whole numbers, of 8 bits at the most, of a step that each channel
+        has its own of. Steps are chosen so that all layers together take the fewest bytes, weights are
+        rounded one after another so that errors make each other good, and biases take back what is left in
+        the mean, as in :func:`fastconv.quantize`. Layers named in ``layer_bits`` keep theirs, and those that
+        have no such form have codebooks of 8 bits. Pruning is taken as it is, and is no part of the noise.
     data, prepare
-        As for :func:`fastconv.quantize`; a few samples do.
+        As for :func:`fastconv.quantize`; 64 samples do.
 
     Returns
     -------
@@ -159,17 +167,22 @@ def share(
     usual = _bits("bits", bits), _share("prune", prune)
     if aim not in AIMS:
         raise ArgumentError(f"aim: expected {', '.join(map(repr, AIMS))}, got {shown(aim)}")
-    graph = folded(graph_of(model))
+    if (min_snr is None) != (data is None):
+        raise ArgumentError("min_snr, data: expected both or neither, got one")
+    given = graph_of(model)
+    if data is None:
+        graph = folded(given)
+    else:
+        least, taken = number("min_snr", min_snr), samples_of(data, given, prepare=prepare)
+        graph = prepared(given, taken)
     nodes = layers_of(graph)
     bits_of = {key: _bits(f"layer_bits[{key!r}]", n) for key, n in (layer_bits or {}).items()}
     prune_of = {key: _share(f"layer_prune[{key!r}]", n) for key, n in (layer_prune or {}).items()}
-    for name, given in (("layer_bits", bits_of), ("layer_prune", prune_of)):
-        _check_keys(name, given, nodes)
-    if (min_snr is None) != (data is None):
-        raise ArgumentError("min_snr, data: expected both or neither, got one")
-    least = None if min_snr is None else number("min_snr", min_snr)
+    for name, others in (("layer_bits", bits_of), ("layer_prune", prune_of)):
+        _check_keys(name, others, nodes)
     values: dict[str, Array] = {}
-    free: list[Node] = []
+    whole = {product.weights for product in scheme_of(graph).products.values()}
+    free: list[str] = []
     for i, node in enumerate(track(nodes, "sharing weights")):
         keys = list(_keys(node, i == 0, i == len(nodes) - 1))
         w = graph.constants[node.inputs[1]]
@@ -177,21 +190,26 @@ def share(
             raise ArgumentError(
                 f"model: expected finite weights, got others in node {node.name!r} ({node.op})"
             )
-        n = next((bits_of[key] for key in keys if key in bits_of), usual[0])
         part = next((prune_of[key] for key in keys if key in prune_of), usual[1])
-        if least is not None and not any(key in bits_of for key in keys):
+        named = [bits_of[key] for key in keys if key in bits_of]
+        if named or data is None:
+            values[node.inputs[1]] = shared_values(w, named[0] if named else usual[0], part, aim)
+        elif node.inputs[1] in whole:
             values[node.inputs[1]] = pruned(w, part)
-            free.append(node)
+            free.append(node.inputs[1])
         else:
-            values[node.inputs[1]] = shared_values(w, n, part, aim)
+            values[node.inputs[1]] = shared_values(w, MAX_BITS, part, "relative")
     result = replace(graph, constants={**graph.constants, **values})
-    if least is not None:
-        taken = samples_of(data, graph, prepare=prepare)
-        chosen = allocate(result, free, taken, least, _codebook_values)
-        result = replace(result, constants={**result.constants, **chosen})
-    layers = [
-        _described(node, graph.constants[node.inputs[1]], result.constants[node.inputs[1]]) for node in nodes
-    ]
+    steps: dict[str, ByteWeights] = {}
+    if data is not None:
+        result, steps = allocate(result, free, taken, least)
+    layers = []
+    for node in nodes:
+        name = node.inputs[1]
+        stored = steps[name].numbers if name in steps else values[name]
+        meant = steps[name].values if name in steps else values[name]
+        scales = (steps[name].scale,) if name in steps else ()
+        layers.append(_described(node, graph.constants[name], meant, stored, *scales))
     return Shared(result, tuple(layers))
 
 
@@ -226,11 +244,14 @@ def layers_of(graph: Graph) -> list[Node]:
     return list(found.values())
 
 
-def _described(node: Node, w: Array, values: Array) -> SharedLayer:
-    coded = encode(values)
-    after = values.nbytes if coded is None else coded.data.size
-    distinct = np.unique(values).size if coded is None else coded.entries + bool(coded.gaps)
+def _described(node: Node, w: Array, values: Array, *stored: Array) -> SharedLayer:
+    """Describe a layer whose weights are of some values and written as some arrays, numbers first."""
+    coded = [encode(array) for array in stored]
+    after = sum(
+        array.nbytes if code is None else code.data.size for array, code in zip(stored, coded, strict=True)
+    )
     kept = float(np.count_nonzero(values) / values.size)
+    distinct = np.unique(stored[0]).size
     return SharedLayer(
         node.name, node.op, w.size, kept, distinct, w.nbytes, after, signal_to_noise(w, values)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,18 @@ def milliseconds(model: Model, feeds: Mapping[str, Array]) -> float:
 
 
 def ratio(model: Model, reference: Model, feeds: Mapping[str, Array], rounds: int = ROUNDS) -> float:
-    """Return how long a network takes as a share of what another takes.
+    """Return how long a network takes as a share of what another takes."""
+    taken, base = in_turns((model, reference), feeds, rounds)
+    return taken / base
 
-    Both are called in turns, so that a clock that changes changes for both; the fastest call of each counts.
+
+def in_turns(models: Sequence[Model], feeds: Mapping[str, Array], rounds: int = ROUNDS) -> list[float]:
+    """Return how many milliseconds the fastest call of each network takes.
+
+    They are called in turns, so that a clock that changes changes for all.
     """
-    turns = [[_fastest(one, feeds) for one in (model, reference)] for _ in range(rounds)]
-    taken, base = np.min(turns, 0)
-    return float(taken / base)
+    turns = [[_fastest(one, feeds) for one in models] for _ in range(rounds)]
+    return [1e3 * float(taken) for taken in np.min(turns, 0)]
 
 
 def _fastest(model: Model, feeds: Mapping[str, Array]) -> float:
