@@ -153,6 +153,13 @@ def test_steps_are_bytes_in_the_file_and_zeros_stay(graph: Graph, tmp_path: Path
     assert (tmp_path / "net.fcz").stat().st_size < (tmp_path / "net.onnx").stat().st_size
 
 
+def test_a_signal_that_bytes_do_not_reach_is_refused(graph: Graph) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"min_snr: expected at most the .* dB that weights of 8 bits reach"
+    ):
+        share(graph, min_snr=120, data=images(4))
+
+
 def test_rounding_with_data_leaves_less_error_for_its_bytes(graph: Graph) -> None:
     """Than codebooks of any aim do, on data that it has not seen."""
     seen, x = images(64)[:48], images(64)[48:]

@@ -22,6 +22,7 @@ from fastconv.compress.samples import Samples
 from fastconv.compress.scheme import Product, Scheme, scheme_of
 from fastconv.compress.sensitivity import output_snr
 from fastconv.compress.weights import MOST, ByteWeights
+from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Graph
 
 Array = npt.NDArray[Any]
@@ -34,7 +35,7 @@ PROBED = 8  # samples that it is measured on
 FITTED = 64  # that weights and biases are fitted to
 GAIN = 6.0  # decibels that compensated weights and corrected biases are first taken to win
 NEAR = 0.3  # decibels above what is asked for that are near enough
-ROUNDS = 6
+ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def allocate(
         The constants that may be rounded; those of layers that have no bytes in ONNX stay.
     samples : Samples
     min_snr : float
-        The signal-to-noise that the results on the samples must have, in decibels.
+        The signal-to-noise that the results on the samples must have, in decibels; ArgumentError where
+        weights of 8 bits do not reach it.
     """
     scheme = scheme_of(graph)
     products = {name: p for name, p in scheme.products.items() if p.weights in weights}
@@ -81,9 +83,15 @@ def allocate(
             best = reached, result, rounded
         if min_snr <= reached < min_snr + NEAR or not layers or reached == math.inf:
             break
-        budget *= 10 ** ((reached - min_snr - NEAR / 2) / 10)
+        aim = NEAR if reached < min_snr else NEAR / 2
+        budget *= 10 ** ((reached - min_snr - aim) / 10)
     assert best is not None
-    _, result, rounded = best
+    reached, result, rounded = best
+    if reached < min_snr:
+        raise ArgumentError(
+            f"min_snr: expected at most the {reached:.1f} dB that weights of 8 bits reach, got {min_snr:g};"
+            " layer_bits of 0 leave the weights of a layer as they are"
+        )
     return result, {p.weights: rounded.weights[name] for name, p in products.items()}
 
 

@@ -154,7 +154,8 @@ def share(
     Raises
     ------
     ArgumentError
-        Where a number is out of its range, a layer is not in the network, or weights are not finite.
+        Where a number is out of its range, a layer is not in the network, weights are not finite, or whole
+        numbers of 8 bits do not reach ``min_snr``.
 
     Examples
     --------
