@@ -39,8 +39,6 @@ DATA = 64  # crops that decide where bits go
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("open_nsfw", {"bits": 7, "aim": "entropy"}),
     ("open_nsfw", {"bits": 6, "aim": "entropy"}),
-    ("open_nsfw", {"min_snr": 25.0}),
-    ("efficientnet_lite0", {"min_snr": 22.5}),
     ("efficientnet_lite0", {"min_snr": 24.0}),
     ("efficientnet_lite0", {"min_snr": 27.0}),
 )
