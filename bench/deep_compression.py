@@ -125,11 +125,11 @@ def tables(record: dict[str, Any]) -> tuple[str, str]:
             f"{before / after:.0f}", *packers,
             f"{sizes['raw'] / sizes['fcz']:.0f}",
         ])  # fmt: skip
-    about = f"fastconv {record['version']}; {record['date']}, commit {record['git_sha']}."
-    return (
-        f"{markdown(stages, left=2)}\n\n{paragraph(about)}",
-        f"{markdown(rows, left=2)}\n\n{paragraph(about)}",
+    made = (
+        f"{PAPER[name][0]}: fastconv {found['version']}, {found['date']}, commit {found['git_sha']}."
+        for name, found in record["networks"].items()
     )
+    return markdown(stages, left=2), f"{markdown(rows, left=2)}\n\n{paragraph(' '.join(made))}"
 
 
 def _size(n: float) -> str:
@@ -155,8 +155,8 @@ def main() -> int:
     for name in args.networks:
         found = trained(name, args.data, args.epochs, args.picture) if name in TRAINED else drawn(name)
         sys.stdout.write(f"{name}: {found['bytes']}\n")
-        known[name] = found
-        RECORD.write_text(json.dumps({**made_with(), "networks": known}, indent=1) + "\n")
+        known[name] = {**made_with(), **found}
+        RECORD.write_text(json.dumps({"networks": known}, indent=1) + "\n")
     return 0
 
 

@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 from quantize import CHECK, NETWORKS, compared, crops  # noqa: E402
 
 RECORD, PAGE = ROOT / "bench" / "results" / "lab" / "share.json", ROOT / "docs" / "deep_compression.md"
-DATA = 64  # crops that decide where bits go
+DATA = 32  # crops that decide where bits go
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("open_nsfw", {"bits": 7, "aim": "entropy"}),
     ("open_nsfw", {"bits": 6, "aim": "entropy"}),
