@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _core
+from fastconv._foreign import imported
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 
 FloatArray: TypeAlias = NDArray[np.float32]
@@ -26,6 +27,7 @@ _LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 _INF = math.inf
 # Looked at first with `is`, which nearly every array passes: the comparison of dtypes takes 0.2 us.
 _FLOAT32 = np.dtype(np.float32)
+_FLOATS = ("float16", "bfloat16", "float64")
 _UINT8, _INT8 = np.dtype(np.uint8), np.dtype(np.int8)
 
 # Axes of a channels-last array in NC<spatial> order, and back, by rank; np.moveaxis works them out in 2 us.
@@ -53,15 +55,16 @@ _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
 def as_array(name: str, x: Any, rank: int | None = None, dtype: np.dtype[Any] = _FLOAT32) -> NDArray[Any]:
     """Return `x` as an ndarray of the given dtype and rank (of at most `MAX_RANK` where it is None).
 
-    Takes ndarrays and whatever exports ``__dlpack__`` or ``__array__``. Shares memory, unless the data is not
-    aligned to 4 bytes. Lists and numbers are not arrays here, and other dtypes are not converted: both would
-    hide a copy.
+    Takes ndarrays, whatever exports ``__dlpack__`` or ``__array__``, and lists of numbers. Shares memory,
+    unless the data is not aligned to 4 bytes. Arrays of other dtypes are not converted: that would hide a
+    copy, and what is lost by it.
     """
     if not isinstance(x, np.ndarray):
-        x = _imported(name, x)
+        x = _from_list(name, x, dtype) if isinstance(x, list | tuple) else imported(name, x)
     if x.dtype is not dtype and x.dtype != dtype:
         raise DTypeError(
             f"{name}: expected dtype {dtype.name} in native byte order, got {_dtype_name(x.dtype)}"
+            + ("; astype('float32') makes it that" if x.dtype.name in _FLOATS and dtype == _FLOAT32 else "")
         )
     if rank is None and x.ndim > MAX_RANK:
         raise ShapeError(f"{name}: expected at most {MAX_RANK} dimensions, got {x.ndim} (shape {x.shape})")
@@ -76,7 +79,7 @@ def as_array(name: str, x: Any, rank: int | None = None, dtype: np.dtype[Any] = 
 def as_bytes(name: str, x: Any, rank: int) -> NDArray[Any]:
     """Return `x` as an ndarray of uint8 or int8 and of a rank, without a copy; else as `as_array`."""
     if not isinstance(x, np.ndarray):
-        x = _imported(name, x)
+        x = imported(name, x)
     if x.dtype is not _UINT8 and x.dtype is not _INT8 and x.dtype not in (_UINT8, _INT8):
         raise DTypeError(f"{name}: expected dtype uint8 or int8, got {_dtype_name(x.dtype)}")
     return as_array(name, x, rank, x.dtype)
@@ -90,20 +93,23 @@ def check_mask(name: str, x: Any) -> None:
             raise DTypeError(f"{name}: expected an array without masked elements, got {count} of {x.size}")
 
 
-def _imported(name: str, x: Any) -> NDArray[Any]:
-    for bit in ("is_neg", "is_conj"):  # of torch: the memory that __dlpack__ shows is not what it stands for
-        lazy = getattr(x, bit, None)
-        if callable(lazy) and lazy() is True:
-            resolve = bit.replace("is", "resolve")
-            raise DTypeError(f"{name}: expected numbers as they lie in memory, got a tensor for {resolve}()")
+def _from_list(name: str, x: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers in lists as an array of a dtype; DTypeError where it does not hold them."""
     try:
-        if hasattr(x, "__dlpack__"):
-            return np.from_dlpack(x)
-        if hasattr(x, "__array__"):
-            return np.asarray(x)
-    except Exception as error:  # whatever the exporter raises: a tensor on a GPU, one that requires grad
-        raise DTypeError(f"{name}: expected an array, got {type(x).__name__} and: {error}") from error
-    raise DTypeError(f"{name}: expected an array (__dlpack__ or __array__), got {type(x).__name__}")
+        array = np.array(x)
+    except Exception as error:  # lists of unequal lengths, or an object's own mistake
+        raise DTypeError(f"{name}: expected numbers in lists of equal lengths, got: {error}") from error
+    if (
+        array.dtype.kind not in {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}.get(dtype.kind, "")
+        and array.size
+    ):
+        raise DTypeError(f"{name}: expected numbers for dtype {dtype.name}, got a list of {array.dtype.name}")
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype)
+    held = np.isfinite(converted) | ~np.isfinite(array) if dtype.kind == "f" else converted == array
+    if not np.all(held):
+        raise DTypeError(f"{name}: expected numbers that {dtype.name} holds, got a list with larger ones")
+    return converted
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._given import kept_kind
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
 
@@ -389,6 +390,7 @@ class FloatConvolution(Convolution):
         """Size of the packed weights in bytes."""
         return self._conv.packed_bytes + (0 if self._tuned is None else self._tuned.packed_bytes)
 
+    @kept_kind("x", "residual")
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
         with threads_of(self._threads):

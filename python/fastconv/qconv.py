@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
+from fastconv._given import kept_kind
 from fastconv._quantised import S8, byte_dtype, finish, zero_points
 from fastconv._threads import threads_of
 from fastconv.conv import Convolution, Padding, check_algorithm, frozen_geometry, geometry_of
@@ -186,6 +187,7 @@ class QConv2d(Convolution):
         """Type of the result."""
         return self._plan.out_dtype
 
+    @kept_kind("x", half=False)
     def __call__(self, x: Any, *, out: Any = None) -> NDArray[Any]:
         """Convolve `x`; `out` receives the result where given."""
         with threads_of(self._threads):

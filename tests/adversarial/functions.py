@@ -254,7 +254,7 @@ def hostile_out(draw: Any, result: Any, arguments: Arguments) -> Any:
         return given[0].reshape(-1)[given[0].size - result.size :].reshape(result.shape)
     if choice == 9 or result is None:
         return draw(st.sampled_from(OBJECTS))
-    right = np.zeros(np.shape(result), result_type(result))
+    right = np.zeros(np.shape(result), result_type(result, arguments))
     forms: dict[str, Callable[[Any], Any]] = {
         **FORMS,
         "over itself": overlapping_itself,
@@ -263,15 +263,19 @@ def hostile_out(draw: Any, result: Any, arguments: Arguments) -> Any:
     return forms[draw(st.sampled_from(sorted(forms)))](right)
 
 
-def result_type(correct: Any) -> Any:
-    """Return the type of a result whose reference is given: float32 where that is computed in float64."""
-    return np.float32 if correct is None or correct.dtype == np.float64 else correct.dtype
+def result_type(correct: Any, arguments: Arguments) -> Any:
+    """Return the type of a result whose reference is given: float32, or the first array's half of it."""
+    first = arguments.get("x", arguments.get("a"))
+    real = np.float16 if isinstance(first, np.ndarray) and first.dtype == np.float16 else np.float32
+    return real if correct is None or correct.dtype == np.float64 else correct.dtype
 
 
 def meant(name: str, value: Any) -> Any:
     """Return an argument that was accepted as the reference takes it."""
     if isinstance(value, np.ma.MaskedArray):
-        return np.asarray(value)
+        value = np.asarray(value)
+    if name in ARRAYS and (isinstance(value, list | tuple) or getattr(value, "dtype", None) == np.float16):
+        return np.asarray(value, np.float32)
     if name in INTEGERS and value is not None and not isinstance(value, str):
         if np.ndim(value) == 0:
             return operator.index(value)
@@ -343,7 +347,8 @@ def try_call(name: str, arguments: Arguments) -> str:
     assert out is None or y is out, "the result is not out"
     assert isinstance(y, np.ndarray), f"expected an array, got {type(y)}"
     correct = expected(name, {**arguments, **before})
-    assert y.dtype == result_type(correct), f"expected {np.dtype(result_type(correct))}, got {y.dtype}"
+    wanted = np.dtype(result_type(correct, before))
+    assert y.dtype == wanted, f"expected {wanted}, got {y.dtype}"
     if correct is None:
         return "ran"
     assert y.shape == correct.shape, f"expected shape {correct.shape}, got {y.shape}"

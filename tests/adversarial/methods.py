@@ -83,6 +83,8 @@ def models() -> dict[str, Callee]:
 
     shape = Kind(shapes(IMAGE), lambda v: is_shape(v, (None, *IMAGE[1:])), "input 'x'|shapes?")
     array = Kind(kinds.forms(x), None, "input 'x'")
+    y = np.zeros((1, 4, 14, 14), np.float32)
+    outs = Kind((*kinds.forms(y), x, {"y": y}, {"z": y}, {"y": x}, {3: y}, {"y": None}, [y]), None)
     fed = [{"x": value} for value in array.values]
     feeds = Kind(
         (*ANYTHING, *fed, {"y": x}, {"x": x, "w": x}, {3: x}, {"x": x, 3: x}, [("x", x)]), None, "input 'x'"
@@ -96,7 +98,7 @@ def models() -> dict[str, Callee]:
     )  # functions of ours
     return {
         "Model": Callee(fastconv.Model, {"graph": graph, **OPTIONS}, {"graph": graphs, **OPTION_KINDS}),
-        "Model.__call__": Callee(model, {"*inputs": x}, {"*inputs": array}),
+        "Model.__call__": Callee(model, {"*inputs": x, "out": None}, {"*inputs": array, "out": outs}),
         "Model.run": Callee(
             model.run, {"output_names": None, "feeds": {"x": x}}, {"output_names": names, "feeds": feeds}
         ),

@@ -27,10 +27,10 @@ BAD = [
     # x and w: what they are
     ({"x": None}, DTypeError, "x"),
     ({"x": "image"}, DTypeError, "x"),
-    ({"x": [[1.0]]}, DTypeError, "x"),
+    ({"x": [["1.0"]]}, DTypeError, "x"),
     ({"x": object()}, DTypeError, "x"),
     ({"x": X.astype(np.float64)}, DTypeError, "x"),
-    ({"x": X.astype(np.float16)}, DTypeError, "x"),
+    ({"x": X.astype(np.float16)}, DTypeError, "w"),
     ({"x": X.astype(np.int32)}, DTypeError, "x"),
     ({"x": X.astype(np.complex64)}, DTypeError, "x"),
     ({"x": X.astype(bool)}, DTypeError, "x"),

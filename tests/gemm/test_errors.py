@@ -20,7 +20,7 @@ SHARED = f32(64)
 
 BAD = [
     ({"a": None}, DTypeError, "a"),
-    ({"a": [[1.0, 2.0, 3.0]]}, DTypeError, "a"),
+    ({"a": [[1.0, 2.0, "3.0"]]}, DTypeError, "a"),
     ({"a": np.zeros((4, 3))}, DTypeError, "a"),
     ({"a": np.zeros((4, 3), ">f4")}, DTypeError, "a"),
     ({"a": np.zeros((4, 3), object)}, DTypeError, "a"),

@@ -225,7 +225,7 @@ def test_fixed_shapes_are_planned_at_once(rng: np.random.Generator) -> None:
         (np.zeros((1, 3, 9, 9)), DTypeError, "input 'x': expected dtype float32 .* got float64"),
         (np.zeros((1, 3, 9, 9), ">f4"), DTypeError, "input 'x': expected dtype float32 .* other byte order"),
         (np.zeros((1, 3, 9, 9), object), DTypeError, "input 'x': expected dtype float32 .* got object"),
-        ([[1.0]], DTypeError, "input 'x': expected an array"),
+        ([["1.0"]], DTypeError, "input 'x': expected numbers"),
         (np.zeros((3, 9, 9), np.float32), ShapeError, "input 'x': expected 4 dimensions, got 3"),
         (np.zeros((1, 4, 9, 9), np.float32), ShapeError, "input 'x': expected 3 at axis 1, got 4"),
     ],

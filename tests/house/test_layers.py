@@ -22,9 +22,9 @@ CPP_LAYERS = [
 PYTHON_LAYERS = [
     [
         *("_core", "_fork", "errors", "timing", "_measured"),
-        *("_text", "_table", "_progress", "_files", "_interpreter"),
+        *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign"),
     ],
-    ["_arguments", "_threads", "_config", "tuning"],
+    ["_arguments", "_given", "_threads", "_config", "tuning"],
     ["_quantised"],
     ["conv", "planned", "qconv"],
     ["ops"],

@@ -307,7 +307,7 @@ def test_empty_and_scalar_arrays():
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        ([1.0, 2.0], fastconv.DTypeError, "x: expected an array .* got list"),
+        ([1.0, "2.0"], fastconv.DTypeError, "x: expected numbers .* got a list"),
         (1.0, fastconv.DTypeError, "x: expected an array .* got float"),
         (np.zeros(3), fastconv.DTypeError, "x: expected dtype float32 .* got float64"),
         (np.zeros(3, np.int32), fastconv.DTypeError, "x: .* got int32"),

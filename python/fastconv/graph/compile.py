@@ -96,23 +96,30 @@ class Executable:
         """The steps of all stages, in the order of the times that ``run_profiled`` returns."""
         return tuple(step for stage in self.stages for step in stage.steps)
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Run on C-contiguous arrays of the planned shapes and the graph's dtypes."""
-        outputs, computed = self._allocate()
+    def run(self, inputs: Sequence[Array], places: Mapping[int, Array] | None = None) -> list[Array]:
+        """Run on C-contiguous arrays of the planned shapes and the graph's dtypes.
+
+        Outputs are computed in the arrays of ``places``, by their index, where these are contiguous.
+        """
+        outputs, computed = self._allocate(places or {})
         self.program.run(inputs, computed)
         return outputs
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], list[float]]:
         """Run, and return the seconds of each step too."""
-        outputs, computed = self._allocate()
+        outputs, computed = self._allocate({})
         seconds = self.program.run_profiled(inputs, computed)
         return outputs, seconds
 
-    def _allocate(self) -> tuple[list[Array], list[Array]]:
-        outputs = [
-            self.constant_outputs[i].copy() if i in self.constant_outputs else np.empty(shape, dtype)
-            for i, (shape, dtype) in enumerate(zip(self.output_shapes, self.output_dtypes, strict=True))
-        ]
+    def _allocate(self, places: Mapping[int, Array]) -> tuple[list[Array], list[Array]]:
+        outputs = []
+        for i, (shape, dtype) in enumerate(zip(self.output_shapes, self.output_dtypes, strict=True)):
+            if i in self.constant_outputs:
+                outputs.append(self.constant_outputs[i].copy())
+            elif i in places and places[i].flags.c_contiguous:
+                outputs.append(places[i])
+            else:
+                outputs.append(np.empty(shape, dtype))
         return outputs, [array for i, array in enumerate(outputs) if i not in self.constant_outputs]
 
 

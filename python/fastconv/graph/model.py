@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections import Counter, OrderedDict
@@ -22,7 +21,8 @@ from fastconv.errors import ArgumentError
 from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Executable, Shape
-from fastconv.graph.ir import CompiledGraph, Graph, Node, TensorInfo, all_nodes, with_inputs
+from fastconv.graph.given import Receivers, in_order
+from fastconv.graph.ir import CompiledGraph, Graph, TensorInfo, all_nodes, with_inputs
 from fastconv.graph.kept import Kept
 from fastconv.graph.options import (
     check_batch,
@@ -38,11 +38,11 @@ from fastconv.graph.options import (
 )
 from fastconv.graph.plans import Plans
 from fastconv.graph.prepare import prepare
-from fastconv.graph.program import Layer, MemoryUse, Program
+from fastconv.graph.program import Layer, MemoryUse, Program, layer_of
 from fastconv.graph.save import CODED, check_same, write_compiled
 from fastconv.graph.staged import Plan, Staged, plan
 from fastconv.graph.table import table
-from fastconv.graph.value import F32, Array, Constant
+from fastconv.graph.value import Array, Constant
 
 MAX_PROGRAMS = 8  # input shapes whose programs a model keeps; a program is small, its arena is shared
 
@@ -198,23 +198,26 @@ class Model:
         """Name, shape and dtype of each output."""
         return self._outputs
 
-    def __call__(self, *inputs: Any) -> Any:
-        """Run on arrays in the order of :attr:`inputs`.
+    def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
+        """Run on arrays in the order of :attr:`inputs`, or by their names.
 
         Parameters
         ----------
-        *inputs : array, float32
-            Any strides; anything with ``__dlpack__`` or ``__array__``. The batch, and every dimension that
-            is symbolic in :attr:`inputs`, may have any size.
+        *inputs : array, of the dtypes in :attr:`inputs`
+            Any strides; anything with ``__dlpack__`` or ``__array__``, or lists of numbers. The batch, and
+            every dimension that is symbolic in :attr:`inputs`, may have any size.
+        out : array, or mapping of str to array, optional
+            Receives the output, or those of its names; it may not overlap an input.
+        **named : array
+            Inputs after those by position, by their names.
 
         Returns
         -------
         array or tuple of arrays
-            The output, or a tuple where the model has several.
+            The output, or a tuple where the model has several: `out`, or arrays of the first input's library
+            (torch tensors for a torch tensor), over the memory that was computed.
         """
-        if len(inputs) != len(self._inputs):
-            raise ArgumentError(f"inputs: expected {len(self._inputs)} arrays, got {len(inputs)}")
-        results = self._run(inputs)
+        results = self._run(in_order(self._inputs, inputs, named), out)
         return results[0] if len(results) == 1 else tuple(results)
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
@@ -278,20 +281,30 @@ class Model:
         graph: Graph = source() if callable(source) else source
         return graph
 
-    def _run(self, inputs: Sequence[Any]) -> list[Array]:
+    def _run(self, inputs: Sequence[Any], out: Any = None) -> list[Any]:
         arrays = [checked_input(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
-        shapes = tuple(a.shape for a in arrays)
+        receivers = Receivers(self._outputs, out)
         with threads_of(self._threads):
-            executable = self._executable(shapes)
-            mixes = isinstance(executable, Executable) and not executable.independent
-            if mixes and any(i.shape[:1] == (1,) != s[:1] for i, s in zip(self._inputs, shapes, strict=True)):
-                return one_by_one(self._run, arrays)
-            arrays = [np.asarray(a, order="C") for a in arrays]  # ascontiguousarray makes scalars vectors
-            if os.environ.get("FASTCONV_VERBOSE", "0") in ("", "0"):
-                return executable.run(arrays)
+            outputs = self._outputs_of(arrays, receivers)
+        if out is not None:
+            receivers.receive(outputs, arrays)
+        return receivers.results(outputs, inputs[0] if inputs else None)
+
+    def _outputs_of(self, arrays: list[Array], receivers: Receivers) -> list[Array]:
+        shapes = tuple(a.shape for a in arrays)
+        executable = self._executable(shapes)
+        mixes = isinstance(executable, Executable) and not executable.independent
+        if mixes and any(i.shape[:1] == (1,) != s[:1] for i, s in zip(self._inputs, shapes, strict=True)):
+            return one_by_one(self._run, arrays)
+        arrays = [np.asarray(a, order="C") for a in arrays]  # ascontiguousarray makes scalars vectors
+        if os.environ.get("FASTCONV_VERBOSE", "0") not in ("", "0"):
             outputs, seconds = executable.run_profiled(arrays)
-        sys.stderr.write(table(self._graph.name, executable, seconds) + "\n")
-        return outputs
+            sys.stderr.write(table(self._graph.name, executable, seconds) + "\n")
+            return outputs
+        if isinstance(executable, Staged):  # whose outputs depend on more than shapes
+            return executable.run(arrays)
+        places = receivers.places(executable.output_shapes, executable.output_dtypes, arrays)
+        return executable.run(arrays, places)
 
     def _executable(self, shapes: tuple[Shape, ...]) -> Plan:
         key = (_core.get_num_threads(), shapes)  # workspaces are sized for the threads at planning
@@ -419,23 +432,9 @@ class Model:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The nodes that have parameters, in the order in which they run."""
-        return tuple(layer for node in self._graph.nodes if (layer := self._layer(node)) is not None)
-
-    def _layer(self, node: Node) -> Layer | None:
-        named = {name: self._constants[name] for name in node.inputs if name in self._constants}
-        weights = {name: c for name, c in named.items() if c.dtype == F32 and c.shape}
-        if not weights:
-            return None
-        packed = [conv for (output, _), conv in list(self._plans.packed.items()) if output == node.outputs[0]]
-        sizes = [4 * math.prod(c.shape) for c in weights.values()]
-        return Layer(
-            node.name,
-            node.op,
-            packed[0].algorithm() if packed else "",
-            sum(sizes) // 4,
-            {name: c.shape for name, c in weights.items()},
-            sum(conv.packed_bytes for conv in packed) or sum(sizes),
-        )
+        packed = dict(self._plans.packed)
+        found = (layer_of(node, self._constants, packed) for node in self._graph.nodes)
+        return tuple(layer for layer in found if layer is not None)
 
     @property
     def name(self) -> str:
@@ -490,9 +489,5 @@ class Model:
 
     def __repr__(self) -> str:
         """Name, inputs and outputs."""
-
-        def described(infos: Sequence[TensorInfo]) -> str:
-            return ", ".join(f"{info.name}{list(info.shape)}" for info in infos)
-
-        ends = f"{described(self._inputs)} -> {described(self._outputs)}"
-        return printable(f"<Model {self._graph.name!r}: {ends}>")
+        ends = [", ".join(f"{i.name}{list(i.shape)}" for i in infos) for infos in (self.inputs, self.outputs)]
+        return printable(f"<Model {self._graph.name!r}: {' -> '.join(ends)}>")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fastconv import _core
 from fastconv.graph.compile import Shape, Stage
 from fastconv.graph.context import Step
+from fastconv.graph.ir import Node
 from fastconv.graph.staged import Plan, Staged
-from fastconv.graph.value import Array, Constant
+from fastconv.graph.value import F32, Array, Constant
 
 
 @dataclass(frozen=True)
@@ -92,3 +95,23 @@ class Program:
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], list[float]]:
         """Run, and return the seconds of each step too."""
         return self._plan.run_profiled(inputs)
+
+
+def layer_of(
+    node: Node, constants: Mapping[str, Constant], packed: Mapping[tuple[str, Hashable], _core.Conv]
+) -> Layer | None:
+    """Return a node as a layer, None where it has no parameters; ``packed`` are the model's, by node."""
+    named = {name: constants[name] for name in node.inputs if name in constants}
+    weights = {name: c for name, c in named.items() if c.dtype == F32 and c.shape}
+    if not weights:
+        return None
+    convs = [conv for (output, _), conv in packed.items() if output == node.outputs[0]]
+    sizes = [4 * math.prod(c.shape) for c in weights.values()]
+    return Layer(
+        node.name,
+        node.op,
+        convs[0].algorithm() if convs else "",
+        sum(sizes) // 4,
+        {name: c.shape for name, c in weights.items()},
+        sum(conv.packed_bytes for conv in convs) or sum(sizes),
+    )

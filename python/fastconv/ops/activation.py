@@ -10,9 +10,11 @@ from typing import Any
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._given import kept_kind
 from fastconv.errors import ArgumentError, ShapeError
 
 
+@kept_kind("x")
 def relu(x: Any, *, out: Any = None) -> FloatArray:
     """Return ``max(x, 0)``.
 
@@ -41,6 +43,7 @@ def relu(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "relu")
 
 
+@kept_kind("x")
 def relu6(x: Any, *, out: Any = None) -> FloatArray:
     """Return ``min(max(x, 0), 6)`` (MobileNetV1, section 3).
 
@@ -62,6 +65,7 @@ def relu6(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "relu6")
 
 
+@kept_kind("x")
 def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> FloatArray:
     """Return `x` where it is not negative and ``negative_slope * x`` where it is.
 
@@ -84,6 +88,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Floa
     return _activate(x, out, ("leaky_relu", arguments.number("negative_slope", negative_slope)))
 
 
+@kept_kind("x")
 def sigmoid(x: Any, *, out: Any = None) -> FloatArray:
     """Return ``1 / (1 + exp(-x))``.
 
@@ -105,6 +110,7 @@ def sigmoid(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "sigmoid")
 
 
+@kept_kind("x")
 def silu(x: Any, *, out: Any = None) -> FloatArray:
     """Return ``x * sigmoid(x)`` (swish).
 
@@ -126,6 +132,7 @@ def silu(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "silu")
 
 
+@kept_kind("x")
 def hardswish(x: Any, *, out: Any = None) -> FloatArray:
     """Return ``x * relu6(x + 3) / 6`` (MobileNetV3, section 5.2).
 
@@ -147,6 +154,7 @@ def hardswish(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "hardswish")
 
 
+@kept_kind("x")
 def hardsigmoid(x: Any, *, out: Any = None) -> FloatArray:
     """Return ``relu6(x + 3) / 6`` (MobileNetV3, section 5.2).
 
@@ -168,6 +176,7 @@ def hardsigmoid(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "hardsigmoid")
 
 
+@kept_kind("x")
 def gelu(x: Any, *, out: Any = None) -> FloatArray:
     """Return ``x * (1 + erf(x / sqrt(2))) / 2``, the exact form and not the one with tanh.
 
@@ -189,6 +198,7 @@ def gelu(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "gelu")
 
 
+@kept_kind("x")
 def tanh(x: Any, *, out: Any = None) -> FloatArray:
     """Return the hyperbolic tangent.
 
@@ -210,6 +220,7 @@ def tanh(x: Any, *, out: Any = None) -> FloatArray:
     return _activate(x, out, "tanh")
 
 
+@kept_kind("x")
 def softmax(x: Any, axis: int = -1, *, out: Any = None) -> FloatArray:
     """Return ``exp(x) / sum(exp(x))`` along one axis, computed with the maximum subtracted.
 

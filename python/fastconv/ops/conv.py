@@ -10,6 +10,7 @@ from typing import Any
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._given import kept_kind
 from fastconv.conv import Padding, check_channels, plan, run
 
 
@@ -24,6 +25,7 @@ def algorithms() -> list[str]:
     return _core.algorithms()
 
 
+@kept_kind("x", "w", "bias", "residual")
 def conv2d(
     x: Any,
     w: Any,
@@ -95,6 +97,7 @@ def conv2d(
     return run(conv, x, residual, out, channels_last, 2, w)
 
 
+@kept_kind("x", "w", "bias", "residual")
 def conv1d(
     x: Any,
     w: Any,
@@ -134,6 +137,7 @@ def conv1d(
     return run(conv, x, residual, out, channels_last, 1, w)
 
 
+@kept_kind("x", "w", "bias", "residual")
 def conv3d(
     x: Any,
     w: Any,
@@ -180,6 +184,7 @@ def conv3d(
     return run(conv, x, residual, out, channels_last, 3, w)
 
 
+@kept_kind("x", "w", "bias", "residual")
 def conv_transpose1d(
     x: Any,
     w: Any,
@@ -220,6 +225,7 @@ def conv_transpose1d(
     return run(conv, x, residual, out, arguments.is_channels_last(layout, 1), 1, w)
 
 
+@kept_kind("x", "w", "bias", "residual")
 def conv_transpose2d(
     x: Any,
     w: Any,
@@ -268,6 +274,7 @@ def conv_transpose2d(
     return run(conv, x, residual, out, arguments.is_channels_last(layout), 2, w)
 
 
+@kept_kind("x", "w", "bias", "residual")
 def conv_transpose3d(
     x: Any,
     w: Any,

@@ -10,9 +10,11 @@ import numpy as np
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._given import kept_kind
 from fastconv.errors import ShapeError
 
 
+@kept_kind("a", "b", "c", "bias")
 def gemm(
     a: Any,
     b: Any,
@@ -100,6 +102,7 @@ def gemm(
     return y
 
 
+@kept_kind("x", "w", "bias")
 def linear(x: Any, w: Any, bias: Any = None, *, activation: Any = None, out: Any = None) -> FloatArray:
     """Multiply the last axis by a matrix: ``act(x @ w.T + bias)``.
 
@@ -153,6 +156,7 @@ def linear(x: Any, w: Any, bias: Any = None, *, activation: Any = None, out: Any
     return result
 
 
+@kept_kind("a", "b")
 def matmul(a: Any, b: Any, *, out: Any = None) -> FloatArray:
     """Multiply matrices, vectors, or stacks of matrices, as ``numpy.matmul`` does.
 

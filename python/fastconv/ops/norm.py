@@ -10,9 +10,11 @@ import numpy as np
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._given import kept_kind
 from fastconv.errors import ArgumentError, ShapeError
 
 
+@kept_kind("x", "running_mean", "running_var", "weight", "bias")
 def batch_norm(
     x: Any,
     running_mean: Any,
@@ -87,6 +89,7 @@ def batch_norm(
     return y
 
 
+@kept_kind("x", "weight", "bias")
 def layer_norm(
     x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *, out: Any = None
 ) -> FloatArray:
@@ -133,6 +136,7 @@ def layer_norm(
     return y
 
 
+@kept_kind("x", "weight", "bias")
 def group_norm(
     x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *, out: Any = None
 ) -> FloatArray:
@@ -186,6 +190,7 @@ def group_norm(
     return y
 
 
+@kept_kind("x", "weight", "bias")
 def instance_norm(
     x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *, out: Any = None
 ) -> FloatArray:

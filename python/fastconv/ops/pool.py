@@ -10,11 +10,13 @@ import numpy as np
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._given import kept_kind
 from fastconv.errors import ArgumentError, ShapeError
 
 Size = int | tuple[int, int]
 
 
+@kept_kind("x")
 def max_pool2d(
     x: Any,
     kernel_size: Size,
@@ -65,6 +67,7 @@ def max_pool2d(
     return pool.result()
 
 
+@kept_kind("x")
 def avg_pool2d(
     x: Any,
     kernel_size: Size,
@@ -115,6 +118,7 @@ def avg_pool2d(
     return pool.result()
 
 
+@kept_kind("x")
 def global_avg_pool2d(x: Any, *, layout: str = "NCHW", out: Any = None) -> FloatArray:
     """Return the mean of each channel of an image (torch: ``adaptive_avg_pool2d(x, 1)``).
 
@@ -151,6 +155,7 @@ def global_avg_pool2d(x: Any, *, layout: str = "NCHW", out: Any = None) -> Float
     return arguments.physical(y, channels_last) if out is None else out
 
 
+@kept_kind("x")
 def max_pool1d(
     x: Any,
     kernel_size: int,
@@ -184,6 +189,7 @@ def max_pool1d(
     return _of_rows(max_pool2d, x, kernel_size, stride, padding, layout, out, **options)
 
 
+@kept_kind("x")
 def avg_pool1d(
     x: Any,
     kernel_size: int,

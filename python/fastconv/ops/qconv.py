@@ -10,10 +10,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
+from fastconv._given import kept_kind
 from fastconv.conv import Padding, check_channels
 from fastconv.qconv import IntegerPlan
 
 
+@kept_kind("x", half=False)
 def qconv2d(
     x: Any,
     w: Any,
@@ -109,6 +111,7 @@ def qconv2d(
     )  # fmt: skip
 
 
+@kept_kind("x", half=False)
 def qconv1d(
     x: Any,
     w: Any,
@@ -161,6 +164,7 @@ def qconv1d(
     )  # fmt: skip
 
 
+@kept_kind("x", half=False)
 def qconv3d(
     x: Any,
     w: Any,

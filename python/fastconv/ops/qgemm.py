@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
+from fastconv._given import kept_kind
 from fastconv._quantised import finish, zero_points
 from fastconv.errors import ArgumentError, ShapeError
 
@@ -66,6 +67,7 @@ class PackedIntegers:
         return f"<PackedIntegers {self.shape[0]} x {self.shape[1]}, {self.dtype.name}>"
 
 
+@kept_kind("a", half=False)
 def qgemm(
     a: Any,
     b: Any,

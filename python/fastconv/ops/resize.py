@@ -11,9 +11,11 @@ import numpy as np
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._given import kept_kind
 from fastconv.errors import ArgumentError, ShapeError
 
 
+@kept_kind("x")
 def interpolate(
     x: Any,
     size: int | tuple[int, int] | None = None,
