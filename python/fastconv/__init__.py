@@ -44,6 +44,14 @@ from fastconv.ops.activation import (
     softmax,
     tanh,
 )
+from fastconv.ops.adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
 from fastconv.ops.conv import (
     algorithms,
     conv1d,
@@ -55,10 +63,19 @@ from fastconv.ops.conv import (
 )
 from fastconv.ops.gemm import gemm, linear, matmul
 from fastconv.ops.norm import batch_norm, group_norm, instance_norm, layer_norm
-from fastconv.ops.pool import avg_pool1d, avg_pool2d, global_avg_pool2d, max_pool1d, max_pool2d
+from fastconv.ops.pool import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    global_avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from fastconv.ops.qconv import qconv1d, qconv2d, qconv3d
 from fastconv.ops.qgemm import PackedIntegers, qgemm
 from fastconv.ops.resize import interpolate
+from fastconv.ops.sample import grid_sample, pixel_shuffle, pixel_unshuffle
 from fastconv.planned import Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.qconv import QConv2d
 
@@ -89,9 +106,16 @@ __all__ = [
     "QConv2d",
     "ShapeError",
     "UnsupportedOpError",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "algorithms",
     "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "conv1d",
     "conv2d",
@@ -105,6 +129,7 @@ __all__ = [
     "gemm",
     "get_num_threads",
     "global_avg_pool2d",
+    "grid_sample",
     "group_norm",
     "hardsigmoid",
     "hardswish",
@@ -117,8 +142,11 @@ __all__ = [
     "matmul",
     "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
     "models",
     "optimize",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "profile",
     "qconv1d",
     "qconv2d",

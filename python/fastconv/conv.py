@@ -11,84 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._geometry import Border, Padding, border_of, frozen_geometry, geometry_of
 from fastconv._given import kept_kind
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
-
-Padding = int | str | tuple[int, ...] | list[int]
-
-
-def normalise_padding(padding: Any, spatial: int) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
-    """Return auto_pad, the low and the high padding of each dimension."""
-    zeros = (0,) * spatial
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ArgumentError(
-                f"padding: expected integers, 'same' or 'valid', got {arguments.shown(padding)}"
-            )
-        return ("same_upper" if padding == "same" else "explicit"), zeros, zeros
-    if isinstance(padding, tuple | list) and len(padding) == 2 * spatial and spatial > 0:
-        both = arguments.integers("padding", padding, 2 * spatial, 0)
-        return "explicit", both[:spatial], both[spatial:]
-    each = arguments.integers("padding", padding, spatial, 0)
-    return "explicit", each, each
-
-
-def check_channels(x: NDArray[Any], w: NDArray[Any], groups: Any) -> None:
-    """Refuse weights and groups that do not fit an input in NC<spatial> order."""
-    channels = x.shape[1]
-    groups = arguments.integer("groups", groups, 1)
-    if channels % groups:
-        raise ShapeError(f"groups: expected a divisor of the {channels} input channels, got {groups}")
-    if w.shape[1] * groups != channels:
-        raise ShapeError(f"w: expected ic/groups = {channels // groups} channels, got {w.shape[1]}")
-
-
-def geometry_of(
-    w: NDArray[Any],
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: Any,
-    *,
-    spatial: int,
-    transposed: bool = False,
-    output_padding: Any = 0,
-) -> dict[str, Any]:
-    """Check where a kernel's windows lie, and return it as the arguments of ``_core``'s convolutions."""
-    groups = arguments.integer("groups", groups, 1)
-    if not transposed and w.shape[0] % groups:
-        raise ShapeError(f"groups: expected a divisor of the {w.shape[0]} output channels of w, got {groups}")
-    auto_pad, low, high = normalise_padding(padding, spatial)
-    return {
-        "spatial": spatial,
-        "stride": arguments.integers("stride", stride, spatial, 1),
-        "padding_lo": low,
-        "padding_hi": high,
-        "dilation": arguments.integers("dilation", dilation, spatial, 1),
-        "groups": groups,
-        "auto_pad": auto_pad,
-        "transposed": transposed,
-        "output_padding": arguments.integers("output_padding", output_padding, spatial, 0),
-    }
-
-
-def frozen_geometry(
-    stride: Any, padding: Any, dilation: Any, groups: Any, spatial: int = 2
-) -> dict[str, Any]:
-    """Return what says the same, without the objects that the caller may change."""
-    auto_pad, low, high = normalise_padding(padding, spatial)
-    return {
-        "stride": arguments.integers("stride", stride, spatial, 1),
-        "padding": low + high if auto_pad == "explicit" else "same",
-        "dilation": arguments.integers("dilation", dilation, spatial, 1),
-        "groups": arguments.integer("groups", groups, 1),
-    }
 
 
 def check_algorithm(algorithm: Any) -> None:
@@ -267,7 +197,11 @@ class Convolution:
         if len(x_shape) != self._spatial + 2:
             raise ShapeError(f"x: expected {self._spatial + 2} dimensions, got {len(x_shape)}")
         n, *image = (arguments.integer("x_shape", size, 0) for size in x_shape)
-        return (n, image[-1], *image[:-1]) if self._channels_last else (n, *image)
+        return self._bordered((n, image[-1], *image[:-1]) if self._channels_last else (n, *image))
+
+    def _bordered(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return an input's shape in NC<spatial> order with the border that it gets before its plan runs."""
+        return shape
 
     def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
         """Say which algorithm and register tile run, and why each other algorithm does not.
@@ -300,7 +234,8 @@ class Convolution:
         lines = [f"algorithm by the image's size ({_core.active_tier()}), layout {self._layout}:"]
         for size in SIZES:
             shape = (1, groups * w.shape[1], *(size,) * self._spatial)
-            with contextlib.suppress(ShapeError):  # smaller than the kernel
+            with contextlib.suppress(ShapeError):  # smaller than the kernel or the border
+                shape = self._bordered(shape)
                 name = self._conv_for(shape).algorithm(shape)
                 lines.append(f"  {'x'.join([str(size)] * self._spatial)}: {name}")
         with threads_of(self._threads):
@@ -319,6 +254,7 @@ class FloatConvolution(Convolution):
 
     _conv: _core.Conv
     _transposed = False
+    _border: Border | None = None
 
     def _make(
         self,
@@ -329,6 +265,7 @@ class FloatConvolution(Convolution):
         *,
         algorithm: Any,
         tune: Any = False,
+        padding_mode: Any = "zeros",
         **options: Any,
     ) -> None:
         """Pack the weights; ``geometry`` and ``options`` are arguments of the class."""
@@ -345,6 +282,11 @@ class FloatConvolution(Convolution):
             "activation": arguments.frozen_activation(activation),
         }  # fmt: skip
         planar = not self._channels_last
+        made_of = dict(layer)
+        self._border = border_of(padding_mode, w.shape[2:], geometry)
+        if self._border is not None:  # which a copy of the input has
+            geometry = geometry | {"padding": 0}
+            layer |= geometry
 
         def build(algorithm: str) -> _core.Conv:
             return plan(
@@ -353,12 +295,12 @@ class FloatConvolution(Convolution):
             )  # fmt: skip
 
         self._conv = build(algorithm)
-        self._arguments = layer | {
+        self._arguments = made_of | {
             "layout": self._layout, "algorithm": algorithm, "threads": self._threads,
         }  # fmt: skip
         self._tuned: _Tuned | None = None
         if not self._transposed:
-            self._arguments["tune"] = tune
+            self._arguments |= {"tune": tune, "padding_mode": padding_mode}
         if tune:
             facts = {"w": w.shape, **geometry, **options, "layout": self._layout}
             self._tuned = _Tuned(build, facts, planar=planar)
@@ -381,6 +323,9 @@ class FloatConvolution(Convolution):
             )
         tuned.algorithms.update(state)
 
+    def _bordered(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape if self._border is None else self._border.shape(shape)
+
     def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
         """Return the plan for an input's shape in NC<spatial> order."""
         return self._conv if self._tuned is None else self._tuned.conv_for(shape)
@@ -394,11 +339,13 @@ class FloatConvolution(Convolution):
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
         with threads_of(self._threads):
-            conv = self._conv
-            if self._tuned is not None:
-                shape = arguments.as_array("x", x, rank=self._spatial + 2).shape
-                conv = self._conv_for(self._logical(shape))
-            y = run(conv, x, residual, out, self._channels_last, self._spatial)
+            conv, image = self._conv, x
+            if self._border is not None or self._tuned is not None:
+                image = arguments.as_array("x", x, rank=self._spatial + 2)
+                conv = self._conv_for(self._logical(image.shape))
+            if self._border is not None:
+                image = self._border.around(image, self._channels_last)
+            y = run(conv, image, residual, out, self._channels_last, self._spatial)
         self._last = getattr(x, "shape", None)
         return y
 
@@ -411,7 +358,7 @@ class Conv2d(FloatConvolution):
     w : array, shape (oc, ic / groups, kh, kw), float32
         The filters. They are copied, and packed; later changes to the array have no effect.
     bias : array, shape (oc,), float32, optional
-    stride, padding, dilation, groups, activation, algorithm, precision
+    stride, padding, dilation, groups, activation, algorithm, precision, padding_mode
         As for :func:`fastconv.conv2d`.
     layout : {"NCHW", "NHWC"}
         Layout of the input, the residual and the result. NHWC is used in place; NCHW is reordered at both
@@ -460,11 +407,15 @@ class Conv2d(FloatConvolution):
         algorithm: str = "auto",
         precision: str = "fast",
         tune: bool = False,
+        padding_mode: str = "zeros",
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)
         geometry = frozen_geometry(stride, padding, dilation, groups, self._spatial)
-        self._make(w, bias, geometry, activation, algorithm=algorithm, tune=tune, precision=precision)
+        self._make(
+            w, bias, geometry, activation,
+            algorithm=algorithm, tune=tune, precision=precision, padding_mode=padding_mode,
+        )  # fmt: skip
 
 
 def reopened(kind: object, given: object) -> Convolution:

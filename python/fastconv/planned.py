@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv import _arguments as arguments
-from fastconv.conv import FloatConvolution, Padding, frozen_geometry
+from fastconv._geometry import Padding, frozen_geometry
+from fastconv.conv import FloatConvolution
 
 
 def transposed_geometry(
@@ -23,7 +24,7 @@ class Conv1d(FloatConvolution):
     ----------
     w : array, shape (oc, ic / groups, kw), float32
         The filters. They are copied, and packed; later changes to the array have no effect.
-    bias, stride, padding, dilation, groups, activation, algorithm
+    bias, stride, padding, dilation, groups, activation, algorithm, padding_mode
         As for :func:`fastconv.conv1d`.
     precision, tune, threads
         As for :class:`fastconv.Conv2d`.
@@ -59,11 +60,15 @@ class Conv1d(FloatConvolution):
         algorithm: str = "auto",
         precision: str = "fast",
         tune: bool = False,
+        padding_mode: str = "zeros",
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)
         geometry = frozen_geometry(stride, padding, dilation, groups, self._spatial)
-        self._make(w, bias, geometry, activation, algorithm=algorithm, tune=tune, precision=precision)
+        self._make(
+            w, bias, geometry, activation,
+            algorithm=algorithm, tune=tune, precision=precision, padding_mode=padding_mode,
+        )  # fmt: skip
 
 
 class Conv3d(FloatConvolution):
@@ -73,7 +78,7 @@ class Conv3d(FloatConvolution):
     ----------
     w : array, shape (oc, ic / groups, kd, kh, kw), float32
         The filters. They are copied, and packed; later changes to the array have no effect.
-    bias, stride, padding, dilation, groups, activation, algorithm
+    bias, stride, padding, dilation, groups, activation, algorithm, padding_mode
         As for :func:`fastconv.conv3d`.
     precision, tune, threads
         As for :class:`fastconv.Conv2d`.
@@ -109,11 +114,15 @@ class Conv3d(FloatConvolution):
         algorithm: str = "auto",
         precision: str = "fast",
         tune: bool = False,
+        padding_mode: str = "zeros",
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)
         geometry = frozen_geometry(stride, padding, dilation, groups, self._spatial)
-        self._make(w, bias, geometry, activation, algorithm=algorithm, tune=tune, precision=precision)
+        self._make(
+            w, bias, geometry, activation,
+            algorithm=algorithm, tune=tune, precision=precision, padding_mode=padding_mode,
+        )  # fmt: skip
 
 
 class ConvTranspose1d(FloatConvolution):

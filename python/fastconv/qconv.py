@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
+from fastconv._geometry import Padding, frozen_geometry, geometry_of
 from fastconv._given import kept_kind
 from fastconv._quantised import S8, byte_dtype, finish, zero_points
 from fastconv._threads import threads_of
-from fastconv.conv import Convolution, Padding, check_algorithm, frozen_geometry, geometry_of
+from fastconv.conv import Convolution, check_algorithm
 from fastconv.errors import DTypeError
 
 

@@ -77,6 +77,8 @@ def convolution(draw: Any, name: str, transposed: bool = False) -> Arguments:
         padding=st.sampled_from((0, 1, (1,) * spatial, (0, 1) * spatial)),
         activation=st.sampled_from((None, "relu", ("clamp", -2.0, 2.0))),
     )
+    if not transposed and not name.lower().startswith("q"):
+        some(draw, arguments, padding_mode=st.sampled_from(("zeros", "reflect", "replicate", "circular")))
     return arguments
 
 
@@ -101,8 +103,25 @@ def _convolved(arguments: Arguments, convolve: Callable[..., Any], names: Sequen
         if geometry["padding"] == "same":
             return None  # the reference has no such thing
         geometry["padding"] = 0
+    mode = arguments.get("padding_mode", "zeros")
+    if mode != "zeros":
+        x, geometry["padding"] = bordered(x, arguments["w"].shape[2:], geometry, mode), 0
     y = convolve(x, arguments["w"], arguments.get("bias"), **geometry)
     return to_layout(reference.epilogue(y, residual, arguments.get("activation")), layout)
+
+
+def bordered(x: Any, kernel: Sequence[int], geometry: Arguments, mode: str) -> Any:
+    """Return an image with its border, pixel by pixel."""
+    steps = (reference.per_axis(geometry.get(n, 1), len(kernel)) for n in ("stride", "dilation"))
+    edges = reference.pads(geometry.get("padding", 0), x.shape[2:], kernel, *steps)
+    for axis, (low, high) in enumerate(edges, 2):
+        n = x.shape[axis]
+        places = []
+        for i in range(-low, n + high):
+            mirrored = -i if i < 0 else 2 * (n - 1) - i if i >= n else i
+            places.append({"reflect": mirrored, "replicate": min(max(i, 0), n - 1), "circular": i % n}[mode])
+        x = np.take(x, places, axis)
+    return x
 
 
 def pooling(draw: Any, name: str) -> Arguments:
@@ -136,6 +155,98 @@ def pooled(pool: Callable[..., Any]) -> Callable[[Arguments], Any]:
         return to_layout(pool(to_logical(arguments["x"], layout), *window, **rest), layout)
 
     return result
+
+
+def adaptive(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of a pool to a given size."""
+    arguments = pooling(draw, f"global{name}")
+    sizes = st.sampled_from((1, 2, 3, 5))
+    several = st.tuples(*[st.sampled_from((None, 1, 4))] * spatial_of(name))
+    return arguments | {"output_size": draw(sizes if draw(st.booleans()) else several)}
+
+
+def adapted(reduce: Callable[..., Any]) -> Callable[[Arguments], Any]:
+    """Return the function from arguments to the result of such a pool."""
+
+    def result(arguments: Arguments) -> Any:
+        layout, sizes = arguments["layout"], arguments["output_size"]
+        y = to_logical(arguments["x"], layout).astype(np.float64)
+        sizes = (
+            sizes if isinstance(sizes, tuple) and len(sizes) > 1 else reference.per_axis(sizes, y.ndim - 2)
+        )
+        for axis, m in enumerate(sizes, 2):
+            n = y.shape[axis]
+            ends = (
+                [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
+                if m
+                else [(i, i + 1) for i in range(n)]
+            )
+            y = np.stack([reduce(np.take(y, range(*end), axis), axis) for end in ends], axis)
+        return to_layout(y, layout)
+
+    return result
+
+
+def shuffling(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of pixel_shuffle or pixel_unshuffle."""
+    up = name == "pixel_shuffle"
+    r, layout = draw(st.integers(1, 3)), draw(st.sampled_from(layouts(2)))
+    n, c, h, w = (draw(st.integers(0, 3)) for _ in range(4))
+    x = array(draw, (n, c * r * r, h, w) if up else (n, c, h * r, w * r))
+    return {"x": to_layout(x, layout), "layout": layout, f"{'up' if up else 'down'}scale_factor": r}
+
+
+def shuffled(arguments: Arguments) -> Any:
+    """Return the result of such arguments, of blocks of r x r pixels one after another."""
+    layout = arguments["layout"]
+    x, up = to_logical(arguments["x"], layout), "upscale_factor" in arguments
+    r = arguments["upscale_factor" if up else "downscale_factor"]
+    r = r[0] if isinstance(r, tuple) else r
+    n, c, h, w = x.shape
+    y = np.zeros((n, c // r**2, h * r, w * r) if up else (n, c * r**2, h // r, w // r), x.dtype)
+    for i in range(r):
+        for j in range(r):
+            if up:
+                y[:, :, i::r, j::r] = x[:, i * r + j :: r * r]
+            else:
+                y[:, i * r + j :: r * r] = x[:, :, i::r, j::r]
+    return to_layout(y, layout)
+
+
+def sampling(draw: Any, _: str) -> Arguments:
+    """Draw the arguments of grid_sample, of points at eighths of an image of four pixels."""
+    layout, n = draw(st.sampled_from(layouts(2))), draw(st.integers(0, 2))
+    x = array(draw, (n, draw(st.sampled_from((0, 2, 9))), 4, 4))
+    grid = array(draw, (n, draw(st.integers(0, 3)), draw(st.integers(1, 3)), 2)) / 3.25
+    arguments = {"x": to_layout(x, layout), "grid": grid.astype(np.float32), "layout": layout}
+    some(
+        draw,
+        arguments,
+        mode=st.sampled_from(("bilinear", "nearest", "bicubic")),
+        padding_mode=st.sampled_from(("zeros", "border", "reflection")),
+        align_corners=st.booleans(),
+    )
+    return arguments
+
+
+def sampled(arguments: Arguments) -> Any:
+    """Return the bilinear result, point by point; tests/kernels/test_sample.py has the other modes."""
+    padding = arguments.get("padding_mode", "zeros")
+    if arguments.get("mode", "bilinear") != "bilinear" or padding == "reflection":
+        return None
+    layout = arguments["layout"]
+    x, grid = to_logical(arguments["x"], layout).astype(np.float64), arguments["grid"].astype(np.float64)
+    y = np.zeros((*x.shape[:2], *grid.shape[1:3]))
+    for image, row, column in np.ndindex(len(x), *grid.shape[1:3]):
+        axes = []
+        for n, g in zip(x.shape[2:], grid[image, row, column, ::-1], strict=True):
+            at = (g + 1) / 2 * (n - 1) if arguments.get("align_corners") else ((g + 1) * n - 1) / 2
+            at = min(max(at, 0), n - 1) if padding == "border" else min(max(at, -2), n + 1)
+            low = math.floor(at)
+            axes.append([(i, w) for i, w in ((low, low + 1 - at), (low + 1, at - low)) if 0 <= i < n])
+        for (i, a), (j, b) in ((u, v) for u in axes[0] for v in axes[1]):
+            y[image, :, row, column] += a * b * x[image, :, i, j]
+    return to_layout(y, layout)
 
 
 def normalisation(draw: Any, _: str) -> Arguments:
@@ -393,6 +504,10 @@ def family(name: str) -> Family:
         ),
         r"max_pool[123]d": (pooling, pooled(reference.max_pool)),
         r"avg_pool[123]d": (pooling, pooled(reference.avg_pool)),
+        r"adaptive_avg_pool[123]d": (adaptive, adapted(np.mean)),
+        r"adaptive_max_pool[123]d": (adaptive, adapted(np.max)),
+        r"pixel_shuffle|pixel_unshuffle": (shuffling, shuffled),
+        r"grid_sample": (sampling, sampled),
         r"global_avg_pool[123]d": (pooling, pooled(reference.global_avg_pool)),
         r"batch_norm": (normalisation, normalised),
         r"layer_norm|group_norm|instance_norm": (standardisation, standardised(name)),

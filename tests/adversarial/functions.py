@@ -34,7 +34,7 @@ COARSE = (
 EXTREME = 1e30  # beyond it float32 and the float64 reference overflow at different places
 MEMORY = 256 << 20  # address space of a child: larger results are refused by the system, not written
 
-ARRAYS = ("x", "w", "bias", "residual", "a", "b", "c", "running_mean", "running_var", "weight")
+ARRAYS = ("x", "w", "bias", "residual", "a", "b", "c", "running_mean", "running_var", "weight", "grid")
 INTEGERS = (
     "stride",
     "padding",
@@ -43,6 +43,9 @@ INTEGERS = (
     "num_groups",
     "kernel_size",
     "output_padding",
+    "output_size",
+    "upscale_factor",
+    "downscale_factor",
     "size",
     "axis",
     "threads",
@@ -56,7 +59,7 @@ NUMBERS = (
     *("alpha", "beta", "eps", "negative_slope", "scale_factor"),
     *("a_scale", "b_scale", "x_scale", "w_scale", "out_scale"),
 )
-NAMES = ("layout", "mode", "algorithm", "precision", "activation", "x_dtype", "out_dtype")
+NAMES = ("layout", "mode", "algorithm", "precision", "activation", "x_dtype", "out_dtype", "padding_mode")
 FLAGS = ("ceil_mode", "count_include_pad", "align_corners", "trans_a", "trans_b")
 
 # Classes whose objects are called, and with what.
@@ -131,7 +134,7 @@ NAME_VALUES: tuple[Any, ...] = (
     *("exact", "direct", "im2col", "winograd_f2", "winograd_f4", "reference", "none", "relu", b"NCHW"),
     *(np.array("NCHW"), ("relu",), ("relu", 1.0), ("leaky_relu", 0.5), ("leaky_relu", math.nan), ["relu"]),
     *(("leaky_relu", "x"), ("clamp", 1.0, -1.0), ("clamp", 0.0, 1.0, 2.0), ((),), ("elu", HUGE_TEXT)),
-    *(("elu", 1 << 62), "gelu", "fast"),
+    *(("elu", 1 << 62), "gelu", "fast", "zeros", "reflect", "replicate", "circular", "border"),
 )  # fmt: skip
 
 
@@ -275,7 +278,10 @@ def meant(name: str, value: Any) -> Any:
     if isinstance(value, np.ma.MaskedArray):
         value = np.asarray(value)
     if name in ARRAYS and (isinstance(value, list | tuple) or getattr(value, "dtype", None) == np.float16):
-        return np.asarray(value, np.float32)
+        array = np.asarray(value)
+        return array if name == "bias" and array.dtype.kind == "i" else array.astype(np.float32)
+    if name == "output_size" and value is not None and np.ndim(value):
+        return tuple(value)
     if name in INTEGERS and value is not None and not isinstance(value, str):
         if np.ndim(value) == 0:
             return operator.index(value)

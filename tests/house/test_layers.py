@@ -25,7 +25,7 @@ PYTHON_LAYERS = [
         *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign"),
     ],
     ["_arguments", "_given", "_threads", "_config", "tuning"],
-    ["_quantised"],
+    ["_quantised", "_geometry"],
     ["conv", "planned", "qconv"],
     ["ops"],
     ["graph"],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import pickle
 import re
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 import fastconv
 from fastconv.graph.ir import GraphBuilder
 from fastconv.graph.model import Model
+from fastconv.importers import graph_file
 
 X = np.random.default_rng(0).standard_normal((2, 3, 12, 12), dtype=np.float32)
 
@@ -93,6 +96,32 @@ def test_a_file_that_changed_before_it_was_pickled(onnx_file: Path, onnx_bytes: 
     onnx_file.unlink()
     with pytest.raises(fastconv.ModelError, match=r"expected a readable file, got No such file"):
         pickle.dumps(model)
+
+
+def test_a_file_is_hashed_once_in_a_process(
+    onnx_file: Path, onnx_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a write shows in its times; one that was just written is hashed again."""
+    hashed = []
+
+    def counted(file: BinaryIO, name: str) -> Any:
+        hashed.append(name)
+        return file_digest(file, name)
+
+    file_digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    pickled = pickle.dumps(fastconv.load(onnx_file))
+    pickle.loads(pickled)
+    assert len(hashed) == 2
+    monkeypatch.setattr(graph_file, "_SETTLED", -(10**10))
+    for _ in range(3):
+        pickle.loads(pickled)
+    assert len(hashed) == 3
+    onnx_file.write_bytes(onnx_bytes[:-1] + bytes([onnx_bytes[-1] ^ 1]))
+    os.utime(onnx_file, ns=(0, 0))
+    with pytest.raises(fastconv.ModelError, match="expected the file with SHA-256"):
+        pickle.loads(pickled)
+    assert len(hashed) == 4
 
 
 def test_of_bytes_and_of_a_message(onnx_bytes: bytes) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from fastconv._files import open_plain
 from fastconv.errors import ModelError
 from fastconv.graph.ir import Graph
+
+_SETTLED = 2_000_000_000  # nanoseconds after which a write shows in a file's times, however coarse they are
+_MOST = 64
+_hashes: dict[tuple[int, ...], str] = {}  # of the files that this process has read, by their versions
 
 
 class GraphFile:
@@ -28,6 +33,11 @@ class GraphFile:
     ModelError
         When called, where the file is another than ``sha256`` says; when pickled, where it has changed since
         the call. Both name it.
+
+    Notes
+    -----
+    A file is hashed once in a process, as long as its number, size and times stay: a worker that is sent a
+    model with each task does not read all of it each time.
     """
 
     def __init__(self, read: Callable[[Path], Graph], path: str | os.PathLike[str], sha256: str = "") -> None:
@@ -64,11 +74,20 @@ class GraphFile:
             s = self._path.stat()
         except OSError:  # whoever reads it says so, better
             return None
-        return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
+        return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns
 
     def _hash(self) -> str:
+        before = self._version_now()
+        if before is not None and before in _hashes:
+            return _hashes[before]
         try:
             with open_plain(self._path) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ModelError(f"{self._path}: expected a readable file, got {error.strerror}") from error
+        same = before is not None and before == self._version_now()
+        if before is not None and same and max(before[3:]) + _SETTLED < time.time_ns():
+            if len(_hashes) >= _MOST:
+                _hashes.clear()
+            _hashes[before] = found
+        return found

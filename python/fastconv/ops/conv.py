@@ -10,8 +10,9 @@ from typing import Any
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
+from fastconv._geometry import Padding, border_of, check_channels
 from fastconv._given import kept_kind
-from fastconv.conv import Padding, check_channels, plan, run
+from fastconv.conv import plan, run
 
 
 def algorithms() -> list[str]:
@@ -40,6 +41,7 @@ def conv2d(
     residual: Any = None,
     algorithm: str = "auto",
     precision: str = "fast",
+    padding_mode: str = "zeros",
     out: Any = None,
 ) -> FloatArray:
     """Convolve a batch of images (cross-correlate, as every deep-learning framework does).
@@ -70,6 +72,9 @@ def conv2d(
     precision : {"fast", "exact"}
         "fast" allows algorithms that trade exactness for fewer multiplications, F(4x4, 3x3) Winograd with a
         relative RMS error of about 2e-6; "exact" takes only those as accurate as a sum of the products.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the padding holds: zeros, the image mirrored at its border pixel, that pixel, or the image over
+        again, as in ``torch.nn.Conv2d``. All but zeros are a copy of the image.
     out : array of the result's shape, float32, optional
         Receives the result; it may not overlap `x`, `w` or `residual`.
 
@@ -91,6 +96,7 @@ def conv2d(
            [42., 50.]], dtype=float32)
     """
     channels_last = arguments.is_channels_last(layout)
+    x, padding = _bordered(x, w, stride, padding, dilation, padding_mode, channels_last, 2)
     conv = _plan_for(
         x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 2, precision
     )
@@ -111,6 +117,7 @@ def conv1d(
     activation: Any = None,
     residual: Any = None,
     algorithm: str = "auto",
+    padding_mode: str = "zeros",
     out: Any = None,
 ) -> FloatArray:
     """Convolve a batch of sequences; :func:`conv2d` with one spatial dimension.
@@ -119,7 +126,7 @@ def conv1d(
     ----------
     x : array, shape (n, ic, width), or (n, width, ic) with ``layout="NWC"``, float32
     w : array, shape (oc, ic / groups, kw), float32
-    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, out
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, padding_mode, out
         As for :func:`conv2d`, of one dimension; padding also (left, right).
 
     Returns
@@ -133,6 +140,7 @@ def conv1d(
     array([[[3., 6., 9.]]], dtype=float32)
     """
     channels_last = arguments.is_channels_last(layout, 1)
+    x, padding = _bordered(x, w, stride, padding, dilation, padding_mode, channels_last, 1)
     conv = _plan_for(x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 1)
     return run(conv, x, residual, out, channels_last, 1, w)
 
@@ -152,6 +160,7 @@ def conv3d(
     residual: Any = None,
     algorithm: str = "auto",
     precision: str = "fast",
+    padding_mode: str = "zeros",
     out: Any = None,
 ) -> FloatArray:
     """Convolve a batch of volumes or clips; :func:`conv2d` with three spatial dimensions.
@@ -163,7 +172,8 @@ def conv3d(
     ----------
     x : array, shape (n, ic, d, h, w), or (n, d, h, w, ic) with ``layout="NDHWC"``, float32
     w : array, shape (oc, ic / groups, kd, kh, kw), float32
-    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, precision, out
+    bias, stride, padding, dilation, groups, layout, activation, residual, algorithm, precision,
+    padding_mode, out
         As for :func:`conv2d`, of three dimensions; padding also as six numbers (starts, then ends).
 
     Returns
@@ -178,6 +188,7 @@ def conv3d(
     (1, 5, 4, 8, 8)
     """
     channels_last = arguments.is_channels_last(layout, 3)
+    x, padding = _bordered(x, w, stride, padding, dilation, padding_mode, channels_last, 3)
     conv = _plan_for(
         x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 3, precision
     )
@@ -332,6 +343,26 @@ def _transposed(
         w, bias, stride, padding, dilation, groups, activation, algorithm,
         spatial=spatial, transposed=True, output_padding=output_padding,
     )  # fmt: skip
+
+
+def _bordered(
+    x: Any,
+    w: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    padding_mode: Any,
+    channels_last: bool,
+    spatial: int,
+) -> tuple[Any, Any]:
+    """Return an input with its border and the padding that is left to do, which zeros are."""
+    if isinstance(padding_mode, str) and padding_mode == "zeros":
+        return x, padding
+    w = arguments.as_array("w", w, rank=spatial + 2)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation}
+    border = border_of(padding_mode, w.shape[2:], geometry)
+    assert border is not None
+    return border.around(arguments.as_array("x", x, rank=spatial + 2), channels_last), 0
 
 
 def _plan_for(

@@ -223,6 +223,74 @@ def avg_pool1d(
     return _of_rows(avg_pool2d, x, kernel_size, stride, padding, layout, out, **options)
 
 
+@kept_kind("x")
+def max_pool3d(
+    x: Any,
+    kernel_size: int | tuple[int, int, int],
+    stride: int | tuple[int, int, int] | None = None,
+    padding: int | tuple[int, int, int] = 0,
+    dilation: int | tuple[int, int, int] = 1,
+    ceil_mode: bool = False,
+    *,
+    layout: str = "NCDHW",
+    out: Any = None,
+) -> FloatArray:
+    """Return the maximum of each window of a volume; :func:`max_pool2d` with three spatial dimensions.
+
+    Parameters
+    ----------
+    x : array, shape (n, c, d, h, w), or (n, d, h, w, c) with ``layout="NDHWC"``, float32
+    kernel_size, stride, padding, dilation, ceil_mode, layout, out
+        As for :func:`max_pool2d`, of three dimensions.
+
+    Returns
+    -------
+    array, shape (n, c, od, oh, ow) or (n, od, oh, ow, c), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_pool3d(np.arange(8, dtype=np.float32).reshape(1, 1, 2, 2, 2), 2).ravel()
+    array([7.], dtype=float32)
+    """
+    options = {"dilation": dilation, "ceil_mode": ceil_mode}
+    return _of_volumes(max_pool2d, x, kernel_size, stride, padding, layout, out, **options)
+
+
+@kept_kind("x")
+def avg_pool3d(
+    x: Any,
+    kernel_size: int | tuple[int, int, int],
+    stride: int | tuple[int, int, int] | None = None,
+    padding: int | tuple[int, int, int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    *,
+    layout: str = "NCDHW",
+    out: Any = None,
+) -> FloatArray:
+    """Return the mean of each window of a volume; :func:`avg_pool2d` with three spatial dimensions.
+
+    Parameters
+    ----------
+    x : array, shape (n, c, d, h, w), or (n, d, h, w, c) with ``layout="NDHWC"``, float32
+    kernel_size, stride, padding, ceil_mode, count_include_pad, layout, out
+        As for :func:`avg_pool2d`, of three dimensions.
+
+    Returns
+    -------
+    array, shape (n, c, od, oh, ow) or (n, od, oh, ow, c), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> avg_pool3d(np.arange(8, dtype=np.float32).reshape(1, 1, 2, 2, 2), 2).ravel()
+    array([3.5], dtype=float32)
+    """
+    options = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
+    return _of_volumes(avg_pool2d, x, kernel_size, stride, padding, layout, out, **options)
+
+
 def _one(name: str, value: Any, least: int) -> int:
     (number,) = arguments.integers(name, value, 1, least)
     return number
@@ -244,6 +312,41 @@ def _of_rows(
         layout="NHWC" if channels_last else "NCHW",
         **options,
     ).squeeze(axis)
+    if out is None:
+        return y
+    result: FloatArray = arguments.checked_output(out, y.shape, [x])
+    np.copyto(result, y)
+    return result
+
+
+def _of_volumes(
+    pool: Callable[..., FloatArray],
+    x: Any, kernel_size: Any, stride: Any, padding: Any, layout: Any, out: Any, dilation: Any = None,
+    **options: Any,
+) -> FloatArray:  # fmt: skip
+    """Pool volumes slice by slice, then along the slices: windows are boxes, so that axes follow axes."""
+    channels_last = arguments.is_channels_last(layout, 3)
+    x = arguments.as_array("x", x, rank=5)
+    kernel = arguments.integers("kernel_size", kernel_size, 3, 1)
+    steps = kernel if stride is None else arguments.integers("stride", stride, 3, 1)
+    pads = arguments.integers("padding", padding, 3, 0)
+    spread = None if dilation is None else arguments.integers("dilation", dilation, 3, 1)
+    options["layout"] = "NHWC" if channels_last else "NCHW"
+
+    def pooled(image: FloatArray, of: slice, *one: int) -> FloatArray:
+        """Pool an image along some of the three dimensions; a window of one pixel has the others."""
+        dilated = {} if spread is None else {"dilation": (*spread[of], *one)}
+        rest = {"padding": (*pads[of], *(0 for _ in one)), **dilated, **options}
+        return pool(image, (*kernel[of], *one), (*steps[of], *one), **rest)
+
+    n, *sizes = x.shape
+    d, h, w, c = sizes if channels_last else (*sizes[1:], sizes[0])
+    slices = pooled(x.reshape((n * d, h, w, c) if channels_last else (n, c * d, h, w)), slice(1, 3))
+    oh, ow = slices.shape[1:3] if channels_last else slices.shape[2:]
+    columns = slices.reshape((n, d, oh * ow, c) if channels_last else (n, c, d, oh * ow))
+    boxes = pooled(columns, slice(0, 1), 1)
+    od = boxes.shape[1 if channels_last else 2]
+    y = boxes.reshape((n, od, oh, ow, c) if channels_last else (n, c, od, oh, ow))
     if out is None:
         return y
     result: FloatArray = arguments.checked_output(out, y.shape, [x])

@@ -10,8 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
+from fastconv._geometry import Padding, check_channels
 from fastconv._given import kept_kind
-from fastconv.conv import Padding, check_channels
 from fastconv.qconv import IntegerPlan
 
 
