@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any, Literal, overload
 
 from fastconv import _core
@@ -12,6 +11,8 @@ from fastconv.errors import ArgumentError
 
 def _is_command() -> bool:
     """Whether this process is the command ``fastconv``, which says what is wrong in one line."""
+    from pathlib import Path  # in here: few come here, and it takes long to import
+
     return Path(sys.argv[0]).stem == "fastconv" or sys.orig_argv[1:3] == ["-m", "fastconv"]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import operator
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from fastconv import _core
 from fastconv.errors import ArgumentError, DTypeError
@@ -120,12 +122,8 @@ def threads_of(count: int | None) -> AbstractContextManager[None]:
     return _NONE if count is None or _of_context.get(None) is not None else threads(count)
 
 
-def _register_with_threadpoolctl() -> None:
-    """Let ``threadpoolctl.threadpool_limits``, where installed, govern fastconv like the BLAS libraries."""
-    try:
-        import threadpoolctl
-    except ImportError:
-        return
+def _register(threadpoolctl: Any) -> None:
+    """Let ``threadpoolctl.threadpool_limits`` govern fastconv like the BLAS libraries."""
 
     class FastconvController(threadpoolctl.LibController):  # type: ignore[misc]  # the package has no types
         user_api = "fastconv"
@@ -149,4 +147,31 @@ def _register_with_threadpoolctl() -> None:
     threadpoolctl.register(FastconvController)
 
 
-_register_with_threadpoolctl()
+class _WhenImported:
+    """A finder of modules that registers with threadpoolctl once somebody imports it.
+
+    To import it here would take as long as half of fastconv, for the few who use it.
+    """
+
+    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> Any:
+        """Return threadpoolctl's, whose execution ends with our registration; of others nothing."""
+        if name != "threadpoolctl" or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                _register(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if "threadpoolctl" in sys.modules:
+    if sys.modules["threadpoolctl"] is not None:
+        _register(sys.modules["threadpoolctl"])
+else:
+    sys.meta_path.insert(0, _WhenImported())

@@ -270,6 +270,24 @@ def test_models_hold_no_maths() -> None:
             assert not first, f"{relative(path)} may not import {name}"
 
 
+def test_import_loads_little() -> None:
+    """What takes long to import comes when it is needed: beside numpy's modules there are these."""
+    code = """
+import sys, numpy, numpy.typing
+before = set(sys.modules)
+import fastconv
+print(*sorted(set(sys.modules) - before))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in run.stdout.split() if not name.startswith("fastconv.ops")}
+    ours = {
+        *("_arguments", "_config", "_core", "_foreign", "_geometry", "_given", "_interpreter", "_quantised"),
+        *("_threads", "conv", "errors", "ops", "planned", "qconv"),
+    }
+    standard = {"__future__", "_xxsubinterpreters", "importlib._abc", "importlib.util"}
+    assert loaded <= {"fastconv", *(f"fastconv.{name}" for name in ours), *standard}
+
+
 def test_import_needs_numpy_alone() -> None:
     code = """
 import sys, numpy
