@@ -14,8 +14,6 @@ from fastconv.errors import ArgumentError, ShapeError
 # What a border is made of beside zeros, and numpy's word for it.
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
-Padding = int | str | tuple[int, ...] | list[int]
-
 
 def normalise_padding(padding: Any, spatial: int) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
     """Return auto_pad, the low and the high padding of each dimension."""

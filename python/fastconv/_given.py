@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,37 +18,35 @@ from fastconv import _arguments as arguments
 from fastconv._foreign import imported, maker_for
 from fastconv.errors import DTypeError
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _HALVES = ("float16", "bfloat16")
 
 
-def kept_kind(*names: str, half: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def kept_kind(*names: str, half: bool = True) -> Callable[[F], F]:
     """Have a function of ndarrays take arrays of any library, and return its result as one of the first's.
 
     ``names`` are those of its arrays, the first first; ``out`` is one of it too. With ``half`` the function
     is one of float32, and arrays of half precision are widened for it, its result rounded.
     """
 
-    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+    def decorated(function: F) -> F:
         code = function.__code__
         positional = code.co_varnames[: code.co_argcount]
         place = positional.index(names[0])
 
         @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: Any, **kwargs: Any) -> Any:
             first = args[place] if len(args) > place else kwargs.get(names[0])
             if type(first) is np.ndarray and (first.dtype.itemsize != 2 or not half):
                 return function(*args, **kwargs)
             given = dict(zip(positional, args, strict=False)) | kwargs
             if len(given) != len(args) + len(kwargs):
                 return function(*args, **kwargs)  # which says what is wrong with such arguments
-            call = _Call(names, given, half)
-            result: R = call.result(function(**call.arguments))  # type: ignore[call-arg]
-            return result
+            translated = _Call(names, given, half)
+            return translated.result(function(**translated.arguments))
 
-        return call
+        return cast(F, call)
 
     return decorated
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
-from fastconv._geometry import Border, Padding, border_of, frozen_geometry, geometry_of
+from fastconv._geometry import Border, border_of, frozen_geometry, geometry_of
 from fastconv._given import kept_kind
 from fastconv._threads import as_count, threads_of
+from fastconv._types import Activation, ArrayLike, Given, Layout2d, Numbers, Padding, PaddingMode, Precision
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
 
 
@@ -83,7 +84,7 @@ def run(
     channels_last: bool,
     spatial: int,
     borrowed: Any = None,
-) -> FloatArray:
+) -> Any:
     """Run a planned convolution on an array of the caller's layout; it may still read `borrowed` weights."""
     x = arguments.logical(arguments.as_array("x", x, rank=spatial + 2), channels_last)
     shape = conv.out_shape(x.shape)
@@ -336,16 +337,16 @@ class FloatConvolution(Convolution):
         return self._conv.packed_bytes + (0 if self._tuned is None else self._tuned.packed_bytes)
 
     @kept_kind("x", "residual")
-    def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> FloatArray:
+    def __call__(self, x: Given | Numbers, *, residual: ArrayLike | None = None, out: Any = None) -> Given:
         """Convolve `x`; `residual` is added before the activation; `out` receives the result where given."""
         with threads_of(self._threads):
-            conv, image = self._conv, x
+            conv, image = self._conv, cast(Any, x)
             if self._border is not None or self._tuned is not None:
                 image = arguments.as_array("x", x, rank=self._spatial + 2)
                 conv = self._conv_for(self._logical(image.shape))
             if self._border is not None:
                 image = self._border.around(image, self._channels_last)
-            y = run(conv, image, residual, out, self._channels_last, self._spatial)
+            y: Given = run(conv, image, residual, out, self._channels_last, self._spatial)
         self._last = getattr(x, "shape", None)
         return y
 
@@ -395,19 +396,19 @@ class Conv2d(FloatConvolution):
 
     def __init__(
         self,
-        w: Any,
-        bias: Any = None,
+        w: ArrayLike,
+        bias: ArrayLike | None = None,
         stride: int | tuple[int, int] = 1,
         padding: Padding = 0,
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         *,
-        layout: str = "NCHW",
-        activation: Any = None,
+        layout: Layout2d = "NCHW",
+        activation: Activation = None,
         algorithm: str = "auto",
-        precision: str = "fast",
+        precision: Precision = "fast",
         tune: bool = False,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv import _arguments as arguments
-from fastconv._geometry import Padding, frozen_geometry
+from fastconv._geometry import frozen_geometry
+from fastconv._types import (
+    Activation,
+    ArrayLike,
+    Layout1d,
+    Layout2d,
+    Layout3d,
+    Padding,
+    PaddingMode,
+    Precision,
+)
 from fastconv.conv import FloatConvolution
 
 
@@ -48,19 +58,19 @@ class Conv1d(FloatConvolution):
 
     def __init__(
         self,
-        w: Any,
-        bias: Any = None,
+        w: ArrayLike,
+        bias: ArrayLike | None = None,
         stride: int | tuple[int] = 1,
         padding: Padding = 0,
         dilation: int | tuple[int] = 1,
         groups: int = 1,
         *,
-        layout: str = "NCW",
-        activation: Any = None,
+        layout: Layout1d = "NCW",
+        activation: Activation = None,
         algorithm: str = "auto",
-        precision: str = "fast",
+        precision: Precision = "fast",
         tune: bool = False,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)
@@ -102,19 +112,19 @@ class Conv3d(FloatConvolution):
 
     def __init__(
         self,
-        w: Any,
-        bias: Any = None,
+        w: ArrayLike,
+        bias: ArrayLike | None = None,
         stride: int | tuple[int, int, int] = 1,
         padding: Padding = 0,
         dilation: int | tuple[int, int, int] = 1,
         groups: int = 1,
         *,
-        layout: str = "NCDHW",
-        activation: Any = None,
+        layout: Layout3d = "NCDHW",
+        activation: Activation = None,
         algorithm: str = "auto",
-        precision: str = "fast",
+        precision: Precision = "fast",
         tune: bool = False,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)
@@ -157,16 +167,16 @@ class ConvTranspose1d(FloatConvolution):
 
     def __init__(
         self,
-        w: Any,
-        bias: Any = None,
+        w: ArrayLike,
+        bias: ArrayLike | None = None,
         stride: int | tuple[int] = 1,
         padding: Padding = 0,
         output_padding: int | tuple[int] = 0,
         groups: int = 1,
         dilation: int | tuple[int] = 1,
         *,
-        layout: str = "NCW",
-        activation: Any = None,
+        layout: Layout1d = "NCW",
+        activation: Activation = None,
         algorithm: str = "auto",
         threads: int | None = None,
     ) -> None:
@@ -207,16 +217,16 @@ class ConvTranspose2d(FloatConvolution):
 
     def __init__(
         self,
-        w: Any,
-        bias: Any = None,
+        w: ArrayLike,
+        bias: ArrayLike | None = None,
         stride: int | tuple[int, int] = 1,
         padding: Padding = 0,
         output_padding: int | tuple[int, int] = 0,
         groups: int = 1,
         dilation: int | tuple[int, int] = 1,
         *,
-        layout: str = "NCHW",
-        activation: Any = None,
+        layout: Layout2d = "NCHW",
+        activation: Activation = None,
         algorithm: str = "auto",
         threads: int | None = None,
     ) -> None:
@@ -257,16 +267,16 @@ class ConvTranspose3d(FloatConvolution):
 
     def __init__(
         self,
-        w: Any,
-        bias: Any = None,
+        w: ArrayLike,
+        bias: ArrayLike | None = None,
         stride: int | tuple[int, int, int] = 1,
         padding: Padding = 0,
         output_padding: int | tuple[int, int, int] = 0,
         groups: int = 1,
         dilation: int | tuple[int, int, int] = 1,
         *,
-        layout: str = "NCDHW",
-        activation: Any = None,
+        layout: Layout3d = "NCDHW",
+        activation: Activation = None,
         algorithm: str = "auto",
         threads: int | None = None,
     ) -> None:

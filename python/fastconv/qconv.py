@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
-from fastconv._geometry import Padding, frozen_geometry, geometry_of
+from fastconv._geometry import frozen_geometry, geometry_of
 from fastconv._given import kept_kind
 from fastconv._quantised import S8, byte_dtype, finish, zero_points
 from fastconv._threads import threads_of
+from fastconv._types import Activation, Layout2d, Padding
 from fastconv.conv import Convolution, check_algorithm
 from fastconv.errors import DTypeError
 
@@ -149,8 +150,8 @@ class QConv2d(Convolution):
         out_scale: Any = None,
         out_zero_point: Any = 0,
         out_dtype: Any = None,
-        layout: str = "NCHW",
-        activation: Any = None,
+        layout: Layout2d = "NCHW",
+        activation: Activation = None,
         algorithm: str = "auto",
         threads: int | None = None,
     ) -> None:

@@ -22,7 +22,7 @@ CPP_LAYERS = [
 PYTHON_LAYERS = [
     [
         *("_core", "_fork", "errors", "timing", "_measured"),
-        *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign"),
+        *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign", "_types"),
     ],
     ["_arguments", "_given", "_threads", "_config", "tuning"],
     ["_quantised", "_geometry"],
@@ -282,7 +282,7 @@ print(*sorted(set(sys.modules) - before))
     loaded = {name for name in run.stdout.split() if not name.startswith("fastconv.ops")}
     ours = {
         *("_arguments", "_config", "_core", "_foreign", "_geometry", "_given", "_interpreter", "_quantised"),
-        *("_threads", "conv", "errors", "ops", "planned", "qconv"),
+        *("_threads", "_types", "conv", "errors", "ops", "planned", "qconv"),
     }
     standard = {"__future__", "_xxsubinterpreters", "importlib._abc", "importlib.util"}
     assert loaded <= {"fastconv", *(f"fastconv.{name}" for name in ours), *standard}

@@ -11,11 +11,12 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._given import kept_kind
+from fastconv._types import ArrayLike
 from fastconv.errors import ArgumentError, ShapeError
 
 
 @kept_kind("x")
-def relu(x: Any, *, out: Any = None) -> FloatArray:
+def relu(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return ``max(x, 0)``.
 
     Parameters
@@ -44,7 +45,7 @@ def relu(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def relu6(x: Any, *, out: Any = None) -> FloatArray:
+def relu6(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return ``min(max(x, 0), 6)`` (MobileNetV1, section 3).
 
     Parameters
@@ -66,7 +67,7 @@ def relu6(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> FloatArray:
+def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, *, out: Any = None) -> FloatArray:
     """Return `x` where it is not negative and ``negative_slope * x`` where it is.
 
     Parameters
@@ -89,7 +90,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Floa
 
 
 @kept_kind("x")
-def sigmoid(x: Any, *, out: Any = None) -> FloatArray:
+def sigmoid(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return ``1 / (1 + exp(-x))``.
 
     Parameters
@@ -111,7 +112,7 @@ def sigmoid(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def silu(x: Any, *, out: Any = None) -> FloatArray:
+def silu(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return ``x * sigmoid(x)`` (swish).
 
     Parameters
@@ -133,7 +134,7 @@ def silu(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def hardswish(x: Any, *, out: Any = None) -> FloatArray:
+def hardswish(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return ``x * relu6(x + 3) / 6`` (MobileNetV3, section 5.2).
 
     Parameters
@@ -155,7 +156,7 @@ def hardswish(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def hardsigmoid(x: Any, *, out: Any = None) -> FloatArray:
+def hardsigmoid(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return ``relu6(x + 3) / 6`` (MobileNetV3, section 5.2).
 
     Parameters
@@ -177,7 +178,7 @@ def hardsigmoid(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def gelu(x: Any, *, out: Any = None) -> FloatArray:
+def gelu(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return ``x * (1 + erf(x / sqrt(2))) / 2``, the exact form and not the one with tanh.
 
     Parameters
@@ -199,7 +200,7 @@ def gelu(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def tanh(x: Any, *, out: Any = None) -> FloatArray:
+def tanh(x: ArrayLike, *, out: Any = None) -> FloatArray:
     """Return the hyperbolic tangent.
 
     Parameters
@@ -221,7 +222,7 @@ def tanh(x: Any, *, out: Any = None) -> FloatArray:
 
 
 @kept_kind("x")
-def softmax(x: Any, axis: int = -1, *, out: Any = None) -> FloatArray:
+def softmax(x: ArrayLike, axis: int = -1, *, out: Any = None) -> FloatArray:
     """Return ``exp(x) / sum(exp(x))`` along one axis, computed with the maximum subtracted.
 
     Parameters

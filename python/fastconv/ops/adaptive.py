@@ -10,12 +10,13 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._given import kept_kind
+from fastconv._types import ArrayLike, Layout1d, Layout2d, Layout3d
 from fastconv.errors import ShapeError
 
 
 @kept_kind("x")
 def adaptive_avg_pool1d(
-    x: Any, output_size: int | tuple[int], *, layout: str = "NCW", out: Any = None
+    x: ArrayLike, output_size: int | tuple[int], *, layout: Layout1d = "NCW", out: Any = None
 ) -> FloatArray:
     """Return the mean of so many windows of a sequence; :func:`adaptive_avg_pool2d` of one dimension.
 
@@ -40,7 +41,11 @@ def adaptive_avg_pool1d(
 
 @kept_kind("x")
 def adaptive_avg_pool2d(
-    x: Any, output_size: int | tuple[int | None, int | None], *, layout: str = "NCHW", out: Any = None
+    x: ArrayLike,
+    output_size: int | tuple[int | None, int | None],
+    *,
+    layout: Layout2d = "NCHW",
+    out: Any = None,
 ) -> FloatArray:
     """Return the mean of so many windows of an image, which cover it evenly.
 
@@ -77,10 +82,10 @@ def adaptive_avg_pool2d(
 
 @kept_kind("x")
 def adaptive_avg_pool3d(
-    x: Any,
+    x: ArrayLike,
     output_size: int | tuple[int | None, int | None, int | None],
     *,
-    layout: str = "NCDHW",
+    layout: Layout3d = "NCDHW",
     out: Any = None,
 ) -> FloatArray:
     """Return the mean of so many windows of a volume; :func:`adaptive_avg_pool2d` of three dimensions.
@@ -106,7 +111,7 @@ def adaptive_avg_pool3d(
 
 @kept_kind("x")
 def adaptive_max_pool1d(
-    x: Any, output_size: int | tuple[int], *, layout: str = "NCW", out: Any = None
+    x: ArrayLike, output_size: int | tuple[int], *, layout: Layout1d = "NCW", out: Any = None
 ) -> FloatArray:
     """Return the maximum of so many windows of a sequence; :func:`adaptive_max_pool2d` of one dimension.
 
@@ -131,7 +136,11 @@ def adaptive_max_pool1d(
 
 @kept_kind("x")
 def adaptive_max_pool2d(
-    x: Any, output_size: int | tuple[int | None, int | None], *, layout: str = "NCHW", out: Any = None
+    x: ArrayLike,
+    output_size: int | tuple[int | None, int | None],
+    *,
+    layout: Layout2d = "NCHW",
+    out: Any = None,
 ) -> FloatArray:
     """Return the maximum of so many windows of an image, which cover it evenly.
 
@@ -168,10 +177,10 @@ def adaptive_max_pool2d(
 
 @kept_kind("x")
 def adaptive_max_pool3d(
-    x: Any,
+    x: ArrayLike,
     output_size: int | tuple[int | None, int | None, int | None],
     *,
-    layout: str = "NCDHW",
+    layout: Layout3d = "NCDHW",
     out: Any = None,
 ) -> FloatArray:
     """Return the maximum of so many windows of a volume; :func:`adaptive_max_pool2d` of three dimensions.

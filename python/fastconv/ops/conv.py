@@ -9,9 +9,20 @@ from typing import Any
 
 from fastconv import _arguments as arguments
 from fastconv import _core
-from fastconv._arguments import FloatArray
-from fastconv._geometry import Padding, border_of, check_channels
+from fastconv._geometry import border_of, check_channels
 from fastconv._given import kept_kind
+from fastconv._types import (
+    Activation,
+    ArrayLike,
+    Given,
+    Layout1d,
+    Layout2d,
+    Layout3d,
+    Numbers,
+    Padding,
+    PaddingMode,
+    Precision,
+)
 from fastconv.conv import plan, run
 
 
@@ -28,22 +39,22 @@ def algorithms() -> list[str]:
 
 @kept_kind("x", "w", "bias", "residual")
 def conv2d(
-    x: Any,
-    w: Any,
-    bias: Any = None,
+    x: Given | Numbers,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: int | tuple[int, int] = 1,
     padding: Padding = 0,
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     *,
-    layout: str = "NCHW",
-    activation: Any = None,
-    residual: Any = None,
+    layout: Layout2d = "NCHW",
+    activation: Activation = None,
+    residual: ArrayLike | None = None,
     algorithm: str = "auto",
-    precision: str = "fast",
-    padding_mode: str = "zeros",
+    precision: Precision = "fast",
+    padding_mode: PaddingMode = "zeros",
     out: Any = None,
-) -> FloatArray:
+) -> Given:
     """Convolve a batch of images (cross-correlate, as every deep-learning framework does).
 
     Parameters
@@ -100,26 +111,27 @@ def conv2d(
     conv = _plan_for(
         x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 2, precision
     )
-    return run(conv, x, residual, out, channels_last, 2, w)
+    y: Given = run(conv, x, residual, out, channels_last, 2, w)
+    return y
 
 
 @kept_kind("x", "w", "bias", "residual")
 def conv1d(
-    x: Any,
-    w: Any,
-    bias: Any = None,
+    x: Given | Numbers,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: int | tuple[int] = 1,
     padding: Padding = 0,
     dilation: int | tuple[int] = 1,
     groups: int = 1,
     *,
-    layout: str = "NCW",
-    activation: Any = None,
-    residual: Any = None,
+    layout: Layout1d = "NCW",
+    activation: Activation = None,
+    residual: ArrayLike | None = None,
     algorithm: str = "auto",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     out: Any = None,
-) -> FloatArray:
+) -> Given:
     """Convolve a batch of sequences; :func:`conv2d` with one spatial dimension.
 
     Parameters
@@ -142,27 +154,28 @@ def conv1d(
     channels_last = arguments.is_channels_last(layout, 1)
     x, padding = _bordered(x, w, stride, padding, dilation, padding_mode, channels_last, 1)
     conv = _plan_for(x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 1)
-    return run(conv, x, residual, out, channels_last, 1, w)
+    y: Given = run(conv, x, residual, out, channels_last, 1, w)
+    return y
 
 
 @kept_kind("x", "w", "bias", "residual")
 def conv3d(
-    x: Any,
-    w: Any,
-    bias: Any = None,
+    x: Given | Numbers,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: int | tuple[int, int, int] = 1,
     padding: Padding = 0,
     dilation: int | tuple[int, int, int] = 1,
     groups: int = 1,
     *,
-    layout: str = "NCDHW",
-    activation: Any = None,
-    residual: Any = None,
+    layout: Layout3d = "NCDHW",
+    activation: Activation = None,
+    residual: ArrayLike | None = None,
     algorithm: str = "auto",
-    precision: str = "fast",
-    padding_mode: str = "zeros",
+    precision: Precision = "fast",
+    padding_mode: PaddingMode = "zeros",
     out: Any = None,
-) -> FloatArray:
+) -> Given:
     """Convolve a batch of volumes or clips; :func:`conv2d` with three spatial dimensions.
 
     Kernels of 1x3x3 and 3x1x1 (pseudo-3D) cost what they multiply: no dimension of size 1 is padded or looped
@@ -192,26 +205,27 @@ def conv3d(
     conv = _plan_for(
         x, w, bias, stride, padding, dilation, groups, activation, algorithm, channels_last, 3, precision
     )
-    return run(conv, x, residual, out, channels_last, 3, w)
+    y: Given = run(conv, x, residual, out, channels_last, 3, w)
+    return y
 
 
 @kept_kind("x", "w", "bias", "residual")
 def conv_transpose1d(
-    x: Any,
-    w: Any,
-    bias: Any = None,
+    x: Given | Numbers,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: int | tuple[int] = 1,
     padding: Padding = 0,
     output_padding: int | tuple[int] = 0,
     groups: int = 1,
     dilation: int | tuple[int] = 1,
     *,
-    layout: str = "NCW",
-    activation: Any = None,
-    residual: Any = None,
+    layout: Layout1d = "NCW",
+    activation: Activation = None,
+    residual: ArrayLike | None = None,
     algorithm: str = "auto",
     out: Any = None,
-) -> FloatArray:
+) -> Given:
     """Transposed convolution of sequences; :func:`conv_transpose2d` with one spatial dimension.
 
     Parameters
@@ -233,26 +247,27 @@ def conv_transpose1d(
     (1, 5, 4)
     """
     conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 1)
-    return run(conv, x, residual, out, arguments.is_channels_last(layout, 1), 1, w)
+    y: Given = run(conv, x, residual, out, arguments.is_channels_last(layout, 1), 1, w)
+    return y
 
 
 @kept_kind("x", "w", "bias", "residual")
 def conv_transpose2d(
-    x: Any,
-    w: Any,
-    bias: Any = None,
+    x: Given | Numbers,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: int | tuple[int, int] = 1,
     padding: Padding = 0,
     output_padding: int | tuple[int, int] = 0,
     groups: int = 1,
     dilation: int | tuple[int, int] = 1,
     *,
-    layout: str = "NCHW",
-    activation: Any = None,
-    residual: Any = None,
+    layout: Layout2d = "NCHW",
+    activation: Activation = None,
+    residual: ArrayLike | None = None,
     algorithm: str = "auto",
     out: Any = None,
-) -> FloatArray:
+) -> Given:
     """Transposed convolution: the gradient of :func:`conv2d` with respect to its input, used to upsample.
 
     It runs as stride-squared ordinary convolutions, one for each output position modulo the stride, so that
@@ -282,26 +297,27 @@ def conv_transpose2d(
            [1., 1., 1., 1.]], dtype=float32)
     """
     conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 2)
-    return run(conv, x, residual, out, arguments.is_channels_last(layout), 2, w)
+    y: Given = run(conv, x, residual, out, arguments.is_channels_last(layout), 2, w)
+    return y
 
 
 @kept_kind("x", "w", "bias", "residual")
 def conv_transpose3d(
-    x: Any,
-    w: Any,
-    bias: Any = None,
+    x: Given | Numbers,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: int | tuple[int, int, int] = 1,
     padding: Padding = 0,
     output_padding: int | tuple[int, int, int] = 0,
     groups: int = 1,
     dilation: int | tuple[int, int, int] = 1,
     *,
-    layout: str = "NCDHW",
-    activation: Any = None,
-    residual: Any = None,
+    layout: Layout3d = "NCDHW",
+    activation: Activation = None,
+    residual: ArrayLike | None = None,
     algorithm: str = "auto",
     out: Any = None,
-) -> FloatArray:
+) -> Given:
     """Transposed convolution of volumes; :func:`conv_transpose2d` with three spatial dimensions.
 
     Parameters
@@ -323,7 +339,8 @@ def conv_transpose3d(
     (1, 5, 4, 4, 4)
     """
     conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 3)
-    return run(conv, x, residual, out, arguments.is_channels_last(layout, 3), 3, w)
+    y: Given = run(conv, x, residual, out, arguments.is_channels_last(layout, 3), 3, w)
+    return y
 
 
 def _transposed(

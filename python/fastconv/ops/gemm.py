@@ -11,21 +11,22 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._given import kept_kind
+from fastconv._types import Activation, ArrayLike
 from fastconv.errors import ShapeError
 
 
 @kept_kind("a", "b", "c", "bias")
 def gemm(
-    a: Any,
-    b: Any,
-    c: Any = None,
+    a: ArrayLike,
+    b: ArrayLike,
+    c: ArrayLike | None = None,
     *,
     alpha: float = 1.0,
     beta: float = 0.0,
     trans_a: bool = False,
     trans_b: bool = False,
-    bias: Any = None,
-    activation: Any = None,
+    bias: ArrayLike | None = None,
+    activation: Activation = None,
     out: Any = None,
 ) -> FloatArray:
     """Multiply matrices: ``act(alpha * op(a) @ op(b) + beta * c + bias)``; op transposes where asked to.
@@ -103,7 +104,14 @@ def gemm(
 
 
 @kept_kind("x", "w", "bias")
-def linear(x: Any, w: Any, bias: Any = None, *, activation: Any = None, out: Any = None) -> FloatArray:
+def linear(
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    activation: Activation = None,
+    out: Any = None,
+) -> FloatArray:
     """Multiply the last axis by a matrix: ``act(x @ w.T + bias)``.
 
     Parameters
@@ -157,7 +165,7 @@ def linear(x: Any, w: Any, bias: Any = None, *, activation: Any = None, out: Any
 
 
 @kept_kind("a", "b")
-def matmul(a: Any, b: Any, *, out: Any = None) -> FloatArray:
+def matmul(a: ArrayLike, b: ArrayLike, *, out: Any = None) -> FloatArray:
     """Multiply matrices, vectors, or stacks of matrices, as ``numpy.matmul`` does.
 
     Parameters

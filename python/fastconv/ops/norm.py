@@ -11,19 +11,20 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._given import kept_kind
+from fastconv._types import ArrayLike, Layout2d
 from fastconv.errors import ArgumentError, ShapeError
 
 
 @kept_kind("x", "running_mean", "running_var", "weight", "bias")
 def batch_norm(
-    x: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
+    x: ArrayLike,
+    running_mean: ArrayLike,
+    running_var: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     eps: float = 1e-5,
     *,
-    layout: str = "NCHW",
+    layout: Layout2d = "NCHW",
     out: Any = None,
 ) -> FloatArray:
     """Normalise each channel with given statistics (batch normalisation in inference).
@@ -91,7 +92,12 @@ def batch_norm(
 
 @kept_kind("x", "weight", "bias")
 def layer_norm(
-    x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *, out: Any = None
+    x: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    *,
+    out: Any = None,
 ) -> FloatArray:
     """Normalise the last axis to mean 0 and variance 1 (torch: ``layer_norm(x, x.shape[-1:], ...)``).
 
@@ -138,7 +144,13 @@ def layer_norm(
 
 @kept_kind("x", "weight", "bias")
 def group_norm(
-    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *, out: Any = None
+    x: ArrayLike,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    *,
+    out: Any = None,
 ) -> FloatArray:
     """Normalise each group of channels of each image to mean 0 and variance 1.
 
@@ -192,7 +204,12 @@ def group_norm(
 
 @kept_kind("x", "weight", "bias")
 def instance_norm(
-    x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *, out: Any = None
+    x: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    *,
+    out: Any = None,
 ) -> FloatArray:
     """Normalise each channel of each image to mean 0 and variance 1.
 

@@ -11,6 +11,7 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._given import kept_kind
+from fastconv._types import ArrayLike, Layout1d, Layout2d, Layout3d
 from fastconv.errors import ArgumentError, ShapeError
 
 Size = int | tuple[int, int]
@@ -18,14 +19,14 @@ Size = int | tuple[int, int]
 
 @kept_kind("x")
 def max_pool2d(
-    x: Any,
+    x: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
     padding: Size = 0,
     dilation: Size = 1,
     ceil_mode: bool = False,
     *,
-    layout: str = "NCHW",
+    layout: Layout2d = "NCHW",
     out: Any = None,
 ) -> FloatArray:
     """Return the maximum of each window of an image.
@@ -69,14 +70,14 @@ def max_pool2d(
 
 @kept_kind("x")
 def avg_pool2d(
-    x: Any,
+    x: ArrayLike,
     kernel_size: Size,
     stride: Size | None = None,
     padding: Size = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     *,
-    layout: str = "NCHW",
+    layout: Layout2d = "NCHW",
     out: Any = None,
 ) -> FloatArray:
     """Return the mean of each window of an image.
@@ -119,7 +120,7 @@ def avg_pool2d(
 
 
 @kept_kind("x")
-def global_avg_pool2d(x: Any, *, layout: str = "NCHW", out: Any = None) -> FloatArray:
+def global_avg_pool2d(x: ArrayLike, *, layout: Layout2d = "NCHW", out: Any = None) -> FloatArray:
     """Return the mean of each channel of an image (torch: ``adaptive_avg_pool2d(x, 1)``).
 
     Parameters
@@ -157,14 +158,14 @@ def global_avg_pool2d(x: Any, *, layout: str = "NCHW", out: Any = None) -> Float
 
 @kept_kind("x")
 def max_pool1d(
-    x: Any,
+    x: ArrayLike,
     kernel_size: int,
     stride: int | None = None,
     padding: int = 0,
     dilation: int = 1,
     ceil_mode: bool = False,
     *,
-    layout: str = "NCW",
+    layout: Layout1d = "NCW",
     out: Any = None,
 ) -> FloatArray:
     """Return the maximum of each window of a sequence; :func:`max_pool2d` with one spatial dimension.
@@ -191,14 +192,14 @@ def max_pool1d(
 
 @kept_kind("x")
 def avg_pool1d(
-    x: Any,
+    x: ArrayLike,
     kernel_size: int,
     stride: int | None = None,
     padding: int = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     *,
-    layout: str = "NCW",
+    layout: Layout1d = "NCW",
     out: Any = None,
 ) -> FloatArray:
     """Return the mean of each window of a sequence; :func:`avg_pool2d` with one spatial dimension.
@@ -225,14 +226,14 @@ def avg_pool1d(
 
 @kept_kind("x")
 def max_pool3d(
-    x: Any,
+    x: ArrayLike,
     kernel_size: int | tuple[int, int, int],
     stride: int | tuple[int, int, int] | None = None,
     padding: int | tuple[int, int, int] = 0,
     dilation: int | tuple[int, int, int] = 1,
     ceil_mode: bool = False,
     *,
-    layout: str = "NCDHW",
+    layout: Layout3d = "NCDHW",
     out: Any = None,
 ) -> FloatArray:
     """Return the maximum of each window of a volume; :func:`max_pool2d` with three spatial dimensions.
@@ -259,14 +260,14 @@ def max_pool3d(
 
 @kept_kind("x")
 def avg_pool3d(
-    x: Any,
+    x: ArrayLike,
     kernel_size: int | tuple[int, int, int],
     stride: int | tuple[int, int, int] | None = None,
     padding: int | tuple[int, int, int] = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     *,
-    layout: str = "NCDHW",
+    layout: Layout3d = "NCDHW",
     out: Any = None,
 ) -> FloatArray:
     """Return the mean of each window of a volume; :func:`avg_pool2d` with three spatial dimensions.

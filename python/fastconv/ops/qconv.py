@@ -10,8 +10,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
-from fastconv._geometry import Padding, check_channels
+from fastconv._geometry import check_channels
 from fastconv._given import kept_kind
+from fastconv._types import Activation, Layout1d, Layout2d, Layout3d, Padding
 from fastconv.qconv import IntegerPlan
 
 
@@ -32,8 +33,8 @@ def qconv2d(
     out_scale: Any = None,
     out_zero_point: Any = 0,
     out_dtype: Any = None,
-    layout: str = "NCHW",
-    activation: Any = None,
+    layout: Layout2d = "NCHW",
+    activation: Activation = None,
     algorithm: str = "auto",
     out: Any = None,
 ) -> NDArray[Any]:
@@ -128,8 +129,8 @@ def qconv1d(
     out_scale: Any = None,
     out_zero_point: Any = 0,
     out_dtype: Any = None,
-    layout: str = "NCW",
-    activation: Any = None,
+    layout: Layout1d = "NCW",
+    activation: Activation = None,
     algorithm: str = "auto",
     out: Any = None,
 ) -> NDArray[Any]:
@@ -181,8 +182,8 @@ def qconv3d(
     out_scale: Any = None,
     out_zero_point: Any = 0,
     out_dtype: Any = None,
-    layout: str = "NCDHW",
-    activation: Any = None,
+    layout: Layout3d = "NCDHW",
+    activation: Activation = None,
     algorithm: str = "auto",
     out: Any = None,
 ) -> NDArray[Any]:

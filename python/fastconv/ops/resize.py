@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,18 +12,19 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._given import kept_kind
+from fastconv._types import ArrayLike, Layout2d
 from fastconv.errors import ArgumentError, ShapeError
 
 
 @kept_kind("x")
 def interpolate(
-    x: Any,
+    x: ArrayLike,
     size: int | tuple[int, int] | None = None,
     scale_factor: float | tuple[float, float] | None = None,
-    mode: str = "nearest",
+    mode: Literal["nearest", "bilinear"] = "nearest",
     align_corners: bool = False,
     *,
-    layout: str = "NCHW",
+    layout: Layout2d = "NCHW",
     out: Any = None,
 ) -> FloatArray:
     """Resize a batch of images.

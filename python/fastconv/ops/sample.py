@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._given import kept_kind
+from fastconv._types import ArrayLike, Layout2d
 from fastconv.errors import ArgumentError, ShapeError
 
 _MODES = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}
@@ -18,7 +19,9 @@ _TOGETHER = 8  # channels from which on it pays to bring those of a pixel togeth
 
 
 @kept_kind("x")
-def pixel_shuffle(x: Any, upscale_factor: int, *, layout: str = "NCHW", out: Any = None) -> FloatArray:
+def pixel_shuffle(
+    x: ArrayLike, upscale_factor: int, *, layout: Layout2d = "NCHW", out: Any = None
+) -> FloatArray:
     """Make an image larger by a factor r, of groups of r * r channels.
 
     Parameters
@@ -67,7 +70,9 @@ def pixel_shuffle(x: Any, upscale_factor: int, *, layout: str = "NCHW", out: Any
 
 
 @kept_kind("x")
-def pixel_unshuffle(x: Any, downscale_factor: int, *, layout: str = "NCHW", out: Any = None) -> FloatArray:
+def pixel_unshuffle(
+    x: ArrayLike, downscale_factor: int, *, layout: Layout2d = "NCHW", out: Any = None
+) -> FloatArray:
     """Make an image smaller by a factor r, into r * r times the channels: undo :func:`pixel_shuffle`.
 
     Parameters
@@ -111,13 +116,13 @@ def _split(x: FloatArray, axis: int, r: int) -> FloatArray:
 
 @kept_kind("x", "grid")
 def grid_sample(
-    x: Any,
-    grid: Any,
-    mode: str = "bilinear",
-    padding_mode: str = "zeros",
+    x: ArrayLike,
+    grid: ArrayLike,
+    mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear",
+    padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
     align_corners: bool = False,
     *,
-    layout: str = "NCHW",
+    layout: Layout2d = "NCHW",
     out: Any = None,
 ) -> FloatArray:
     """Sample images at the points of a grid.
