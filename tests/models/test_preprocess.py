@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import models
 from fastconv.errors import ArgumentError, DTypeError, MissingPackageError, ModelError, ShapeError
 from fastconv.models import preprocess
@@ -49,6 +51,27 @@ def test_paths_pillow_images_and_arrays_are_the_same(tmp_path: Path) -> None:
     batch = preprocess([path, PHOTO], 32, resample="bicubic")
     np.testing.assert_array_equal(batch, np.concatenate([expected, expected]))
     assert preprocess([], 32).shape == (0, 3, 32, 32)
+
+
+def test_a_list_is_decoded_in_threads(tmp_path: Path) -> None:
+    """A batch is that of its photos one by one; the first that fails is named."""
+    pillow = pytest.importorskip("PIL.Image")
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for i, path in enumerate(paths):
+        pillow.fromarray(np.roll(PHOTO, i, 0)).save(path)
+    lazy = pillow.open(paths[0])
+    photos = [*paths, PHOTO, lazy, lazy]
+    with fastconv.threads(1):
+        expected = np.concatenate([preprocess(photo, 32) for photo in photos])
+    with fastconv.threads(3):
+        np.testing.assert_array_equal(preprocess(photos, 32), expected)
+        paths[2].write_bytes(b"no picture")
+        with pytest.raises(ModelError, match=f"^{re.escape(str(paths[2]))}: cannot be decoded"):
+            preprocess(photos, 32)
+        with pytest.raises(DTypeError, match=r"^images\[1\]: expected uint8 values, got float64"):
+            preprocess([PHOTO, PHOTO / 255, PHOTO], 32)
+        with pytest.raises(FileNotFoundError, match=r"none\.png"):
+            preprocess([PHOTO, tmp_path / "none.png"], 32)
 
 
 @pytest.mark.torch

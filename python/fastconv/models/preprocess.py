@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fastconv import _arguments as arguments
 from fastconv._files import open_plain, path_of
+from fastconv._threads import get_num_threads
 from fastconv.errors import ArgumentError, DTypeError, MissingPackageError, ModelError, ShapeError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def preprocess(
     Parameters
     ----------
     images
-        One image, or a list or tuple of them: a path, a pillow image, or an RGB array (height, width, 3) of
+        One image, or a list or tuple of them, which are decoded and resized in as many threads as
+        :func:`fastconv.get_num_threads` says: a path, a pillow image, or an RGB array (height, width, 3) of
         uint8. Photos are turned upright as their EXIF orientation says (torchvision, and pillow's ``open``,
         leave them lying), but for pillow images that something was done with since they were opened. Grey
         images of 16 bits become 8; those of 32 bits and of floats must hold 0 to 255.
@@ -81,6 +83,7 @@ def preprocess(
         If an array is not an RGB image of uint8, or an argument of another type.
     ModelError
         If a file is a pipe or a device, or cannot be decoded, or the values of an image have no known range.
+        An error begins with the file's name, or with the place in the list, ``images[3]``.
     MissingPackageError
         If pillow is needed and not installed.
 
@@ -104,8 +107,7 @@ def preprocess(
     low, span = _colours("mean", mean), _colours("std", std)
     if not span.all():
         raise ArgumentError(f"std: expected three values other than 0, got {arguments.shown(std)}")
-    several: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
-    pixels = [_centre(image, size, crop, resample) for image in several]
+    pixels = _centres(images, size, crop, resample)
     batch = np.empty((len(pixels), 3, size, size), np.float32)
     for out, image in zip(batch, pixels, strict=True):
         out[...] = ((image.astype(np.float32) - low) / span).transpose(2, 0, 1)
@@ -125,22 +127,52 @@ def _colours(name: str, values: Any) -> npt.NDArray[np.float32]:
     return colours
 
 
-def _centre(image: Image, size: int, crop: float, resample: str) -> npt.NDArray[np.uint8]:
+def _centres(images: Images, size: int, crop: float, resample: str) -> list[npt.NDArray[np.uint8]]:
+    """Return the centres of all images; files and arrays are decoded and resized in threads.
+
+    Not so pillow images, which are not for several threads until they are decoded, and may be there twice.
+    """
+    if not isinstance(images, list | tuple):
+        return [_centre(images, _name(images, "images"), size, crop, resample)]
+    tasks = [(image, _name(image, f"images[{i}]"), size, crop, resample) for i, image in enumerate(images)]
+    count = min(get_num_threads(), len(tasks))
+    if count < 2:
+        return [_centre(*task) for task in tasks]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(count) as pool:
+        alone = (str, os.PathLike, np.ndarray)
+        waiting = [pool.submit(_centre, *task) if isinstance(task[0], alone) else None for task in tasks]
+        try:
+            return [
+                _centre(*task) if future is None else future.result()
+                for task, future in zip(tasks, waiting, strict=True)
+            ]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _name(image: Any, place: str) -> str:
+    """Return what messages call an image: its file, or its place."""
+    return str(image) if isinstance(image, str | os.PathLike) else place
+
+
+def _centre(image: Image, name: str, size: int, crop: float, resample: str) -> npt.NDArray[np.uint8]:
     """Return the centre of an image, (size, size, 3), after resizing its shorter side to size / crop."""
     shorter = round(size / crop)
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ShapeError(f"images: expected an RGB array (height, width, 3), got shape {image.shape}")
+            raise ShapeError(f"{name}: expected an RGB array (height, width, 3), got shape {image.shape}")
         if image.dtype != np.uint8:
-            raise DTypeError(f"images: expected uint8 values, got {image.dtype}")
-        arguments.check_mask("images", image)
+            raise DTypeError(f"{name}: expected uint8 values, got {image.dtype}")
+        arguments.check_mask(name, image)
         if min(image.shape[:2]) == shorter:
             return _cropped(image, size)
         return _resized_centre(_pillow().fromarray(image), size, shorter, resample)
     picture = _open(image) if isinstance(image, str | os.PathLike) else image
     if not hasattr(picture, "convert"):
-        raise DTypeError(f"images: expected a path, an array or a pillow image, got {type(image).__name__}")
-    return _resized_centre(_rgb(_upright(picture)), size, shorter, resample)
+        raise DTypeError(f"{name}: expected a path, an array or a pillow image, got {type(image).__name__}")
+    return _resized_centre(_rgb(_upright(picture), name), size, shorter, resample)
 
 
 def _cropped(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
@@ -183,7 +215,7 @@ def _upright(picture: PillowImage.Image) -> PillowImage.Image:
     return picture if turn is None else picture.transpose(_pillow().Transpose[turn])
 
 
-def _rgb(picture: PillowImage.Image) -> PillowImage.Image:
+def _rgb(picture: PillowImage.Image, name: str) -> PillowImage.Image:
     """Convert to RGB of 8 bits. Pillow itself cuts more bits off at 255: such photos would be white."""
     mode = picture.mode
     if not mode.startswith("I") and mode != "F":
@@ -193,7 +225,7 @@ def _rgb(picture: PillowImage.Image) -> PillowImage.Image:
     most = 65535 if mode.startswith("I;16") or picture.format == "PNG" else 255
     if not (low >= 0 and high <= most) or (mode == "F" and 0 < high <= 1):
         raise ModelError(
-            f"images: expected values from 0 to {most} (mode {mode!r}), got some from {low} to {high};"
+            f"{name}: expected values from 0 to {most} (mode {mode!r}), got some from {low} to {high};"
             " scale them to 8 bits"
         )
     grey = np.rint(values / (257.0 if most == 65535 else 1.0)).astype(np.uint8)
