@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -176,14 +177,25 @@ def test_explain(model: Model) -> None:
 
 
 def test_verbose_prints_a_line_and_a_time_for_each_step(
-    model: Model, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    model: Model,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """By logging, where the program has set it up, as pytest has, and on standard error where not."""
     x = images(rng, 1)
     quiet = model(x)
-    assert capfd.readouterr() == ("", "")
+    assert (caplog.text, *capfd.readouterr()) == ("", "", "")
     monkeypatch.setenv("FASTCONV_VERBOSE", "1")
+    model(x)
+    assert capfd.readouterr() == ("", "")
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("fastconv", "INFO")
+    monkeypatch.setattr(logging.getLogger("fastconv"), "propagate", False)
     loud = model(x)
     out, err = capfd.readouterr()
+    assert err.splitlines()[1] == record.getMessage().splitlines()[1]
     for a, b in zip(quiet, loud, strict=True):
         np.testing.assert_array_equal(a, b)
     assert out == ""

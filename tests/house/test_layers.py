@@ -22,7 +22,7 @@ CPP_LAYERS = [
 PYTHON_LAYERS = [
     [
         *("_core", "_fork", "errors", "timing", "_measured"),
-        *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign", "_types"),
+        *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign", "_types", "_log"),
     ],
     ["_arguments", "_given", "_threads", "_config", "tuning"],
     ["_quantised", "_geometry"],

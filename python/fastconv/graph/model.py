@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._arguments import check_precision, flag
 from fastconv._files import path_of
+from fastconv._log import tell
 from fastconv._text import printable
 from fastconv._threads import as_count, threads_of
 from fastconv.errors import ArgumentError
@@ -299,7 +299,7 @@ class Model:
         arrays = [np.asarray(a, order="C") for a in arrays]  # ascontiguousarray makes scalars vectors
         if os.environ.get("FASTCONV_VERBOSE", "0") not in ("", "0"):
             outputs, seconds = executable.run_profiled(arrays)
-            sys.stderr.write(table(self._graph.name, executable, seconds) + "\n")
+            tell(table(self._graph.name, executable, seconds))
             return outputs
         if isinstance(executable, Staged):  # whose outputs depend on more than shapes
             return executable.run(arrays)
@@ -482,8 +482,9 @@ class Model:
 
         Notes
         -----
-        With ``FASTCONV_VERBOSE=1`` in the environment every run prints the same table to standard error, with
-        the milliseconds that each step took in front.
+        With ``FASTCONV_VERBOSE=1`` in the environment every run tells the same table, with the milliseconds
+        that each step took in front: to the logger ``fastconv`` where the program has set up logging, and on
+        standard error where not.
         """
         return table(self._graph.name, self._planned(shapes))
 

