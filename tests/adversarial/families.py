@@ -14,47 +14,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from adversarial.drawing import Arguments, array, layouts, some, spatial_of, to_layout, to_logical
+from adversarial.images import sampled, sampling, shuffled, shuffling
 from fastconv.testing import reference
-
-Arguments = dict[str, Any]
-
-
-def floats(shape: Sequence[int], seed: int) -> Any:
-    """Return small integers as floats."""
-    return np.random.default_rng(seed).integers(-4, 5, tuple(shape)).astype(np.float32)
-
-
-def array(draw: Any, shape: Sequence[int]) -> Any:
-    """Draw an array of a shape."""
-    return floats(shape, draw(st.integers(0, 1 << 16)))
-
-
-def some(draw: Any, arguments: Arguments, **choices: Any) -> None:
-    """Add the arguments that are drawn to be given."""
-    for name, strategy in choices.items():
-        if draw(st.booleans()):
-            arguments[name] = draw(strategy)
-
-
-def spatial_of(name: str) -> int:
-    """Return the number of spatial dimensions in a function's name."""
-    return int(name.removesuffix("d")[-1])
-
-
-def layouts(spatial: int) -> tuple[str, str]:
-    """Return channels-first and channels-last of so many spatial dimensions."""
-    axes = "DHW"[-spatial:]
-    return f"NC{axes}", f"N{axes}C"
-
-
-def to_layout(a: Any, layout: Any) -> Any:
-    """Return a view of an array in channels-first order in the layout."""
-    return np.moveaxis(a, 1, -1) if layout is not None and layout.endswith("C") else a
-
-
-def to_logical(a: Any, layout: Any) -> Any:
-    """Return a view in channels-first order of an array in the layout."""
-    return np.moveaxis(a, -1, 1) if layout is not None and layout.endswith("C") else a
 
 
 def convolution(draw: Any, name: str, transposed: bool = False) -> Arguments:
@@ -185,68 +147,6 @@ def adapted(reduce: Callable[..., Any]) -> Callable[[Arguments], Any]:
         return to_layout(y, layout)
 
     return result
-
-
-def shuffling(draw: Any, name: str) -> Arguments:
-    """Draw the arguments of pixel_shuffle or pixel_unshuffle."""
-    up = name == "pixel_shuffle"
-    r, layout = draw(st.integers(1, 3)), draw(st.sampled_from(layouts(2)))
-    n, c, h, w = (draw(st.integers(0, 3)) for _ in range(4))
-    x = array(draw, (n, c * r * r, h, w) if up else (n, c, h * r, w * r))
-    return {"x": to_layout(x, layout), "layout": layout, f"{'up' if up else 'down'}scale_factor": r}
-
-
-def shuffled(arguments: Arguments) -> Any:
-    """Return the result of such arguments, of blocks of r x r pixels one after another."""
-    layout = arguments["layout"]
-    x, up = to_logical(arguments["x"], layout), "upscale_factor" in arguments
-    r = arguments["upscale_factor" if up else "downscale_factor"]
-    r = r[0] if isinstance(r, tuple) else r
-    n, c, h, w = x.shape
-    y = np.zeros((n, c // r**2, h * r, w * r) if up else (n, c * r**2, h // r, w // r), x.dtype)
-    for i in range(r):
-        for j in range(r):
-            if up:
-                y[:, :, i::r, j::r] = x[:, i * r + j :: r * r]
-            else:
-                y[:, i * r + j :: r * r] = x[:, :, i::r, j::r]
-    return to_layout(y, layout)
-
-
-def sampling(draw: Any, _: str) -> Arguments:
-    """Draw the arguments of grid_sample, of points at eighths of an image of four pixels."""
-    layout, n = draw(st.sampled_from(layouts(2))), draw(st.integers(0, 2))
-    x = array(draw, (n, draw(st.sampled_from((0, 2, 9))), 4, 4))
-    grid = array(draw, (n, draw(st.integers(0, 3)), draw(st.integers(1, 3)), 2)) / 3.25
-    arguments = {"x": to_layout(x, layout), "grid": grid.astype(np.float32), "layout": layout}
-    some(
-        draw,
-        arguments,
-        mode=st.sampled_from(("bilinear", "nearest", "bicubic")),
-        padding_mode=st.sampled_from(("zeros", "border", "reflection")),
-        align_corners=st.booleans(),
-    )
-    return arguments
-
-
-def sampled(arguments: Arguments) -> Any:
-    """Return the bilinear result, point by point; tests/kernels/test_sample.py has the other modes."""
-    padding = arguments.get("padding_mode", "zeros")
-    if arguments.get("mode", "bilinear") != "bilinear" or padding == "reflection":
-        return None
-    layout = arguments["layout"]
-    x, grid = to_logical(arguments["x"], layout).astype(np.float64), arguments["grid"].astype(np.float64)
-    y = np.zeros((*x.shape[:2], *grid.shape[1:3]))
-    for image, row, column in np.ndindex(len(x), *grid.shape[1:3]):
-        axes = []
-        for n, g in zip(x.shape[2:], grid[image, row, column, ::-1], strict=True):
-            at = (g + 1) / 2 * (n - 1) if arguments.get("align_corners") else ((g + 1) * n - 1) / 2
-            at = min(max(at, 0), n - 1) if padding == "border" else min(max(at, -2), n + 1)
-            low = math.floor(at)
-            axes.append([(i, w) for i, w in ((low, low + 1 - at), (low + 1, at - low)) if 0 <= i < n])
-        for (i, a), (j, b) in ((u, v) for u in axes[0] for v in axes[1]):
-            y[image, :, row, column] += a * b * x[image, :, i, j]
-    return to_layout(y, layout)
 
 
 def normalisation(draw: Any, _: str) -> Arguments:

@@ -25,7 +25,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
-from adversarial.families import Arguments, family
+from adversarial.drawing import Arguments
+from adversarial.families import family
 from fastconv.errors import FastconvError
 
 COARSE = (
