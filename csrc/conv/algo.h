@@ -52,7 +52,10 @@ struct Algo {
   // one image's size: were it to see the batch or the threads, an image's result would depend on
   // them.
   // once: the weights are packed for this one call, which has to pay for that too.
-  bool (*pays)(const ConvShape& shape, bool once, const KernelTable& kernels) = nullptr;
+  bool (*pays)(const ConvParams& params, const ConvShape& shape, bool once,
+               const KernelTable& kernels) = nullptr;
+  // Why "auto" leaves it out whatever the input's size, though it accepts, or empty; null: never.
+  std::string (*unsuited)(const ConvParams& params, const KernelTable& kernels) = nullptr;
 };
 
 const Algo* const* algo_list(int* count);

@@ -25,7 +25,7 @@ std::string reject(const ConvParams& p, const KernelTable& kernels) {
 // vectors Winograd does fewer products still. A group as wide as a vector, but with more or fewer
 // input channels, has a permutation for each FMA and no lane to spare: a tile of the dense product,
 // which broadcasts each of its channels, is better. Where permutations are cheap none of that holds.
-bool pays(const ConvShape& s, bool, const KernelTable& kernels) {
+bool pays(const ConvParams&, const ConvShape& s, bool, const KernelTable& kernels) {
   if (s.group_ic() == s.group_oc() && s.group_oc() >= kernels.lanes) {
     const bool for_winograd = s.group_oc() > kernels.lanes && s.stride[1] == 1 &&
                               s.stride[2] == 1 && s.kernel[1] == s.kernel[2] && s.kernel[2] <= 5;

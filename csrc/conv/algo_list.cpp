@@ -3,19 +3,21 @@
 
 namespace fastconv {
 
-extern const Algo algo_depthwise, algo_direct, algo_winograd_f4, algo_winograd_f2, algo_planar,
-    algo_implicit, algo_im2col, algo_reference;
+extern const Algo algo_depthwise, algo_direct, algo_sparse_planes, algo_sparse_panels,
+    algo_winograd_f4, algo_winograd_f2, algo_planar, algo_implicit, algo_im2col, algo_reference;
 
 const Algo* const* algo_list(int* count) {
   static const Algo* const list[] = {
-      &algo_depthwise,    // one channel per group: vectors over channels
-      &algo_direct,       // few channels per group: a vector spans several groups
-      &algo_winograd_f4,  // 3x3, stride 1, where it pays: a quarter of the multiplications
-      &algo_winograd_f2,  // 3x3 and 5x5, stride 1, where it pays
-      &algo_planar,       // 1x1 on NCHW: weights times planes, nothing reordered
-      &algo_implicit,     // everything: GEMM that reads the image in place
-      &algo_im2col,       // everything: GEMM on a matrix of patches, to measure against
-      &algo_reference,    // everything: plain loops, the specification
+      &algo_depthwise,      // one channel per group: vectors over channels
+      &algo_direct,         // few channels per group: a vector spans several groups
+      &algo_sparse_planes,  // 1x1 with single zeros, where that pays: planes times weights
+      &algo_sparse_panels,  // blocks of zeros, where that pays: panels without them
+      &algo_winograd_f4,    // 3x3, stride 1, where it pays: a quarter of the multiplications
+      &algo_winograd_f2,    // 3x3 and 5x5, stride 1, where it pays
+      &algo_planar,         // 1x1 on NCHW: weights times planes, nothing reordered
+      &algo_implicit,       // everything: GEMM that reads the image in place
+      &algo_im2col,         // everything: GEMM on a matrix of patches, to measure against
+      &algo_reference,      // everything: plain loops, the specification
   };
   *count = sizeof(list) / sizeof(list[0]);
   return list;

@@ -192,7 +192,7 @@ std::string reject(const ConvParams& p, const KernelTable&) {
 }
 
 // A column of B is a pixel: few of them leave the tile empty.
-bool pays(const ConvShape& s, bool, const KernelTable& kernels) {
+bool pays(const ConvParams&, const ConvShape& s, bool, const KernelTable& kernels) {
   return s.out_pixels() >= kernels.gemm.nr;
 }
 

@@ -15,6 +15,7 @@
 
 #include "conv/algo.h"
 #include "conv/axis_tiles.h"
+#include "conv/cost.h"
 #include "conv/stage.h"
 #include "core/buffer.h"
 #include "core/check.h"
@@ -29,14 +30,6 @@ namespace {
 
 constexpr dim_t kNone[kMaxSpatial] = {};
 constexpr dim_t kZeroTap = 0;
-
-// The form with m x m outputs for a kernel of r x r, or null.
-const WinogradForm* form_of(const KernelTable& table, int m, dim_t r) {
-  if (m == 4 && r == 3) return &table.winograd.f4x3;
-  if (m == 2 && r == 3) return &table.winograd.f2x3;
-  if (m == 2 && r == 5) return &table.winograd.f2x5;
-  return nullptr;
-}
 
 class WinogradPacked final : public PackedConv {
  public:
@@ -286,73 +279,28 @@ std::unique_ptr<const BoundConv> WinogradPacked::bind(const ConvShape& s, const 
   return std::make_unique<WinogradBound>(shared_from_this(), *this, s, x, y, residual, blocks);
 }
 
-// Estimates of the time for one image in cycles, from measurements on Zen 5 (avx512 and avx2), and
-// on Zen 3 where it says so.
-//   products  of the direct method 93 % of two FMAs a cycle, the n^2 small ones 85 %
-//   weights   8 bytes a cycle, or 4 where they fill more than most last-level caches: the slower of
-//             products and weights counts
-//   rest      10 cycles a row and vector of a small product; a transform 3.3 n^2 a vector of input
-//             channels, 2.6 n^2 a vector of output channels; in a group, whose taps do not merge,
-//             each tap 1.5 a pixel and vector (Zen 3)
-double product_cycles(double fmas, double efficiency, double weights) {
-  const double bytes = weights * sizeof(float);
-  return std::max(fmas / (2 * efficiency), bytes / (bytes > 32e6 ? 4 : 8));
-}
-double direct_cycles(const ConvShape& s, int lanes) {
-  const double k = static_cast<double>(s.taps() * s.group_ic()),
-               vectors = static_cast<double>(ceil_div(s.group_oc(), lanes));
-  const double pixels = static_cast<double>(s.out_pixels()) * vectors,
-               tap_cycles = s.groups == 1 ? 0 : 1.5 * static_cast<double>(s.taps());
-  return static_cast<double>(s.groups) *
-         (product_cycles(pixels * k, 0.93, k * static_cast<double>(s.group_oc())) +
-          pixels * tap_cycles);
-}
-double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes) {
-  const double n2 = f.n * f.n, ic = static_cast<double>(s.group_ic());
-  const double in_vectors = static_cast<double>(ceil_div(s.group_ic(), lanes)),
-               out_vectors = static_cast<double>(ceil_div(s.group_oc(), lanes));
-  const double tiles =
-      static_cast<double>(s.out[0]) * count_axis_tiles(s, 1, f.m) * count_axis_tiles(s, 2, f.m);
-  return static_cast<double>(s.groups) *
-         (product_cycles(tiles * n2 * ic * out_vectors, 0.85,
-                         n2 * ic * static_cast<double>(s.group_oc())) +
-          tiles * n2 * (3.3 * in_vectors + (10 + 2.6) * out_vectors));
-}
-
-// Packing takes 2.3 cycles a float, most of them waiting for memory.
-double packing_cycles(const ConvShape& s, dim_t floats) {
-  return 2.3 * static_cast<double>(s.group_ic() * s.oc * floats);
-}
-
 // Five percent at least, for U takes n^2 / r^2 times the memory of the weights.
 template <int M>
-bool pays(const ConvShape& s, bool once, const KernelTable& table) {
+bool pays(const ConvParams&, const ConvShape& s, bool once, const KernelTable& table) {
   const auto cycles = [&](int m) {
-    const WinogradForm& f = *form_of(table, m, s.kernel[2]);
+    const WinogradForm& f = *winograd_form(table, m, s.kernel[2]);
     return winograd_cycles(s, f, table.lanes) + (once ? packing_cycles(s, f.n * f.n) : 0);
   };
   const double direct = direct_cycles(s, table.lanes) + (once ? packing_cycles(s, s.taps()) : 0);
-  const bool other_is_better = M == 4 && form_of(table, 2, s.kernel[2]) && cycles(2) < cycles(4);
+  const bool other_is_better =
+      M == 4 && winograd_form(table, 2, s.kernel[2]) && cycles(2) < cycles(4);
   return cycles(M) < 0.95 * direct && !other_is_better;
 }
 
 template <int M>
 std::string reject(const ConvParams& p, const KernelTable& table) {
-  if (p.transposed) return "transposed";
-  if (p.kernel[0] != 1 || p.kernel[1] != p.kernel[2] || !form_of(table, M, p.kernel[2]))
-    return message("no transform for a kernel of ", p.kernel[0], "x", p.kernel[1], "x",
-                   p.kernel[2]);
-  for (int i = 0; i < kMaxSpatial; ++i)
-    if (p.stride[i] != 1) return "stride is not 1";
-  if (p.pad_lo[0] || p.pad_hi[0]) return "padding in depth";
-  if (p.exact && form_of(table, M, p.kernel[2])->n > 4)
-    return message("precision is exact; F(", M, "x", M, ") is accurate to about 2e-6");
-  return "";
+  return winograd_rejects(p, M, table);
 }
 
 template <int M>
 std::shared_ptr<const PackedConv> prepack(const ConvSpec& spec) {
-  return std::make_shared<WinogradPacked>(spec, *form_of(spec.kernels, M, spec.params.kernel[2]));
+  return std::make_shared<WinogradPacked>(spec,
+                                          *winograd_form(spec.kernels, M, spec.params.kernel[2]));
 }
 
 }  // namespace

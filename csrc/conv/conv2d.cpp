@@ -3,6 +3,7 @@
 
 #include "conv/algo.h"
 #include "conv/choice.h"
+#include "conv/cost.h"
 #include "core/check.h"
 #include "core/float_mode.h"
 #include "kernels/dispatch.h"
@@ -13,6 +14,13 @@ std::string packing_id(Tier tier) {
   const KernelTable& table = kernels(tier);
   return message("fastconv ", FASTCONV_VERSION, ", packing ", kPackingVersion, ", ",
                  tier_name(tier), ", nr ", table.gemm.nr, ", lanes ", table.lanes);
+}
+
+// The first of the stored weights of which zeros were left out, or null.
+static const StoredWeights* sparse_of(const std::vector<StoredWeights>& stored) {
+  for (const StoredWeights& weights : stored)
+    if (weights.algorithm.rfind("sparse_", 0) == 0) return &weights;
+  return nullptr;
 }
 
 Conv::Conv(const ConvParams& params, const float* w, const float* bias,
@@ -27,11 +35,18 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
       kernels_(&kernels()),
       tier_(active_tier()) {
   check_params(params_);
+  const StoredWeights* const sparse = sparse_of(stored_);
+  // Where packed weights are stored, zeros are looked for if an equal plan found some. Where these are
+  // all that there is, their algorithm serves every size.
+  const bool automatic = algorithm == "auto";
+  if (automatic && !once && w && (sparse || stored_.empty()))
+    params_.zeros = count_zeros(params_, w);
+  const std::string& asked = automatic && !w && sparse ? sparse->algorithm : algorithm;
   int count = 0;
   const Algo* const* list = algo_list(&count);
   choice_ = std::make_unique<Choice<Algo, PackedConv>>(
-      list, count, algorithm, "one of fastconv.algorithms()",
-      [&](int i) { return list[i]->reject(params_, *kernels_); });
+      list, count, asked, "one of fastconv.algorithms()",
+      [&](int i) { return reason_against(*list[i], asked == "auto"); });
   if (!x_shape.empty())
     choice_->settle(choose(shape(static_cast<int>(x_shape.size()), x_shape.data())));
   if (const Algo* const algo = choice_->only()) {
@@ -47,8 +62,18 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
 
 Conv::~Conv() = default;
 
+std::string Conv::reason_against(const Algo& algo, bool automatic) const {
+  std::string reason = algo.reject(params_, *kernels_);
+  if (reason.empty() && automatic && algo.unsuited) reason = algo.unsuited(params_, *kernels_);
+  return reason;
+}
+
+bool Conv::pays(const Algo& algo, const ConvShape& s) const {
+  return algo.pays(params_, s, once_, *kernels_);
+}
+
 const Algo* Conv::choose(const ConvShape& s) const {
-  return choice_->first_that([&](const Algo& a) { return a.pays(s, once_, *kernels_); });
+  return choice_->first_that([&](const Algo& a) { return pays(a, s); });
 }
 
 std::shared_ptr<const PackedConv> Conv::prepack(const Algo* algo, const float* w,
@@ -101,9 +126,8 @@ std::vector<AlgoVerdict> Conv::verdicts(const ConvShape* s) const {
   int count = 0;
   const Algo* const* list = algo_list(&count);
   return choice_->verdicts(
-      s ? choose(*s) : choice_->only(),
-      [&](const Algo& a) { return !s || a.pays(*s, once_, *kernels_); },
-      [&](int i) { return list[i]->reject(params_, *kernels_); });
+      s ? choose(*s) : choice_->only(), [&](const Algo& a) { return !s || pays(a, *s); },
+      [&](int i) { return reason_against(*list[i], true); });
 }
 
 std::vector<std::string> algorithm_names() {

@@ -96,6 +96,8 @@ class Conv {
   std::string packing() const { return packing_id(tier_); }
 
  private:
+  std::string reason_against(const Algo& algo, bool automatic) const;
+  bool pays(const Algo& algo, const ConvShape& s) const;
   const Algo* choose(const ConvShape& s) const;
   std::shared_ptr<const PackedConv> packed_for(const Algo* algo) const;
   std::shared_ptr<const PackedConv> prepack(const Algo* algo, const float* w,

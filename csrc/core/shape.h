@@ -34,6 +34,12 @@ struct ConvShape {
   }
 };
 
+// Shares of a convolution's weights, 0 where nobody counted.
+struct Zeros {
+  double single = 0;      // weights that are zeros
+  double blocks[2] = {};  // blocks of them, as wide as SparseTile's panels may be
+};
+
 // What is known of a convolution before its input: weights' shape and attributes.
 struct ConvParams {
   int spatial = 2;  // 0 (a fully connected layer) to 3
@@ -46,6 +52,7 @@ struct ConvParams {
         dilation[kMaxSpatial] = {1, 1, 1};
   dim_t pad_lo[kMaxSpatial] = {0, 0, 0}, pad_hi[kMaxSpatial] = {0, 0, 0},
         output_padding[kMaxSpatial] = {0, 0, 0};
+  Zeros zeros;
 };
 
 // The product of sizes; ShapeError beyond 2^48 elements, where byte offsets are in danger and no

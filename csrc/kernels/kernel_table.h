@@ -8,6 +8,7 @@
 #include "core/ops.h"
 #include "core/quantization.h"
 #include "core/types.h"
+#include "kernels/sparse_planes.h"
 
 namespace fastconv {
 
@@ -76,6 +77,30 @@ struct GemmKernels {
   GemmPanel panels[3];           // nr / 2, nr and 3 nr / 2 wide; gemm/gemm.h says which where
   GemvUkr gemv[kGemvRows] = {};  // [rows - 1]
   GemvUkr gemv_columns[kGemvRows] = {};
+};
+
+// ---- sparse_f32.inl.h ---------------------------------------------------------------------------
+// Products by weights that are zeros for the most part, whose zeros are not multiplied. A sum has the
+// order that GemmTile gives it, and where A is finite the same bits.
+//
+// Register tiles of GemmTile, with a panel of `width` columns that lacks its rows of zeros:
+//   C[m, n] = act(sum over taps t, i < count[t] of A_t[m, k[s(t) + i]] * B[s(t) + i, n] + ...)
+//   s(t)    = count[0] + ... + count[t - 1]
+// b is [s(taps)][width]; K, ldb and next are not read.
+constexpr int kSparseWidths[] = {16, 32};
+struct SparseTile : GemmTile {
+  const int32_t* count;  // [taps]
+  const int32_t* k;      // [s(taps)]
+};
+struct SparsePanel : PanelKernels<SparseTile, kMaxMR> {
+  int width = 0;
+};
+// The last two are in sparse_planes.h.
+struct SparseKernels {
+  // By kSparseWidths; the wider ones have no rows where a tier gains nothing by them.
+  SparsePanel panels[2];
+  void (*planes)(const SparsePlanes&) = nullptr;
+  void (*to_pixels)(const PlanesToPixels&) = nullptr;
 };
 
 // ---- product/finish_integers.inl.h -----------------------------------------------------------------------
@@ -551,6 +576,7 @@ struct KernelTable {
   int lanes = 0;               // W
   bool cheap_permute = false;  // a fact of cmake/isa.cmake
   GemmKernels gemm;
+  SparseKernels sparse;
   IntegerKernels integer;
   ConvKernels conv;
   // By weights of 16 bits; and of 8, whose entries are null where such products are not exact.

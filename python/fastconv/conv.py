@@ -303,7 +303,9 @@ class FloatConvolution(Convolution):
         if not self._transposed:
             self._arguments |= {"tune": tune, "padding_mode": padding_mode}
         if tune:
-            facts = {"w": w.shape, **geometry, **options, "layout": self._layout}
+            from fastconv.tuning import zeros_of  # as in _Tuned
+
+            facts = {"w": w.shape, **zeros_of(w), **geometry, **options, "layout": self._layout}
             self._tuned = _Tuned(build, facts, planar=planar)
 
     def __reduce__(self) -> tuple[Any, ...]:

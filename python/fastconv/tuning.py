@@ -24,6 +24,9 @@ from fastconv._measured import Results
 from fastconv.errors import ArgumentError
 from fastconv.timing import time_calls
 
+SPARSE = "sparse_"  # how the names of algorithms begin that leave out zeros
+FEW_ZEROS = 0.9  # with more weights than that share not zero, none of them is in question
+BLOCK = 16  # output channels whose zeros they leave out together
 SLOW = "reference"  # the specification, not a candidate
 RESULTS = Results("tuning", "FASTCONV_TUNING", str)
 MARGIN = 1.03  # by how much another algorithm must beat what "auto" takes: less is the noise of a measurement
@@ -99,11 +102,14 @@ def best_algorithm(
     build : callable
         As for :func:`time_algorithms`.
     geometry : mapping
-        What tells this convolution from others: its weights' shape and every parameter but the weights.
+        What tells this convolution from others: its weights' shape, every parameter but the weights, and of
+        these what :func:`zeros_of` says.
     x_shape, planar
         As for :func:`time_algorithms`.
     """
     key = _key(geometry, x_shape)
+    if "zeros" not in geometry:
+        build = _dense(build)
     with _lock:
         if key not in _known:
             found = RESULTS.read().get(key)
@@ -113,6 +119,32 @@ def best_algorithm(
             _known[key] = _fastest(build, x_shape, planar)
             RESULTS.add({key: _known[key]})
         return _known[key]
+
+
+def zeros_of(w: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, list[int]]:
+    """Return what tells weights with zeros from others, for the geometry: their shares in steps of 5 %.
+
+    >>> zeros_of(np.zeros((32, 1, 1, 1), np.float32))
+    {'zeros': [20, 20]}
+    >>> zeros_of(np.ones((32, 1, 1, 1), np.float32))
+    {}
+    """
+    used = w.reshape(w.shape[0], -1) != 0
+    if not used.size or used.mean() > FEW_ZEROS:
+        return {}
+    blocks = np.logical_or.reduceat(used, np.arange(0, len(used), BLOCK))
+    return {"zeros": [round(20 * (1 - float(part.mean()))) for part in (used, blocks)]}
+
+
+def _dense(build: Build) -> Build:
+    """Refuse the algorithms that gain by zeros alone."""
+
+    def build_dense(name: str) -> _core.Conv:
+        if name.startswith(SPARSE):
+            raise ArgumentError("w: expected zeros among the weights, got too few")
+        return build(name)
+
+    return build_dense
 
 
 def _accepts(build: Build, name: str) -> bool:

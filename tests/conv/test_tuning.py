@@ -55,7 +55,7 @@ def test_times_are_of_every_algorithm_that_accepts(rng):
     times = tuning.time_algorithms(
         lambda name: plan(w, None, 1, 1, 1, 1, None, name, spatial=2), (1, 16, 9, 9), rounds=1, seconds=1e-4
     )
-    assert set(times) == {"implicit", "im2col", "winograd_f4", "winograd_f2"}
+    assert set(times) == {"sparse_panels", "implicit", "im2col", "winograd_f4", "winograd_f2"}
     assert all(0 < t < 10 for t in times.values())
 
 
@@ -187,3 +187,19 @@ def test_what_the_file_says_is_held_against_the_convolution(name, rng, cache, mo
     np.testing.assert_allclose(conv(x), expected, rtol=1e-5, atol=1e-5)
     assert json.loads(cache.read_text())[key] not in ("nonsense", "depthwise", "winograd_f4", "reference")
     assert [file.name for file in cache.parent.iterdir()] == [cache.name]
+
+
+def test_zeros_are_of_the_weights_and_not_of_the_geometry(rng, forced, cache):
+    """Layers of one geometry differ in their zeros: sparse algorithms are tried for some of them."""
+    x = rng.standard_normal((1, 9, 9, 64), np.float32)
+    w = rng.standard_normal((32, 64, 1, 1), np.float32)
+    forced["sparse_panels"] = 0.5
+    sparse = w * (rng.random((1, 64, 1, 1)) < 0.3)
+    for weights, expected in ((w, "implicit"), (sparse.astype(np.float32), "sparse_panels"), (w, "implicit")):
+        conv = fastconv.Conv2d(weights, layout="NHWC", tune=True)
+        assert conv.algorithm_for(x.shape) == expected
+        np.testing.assert_array_equal(
+            conv(x), fastconv.conv2d(x, weights, layout="NHWC", algorithm="implicit")
+        )
+    assert forced["calls"] == 2
+    assert cache.exists()

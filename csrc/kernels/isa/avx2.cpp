@@ -17,6 +17,7 @@ namespace fastconv {
 
 void table_avx2(KernelTable& table) {
   fill_table<8, 6, 4>(table);
+  fill_sparse<6, 0>(table.sparse);
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
   fill_wide<DotS16, 8, 6, 3>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);

@@ -17,6 +17,7 @@ namespace fastconv {
 
 void table_avx512(KernelTable& table) {
   fill_table<14, 14, 9>(table);
+  fill_sparse<10, 10>(table.sparse);
   fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
   fill_wide<DotS16, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);

@@ -17,6 +17,7 @@ void table_neon(KernelTable& table) {
   // 24 sums of 32 registers, for the compiler loads several numbers of A in advance: of 28 sums it
   // keeps some in memory.
   fill_table<14, 12, 8>(table);
+  fill_sparse<6, 0>(table.sparse);
   fill_bytes<DotU8S8, 8, 6, 4>(table.integer);
   fill_wide<DotS16, 8, 6, 4>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);

@@ -16,6 +16,7 @@ namespace fastconv {
 
 void table_ref(KernelTable& table) {
   fill_table<4, 4, 2>(table);
+  fill_sparse<2, 0>(table.sparse);
   fill_bytes<DotU8S8, 4, 4, 2>(table.integer);
   fill_wide<DotS16, 4, 4, 2>(table.integer);
   fill_pairs<DotS16, 4, 4, 2>(table.integer);

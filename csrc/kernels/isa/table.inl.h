@@ -19,6 +19,7 @@
 #include "kernels/reduce.inl.h"
 #include "kernels/resize.inl.h"
 #include "kernels/softmax.inl.h"
+#include "kernels/sparse_f32.inl.h"
 #include "kernels/winograd_f32.inl.h"
 
 namespace fastconv {

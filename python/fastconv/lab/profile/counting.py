@@ -40,8 +40,8 @@ from fastconv.graph.context import Step
 from fastconv.graph.functions import ACTIVATIONS
 from fastconv.graph.program import Program
 from fastconv.graph.steps import STEP_KINDS
-from fastconv.graph.value import Tensor
-from fastconv.lab.profile.executed import OUTPUTS, arithmetic_of, macs_of
+from fastconv.graph.value import F32, Tensor
+from fastconv.lab.profile.executed import OUTPUTS, SPARSE, arithmetic_of, macs_of
 from fastconv.lab.profile.weights import bias_of, weights_of
 
 FLOAT = 4  # bytes
@@ -96,6 +96,8 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
         per_weight = FLOAT if step.kind == "conv" else 1
         least = moved + per_weight * _taken(step, weight) + FLOAT * bias
+        if step.algorithm in SPARSE:
+            least = moved + step.params[0].packed_bytes
         most = moved + times * step.params[0].packed_bytes
         return Work(macs, 2 * macs, 2 * executed, least, most, arithmetic)
     if step.kind == "gemm":
@@ -166,6 +168,19 @@ def _taken(step: Step, weight: tuple[int, ...]) -> int:
 
 def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, int]:
     """Return the multiply-accumulates of a convolution or fully connected layer, and those executed."""
+    useful, executed = _multiplied(step, weight, lanes)
+    if step.algorithm in SPARSE:  # each weight that is left is multiplied once for each pixel
+        x, y = step.inputs[0], step.output
+        assert x is not None
+        image = x if step.node.op == "ConvTranspose" else y
+        pixels = image.size // image.shape[1] if image.shape[1] else 0
+        left = (a for a in step.params[0].packed()[step.algorithm] if a.dtype == F32)
+        executed = pixels * sum(a.size for a in left)
+    return useful, executed
+
+
+def _multiplied(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, int]:
+    """Return the same where no weight is left out."""
     x, y = step.inputs[0], step.output
     assert x is not None
     if len(y.shape) == 2:  # the weights of Gemm and MatMul come either way round

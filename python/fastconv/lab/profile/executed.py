@@ -17,6 +17,9 @@ do as useful work. Tiles at the edge count whole, for they are computed whole, a
 is d^2 dense ones with tiles of their own. The transforms' additions are left out, as are biases and
 activations everywhere.
 
+The sparse algorithms do the products of the weights that are left, whole blocks of them where those are
+blocks.
+
 A layer of 8 bits counts in the same way. Its Winograd's transformed pixels and weights are of 16 bits, so its
 products are held against the peak of such, and those of all others against that of bytes.
 """
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from fastconv.graph.context import Step
 
 OUTPUTS = {"winograd_f4": 4, "winograd_f2": 2}  # of a tile, along one axis
+SPARSE = ("sparse_planes", "sparse_panels")  # that leave out weights of zero
 
 
 def macs_of(
