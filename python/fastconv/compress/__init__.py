@@ -2,7 +2,8 @@
 
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits,
 :func:`optimize` one whose layers are in floats or in 8 bits, whichever is faster within a budget of loss.
-:func:`shrink` removes channels that are zeros, :func:`prune` those that matter least.
+:func:`shrink` removes channels that are zeros, :func:`prune` those that matter least, and
+:func:`sparsify` makes single weights or blocks of them zeros, which sparse kernels skip.
 :func:`low_rank` splits layers in two, and :func:`share` gives weights few values to share, for small files.
 """
 
@@ -16,6 +17,7 @@ from fastconv.compress.report import LayerReport, Report
 from fastconv.compress.search import Point
 from fastconv.compress.sharing import Shared, SharedLayer, share
 from fastconv.compress.shrink import Shrunk, shrink
+from fastconv.compress.sparsify import SparseLayer, Sparsified, sparsify
 
 __all__ = [
     "Agreement",
@@ -30,6 +32,8 @@ __all__ = [
     "Shared",
     "SharedLayer",
     "Shrunk",
+    "SparseLayer",
+    "Sparsified",
     "SplitLayer",
     "Statistics",
     "low_rank",
@@ -39,4 +43,5 @@ __all__ = [
     "quantize",
     "share",
     "shrink",
+    "sparsify",
 ]
