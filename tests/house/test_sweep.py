@@ -318,7 +318,22 @@ def results(roof: Roof) -> dict[str, Any]:
         "conv_blocking": sweep.sweep_conv_blocking(BLOCKED_LAYERS, **SHORT, title="some", roof=roof),
         "threads": sweep.sweep_threads([GemmShape(8, 8, 8)], [1], **SHORT),
         "sizes": sweep.sweep_sizes(**SHORT, factor=0.05, roof=roof),
+        "sparse": sweep.sweep_sparse(sweep.square_layers([4], [32]), zeros=(0.0, 0.9), **SHORT, roof=roof),
     }
+
+
+def test_zeros_break_even_between_two_shares(roof):
+    found = sweep.sweep_sparse(
+        sweep.square_layers([4], [32], kernel=1), ["single"], (0.0, 0.5), **SHORT, roof=roof
+    )
+    one = replace(found.layers[0], dense_seconds=1.0, seconds=({"a": 2.0, "b": 3.0}, {"a": 2.0, "b": 2 / 3}))
+    assert one.gains == (0.5, 1.5)
+    assert one.break_even == 0.25
+    assert replace(one, dense_seconds=3.0).break_even == 0
+    assert replace(one, dense_seconds=0.1).break_even is None
+    for bad in ({"zeros": (0.5, 0.2)}, {"zeros": (0.5, 1.0)}, {"patterns": ["2x4"]}, {"layers": []}):
+        with pytest.raises(ArgumentError):
+            sweep.sweep_sparse(**bad, **SHORT, roof=roof)
 
 
 def test_records_come_back_as_they_were(results, tmp_path):

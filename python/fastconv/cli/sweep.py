@@ -114,6 +114,25 @@ def add(commands: Any) -> None:
     _add_common(size, rounds=5, seconds=0.02)
     size.set_defaults(run=run_size)
 
+    sparse = kinds.add_parser(
+        "sparse",
+        help="what zeros among the weights are worth",
+        description="Layers whose weights are zeros in part, alone or in blocks, against the dense ones: "
+        "how many times as fast, and from which share of zeros on.",
+    )
+    sparse.add_argument(
+        "--patterns", type=arguments.names, metavar="P,P", help="among single, 1x16, 1x32 (default: all)"
+    )
+    sparse.add_argument(
+        "--layers",
+        type=arguments.names,
+        metavar="TABLE,TABLE",
+        help="tables or layers instead of the usual ones",
+    )
+    _add_threads(sparse)
+    _add_common(sparse, rounds=5, seconds=0.005)
+    sparse.set_defaults(run=run_sparse)
+
     draw = kinds.add_parser(
         "draw",
         help="print and draw a record that --json wrote",
@@ -237,6 +256,25 @@ def run_size(args: argparse.Namespace) -> int:
         return {"sizes": sweeps.sweep_sizes(threads=args.threads, factor=args.factor, **turns)}
 
     return _report(args, "size", measure)
+
+
+def run_sparse(args: argparse.Namespace) -> int:
+    """Run the sweep over shares of zeros."""
+    from fastconv.lab import sweeps
+    from fastconv.lab.compare import find_cases
+    from fastconv.lab.machine import Roof
+
+    chosen: dict[str, Any] = {}
+    if args.patterns:
+        chosen["patterns"] = args.patterns
+    if args.layers:
+        chosen["layers"] = [case.layer for case in find_cases("conv", args.layers)]
+
+    def measure() -> dict[str, Any]:
+        turns: dict[str, Any] = {"rounds": args.rounds, "seconds": args.seconds, "roof": Roof(args.threads)}
+        return {"sparse": sweeps.sweep_sparse(threads=args.threads, **chosen, **turns)}
+
+    return _report(args, "sparse", measure)
 
 
 def run_draw(args: argparse.Namespace) -> int:

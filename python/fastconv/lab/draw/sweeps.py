@@ -13,6 +13,7 @@ from typing import Any
 from fastconv._text import counted
 from fastconv.errors import ArgumentError
 from fastconv.lab.draw.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, axes, save
+from fastconv.lab.draw.sparse import plot_sparse
 from fastconv.lab.sweeps.algorithms import AlgorithmMap, LayerTimes
 from fastconv.lab.sweeps.blocking import BlockingSweep
 from fastconv.lab.sweeps.conv_blocking import ConvBlocking, LayerBlocks
@@ -377,6 +378,7 @@ PLOTS: dict[str, Callable[[Any], Any]] = {
     "conv_blocking": plot_conv_blocking,
     "threads": plot_threads,
     "sizes": plot_sizes,
+    "sparse": plot_sparse,
 }
 
 

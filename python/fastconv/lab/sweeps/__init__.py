@@ -20,6 +20,7 @@ from fastconv.lab.sweeps.scaling import (
     sweep_sizes,
     sweep_threads,
 )
+from fastconv.lab.sweeps.sparse import SparseSweep, SparseTimes, sweep_sparse
 from fastconv.lab.sweeps.stairs import Staircase, Step, staircase
 from fastconv.lab.sweeps.tiles import Tile, TileSweep, sweep_tiles
 
@@ -34,6 +35,8 @@ __all__ = [
     "Scaling",
     "Setting",
     "SizeSweep",
+    "SparseSweep",
+    "SparseTimes",
     "Speedup",
     "Staircase",
     "Step",
@@ -50,6 +53,7 @@ __all__ = [
     "sweep_blocking",
     "sweep_conv_blocking",
     "sweep_sizes",
+    "sweep_sparse",
     "sweep_threads",
     "sweep_tiles",
 ]

@@ -14,6 +14,7 @@ from fastconv.lab.sweeps.blocking import BlockingSweep
 from fastconv.lab.sweeps.checked import revive
 from fastconv.lab.sweeps.conv_blocking import ConvBlocking
 from fastconv.lab.sweeps.scaling import SizeSweep, ThreadSweep
+from fastconv.lab.sweeps.sparse import SparseSweep
 from fastconv.lab.sweeps.stairs import Staircase
 from fastconv.lab.sweeps.tiles import TileSweep
 
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Any]] = {
     "conv_blocking": ConvBlocking,
     "threads": ThreadSweep,
     "sizes": SizeSweep,
+    "sparse": SparseSweep,
 }
 
 

@@ -10,6 +10,7 @@ from fastconv.lab.sweeps.algorithms import AlgorithmMap, LayerTimes
 from fastconv.lab.sweeps.blocking import LINE, BlockingSweep, Candidate
 from fastconv.lab.sweeps.conv_blocking import ConvBlocking, LayerBlocks
 from fastconv.lab.sweeps.scaling import SizeSweep, ThreadSweep
+from fastconv.lab.sweeps.sparse import ELSEN_GAINS, XNNPACK_FROM, SparseSweep
 from fastconv.lab.sweeps.stairs import NUMPY, Staircase
 from fastconv.lab.sweeps.tiles import TileSweep
 
@@ -156,6 +157,26 @@ def sizes_lines(found: SizeSweep) -> Iterator[str]:
             yield f"  {size:6} {1e3 * taken:10.4f} ms {bytes_ / 2**20:9.2f} MiB"
 
 
+def sparse_lines(found: SparseSweep) -> Iterator[str]:
+    """Give for each layer and pattern the gain at each share of zeros, and where it breaks even."""
+    yield f"times as fast as the dense layer, by the share of zeros, on {found.setting}"
+    shares = found.layers[0].zeros
+    table = Table(
+        *(("layer", "<"), ("zeros", "<"), ("dense", "<"), ("ms", ">")),
+        *((f"{share:.0%}", ">") for share in shares),
+        ("even at", ">"),
+    )
+    rows = []
+    for one in found.layers:
+        even = "" if one.break_even is None else f"{one.break_even:.0%}"
+        gains = [f"{gain:.2f}" for gain in one.gains]
+        rows.append((one.layer, one.pattern, one.dense, f"{1e3 * one.dense_seconds:.3f}", *gains, even))
+    yield from table.lines(rows)
+    low, high = ELSEN_GAINS
+    yield f"XNNPACK takes its sparse kernels from {XNNPACK_FROM:.0%} of zeros in 1x1 layers on"
+    yield f"Elsen et al., Fast sparse ConvNets: whole networks {low} to {high} times as fast on a telephone"
+
+
 LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "staircase": staircase_lines,
     "blocking": blocking_lines,
@@ -164,4 +185,5 @@ LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "conv_blocking": conv_blocking_lines,
     "threads": threads_lines,
     "sizes": sizes_lines,
+    "sparse": sparse_lines,
 }
