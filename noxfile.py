@@ -78,6 +78,14 @@ def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **o
 
 
 @nox.session
+def scale(session: nox.Session) -> None:
+    """The recipes of examples/scale with the engines that they are for; Spark needs Java 17."""
+    install(session)
+    session.install("ray[data]", "dask[dataframe]", "distributed", "pyspark>=4", "joblib", "pandas")
+    session.run("pytest", "tests/predict", *session.posargs)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """ONNX's own backend tests; writes the counts into the pages, or compares with them: ``-- --check``."""
     install(session)

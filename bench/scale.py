@@ -1,4 +1,4 @@
-"""The recipes of examples/scale: images a second, beside one process, and beside ONNX Runtime in the same recipe.
+"""The recipes of examples/scale: photos a second, beside one process, and with ONNX Runtime in them.
 
     python bench/scale.py futures joblib dask ray spark --json bench/results/lab/scale.json
     python bench/scale.py --report            # the table of docs/scale.md; --check only compares

@@ -97,7 +97,7 @@ class Predictor:
             x = self.preprocess(path)
         except Exception as error:  # whatever it is about one photo among millions, the others go on
             return empty | {"error": f"{type(error).__name__}: {error}"}
-        model = _opened(self, *_version(self.model))  # an error here is of the job, and ends it
+        model = _opened(self, *_identity(self.model))  # an error here is of the job, and ends it
         try:
             return empty | self.row(np.asarray(model(x)))
         except Exception as error:
@@ -105,11 +105,11 @@ class Predictor:
 
 
 @lru_cache(maxsize=1)  # a worker has one model, whichever copies of a predictor it is sent
-def _opened(predictor: Predictor, *_version: int) -> Callable[[Array], Any]:
+def _opened(predictor: Predictor, *_identity: int) -> Callable[[Array], Any]:
     return predictor.open()
 
 
-def _version(path: str) -> tuple[int, ...]:
+def _identity(path: str) -> tuple[int, ...]:
     """Return what tells a file from one that replaces it."""
     found = path_of(path, "model").stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
