@@ -135,7 +135,7 @@ def pending(
     Returns
     -------
     list of str
-        Absolute paths, sorted.
+        Absolute paths, without links in that of the folder, sorted.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def pending(
     ...     [Path(path).name for path in pending(folder, f"{folder}/out")]
     ['cat.jpg']
     """
-    folder = path_of(images, "images").absolute()
+    folder = path_of(images, "images").resolve()
     if not folder.is_dir():
         raise ArgumentError(f"images: expected a folder, got {folder}")
     found = {str(path) for path in folder.rglob("*") if path.suffix.lower() in suffixes}
