@@ -64,8 +64,7 @@ def graphs() -> tuple[RanGraph, ...]:
 
     Examples
     --------
-    >>> graphs()
-    ()
+    >>> left_to_torch = [ran for ran in graphs() if ran.where == "torch"]
     """
     return tuple(_GRAPHS)
 
