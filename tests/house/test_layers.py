@@ -30,7 +30,7 @@ PYTHON_LAYERS = [
     ["ops"],
     ["graph"],
     ["importers", "exporters", "models"],
-    ["backend", "testing"],
+    ["backend", "testing", "predict", "torch_compile"],
     ["compress"],
     ["lab"],
     ["__init__"],

@@ -71,7 +71,7 @@ def test_examples_run(name: str) -> None:
         pytest.skip(f"needs {error.name}")
     if name.startswith("fastconv.lab.draw."):  # they import it when they draw
         pytest.importorskip("matplotlib")
-    if name.endswith(".torch_module"):
+    if name.endswith((".torch_module", ".torch_compile")):
         pytest.importorskip("torch")
     failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert failed == 0, "see the captured output"

@@ -168,6 +168,26 @@ def test_missing_keys_are_timms_where_others_are(name: str, stem: str) -> None:
             models.MODELS[name].graph(rest)
 
 
+def test_the_same_weights_under_timms_names(rng: np.random.Generator) -> None:
+    """Which names are timm's is written out here; that they are is seen beside timm itself, where it is."""
+    ours = weights_of("mobilenet_v2")
+    names = list(models.mobilenet_v2.define({"conv_stem.weight": (32, 3, 3, 3)}, 1000).shapes)
+    blocks = [f"blocks.{stage}.{i}" for stage, n in enumerate((1, 2, 3, 4, 3, 3, 1)) for i in range(n)]
+    layers = [("conv_stem", "bn1"), (f"{blocks[0]}.conv_dw", f"{blocks[0]}.bn1")]
+    layers.append((f"{blocks[0]}.conv_pw", f"{blocks[0]}.bn2"))
+    for block in blocks[1:]:
+        layers += [
+            (f"{block}.conv_{part}", f"{block}.bn{i + 1}") for i, part in enumerate(("pw", "dw", "pwl"))
+        ]
+    layers.append(("conv_head", "bn2"))
+    parts = ("weight", "bias", "running_mean", "running_var")
+    expected = [key for conv, bn in layers for key in (f"{conv}.weight", *(f"{bn}.{p}" for p in parts))]
+    assert names == [*expected, "classifier.weight", "classifier.bias"]
+    x = rng.standard_normal((1, 3, 65, 65), np.float32)
+    theirs = dict(zip(names, ours.values(), strict=True))
+    np.testing.assert_array_equal(models.mobilenet_v2(theirs)(x), models.mobilenet_v2(ours)(x))
+
+
 def test_many_problems_are_listed_up_to_five() -> None:
     with pytest.raises(ModelError) as caught:
         models.resnet50.graph(weights_of("resnet18"))
