@@ -20,6 +20,15 @@ def decibels(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
+def share_of(snr: float) -> float:
+    """Return the power of the noise as a share of the signal's.
+
+    >>> share_of(20.0)
+    0.01
+    """
+    return float(10 ** (-snr / 10))
+
+
 def signal_to_noise(expected: Array, got: Array) -> float:
     """Return how much larger a signal is than what was added to it, in decibels.
 
@@ -28,6 +37,43 @@ def signal_to_noise(expected: Array, got: Array) -> float:
     """
     wide = expected.astype(np.float64)
     return decibels(float(np.square(wide).sum()), float(np.square(got - wide).sum()))
+
+
+class Loss:
+    """The power of the error in each of a network's results as a share of the power of the result, over runs.
+
+    A result of another shape than it should have, as of boxes that were found, is lost as a whole: 1.
+    """
+
+    def __init__(self) -> None:
+        self._signal: Array = np.zeros(0)
+        self._noise: Array = np.zeros(0)
+
+    def add(self, expected: Sequence[Array], got: Sequence[Array]) -> None:
+        """Take the results of a run into account."""
+        signal, noise = [], []
+        for a, b in zip(expected, got, strict=True):
+            wide = a.astype(np.float64)
+            signal.append(float(np.square(wide).sum()))
+            noise.append(float(np.square(b - wide).sum()) if a.shape == b.shape else max(signal[-1], 1.0))
+        if not self._signal.size:
+            self._signal, self._noise = np.zeros((2, len(signal)))
+        self._signal, self._noise = self._signal + signal, self._noise + noise
+
+    def shares(self) -> list[float]:
+        """Return the loss of each result."""
+        pairs = zip(self._signal.tolist(), self._noise.tolist(), strict=True)
+        return [noise / max(signal, 1e-300) if noise else 0.0 for signal, noise in pairs]
+
+    @property
+    def worst(self) -> float:
+        """The loss of the result that loses most."""
+        return max(self.shares(), default=0.0)
+
+    @property
+    def snr(self) -> float:
+        """The signal-to-noise of that result, in decibels."""
+        return decibels(1.0, self.worst)
 
 
 @dataclass(frozen=True)
@@ -65,7 +111,7 @@ def agreement(name: str, expected: Array, got: Array, labels: Sequence[int] | No
     tiny = 1e-12
     kl = (a * (np.log(a + tiny) - np.log(b + tiny))).sum(1).mean()
     accuracy = None
-    if labels is not None:
+    if labels is not None and len(labels) == count:
         right = np.asarray(labels)
         accuracy = float((first[:, 0] == right).mean()), float((second[:, 0] == right).mean())
     return Agreement(
