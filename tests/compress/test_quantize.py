@@ -187,17 +187,6 @@ def test_preparing_changes_nothing(graph: Graph, images: Array) -> None:
     assert "BatchNormalization" not in {node.op for node in after.nodes}
 
 
-def test_constant_activations(images: Array) -> None:
-    """A layer that gives zeros has a scale all the same."""
-    b = GraphBuilder(
-        "dead", {"w": -np.ones((4, 3, 1, 1), np.float32), "v": np.ones((2, 4, 1, 1), np.float32)}
-    )
-    y = b.add("Relu", b.add("Conv", b.input("x", ("batch", 3, 32, 32)), "w", name="dead"))
-    b.output(b.add("Conv", y, "v", name="next"), "y", ("batch", 2, 32, 32))
-    found = quantize(b.build(), np.abs(images))
-    np.testing.assert_array_equal(found.model()(np.abs(images)), np.zeros((24, 2, 32, 32), np.float32))
-
-
 def test_a_quantised_network_is_refused(result: Quantized, images: Array) -> None:
     with pytest.raises(
         ArgumentError, match=r"expected a network of floats, got one that is quantised .*Linear"
@@ -225,14 +214,6 @@ def test_options_that_are_wrong(graph: Graph, images: Array) -> None:
         quantize(graph, images, labels=[1, 2])
     with pytest.raises(ArgumentError, match="data: expected at least one sample"):
         quantize(graph, images[:0])
-
-
-def test_photos_as_they_are_are_said_to_be_so(graph: Graph, images: Array) -> None:
-    pixels = np.clip(images * 50 + 128, 0, 255)
-    with pytest.warns(
-        UserWarning, match="input 'x' has values from .* as photos have before they are scaled"
-    ):
-        quantize(graph, pixels)
 
 
 def test_the_report(graph: Graph, images: Array) -> None:

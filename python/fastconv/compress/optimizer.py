@@ -17,8 +17,8 @@ from fastconv.compress.prepare import graph_of
 from fastconv.compress.ranges import RANGES
 from fastconv.compress.report import Cost, Report, report_of
 from fastconv.compress.result import Result
-from fastconv.compress.rounding import observed_network, rounded_network
-from fastconv.compress.samples import SAMPLES, Prepare, samples_of
+from fastconv.compress.rounding import observed_network, remarks, rounded_network
+from fastconv.compress.samples import SAMPLES, Prepare, check_of, samples_of
 from fastconv.compress.search import Point, front, search
 from fastconv.compress.sensitivity import sensitivities
 from fastconv.errors import ArgumentError
@@ -202,6 +202,7 @@ def optimize(
     known = Times() if times is None else Times.of(times)
     given = graph_of(model)
     taken = samples_of(data, given, prepare=prepare, limit=integer("samples", samples, 1))
+    checked = check_of(check, taken, labels, given, prepare)
     network = observed_network(given, taken, exclude, exclude_ops, equalize=True)
     graph = network.graph
     rounded = rounded_network(network, taken, RANGES, portable=True, compensate=True, correct=True)
@@ -209,10 +210,11 @@ def optimize(
     candidates = Candidates(graph, rounded, taken.first(SEARCHED), known, (exclude, exclude_ops))
     whole = Candidates(graph, rounded, taken, known, (exclude, exclude_ops))
     points, chosen = _within(candidates, whole, alone, share)
-    checked = taken if check is None else samples_of(check, given, prepare=prepare)
     made = candidates.rounded(chosen.kinds)
     result = candidates.graph(chosen.kinds)
-    report = report_of(given, graph, result, made, checked, labels, alone, timed=True)
+    report = report_of(
+        given, graph, result, made, checked, labels, alone, remarks=remarks(network, taken), timed=True
+    )
     one = taken.first(1).batches(1)[0]
     shapes = tuple(one[info.name].shape for info in given.inputs)
     costs = _costs(candidates, rounded, alone, chosen)

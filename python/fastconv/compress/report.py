@@ -15,7 +15,6 @@ from fastconv.compress.agreement import Agreement, Loss, agreement, decibels, sh
 from fastconv.compress.correct import Rounded
 from fastconv.compress.samples import Samples
 from fastconv.compress.times import layer_times
-from fastconv.errors import ShapeError
 from fastconv.graph.ir import Graph, Node
 from fastconv.graph.model import Model
 
@@ -82,11 +81,24 @@ _TABLE = Table(
 
 @dataclass(frozen=True)
 class Report:
-    """What quantising did: ``layers`` in order, ``outputs`` against those of the float network, in words."""
+    """What quantising did.
+
+    Attributes
+    ----------
+    layers : tuple of LayerReport
+        In order.
+    outputs : tuple of Agreement
+        Against those of the float network.
+    kept : dict of str to str
+        Layers left in float, by the names of their results, and why.
+    remarks : tuple of str
+        What is odd about the data.
+    """
 
     layers: tuple[LayerReport, ...]
     outputs: tuple[Agreement, ...]
     kept: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -94,6 +106,7 @@ class Report:
             "layers": [asdict(layer) for layer in self.layers],
             "outputs": [asdict(output) for output in self.outputs],
             "kept": dict(self.kept),
+            "remarks": list(self.remarks),
         }
 
     def lines(self) -> list[str]:
@@ -101,8 +114,8 @@ class Report:
         return [*_TABLE.lines([layer.cells() for layer in self.layers]), "", *self.words()]
 
     def words(self) -> list[str]:
-        """Return what became of each output, a sentence each."""
-        return [self._said(output) for output in self.outputs]
+        """Return what became of each output, and what is odd about the data, a sentence each."""
+        return [*(self._said(output) for output in self.outputs), *self.remarks]
 
     def html(self) -> str:
         """Return the layers as an HTML table, which a notebook shows."""
@@ -146,14 +159,13 @@ def report_of(
     labels: Sequence[int] | None = None,
     alone: Mapping[str, float] | None = None,
     *,
+    remarks: tuple[str, ...] = (),
     timed: bool = False,
 ) -> Report:
     """Run a quantised network on samples, and compare it with the float one that was given.
 
     Layer by layer it is compared with ``graph``, whose channels are scaled as its own are.
     """
-    if labels is not None and len(labels) != len(samples):
-        raise ShapeError(f"labels: expected {len(samples)}, one a sample, got {len(labels)}")
     scheme = rounded.scheme
     layers = [node for node in graph.nodes if node.outputs[0] in (*scheme.products, *scheme.kept)]
     mine = [scheme.clamped.get(node.outputs[0], node.outputs[0]) for node in layers]
@@ -185,7 +197,7 @@ def report_of(
         _layer(node, name, rounded, decibels(1.0, lost), (alone or {}).get(node.outputs[0]), times)
         for node, name, lost in zip(layers, mine, of_layers.shares(), strict=True)
     ]
-    return Report(tuple(rows), tuple(compared), dict(scheme.kept))
+    return Report(tuple(rows), tuple(compared), dict(scheme.kept), remarks)
 
 
 def _layer(

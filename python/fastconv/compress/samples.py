@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fastconv._arguments import shown
 from fastconv._files import open_plain, path_of
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
-from fastconv.graph.ir import Graph, TensorInfo
+from fastconv.graph.ir import Graph, Node, TensorInfo
 from fastconv.models.preprocess import preprocess as imagenet
 
 Array = npt.NDArray[Any]
@@ -23,7 +23,9 @@ Prepare = Callable[[Path], Array]
 
 PHOTOS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SAMPLES = 300  # as many as published recipes use, at most
+FEW = 32  # fewer hardly reach what others will
 RAW = 16.0  # the largest number of an image that was scaled is below it, that of one of bytes is not
+_PASSING = ("Cast", "Identity", "Pad", "Slice", "Transpose")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,21 @@ def samples_of(data: Any, graph: Graph, *, prepare: Prepare | None = None, limit
     fixed = any(info.shape and isinstance(info.shape[0], int) for info in infos)
     _warn_of_raw_pixels(graph, arrays)
     return Samples(arrays, 1 if fixed else len(next(iter(arrays.values()))))
+
+
+def check_of(
+    check: Any, taken: Samples, labels: Sequence[int] | None, graph: Graph, prepare: Prepare | None
+) -> Samples:
+    """Return the samples that a report is of; errors name ``check`` or ``labels``."""
+    found = taken
+    if check is not None:
+        try:
+            found = samples_of(check, graph, prepare=prepare)
+        except (ArgumentError, DTypeError, ShapeError) as error:
+            raise type(error)(str(error).replace("data:", "check:", 1)) from None
+    if labels is not None and len(labels) != len(found):
+        raise ShapeError(f"labels: expected {len(found)}, one a sample, got {len(labels)}")
+    return found
 
 
 def _arrays(data: Any, infos: Sequence[TensorInfo], prepare: Prepare | None, limit: int) -> dict[str, Array]:
@@ -223,11 +240,20 @@ def _check_values(info: TensorInfo, array: Array) -> None:
         raise ArgumentError(f"data: expected finite numbers for input {info.name!r}, got {wrong}")
 
 
+def _readers(graph: Graph, name: str) -> list[Node]:
+    """Return what computes with a value, behind nodes that pass its numbers on as they are."""
+    found = []
+    for node in graph.nodes:
+        if name in node.inputs:
+            found += _readers(graph, node.outputs[0]) if node.op in _PASSING else [node]
+    return found
+
+
 def _warn_of_raw_pixels(graph: Graph, arrays: Mapping[str, Array]) -> None:
     """Say so where a convolution is given bytes of photos as they are: most are trained on scaled ones."""
     for info in graph.inputs:
         array = arrays[info.name]
-        readers = [node for node in graph.nodes if info.name in node.inputs]
+        readers = _readers(graph, info.name)
         raw = array.dtype.kind == "f" and array.min() >= 0 and array.max() > RAW
         if raw and readers and all(node.op == "Conv" for node in readers):
             warnings.warn(
