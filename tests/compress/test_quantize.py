@@ -234,7 +234,7 @@ def test_the_report(graph: Graph, images: Array) -> None:
     text = str(report)
     assert "depthwise" in text
     assert "accuracy 100.0% -> " in text
-    assert set(report.as_dict()) == {"layers", "outputs", "kept"}
+    assert set(report.as_dict()) == {"layers", "outputs", "kept", "remarks"}
 
 
 def test_agreement_of_classifiers() -> None:

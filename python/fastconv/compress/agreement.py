@@ -80,10 +80,11 @@ class Loss:
 class Agreement:
     """How the results of a quantised network compare with those of the float one on the same samples.
 
-    ``snr`` is in decibels, of the output. The others are of an output that is scores of classes, else None:
-    ``top1`` is the share of samples in which both rank the same class first, ``top5`` the mean share of the
-    five best that both have, ``kl`` the mean divergence of the probabilities in nats, ``probability`` their
-    largest difference. ``accuracy`` is that of the float and of the quantised network where labels are given.
+    ``snr`` is in decibels, of the output. The others are of an output that is scores of classes, or their
+    probabilities along its last axis, else None: ``top1`` is the share of samples, or of rows, in which both
+    rank the same class first, ``top5`` the mean share of the five best that both have, ``kl`` the mean
+    divergence of the probabilities in nats, ``probability`` their largest difference. ``accuracy`` is that of
+    the float and of the quantised network where labels are given.
     """
 
     output: str
@@ -100,18 +101,21 @@ def agreement(name: str, expected: Array, got: Array, labels: Sequence[int] | No
     """Compare the results of two networks, samples along the first axis."""
     snr = signal_to_noise(expected, got)
     count = len(expected)
-    if expected.ndim != 2 or expected.shape[1] < 2:
+    if expected.ndim < 2 or expected.shape[-1] < 2:
         return Agreement(name, count, snr)
-    a, b = (y.astype(np.float64) for y in (expected, got))
+    rows = [y.reshape(-1, y.shape[-1]) for y in (expected, got)]
+    a, b = (y.astype(np.float64) for y in rows)
     if not _are_probabilities(a):
+        if expected.ndim > 2:  # an image, boxes, or whatever it is
+            return Agreement(name, count, snr)
         a, b = _probabilities(a), _probabilities(b)
     best = min(5, a.shape[1])
-    first, second = (np.argsort(-y, axis=1, kind="stable")[:, :best] for y in (expected, got))
+    first, second = (np.argsort(-y, axis=1, kind="stable")[:, :best] for y in rows)
     shared = [len({*x} & {*y}) / best for x, y in zip(first.tolist(), second.tolist(), strict=True)]
     tiny = 1e-12
     kl = (a * (np.log(a + tiny) - np.log(b + tiny))).sum(1).mean()
     accuracy = None
-    if labels is not None and len(labels) == count:
+    if labels is not None and len(labels) == len(a):
         right = np.asarray(labels)
         accuracy = float((first[:, 0] == right).mean()), float((second[:, 0] == right).mean())
     return Agreement(

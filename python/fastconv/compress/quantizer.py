@@ -143,7 +143,8 @@ def quantize(
         result = insert_conversions(graph, scheme, rounded.ranges, rounded.weights, rounded.biases)
         if least is None or not scheme.products:
             break
-        reached = output_snr(graph, result, taken.first(CORRECTED))
+        # On samples that no weight was fitted to, as far as there are any.
+        reached = output_snr(graph, result, taken.beyond(CORRECTED).first(CORRECTED))
         if reached >= least:
             break
         costly += costliest(sensitivities(graph, rounded, taken), least, reached)

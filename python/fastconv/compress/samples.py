@@ -32,25 +32,39 @@ _PASSING = ("Cast", "Identity", "Pad", "Slice", "Transpose")
 class Samples:
     """Inputs of a network, an array for each by name; the first axis counts samples.
 
-    ``per_run`` is how many of them a run takes at the most: one, where the network is written for one.
+    ``together`` is how many of them each run takes, where the network is written for so many, else 0.
     """
 
     arrays: Mapping[str, Array]
-    per_run: int
+    together: int = 0
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
 
     def first(self, count: int) -> Samples:
-        """Return some of the samples, spread evenly over all."""
+        """Return some of the samples, spread evenly over all: so many, or what fills a run."""
+        return self if count >= len(self) else self._of(self._evenly(count))
+
+    def beyond(self, count: int) -> Samples:
+        """Return those that :meth:`first` leaves; all, where it leaves none."""
         if count >= len(self):
             return self
-        at = np.arange(count) * len(self) // count
-        return Samples({name: array[at] for name, array in self.arrays.items()}, self.per_run)
+        left = np.setdiff1d(np.arange(len(self)), self._evenly(count))
+        return self._of(left) if left.size else self
+
+    def _evenly(self, count: int) -> Array:
+        """Return the places of some samples, those of a run side by side."""
+        each = max(1, self.together)
+        runs = -(-count // each)
+        starts = np.arange(runs) * (len(self) // each) // runs * each
+        return np.asarray(starts[:, None] + np.arange(each)).ravel()
+
+    def _of(self, at: Array) -> Samples:
+        return Samples({name: array[at] for name, array in self.arrays.items()}, self.together)
 
     def batches(self, size: int) -> list[Mapping[str, Array]]:
         """Return the samples in batches, views of the arrays."""
-        size = min(size, self.per_run)
+        size = self.together or size
         starts = range(0, len(self), size)
         return [{name: array[i : i + size] for name, array in self.arrays.items()} for i in starts]
 
@@ -81,9 +95,13 @@ def samples_of(data: Any, graph: Graph, *, prepare: Prepare | None = None, limit
         raise ShapeError(f"data: expected as many samples for each input, got {counts}")
     for info in infos:
         _check_values(info, arrays[info.name])
-    fixed = any(info.shape and isinstance(info.shape[0], int) for info in infos)
+    together = max((n for info in infos for n in info.shape[:1] if isinstance(n, int)), default=0)
+    count = len(next(iter(arrays.values())))
+    if together > count:
+        raise ShapeError(f"data: expected at least {together} samples, as each run takes, got {count}")
     _warn_of_raw_pixels(graph, arrays)
-    return Samples(arrays, 1 if fixed else len(next(iter(arrays.values()))))
+    whole = count - count % together if together else count  # what fills no run is left out
+    return Samples({name: array[:whole] for name, array in arrays.items()}, together)
 
 
 def check_of(
