@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv.cli import main
 from fastconv.compress import Optimized, Quantized, optimize, quantize
+from fastconv.compress.agreement import signal_to_noise
 from fastconv.compress.samples import samples_of
 from fastconv.errors import ShapeError
 from fastconv.exporters.onnx import to_file
@@ -241,3 +243,18 @@ def test_the_commands_take_arrays_for_them(
     assert "output 'b': SNR" in said
     if command == "optimize":
         assert "a budget of 1.000%: the power of the error in output" in said
+
+
+@pytest.mark.torch
+def test_a_module_of_torch() -> None:
+    """As docs/quantize.md says it: in the mode of use, on what its forward() gets."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    steps = [torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU()]
+    module = torch.nn.Sequential(*steps, torch.nn.Flatten(), torch.nn.Linear(512, 4)).eval()
+    x = noise(8, 3, 8, 8)
+    result = quantize(fastconv.from_torch(module, torch.zeros(1, 3, 8, 8)), x)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    assert signal_to_noise(expected, result.model()(x)) > 25
+    assert {layer.elements for layer in result.report.layers} == {"u8 x s8 > u8", "u8 x s8 > f32"}

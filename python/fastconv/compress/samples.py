@@ -241,7 +241,14 @@ def photo_reader(info: TensorInfo, *, order: str = "rgb", **options: Any) -> Pre
             f"data: expected arrays, or a function that prepares photos, for input {info.name!r}, which is"
             f" not square: its shape is {shape}"
         )
-    size = options.pop("size", None) or (height if isinstance(height, int) else 224)
+    known = [n for n in (height, width) if isinstance(n, int)]
+    size = options.pop("size", None)
+    if size is None and len(known) == 1:  # as of lines of text, which are no squares
+        raise ShapeError(
+            f"data: expected arrays, a function that prepares photos, or a size, for input {info.name!r}, of"
+            f" which one side alone is known: its shape is {shape}"
+        )
+    size = size or (known[0] if known else 224)
 
     def read(path: Path) -> Array:
         x: Array = imagenet(path, size, **options)
