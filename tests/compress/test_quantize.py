@@ -274,3 +274,25 @@ def test_a_budget_leaves_costly_layers_in_float(graph: Graph, images: Array, res
 def test_a_budget_beyond_reach_leaves_floats(graph: Graph, images: Array) -> None:
     found = quantize(graph, images, min_snr=200)
     assert "integer_conv" not in kinds_of(found, images)
+
+
+@pytest.mark.parametrize("flat", ["Flatten", "Reshape"])
+def test_a_small_last_product_stays_in_float_with_the_mean_before_it(images: Array, flat: str) -> None:
+    """So what is lost in it, and in its input, is nothing; a larger one is of bytes."""
+    rng = np.random.default_rng(0)
+
+    def network(classes: int) -> Graph:
+        b = GraphBuilder("net", {"shape": np.array([0, -1])})
+        for name, shape in (("w", (48, 3, 3, 3)), ("v", (64, 48, 3, 3)), ("u", (classes, 64))):
+            b.constant(name, rng.standard_normal(shape, np.float32) / np.float32(np.sqrt(np.prod(shape[1:]))))
+        y = b.add("Relu", b.add("Conv", b.input("x", ("batch", 3, 32, 32)), "w"))
+        y = b.add("GlobalAveragePool", b.add("Relu", b.add("Conv", y, "v")), name="mean")
+        y = b.add(flat, y, *(["shape"] if flat == "Reshape" else []))
+        b.output(b.add("Gemm", y, "u", transB=1, name="classifier"), "y", ("batch", classes))
+        return b.build()
+
+    found = quantize(network(2), images)
+    assert list(found.report.kept.values()) == ["its sums are results, and it is too small to gain"]
+    written = [node.op for node in found.graph.nodes]
+    assert written[written.index("GlobalAveragePool") :] == ["GlobalAveragePool", flat, "Gemm"]
+    assert quantize(network(40), images).report.kept == {}
