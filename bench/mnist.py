@@ -74,6 +74,8 @@ def train(
     optimizer = torch.optim.Adam(network.parameters(), rate)
     steps = epochs * (len(x) // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a step is too short to be shared
     network.train()
     for _ in range(epochs):
         order = rng.permutation(len(x))
@@ -87,6 +89,7 @@ def train(
             if after_step is not None:
                 after_step()
     network.eval()
+    torch.set_num_threads(threads)
 
 
 def trained(seed: int = 0) -> Any:

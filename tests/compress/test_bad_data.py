@@ -78,6 +78,21 @@ def test_what_is_to_be_checked_is_refused_by_its_own_name_and_first(
         make(mobile(), images, check=images[:3], labels=[1, 2])
 
 
+def test_all_samples_that_have_labels_are_checked(images: Array) -> None:
+    """However many: of others 300 are enough."""
+    b = GraphBuilder("means", {"w": np.eye(3, dtype=np.float32)})
+    y = b.add("Flatten", b.add("GlobalAveragePool", b.input("x", ("batch", 3, None, None))))
+    b.output(b.add("Gemm", y, "w"), "y", ("batch", 3))
+    many = np.tile(images[:, :, :4, :4], (20, 1, 1, 1))
+    labels = many.mean((2, 3)).argmax(1).tolist()
+    (with_labels,) = quantize(b.build(), images, check=many, labels=labels).report.outputs
+    assert with_labels.samples == 480
+    assert with_labels.accuracy is not None
+    assert with_labels.accuracy[0] == 1
+    (without,) = quantize(b.build(), images, check=many).report.outputs
+    assert without.samples == 300
+
+
 @BOTH
 def test_few_samples_are_said_to_be_few(images: Array, make: Make) -> None:
     said = make(two_layers(), images[:1]).report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ def check_of(
     found = taken
     if check is not None:
         try:
-            found = samples_of(check, graph, prepare=prepare)
+            limit = SAMPLES if labels is None else sys.maxsize  # each label is of a sample
+            found = samples_of(check, graph, prepare=prepare, limit=limit)
         except (ArgumentError, DTypeError, ShapeError) as error:
             raise type(error)(str(error).replace("data:", "check:", 1)) from None
     if labels is not None and len(labels) != len(found):
