@@ -146,7 +146,9 @@ def nncf(path: Path, x: Array, folder: Path) -> Path:
     import onnx.version_converter
     from nncf import Dataset, quantize
 
-    proto = onnx.version_converter.convert_version(onnx.load(path), PER_CHANNEL)
+    proto = onnx.load(path)
+    if proto.opset_import[0].version < PER_CHANNEL:  # which it refuses
+        proto = onnx.version_converter.convert_version(proto, PER_CHANNEL)
     name = proto.graph.input[0].name
     onnx.save(quantize(proto, Dataset([{name: sample[None]} for sample in x])), folder / "nncf.onnx")
     return folder / "nncf.onnx"
