@@ -1,12 +1,15 @@
 """What quantising costs: real networks on crops of packaged photos, beside ONNX Runtime's own quantiser.
 
     python bench/quantize.py efficientnet_lite0 open_nsfw --json bench/results/lab/quantize.json
+    python bench/quantize.py --ways NNCF --json ...   # adds to the record what is not in it
     python bench/quantize.py --report         # the table of docs/quantize.md; --check only compares them
 
 A network is quantised from 100 crops, and compared with itself in floats on 150 others of the same photos,
 cut by another seed: this is agreement, not accuracy. ONNX Runtime's quantiser (`quantize_static`, QDQ, a
 scale for each channel of weights) has the same crops, and is judged by what our integers make of its file, so
 that the file counts and not the processor. The best of its ways to find ranges is the one to compare with.
+NNCF's quantiser is compared likewise where it is installed. "lenet" is another case: the network of
+bench/mnist.py, quantised from 300 of the digits it has learnt from, and its accuracy on digits held back.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +33,15 @@ from fastconv import models
 from fastconv._text import markdown, paragraph, update_page
 from fastconv.compress import quantize
 from fastconv.compress.agreement import Agreement, agreement
+from fastconv.compress.prepare import PER_CHANNEL
 from fastconv.exporters.onnx import to_file
 from fastconv.graph.ir import Graph
 from fastconv.importers.onnx import from_file
 from fastconv.lab.machine.setting import made_with
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import mnist
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +53,15 @@ PHOTOS = (
     *("skimage/retina.jpg", "sklearn/china.jpg", "sklearn/flower.jpg"),
 )
 CALIBRATION, CHECK = 100, 150
-WAYS = ("fastconv", "MinMax", "Entropy", "Percentile")  # the last three are ONNX Runtime's
+LENET, MIN_SNR = "lenet", 50.0
+WAYS = {
+    "fastconv": "fastconv", "min_snr": "fastconv, `--min-snr {min_snr:g}`",
+    "MinMax": "ONNX Runtime, MinMax", "Entropy": "ONNX Runtime, Entropy",
+    "Percentile": "ONNX Runtime, Percentile", "NNCF": "NNCF",
+}  # fmt: skip
+DIGITS = 300  # that a network of digits is quantised from
+MODULES = {"scikit-image": "skimage", "scikit-learn": "sklearn"}
+PACKAGES = ("onnxruntime", "scikit-image", "scikit-learn", "nncf", "mlxtend")
 
 
 def crops(count: int, seed: int, size: int) -> Array:
@@ -124,13 +141,39 @@ def theirs(path: Path, x: Array, method: str, folder: Path) -> Path:
     return out
 
 
+def nncf(path: Path, x: Array, folder: Path) -> Path:
+    """Quantise a file as NNCF does, for networks in general."""
+    import onnx.version_converter
+    from nncf import Dataset, quantize
+
+    proto = onnx.load(path)
+    if proto.opset_import[0].version < PER_CHANNEL:  # which it refuses
+        proto = onnx.version_converter.convert_version(proto, PER_CHANNEL)
+    name = proto.graph.input[0].name
+    onnx.save(quantize(proto, Dataset([{name: sample[None]} for sample in x])), folder / "nncf.onnx")
+    return folder / "nncf.onnx"
+
+
+def measure_digits() -> dict[str, Any]:
+    """Train the network of digits, quantise it, and say how many of those held back each knows."""
+    import torch
+
+    seen, held = mnist.digits()
+    model = fastconv.from_torch(mnist.trained(), torch.zeros(1, 1, mnist.SIDE, mnist.SIDE))
+    result = quantize(model, seen[0][:DIGITS], check=held[0], labels=held[1].tolist())
+    found = asdict(result.report.outputs[0])
+    before, after = found["accuracy"]
+    sys.stdout.write(f"lenet: accuracy {before:.2%} -> {after:.2%}, SNR {found['snr']:.1f} dB\n")
+    return found
+
+
 def compared(model: fastconv.Model, x: Array, expected: Array) -> Agreement:
     """Compare a network of 8 bits with what is expected of it."""
     got = np.concatenate([model(x[i : i + 4]) for i in range(0, len(x), 4)])
     return agreement(model.outputs[0].name, expected, got)
 
 
-def measure(name: str, ways: tuple[str, ...]) -> dict[str, Any]:
+def measure(name: str, ways: tuple[str, ...], min_snr: float) -> dict[str, Any]:
     """Quantise a network in some ways, and say how each compares."""
     define, prepare, size = NETWORKS[name]
     graph = define()
@@ -141,6 +184,8 @@ def measure(name: str, ways: tuple[str, ...]) -> dict[str, Any]:
 
     def say(way: str, result: fastconv.Model, seconds: float) -> None:
         found[way] = asdict(compared(result, check, expected)) | {"seconds": seconds}
+        if way == "min_snr":
+            found[way]["min_snr"] = min_snr
         f = found[way]
         sys.stdout.write(
             f"{name:20} {way:12} SNR {f['snr']:5.1f} dB  first {f['top1']:6.1%}  five {f['top5']:6.1%}"
@@ -153,8 +198,13 @@ def measure(name: str, ways: tuple[str, ...]) -> dict[str, Any]:
         to_file(graph, folder / "net.onnx")
         for way in ways:
             start = time.perf_counter()
-            if way == "fastconv":
-                result = quantize(graph, seen, check=check[:1]).model()
+            if way in ("fastconv", "min_snr"):
+                least = min_snr if way == "min_snr" else None
+                made = quantize(graph, seen, check=check[:1], min_snr=least)
+                sys.stdout.write(f"{len(made.report.kept)} layers in float\n")
+                result = made.model()
+            elif way == "NNCF":
+                result = fastconv.load(nncf(folder / "net.onnx", seen, folder))
             else:
                 result = fastconv.load(theirs(folder / "net.onnx", seen, way, folder))
             say(way, result, time.perf_counter() - start)
@@ -167,33 +217,48 @@ def table(record: dict[str, Any]) -> str:
     rows = [[*head, "largest difference of probabilities"]]
     for network, ways in record["networks"].items():
         for way, found in ways.items():
-            by = way if way == "fastconv" else f"ONNX Runtime, {way}"
+            by = WAYS[way].format(**found)
             shares = [f"{100 * found[key]:.1f} %" for key in ("top1", "top5")]
             rows.append([network, by, f"{found['snr']:.1f}", *shares, f"{found['kl']:.4f}",
                          f"{found['probability']:.3f}"])  # fmt: skip
     packages = ", ".join(f"{name} {number}" for name, number in record["packages"].items())
     about = f"fastconv {record['version']}, {packages}; {record['date']}, commit {record['git_sha']}."
-    return f"{markdown(rows, left=2)}\n\n{paragraph(about)}"
+    before, after = record["lenet"]["accuracy"]
+    digits = (
+        f"A LeNet that was trained on 4,000 digits knows {before:.1%} of 1,000 others, in 8 bits {after:.1%}"
+        f" (SNR {record['lenet']['snr']:.1f} dB)."
+    )
+    return "\n\n".join((markdown(rows, left=2), paragraph(digits), paragraph(about)))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(NETWORKS)}")
+    cases = f"some of {', '.join((*NETWORKS, LENET))}"
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=cases)
+    parser.add_argument("--min-snr", type=float, default=MIN_SNR, help="of the way of that name, in decibels")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"some of {', '.join(WAYS)}")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    if unknown := set(args.networks) - set(NETWORKS):
-        parser.error(f"networks: expected some of {', '.join(NETWORKS)}, got {', '.join(sorted(unknown))}")
+    if unknown := set(args.networks) - {*NETWORKS, LENET}:
+        parser.error(f"networks: expected {cases}, got {', '.join(sorted(unknown))}")
     if args.report or args.check:
         text = table(json.loads(RECORD.read_text()))
         return update_page(PAGE, "quantize", text, check=not args.report)
-    packages = {name: version(name) for name in ("onnxruntime", "scikit-image", "scikit-learn")}
-    networks = {name: measure(name, tuple(args.ways.split(","))) for name in args.networks or NETWORKS}
-    if args.json:
-        record = {**made_with(), "packages": packages, "networks": networks}
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+    record = json.loads(args.json.read_text()) if args.json and args.json.exists() else {"networks": {}}
+    for name in args.networks or (*NETWORKS, LENET):
+        if name == LENET:
+            record[LENET] = measure_digits()
+        else:
+            found = measure(name, tuple(args.ways.split(",")), args.min_snr)
+            record["networks"][name] = record["networks"].get(name, {}) | found
+        if args.json:
+            ran = {way for ways in record["networks"].values() for way in ways}
+            names = [name for name in PACKAGES if name != "nncf" or "NNCF" in ran]
+            used = {name: version(name) for name in names if find_spec(MODULES.get(name, name))}
+            record |= {**made_with(), "packages": used}
+            args.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 

@@ -108,6 +108,11 @@ def test_photos_are_read_as_they_are_said_to_be(folder: Path) -> None:
         photo_reader(TensorInfo("x", ("n", 5), np.dtype(np.float32)))
     with pytest.raises(ShapeError, match=r"input 'x', which is not square"):
         photo_reader(TensorInfo("x", ("n", 3, 24, 32), np.dtype(np.float32)))
+    with pytest.raises(ShapeError, match=r"input 'x', of which one side alone is known"):
+        photo_reader(TensorInfo("x", ("n", 3, 48, None), np.dtype(np.float32)))
+    assert (
+        photo_reader(TensorInfo("x", ("n", 3, 24, None), np.dtype(np.float32)), size=24)(path).shape[2] == 24
+    )
     with pytest.raises(ArgumentError, match="order: expected 'rgb' or 'bgr', got 'rbg'"):
         photo_reader(planes, order="rbg")
 

@@ -85,7 +85,7 @@ def test_layers_make_good_for_channels_that_others_know() -> None:
     x = np.random.default_rng(0).standard_normal((16, 3, 8, 8), np.float32)
     trace = traced(graph, [(1, 3, 8, 8)])
     gone = trace.channels[graph.nodes[0].outputs[0]].sets[4:].tolist()
-    fitted = refitted(trace, gone, Samples({"x": x}, len(x)))
+    fitted = refitted(trace, gone, Samples({"x": x}))
     assert not fitted.constants[fitted.nodes[1].inputs[1]][:, 4:].any()
     expected, got = fastconv.Model(graph)(x), fastconv.Model(fitted)(x)
     # Without a fit the error is as large as the result; what is left is the damping's.

@@ -187,17 +187,6 @@ def test_preparing_changes_nothing(graph: Graph, images: Array) -> None:
     assert "BatchNormalization" not in {node.op for node in after.nodes}
 
 
-def test_constant_activations(images: Array) -> None:
-    """A layer that gives zeros has a scale all the same."""
-    b = GraphBuilder(
-        "dead", {"w": -np.ones((4, 3, 1, 1), np.float32), "v": np.ones((2, 4, 1, 1), np.float32)}
-    )
-    y = b.add("Relu", b.add("Conv", b.input("x", ("batch", 3, 32, 32)), "w", name="dead"))
-    b.output(b.add("Conv", y, "v", name="next"), "y", ("batch", 2, 32, 32))
-    found = quantize(b.build(), np.abs(images))
-    np.testing.assert_array_equal(found.model()(np.abs(images)), np.zeros((24, 2, 32, 32), np.float32))
-
-
 def test_a_quantised_network_is_refused(result: Quantized, images: Array) -> None:
     with pytest.raises(
         ArgumentError, match=r"expected a network of floats, got one that is quantised .*Linear"
@@ -227,14 +216,6 @@ def test_options_that_are_wrong(graph: Graph, images: Array) -> None:
         quantize(graph, images[:0])
 
 
-def test_photos_as_they_are_are_said_to_be_so(graph: Graph, images: Array) -> None:
-    pixels = np.clip(images * 50 + 128, 0, 255)
-    with pytest.warns(
-        UserWarning, match="input 'x' has values from .* as photos have before they are scaled"
-    ):
-        quantize(graph, pixels)
-
-
 def test_the_report(graph: Graph, images: Array) -> None:
     labels = Model(graph)(images).argmax(1)
     report = quantize(graph, images, labels=labels.tolist(), timed=True).report
@@ -253,7 +234,7 @@ def test_the_report(graph: Graph, images: Array) -> None:
     text = str(report)
     assert "depthwise" in text
     assert "accuracy 100.0% -> " in text
-    assert set(report.as_dict()) == {"layers", "outputs", "kept"}
+    assert set(report.as_dict()) == {"layers", "outputs", "kept", "remarks"}
 
 
 def test_agreement_of_classifiers() -> None:
@@ -293,3 +274,25 @@ def test_a_budget_leaves_costly_layers_in_float(graph: Graph, images: Array, res
 def test_a_budget_beyond_reach_leaves_floats(graph: Graph, images: Array) -> None:
     found = quantize(graph, images, min_snr=200)
     assert "integer_conv" not in kinds_of(found, images)
+
+
+@pytest.mark.parametrize("flat", ["Flatten", "Reshape"])
+def test_a_small_last_product_stays_in_float_with_the_mean_before_it(images: Array, flat: str) -> None:
+    """So what is lost in it, and in its input, is nothing; a larger one is of bytes."""
+    rng = np.random.default_rng(0)
+
+    def network(classes: int) -> Graph:
+        b = GraphBuilder("net", {"shape": np.array([0, -1])})
+        for name, shape in (("w", (48, 3, 3, 3)), ("v", (64, 48, 3, 3)), ("u", (classes, 64))):
+            b.constant(name, rng.standard_normal(shape, np.float32) / np.float32(np.sqrt(np.prod(shape[1:]))))
+        y = b.add("Relu", b.add("Conv", b.input("x", ("batch", 3, 32, 32)), "w"))
+        y = b.add("GlobalAveragePool", b.add("Relu", b.add("Conv", y, "v")), name="mean")
+        y = b.add(flat, y, *(["shape"] if flat == "Reshape" else []))
+        b.output(b.add("Gemm", y, "u", transB=1, name="classifier"), "y", ("batch", classes))
+        return b.build()
+
+    found = quantize(network(2), images)
+    assert list(found.report.kept.values()) == ["its sums are results, and it is too small to gain"]
+    written = [node.op for node in found.graph.nodes]
+    assert written[written.index("GlobalAveragePool") :] == ["GlobalAveragePool", flat, "Gemm"]
+    assert quantize(network(40), images).report.kept == {}

@@ -30,6 +30,7 @@ def add(commands: Any) -> None:
         "--times", type=Path, metavar="FILE.json",
         help="a record of times: what is in it is not measured again, what is measured is added",
     )  # fmt: skip
+    output.add_page(parser)
     output.add_json_flag(parser)
     parser.set_defaults(run=run)
 
@@ -37,9 +38,11 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Search, write, and say what there was to choose from."""
     from fastconv.compress import optimize
+    from fastconv.lab.report import loss_page
 
     output.check_path("--output", args.output, (".onnx", ".fcm"))
     output.check_path("--times", args.times)
+    output.check_path("--html", args.html, output.PAGES)
     graph, prepare = samples.open_network(args)
     with samples.warnings_as_lines():
         result = optimize(
@@ -54,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
             check=args.check,
         )
     result.save(args.output)
+    if args.html:
+        args.html.write_text(loss_page(result, Path(args.model).stem), "utf-8")
     if args.times:
         args.times.write_text(json.dumps(result.times, indent=1) + "\n")
     size = args.output.stat().st_size

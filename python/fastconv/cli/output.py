@@ -58,6 +58,14 @@ def add_json_flag(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(csv=False, markdown=False)
 
 
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """Add ``--html`` to a command that can write its result as a page."""
+    parser.add_argument(
+        "--html", type=Path, metavar="PAGE.html",
+        help="write a page with the picture: each layer's milliseconds against the signal that it loses",
+    )  # fmt: skip
+
+
 def add_format_flags(parser: argparse.ArgumentParser) -> None:
     """Add the forms in which programs and documents read a command's table, from standard output."""
     forms = parser.add_mutually_exclusive_group()
@@ -100,6 +108,9 @@ def size_of(path: Path) -> str:
 def note(text: str) -> None:
     """Write what a user should know of what is done, to standard error."""
     complain(f"note: {text}", 0)
+
+
+PAGES = (".html", ".htm")
 
 
 def check_path(name: str, path: str | os.PathLike[str] | None, suffixes: Collection[str] = ()) -> None:

@@ -39,6 +39,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--time", action="store_true", help="measure each layer's time here, in floats and in 8 bits"
     )
+    output.add_page(parser)
     output.add_format_flags(parser)
     parser.set_defaults(run=run)
 
@@ -46,8 +47,10 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Quantise, write, and say what was lost."""
     from fastconv.compress import quantize
+    from fastconv.lab.report import loss_page
 
     output.check_path("--output", args.output, (".onnx",))
+    output.check_path("--html", args.html, output.PAGES)
     graph, prepare = samples.open_network(args)
     with samples.warnings_as_lines():
         result = quantize(
@@ -62,11 +65,13 @@ def run(args: argparse.Namespace) -> int:
             exclude=args.exclude,
             exclude_ops=args.exclude_op,
             min_snr=args.min_snr,
-            sensitivity=args.sensitivity,
-            timed=args.time,
+            sensitivity=args.sensitivity or args.html is not None,
+            timed=args.time or args.html is not None,
             check=args.check,
         )
     result.save(args.output)
+    if args.html:
+        args.html.write_text(loss_page(result, Path(args.model).stem), "utf-8")
     size = args.output.stat().st_size
     record = {"model": args.model, "output": str(args.output), "bytes": size} | result.report.as_dict()
     lines = [*result.report.lines(), output.size_of(args.output)]

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError("--bench: expected it or --compare, got both")
     if args.peers is not None and not args.compare:
         raise ArgumentError("--peers: expected --compare with it, got none")
-    output.check_path("--output", args.output, (".html", ".htm"))
+    output.check_path("--output", args.output, output.PAGES)
     if args.sweep:
         import matplotlib  # noqa: F401  # missing: say so now, not after the measurement
     bench = _record(args.bench) if args.bench else None

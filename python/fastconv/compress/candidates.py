@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastconv._arguments import shown
+from fastconv.compress.agreement import Loss
 from fastconv.compress.correct import Rounded
 from fastconv.compress.insert import insert_conversions
 from fastconv.compress.samples import Samples
@@ -129,15 +129,10 @@ class Candidates:
         return self._losses[kinds]
 
     def _measured_loss(self, model: Model) -> float:
-        sums = np.zeros((2, len(self._expected[0])))
+        loss = Loss()
         for feeds, expected in zip(self._batches, self._expected, strict=True):
-            for i, (a, b) in enumerate(zip(expected, model.run(None, feeds), strict=True)):
-                if a.shape != b.shape:  # as of boxes that were found: not the same ones
-                    return 1.0
-                wide = a.astype(np.float64)
-                sums[:, i] += np.square(wide).sum(), np.square(b - wide).sum()
-        signal, noise = sums
-        return float(np.max(np.where(noise > 0, noise / np.maximum(signal, 1e-300), 0.0)))
+            loss.add(expected, model.run(None, feeds))
+        return loss.worst
 
     def ms(self, kinds: Kinds) -> float:
         """Return the milliseconds of a candidate for one sample, beside those of the network of 8 bits."""

@@ -75,7 +75,12 @@ def corrected(
     """
     products = rounded.scheme.products
     expected = _means(graph, samples, [p.output for p in products.values() if p.node.op != "MatMul"])
-    values = {info.name: _bytes_of(rounded, info.name, samples.arrays[info.name]) for info in graph.inputs}
+    # In pieces, of which a run takes one: all samples, or as many as the network is written for.
+    runs = samples.batches(len(samples))
+    values = {
+        info.name: [_bytes_of(rounded, info.name, feeds[info.name]) for feeds in runs]
+        for info in graph.inputs
+    }
     left = Counter(name for node in graph.nodes for name in node.inputs)
     left.update(info.name for info in graph.outputs)
     for node in track(graph.nodes, "rounding layers"):
@@ -83,16 +88,18 @@ def corrected(
         if product is not None and weights:
             options = {"portable": portable, "centred": biases, "factors": factors}
             rounded = _with_weights(graph, rounded, product, values, options)
-        results = _run(node, graph, rounded, values)
-        if results is None:
+        results = [_run(node, graph, rounded, values, i) for i in range(len(runs))]
+        if any(result is None for result in results):
             return rounded
-        for name, array in zip((n for n in node.outputs if n), results, strict=False):
+        for name, *pieces in zip((n for n in node.outputs if n), *(r for r in results if r), strict=False):
             if biases and name in expected:
-                shift = expected[name] - array.mean((0, *range(2, array.ndim)), np.float64)
+                axes = (0, *range(2, pieces[0].ndim))
+                shift = expected[name] - np.mean([piece.mean(axes, np.float64) for piece in pieces], 0)
                 bias = (rounded.biases[name] + shift).astype(np.float32)
                 rounded = replace(rounded, biases={**rounded.biases, name: bias})
-                array = array + shift.astype(np.float32).reshape(-1, *[1] * (array.ndim - 2))
-            values[name] = _bytes_of(rounded, name, array)
+                added = shift.astype(np.float32).reshape(-1, *[1] * (pieces[0].ndim - 2))
+                pieces = [piece + added for piece in pieces]
+            values[name] = [_bytes_of(rounded, name, piece) for piece in pieces]
         for name in node.inputs:
             left[name] -= 1
             if not left[name]:
@@ -104,11 +111,12 @@ def _with_weights(
     graph: Graph,
     rounded: Rounded,
     product: Product,
-    values: Mapping[str, Array],
+    values: Mapping[str, list[Array]],
     options: Mapping[str, Any],
 ) -> Rounded:
     """Round the weights of a layer for the inputs that it gets."""
-    x, w = values.get(product.input), graph.constants[product.weights]
+    pieces, w = values.get(product.input), graph.constants[product.weights]
+    x = np.concatenate(pieces) if pieces is not None else None
     if x is None or (x.ndim != 2 and product.node.op != "Conv"):
         return rounded
     known = rounded.weights[product.output]
@@ -153,9 +161,14 @@ def _bytes_of(rounded: Rounded, name: str, array: Array) -> Array:
     return rounded.ranges[rounded.scheme.source(name)].rounded(array)
 
 
-def _run(node: Node, graph: Graph, rounded: Rounded, values: Mapping[str, Array]) -> list[Array] | None:
+def _run(
+    node: Node, graph: Graph, rounded: Rounded, values: Mapping[str, list[Array]], piece: int
+) -> list[Array] | None:
+    """Compute a node on the values of a run; None where it cannot be computed alone."""
     product = rounded.scheme.products.get(node.outputs[0])
-    known = {name: values[name] if name in values else graph.constants[name] for name in node.inputs if name}
+    known = {
+        name: values[name][piece] if name in values else graph.constants[name] for name in node.inputs if name
+    }
     if product is not None:
         known[product.weights] = rounded.weights[product.output].values
         if product.bias:

@@ -10,13 +10,15 @@ from typing import Any
 from fastconv._arguments import integer, number
 from fastconv._files import path_of
 from fastconv._table import Table
-from fastconv.compress.candidates import FLOAT, Candidates, Times
+from fastconv.compress.agreement import share_of
+from fastconv.compress.candidates import BYTES, FLOAT, Candidates, Times
+from fastconv.compress.correct import Rounded
 from fastconv.compress.prepare import graph_of
 from fastconv.compress.ranges import RANGES
-from fastconv.compress.report import Report, report_of
+from fastconv.compress.report import Cost, Report, report_of
 from fastconv.compress.result import Result
-from fastconv.compress.rounding import observed_network, rounded_network
-from fastconv.compress.samples import SAMPLES, Prepare, samples_of
+from fastconv.compress.rounding import observed_network, remarks, rounded_network
+from fastconv.compress.samples import SAMPLES, Prepare, check_of, samples_of
 from fastconv.compress.search import Point, front, search
 from fastconv.compress.sensitivity import sensitivities
 from fastconv.errors import ArgumentError
@@ -26,6 +28,7 @@ BUDGET = 0.01  # 20 dB
 SEARCHED = 32  # samples that candidates are judged by; the one that is chosen is judged by all
 STRICTER = 0.8  # than what is left of the budget, where a network that was found loses more on all samples
 ATTEMPTS = 4
+_TABLE = Table(("ms", ">"), ("loss", ">"), ("layers in 8 bits", ">"), ("", "<"))
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Optimized(Result):
         As of :func:`quantize`, with times.
     times : dict
         The record that repeats the search: pass it as ``times``.
+    shapes : tuple of tuple of int
+        Of the inputs that were timed.
+    costs : tuple of Cost
+        Of each layer that has times of its own: what it gains and loses in 8 bits.
     """
 
     chosen: Point
@@ -56,6 +63,7 @@ class Optimized(Result):
     report: Report
     times: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]
+    costs: tuple[Cost, ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network, as an ``.onnx`` file or compiled for this machine and one sample (``.fcm``)."""
@@ -72,9 +80,31 @@ class Optimized(Result):
 
     def lines(self) -> list[str]:
         """Return the layers, the front and what was chosen as text, line by line."""
-        table = Table(("ms", ">"), ("loss", ">"), ("layers in 8 bits", ">"), ("", "<"))
         rows = [self._cells(point) for point in self._told()]
-        return [*self.report.lines(), "", *table.lines(rows)]
+        return [*self.report.lines(), *self.words(), "", *_TABLE.lines(rows)]
+
+    def words(self) -> list[str]:
+        """Return what the budget was a share of, and what of it is used."""
+        outputs = self.report.outputs
+        if not outputs:
+            return []
+        worst = min(outputs, key=lambda output: output.snr).output
+        of = (
+            f"output {worst!r}"
+            if len(outputs) == 1
+            else f"output {worst!r}, which loses most of {len(outputs)}"
+        )
+        return [
+            f"loss {self.chosen.loss:.3%} of a budget of {self.budget:.3%}: the power of the error in {of},"
+            " as a share of the power of its numbers as they are"
+        ]
+
+    def html(self) -> str:
+        """Return the networks as an HTML table, which a notebook shows."""
+        return _TABLE.html(self._cells(point) for point in self._told())
+
+    def _repr_html_(self) -> str:
+        return self.html()
 
     def _told(self) -> list[Point]:
         """Return the front and, where they are not of it, the networks of one kind."""
@@ -172,6 +202,7 @@ def optimize(
     known = Times() if times is None else Times.of(times)
     given = graph_of(model)
     taken = samples_of(data, given, prepare=prepare, limit=integer("samples", samples, 1))
+    checked = check_of(check, taken, labels, given, prepare)
     network = observed_network(given, taken, exclude, exclude_ops, equalize=True)
     graph = network.graph
     rounded = rounded_network(network, taken, RANGES, portable=True, compensate=True, correct=True)
@@ -179,13 +210,31 @@ def optimize(
     candidates = Candidates(graph, rounded, taken.first(SEARCHED), known, (exclude, exclude_ops))
     whole = Candidates(graph, rounded, taken, known, (exclude, exclude_ops))
     points, chosen = _within(candidates, whole, alone, share)
-    checked = taken if check is None else samples_of(check, given, prepare=prepare)
     made = candidates.rounded(chosen.kinds)
     result = candidates.graph(chosen.kinds)
-    report = report_of(given, graph, result, made, checked, labels, alone, timed=True)
+    report = report_of(
+        given, graph, result, made, checked, labels, alone, remarks=remarks(network, taken), timed=True
+    )
     one = taken.first(1).batches(1)[0]
     shapes = tuple(one[info.name].shape for info in given.inputs)
-    return Optimized(result, chosen, tuple(points), candidates.layers, share, report, known.as_dict(), shapes)
+    costs = _costs(candidates, rounded, alone, chosen)
+    return Optimized(
+        result, chosen, tuple(points), candidates.layers, share, report, known.as_dict(), shapes, costs
+    )
+
+
+def _costs(
+    candidates: Candidates, rounded: Rounded, alone: Mapping[str, float], chosen: Point
+) -> tuple[Cost, ...]:
+    """Return what each layer gains and loses, of those that have a time of their own."""
+    before, after = (candidates.layer_ms(kind) for kind in (FLOAT, BYTES))
+    found = []
+    for name, kind in zip(candidates.layers, chosen.kinds, strict=True):
+        node = rounded.scheme.products[name].node
+        if before[name] > 0 and after[name] > 0:
+            loss = share_of(alone[name])
+            found.append(Cost(node.name, node.op, kind == BYTES, before[name], after[name], loss))
+    return tuple(found)
 
 
 def _within(

@@ -12,8 +12,8 @@ from fastconv.compress.prepare import graph_of
 from fastconv.compress.ranges import RANGES
 from fastconv.compress.report import Report, report_of
 from fastconv.compress.result import Result
-from fastconv.compress.rounding import CORRECTED, observed_network, rounded_network
-from fastconv.compress.samples import SAMPLES, Prepare, samples_of
+from fastconv.compress.rounding import CORRECTED, observed_network, remarks, rounded_network
+from fastconv.compress.samples import SAMPLES, Prepare, check_of, samples_of
 from fastconv.compress.scheme import scheme_of
 from fastconv.compress.sensitivity import costliest, output_snr, sensitivities
 from fastconv.errors import ArgumentError
@@ -130,6 +130,7 @@ def quantize(
     least = None if min_snr is None else number("min_snr", min_snr)
     given = graph_of(model)
     taken = samples_of(data, given, prepare=prepare, limit=integer("samples", samples, 1))
+    checked = check_of(check, taken, labels, given, prepare)
     network = observed_network(given, taken, exclude, exclude_ops, equalize=equalize)
     methods = RANGES if ranges == "auto" else (ranges,)
     graph, scheme = network.graph, network.scheme
@@ -142,7 +143,8 @@ def quantize(
         result = insert_conversions(graph, scheme, rounded.ranges, rounded.weights, rounded.biases)
         if least is None or not scheme.products:
             break
-        reached = output_snr(graph, result, taken.first(CORRECTED))
+        # On samples that no weight was fitted to, as far as there are any.
+        reached = output_snr(graph, result, taken.beyond(CORRECTED).first(CORRECTED))
         if reached >= least:
             break
         costly += costliest(sensitivities(graph, rounded, taken), least, reached)
@@ -150,5 +152,7 @@ def quantize(
     reasons = dict(scheme.kept) | {name: "it costs too much signal" for name in costly}
     rounded = replace(rounded, scheme=replace(scheme, kept=reasons))
     alone = sensitivities(graph, rounded, taken) if sensitivity else {}
-    checked = taken if check is None else samples_of(check, given, prepare=prepare)
-    return Quantized(result, report_of(given, graph, result, rounded, checked, labels, alone, timed=timed))
+    report = report_of(
+        given, graph, result, rounded, checked, labels, alone, remarks=remarks(network, taken), timed=timed
+    )
+    return Quantized(result, report)

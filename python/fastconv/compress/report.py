@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from fastconv._progress import track
 from fastconv._table import Table
-from fastconv.compress.agreement import Agreement, agreement, decibels
+from fastconv.compress.agreement import Agreement, Loss, agreement, decibels, share_of
 from fastconv.compress.correct import Rounded
 from fastconv.compress.samples import Samples
 from fastconv.compress.times import layer_times
-from fastconv.errors import ShapeError
 from fastconv.graph.ir import Graph, Node
 from fastconv.graph.model import Model
 
@@ -58,12 +57,48 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a layer gains and loses in 8 bits, and what was decided.
+
+    ``before`` and ``after`` are its milliseconds for one sample in floats and in 8 bits, ``loss`` what the
+    network's results lose if it alone is rounded: the power of the error, as a share of theirs.
+    """
+
+    name: str
+    op: str
+    in_bytes: bool
+    before: float
+    after: float
+    loss: float
+
+
+_TABLE = Table(
+    *(("layer", "<"), ("operator", "<"), ("elements", "<"), ("SNR dB", ">"), ("alone", ">")),
+    *(("range", "<"), ("scale", ">"), ("zero", ">"), ("saturating", ">"), ("avoided", ">")),
+    *(("ms f32", ">"), ("ms now", ">")),
+)
+
+
+@dataclass(frozen=True)
 class Report:
-    """What quantising did: ``layers`` in order, ``outputs`` against those of the float network, in words."""
+    """What quantising did.
+
+    Attributes
+    ----------
+    layers : tuple of LayerReport
+        In order.
+    outputs : tuple of Agreement
+        Against those of the float network.
+    kept : dict of str to str
+        Layers left in float, by the names of their results, and why.
+    remarks : tuple of str
+        What is odd about the data.
+    """
 
     layers: tuple[LayerReport, ...]
     outputs: tuple[Agreement, ...]
     kept: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -71,17 +106,32 @@ class Report:
             "layers": [asdict(layer) for layer in self.layers],
             "outputs": [asdict(output) for output in self.outputs],
             "kept": dict(self.kept),
+            "remarks": list(self.remarks),
         }
 
     def lines(self) -> list[str]:
         """Return the report as a text table, line by line."""
-        table = Table(
-            *(("layer", "<"), ("operator", "<"), ("elements", "<"), ("SNR dB", ">"), ("alone", ">")),
-            *(("range", "<"), ("scale", ">"), ("zero", ">"), ("saturating", ">"), ("avoided", ">")),
-            *(("ms f32", ">"), ("ms now", ">")),
+        return [*_TABLE.lines([layer.cells() for layer in self.layers]), "", *self.words()]
+
+    def words(self) -> list[str]:
+        """Return what became of each output, and what is odd about the data, a sentence each."""
+        return [*(self._said(output) for output in self.outputs), *self.remarks]
+
+    def html(self) -> str:
+        """Return the layers as an HTML table, which a notebook shows."""
+        return _TABLE.html(layer.cells() for layer in self.layers)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    @property
+    def costs(self) -> tuple[Cost, ...]:
+        """What each layer of 8 bits gains and loses, of those of which both were measured."""
+        return tuple(
+            Cost(y.name, y.op, True, y.before, y.after, share_of(y.alone))
+            for y in self.layers
+            if y.alone is not None and y.before is not None and y.after is not None
         )
-        rows = [y.cells() for y in self.layers]
-        return [*table.lines(rows), "", *(self._said(output) for output in self.outputs)]
 
     @staticmethod
     def _said(output: Agreement) -> str:
@@ -109,41 +159,45 @@ def report_of(
     labels: Sequence[int] | None = None,
     alone: Mapping[str, float] | None = None,
     *,
+    remarks: tuple[str, ...] = (),
     timed: bool = False,
 ) -> Report:
     """Run a quantised network on samples, and compare it with the float one that was given.
 
     Layer by layer it is compared with ``graph``, whose channels are scaled as its own are.
     """
-    if labels is not None and len(labels) != len(samples):
-        raise ShapeError(f"labels: expected {len(samples)}, one a sample, got {len(labels)}")
     scheme = rounded.scheme
     layers = [node for node in graph.nodes if node.outputs[0] in (*scheme.products, *scheme.kept)]
     mine = [scheme.clamped.get(node.outputs[0], node.outputs[0]) for node in layers]
     bytes_of = {node.inputs[0]: node.outputs[0] for node in result.nodes if node.op == "QuantizeLinear"}
     floats_of = {node.inputs[0]: node.outputs[0] for node in result.nodes if node.op == "DequantizeLinear"}
     theirs = [floats_of[bytes_of[name]] if name in bytes_of else name for name in mine]
-    sums = np.zeros((2, len(layers)))
+    of_layers, of_outputs = Loss(), Loss()
     pairs: list[tuple[list[Array], list[Array]]] = []
     float_model, before, after = Model(given), Model(graph), Model(result)
     for feeds in track(samples.batches(BATCH), "comparing"):
         expected, got = before.run(mine, feeds), after.run(theirs, feeds)
-        for i, (a, b) in enumerate(zip(expected, got, strict=True)):
-            wide = a.astype(np.float64)
-            sums[:, i] += np.square(wide).sum(), np.square(b - wide).sum()
+        of_layers.add(expected, got)
         # The outputs are those of the networks as they are: layers that are looked at are not fused.
         pairs.append((float_model.run(None, feeds), after.run(None, feeds)))
+        of_outputs.add(*pairs[-1])
     compared = []
-    for i, info in enumerate(given.outputs):
-        a, b = (np.concatenate([np.atleast_1d(p[side][i]) for p in pairs]) for side in (0, 1))
+    for i, (info, lost) in enumerate(zip(given.outputs, of_outputs.shares(), strict=True)):
+        each = [(np.atleast_1d(a[i]), np.atleast_1d(b[i])) for a, b in pairs]
+        if len({array.shape[1:] for pair in each for array in pair}) > 1 or any(
+            len(a) != len(b) for a, b in each
+        ):  # as of boxes that were found: not as many
+            compared.append(Agreement(info.name, len(samples), decibels(1.0, lost)))
+            continue
+        a, b = (np.concatenate(side) for side in zip(*each, strict=True))
         compared.append(agreement(info.name, a, b, labels))
     one = samples.first(1).batches(1)[0]
     times = [layer_times(model, one) if timed else {} for model in (float_model, after)]
     rows = [
-        _layer(node, name, rounded, decibels(*sums[:, i]), (alone or {}).get(node.outputs[0]), times)
-        for i, (node, name) in enumerate(zip(layers, mine, strict=True))
+        _layer(node, name, rounded, decibels(1.0, lost), (alone or {}).get(node.outputs[0]), times)
+        for node, name, lost in zip(layers, mine, of_layers.shares(), strict=True)
     ]
-    return Report(tuple(rows), tuple(compared), dict(scheme.kept))
+    return Report(tuple(rows), tuple(compared), dict(scheme.kept), remarks)
 
 
 def _layer(

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._text import counted
 from fastconv.compress.correct import Rounded, corrected
 from fastconv.compress.equalize import equalized
 from fastconv.compress.observer import Statistics, observe
 from fastconv.compress.prepare import prepared
 from fastconv.compress.ranges import Range, choose_range
-from fastconv.compress.samples import Samples
+from fastconv.compress.samples import FEW, Samples
 from fastconv.compress.scheme import Scheme, scheme_of
 from fastconv.compress.weights import ByteWeights, quantize_weights
 from fastconv.graph.ir import Graph
 
 Array = npt.NDArray[Any]
 
+NAMED = 3  # values of a remark
 CORRECTED = 32  # samples whose means correct the biases
 BIAS = float(1 << 24)  # steps of the largest bias: of 32 bits, most are left for the sums
 
@@ -47,6 +49,24 @@ def observed_network(
             scheme = scheme_of(graph, exclude, exclude_ops)
             statistics = observe(graph, samples, scheme.values)
     return Observed(graph, scheme, statistics)
+
+
+def remarks(network: Observed, samples: Samples) -> tuple[str, ...]:
+    """Return what a user should know of the data, in sentences: how few there are, what they do not move."""
+    said = []
+    if len(samples) < FEW:
+        said.append(
+            f"ranges are those of {counted(len(samples), 'sample')}, which is few: what others reach beyond"
+            " is cut off; take 100 to 300"
+        )
+    constant = [name for name, known in network.statistics.items() if known.low == known.high]
+    if constant:
+        named = ", ".join(map(repr, constant[:NAMED])) + (", ..." if constant[NAMED:] else "")
+        said.append(
+            f"{counted(len(constant), 'value')} had one number alone in all samples ({named}): the data may"
+            " not be such as the network knows"
+        )
+    return tuple(said)
 
 
 def rounded_network(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from fastconv._arguments import shown
 from fastconv._files import open_plain, path_of
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError
-from fastconv.graph.ir import Graph, TensorInfo
+from fastconv.graph.ir import Graph, Node, TensorInfo
 from fastconv.models.preprocess import preprocess as imagenet
 
 Array = npt.NDArray[Any]
@@ -23,32 +24,48 @@ Prepare = Callable[[Path], Array]
 
 PHOTOS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SAMPLES = 300  # as many as published recipes use, at most
+FEW = 32  # fewer hardly reach what others will
 RAW = 16.0  # the largest number of an image that was scaled is below it, that of one of bytes is not
+_PASSING = ("Cast", "Identity", "Pad", "Slice", "Transpose")
 
 
 @dataclass(frozen=True)
 class Samples:
     """Inputs of a network, an array for each by name; the first axis counts samples.
 
-    ``per_run`` is how many of them a run takes at the most: one, where the network is written for one.
+    ``together`` is how many of them each run takes, where the network is written for so many, else 0.
     """
 
     arrays: Mapping[str, Array]
-    per_run: int
+    together: int = 0
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
 
     def first(self, count: int) -> Samples:
-        """Return some of the samples, spread evenly over all."""
+        """Return some of the samples, spread evenly over all: so many, or what fills a run."""
+        return self if count >= len(self) else self._of(self._evenly(count))
+
+    def beyond(self, count: int) -> Samples:
+        """Return those that :meth:`first` leaves; all, where it leaves none."""
         if count >= len(self):
             return self
-        at = np.arange(count) * len(self) // count
-        return Samples({name: array[at] for name, array in self.arrays.items()}, self.per_run)
+        left = np.setdiff1d(np.arange(len(self)), self._evenly(count))
+        return self._of(left) if left.size else self
+
+    def _evenly(self, count: int) -> Array:
+        """Return the places of some samples, those of a run side by side."""
+        each = max(1, self.together)
+        runs = -(-count // each)
+        starts = np.arange(runs) * (len(self) // each) // runs * each
+        return np.asarray(starts[:, None] + np.arange(each)).ravel()
+
+    def _of(self, at: Array) -> Samples:
+        return Samples({name: array[at] for name, array in self.arrays.items()}, self.together)
 
     def batches(self, size: int) -> list[Mapping[str, Array]]:
         """Return the samples in batches, views of the arrays."""
-        size = min(size, self.per_run)
+        size = self.together or size
         starts = range(0, len(self), size)
         return [{name: array[i : i + size] for name, array in self.arrays.items()} for i in starts]
 
@@ -79,9 +96,29 @@ def samples_of(data: Any, graph: Graph, *, prepare: Prepare | None = None, limit
         raise ShapeError(f"data: expected as many samples for each input, got {counts}")
     for info in infos:
         _check_values(info, arrays[info.name])
-    fixed = any(info.shape and isinstance(info.shape[0], int) for info in infos)
+    together = max((n for info in infos for n in info.shape[:1] if isinstance(n, int)), default=0)
+    count = len(next(iter(arrays.values())))
+    if together > count:
+        raise ShapeError(f"data: expected at least {together} samples, as each run takes, got {count}")
     _warn_of_raw_pixels(graph, arrays)
-    return Samples(arrays, 1 if fixed else len(next(iter(arrays.values()))))
+    whole = count - count % together if together else count  # what fills no run is left out
+    return Samples({name: array[:whole] for name, array in arrays.items()}, together)
+
+
+def check_of(
+    check: Any, taken: Samples, labels: Sequence[int] | None, graph: Graph, prepare: Prepare | None
+) -> Samples:
+    """Return the samples that a report is of; errors name ``check`` or ``labels``."""
+    found = taken
+    if check is not None:
+        try:
+            limit = SAMPLES if labels is None else sys.maxsize  # each label is of a sample
+            found = samples_of(check, graph, prepare=prepare, limit=limit)
+        except (ArgumentError, DTypeError, ShapeError) as error:
+            raise type(error)(str(error).replace("data:", "check:", 1)) from None
+    if labels is not None and len(labels) != len(found):
+        raise ShapeError(f"labels: expected {len(found)}, one a sample, got {len(labels)}")
+    return found
 
 
 def _arrays(data: Any, infos: Sequence[TensorInfo], prepare: Prepare | None, limit: int) -> dict[str, Array]:
@@ -206,7 +243,14 @@ def photo_reader(info: TensorInfo, *, order: str = "rgb", **options: Any) -> Pre
             f"data: expected arrays, or a function that prepares photos, for input {info.name!r}, which is"
             f" not square: its shape is {shape}"
         )
-    size = options.pop("size", None) or (height if isinstance(height, int) else 224)
+    known = [n for n in (height, width) if isinstance(n, int)]
+    size = options.pop("size", None)
+    if size is None and len(known) == 1:  # as of lines of text, which are no squares
+        raise ShapeError(
+            f"data: expected arrays, a function that prepares photos, or a size, for input {info.name!r}, of"
+            f" which one side alone is known: its shape is {shape}"
+        )
+    size = size or (known[0] if known else 224)
 
     def read(path: Path) -> Array:
         x: Array = imagenet(path, size, **options)
@@ -223,11 +267,20 @@ def _check_values(info: TensorInfo, array: Array) -> None:
         raise ArgumentError(f"data: expected finite numbers for input {info.name!r}, got {wrong}")
 
 
+def _readers(graph: Graph, name: str) -> list[Node]:
+    """Return what computes with a value, behind nodes that pass its numbers on as they are."""
+    found = []
+    for node in graph.nodes:
+        if name in node.inputs:
+            found += _readers(graph, node.outputs[0]) if node.op in _PASSING else [node]
+    return found
+
+
 def _warn_of_raw_pixels(graph: Graph, arrays: Mapping[str, Array]) -> None:
     """Say so where a convolution is given bytes of photos as they are: most are trained on scaled ones."""
     for info in graph.inputs:
         array = arrays[info.name]
-        readers = [node for node in graph.nodes if info.name in node.inputs]
+        readers = _readers(graph, info.name)
         raw = array.dtype.kind == "f" and array.min() >= 0 and array.max() > RAW
         if raw and readers and all(node.op == "Conv" for node in readers):
             warnings.warn(

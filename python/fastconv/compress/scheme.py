@@ -12,6 +12,7 @@ from fastconv.graph.passes.editor import Editor
 from fastconv.graph.registry import activation_of
 from fastconv.graph.value import F32
 
+SMALL = 0.01  # of all weights: a last product with fewer gains nothing that could be measured
 # What multiplies by weights.
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 # Functions of single values, which become tables of 256 bytes.
@@ -30,6 +31,7 @@ _MOVES = frozenset(
         *("Transpose", "Unsqueeze"),
     )
 )
+_SHAPES = frozenset(("Flatten", "Reshape", "Squeeze", "Unsqueeze"))
 # Those in whose last step a clamp costs nothing.
 _CLAMPED = frozenset(("Conv", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool", "Concat"))
 QUANTIZED_OPS = frozenset(
@@ -131,7 +133,28 @@ def scheme_of(graph: Graph, exclude: Collection[str] = (), exclude_ops: Collecti
             fused[inner.outputs[0]] = node.outputs[0]
         members.append(node)
         written.add(node.outputs[0])
+    _leave_ends(edit, products, members, kept)
     return _with_values(graph, edit, products, members, fused, kept)
+
+
+def _leave_ends(
+    edit: Editor, products: dict[str, Product], members: list[Node], kept: dict[str, str]
+) -> None:
+    """Take from the members what gains nothing at the ends of a network: a small last product, and shapes.
+
+    What they read, as a mean that costs nothing in floats, then needs no rounding either.
+    """
+    weights = sum(edit.constants[product.weights].size for product in products.values())
+    for node in reversed(members.copy()):
+        name = node.outputs[0]
+        if any(name in _operands(edit, reader) for reader in members):
+            continue
+        if node.op in _SHAPES:
+            members.remove(node)
+        elif node.op == "Gemm" and edit.constants[products[name].weights].size < SMALL * weights:
+            kept[name] = "its sums are results, and it is too small to gain"
+            products.pop(name)
+            members.remove(node)
 
 
 def _with_values(
@@ -153,8 +176,8 @@ def _with_values(
         if name not in chosen:
             values |= {n: None for n in node.outputs if n in reads}
             continue
-        # The sums of a last product are good floats already: nobody needs their bytes.
-        last = node.op == "Gemm" and name not in reads
+        # Sums that nobody needs as bytes are good floats already: those of a last product, or of a mean.
+        last = node.op in ("Gemm", "GlobalAveragePool") and name not in reads
         if name in fused or last:
             continue
         values[name] = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastconv._progress import track
+from fastconv.compress.agreement import share_of
 from fastconv.compress.candidates import BYTES, FLOAT, Candidates, Kinds
 
 POINTS = 8  # of the front between the networks of one kind
@@ -80,7 +81,7 @@ def _row(candidates: Candidates, alone: Mapping[str, float], budget: float) -> l
     """Return networks whose first layers, in the order of worth, are bytes, and the largest of the budget."""
     before, after = (candidates.layer_ms(kind) for kind in (FLOAT, BYTES))
     names = candidates.layers
-    lost = {name: max(10 ** (-alone[name] / 10), 1e-30) for name in names}
+    lost = {name: max(share_of(alone[name]), 1e-30) for name in names}
 
     def worth(name: str) -> float:
         gain = before[name] - after[name]

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from fastconv._progress import track
-from fastconv.compress.agreement import decibels
+from fastconv.compress.agreement import Loss, share_of
 from fastconv.compress.correct import Rounded
 from fastconv.compress.insert import insert_conversions
 from fastconv.compress.samples import Samples
 from fastconv.compress.scheme import Scheme
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
-
-Array = npt.NDArray[Any]
 
 SAMPLES = 16  # of those that are given: layers are told apart by far less
 BATCH = 4
@@ -28,39 +21,31 @@ BATCH = 4
 def sensitivities(graph: Graph, rounded: Rounded, samples: Samples) -> dict[str, float]:
     """Return for each layer with weights the signal-to-noise of the results when it alone is rounded.
 
-    In decibels, by the name of the layer's result. A layer is its weights, what it reads and what it gives.
+    In decibels, of the result that loses most, by the name of the layer's result. A layer is its weights,
+    what it reads and what it gives.
     """
     some = samples.first(SAMPLES)
     batches = some.batches(BATCH)
     plain = Model(graph)
     expected = [plain.run(None, feeds) for feeds in batches]
-    signal = _power(expected)
     found = {}
     for name in track(list(rounded.scheme.products), "measuring layers"):
         alone = _alone(rounded.scheme, name)
         result = insert_conversions(graph, alone, rounded.ranges, rounded.weights, rounded.biases)
         model = Model(result)
-        differences = [
-            [b.astype(np.float64) - a for a, b in zip(first, model.run(None, feeds), strict=True)]
-            for first, feeds in zip(expected, batches, strict=True)
-        ]
-        found[name] = decibels(signal, _power(differences))
+        loss = Loss()
+        for first, feeds in zip(expected, batches, strict=True):
+            loss.add(first, model.run(None, feeds))
+        found[name] = loss.snr
     return found
 
 
 def output_snr(graph: Graph, result: Graph, samples: Samples) -> float:
-    """Return the signal-to-noise of the results of a quantised graph, in decibels."""
-    plain, rounded = Model(graph), Model(result)
-    signal = noise = 0.0
+    """Return the signal-to-noise of a quantised graph's worst result, in decibels."""
+    plain, rounded, loss = Model(graph), Model(result), Loss()
     for feeds in samples.batches(BATCH):
-        first, second = plain.run(None, feeds), rounded.run(None, feeds)
-        signal += _power([first])
-        noise += _power([[b.astype(np.float64) - a for a, b in zip(first, second, strict=True)]])
-    return decibels(signal, noise)
-
-
-def _power(results: Sequence[Sequence[Array]]) -> float:
-    return float(sum(np.square(y, dtype=np.float64).sum() for arrays in results for y in arrays))
+        loss.add(plain.run(None, feeds), rounded.run(None, feeds))
+    return loss.snr
 
 
 def _alone(scheme: Scheme, name: str) -> Scheme:
@@ -80,15 +65,15 @@ def costliest(alone: Mapping[str, float], budget: float, whole: float) -> list[s
     >>> costliest({"a": 30.0, "b": 10.0, "c": 40.0}, budget=25.0, whole=9.9)
     ['b']
     """
-    noises = {name: 10 ** (-snr / 10) if snr < math.inf else 0.0 for name, snr in alone.items()}
+    noises = {name: share_of(snr) for name, snr in alone.items()}
     total = sum(noises.values())
     if not total:
         return []
-    share = 10 ** (-whole / 10) / total
-    left = 10 ** (-whole / 10)
+    share = share_of(whole) / total
+    left = share_of(whole)
     named: list[str] = []
     for name in sorted(noises, key=lambda name: -noises[name]):
-        if named and left <= 10 ** (-budget / 10):
+        if named and left <= share_of(budget):
             break
         named.append(name)
         left -= noises[name] * share

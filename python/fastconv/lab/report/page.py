@@ -15,48 +15,8 @@ from fastconv.lab.draw.canvas import svg
 from fastconv.lab.draw.svg_roofline import svg_roofline
 from fastconv.lab.draw.sweeps import PLOTS
 from fastconv.lab.profile.layers import Profile
+from fastconv.lab.report.document import document, facts_table
 from fastconv.lab.sweeps.text import LINES
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; }}
-body {{ margin: 2em auto; max-width: 1500px; padding: 0 1em; }}
-h1, h2 {{ font-weight: 600; }}
-table {{ border-collapse: collapse; font-size: 12px; display: block; overflow-x: auto; margin-bottom: 1em; }}
-th, td {{ padding: 2px 8px; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }}
-th.text, td.text {{ text-align: left; }}
-table.sortable th {{ cursor: pointer; background: #f6f6f6; }}
-th[aria-sort]::after {{ content: " \\2193"; }}
-th[aria-sort=ascending]::after {{ content: " \\2191"; }}
-svg {{ width: 100%; max-width: 1100px; height: auto; }}
-pre {{ font-size: 12px; overflow-x: auto; }}
-svg text {{ font-size: 12px; fill: #444; }}
-</style>
-</head>
-<body>
-{body}
-<script>
-for (const head of document.querySelectorAll("table.sortable th")) head.addEventListener("click", () => {{
-  const body = head.closest("table").tBodies[0], column = head.cellIndex;
-  const up = head.getAttribute("aria-sort") === "descending";
-  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const key = row => {{
-    const value = row.cells[column].dataset.value ?? row.cells[column].textContent;
-    return value !== "" && !isNaN(value) ? Number(value) : value;
-  }};
-  const order = (a, b) => a < b ? -1 : a > b ? 1 : 0;
-  const rows = [...body.rows].sort((a, b) => (up ? 1 : -1) * order(key(a), key(b)));
-  body.append(...rows);
-}});
-</script>
-</body>
-</html>
-"""
 
 
 def report(
@@ -106,7 +66,7 @@ def report(
         sections += _sweep(name, result)
     for title, picture in (pictures or {}).items():
         sections += [f"<h2>{html.escape(title)}</h2>", _inner(picture)]
-    return _PAGE.format(title=html.escape(f"{profile.model}: profile"), body="\n".join(sections))
+    return document(f"{profile.model}: profile", sections)
 
 
 def _summary(profile: Profile) -> str:
@@ -125,12 +85,8 @@ def _summary(profile: Profile) -> str:
             f"{totals['saturating_pairs']:,} of {totals['pairs']:,} pairs"
             f" ({totals['saturating_share']:.1%}) would saturate in vpmaddubsw"
         )
-    rows = "".join(
-        f'<tr><th class="text">{key}</th><td class="text">{html.escape(text)}</td></tr>'
-        for key, text in facts.items()
-    )
     doubts = "".join(f"<p>Doubtful: {html.escape(text)}</p>" for text in roof.warnings())
-    return f"<h1>{html.escape(profile.model)}</h1><table>{rows}</table>{doubts}"
+    return f"<h1>{html.escape(profile.model)}</h1>{facts_table(facts)}{doubts}"
 
 
 _SWEEPS = {"algorithms": "Algorithms of its layers", "conv_blocking": "Block sizes of its layers"}
