@@ -254,6 +254,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     """Draw the geometric mean of every table, a bar for each number of threads."""
     floats = [record for record in records if not is_int8(record)]
     rows = [row for row in summarize(floats) if row["contest"] == CONTESTS[row["kind"]][0].name]
+    rows.sort(key=lambda row: (row["tier"], row["kind"] != "model", -row["geomean"]))
     names = list(dict.fromkeys(f"{row['table']} ({row['tier']})" for row in rows))
     counts = sorted({row["threads"] for row in rows})
     figure, axis = axes(None, 8, 1.5 + 0.3 * len(names))

@@ -4,86 +4,131 @@ from __future__ import annotations
 
 import html
 import math
+from dataclasses import replace
 
-from fastconv.lab.draw.layers import FAMILIES, LEAST, family_of
-from fastconv.lab.draw.roofline import LEVEL_COLOURS
-from fastconv.lab.profile.layers import Profile
+from fastconv.lab.draw.labels import Line, apart, floor_of, worst
+from fastconv.lab.draw.layers import FAMILIES, LEAST, MOST, family_of
+from fastconv.lab.draw.roofline import along, roofs_of
+from fastconv.lab.profile.layers import LayerProfile, Profile
 
-WIDTH, HEIGHT = 960, 480
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50  # margins
-MOST = 512  # FLOP/byte
-LOWEST = 0.1  # GFLOP/s
-ROOF_COLOURS = {"f32": "#000", "int8": "#777", "int16": "#0a7bb0"}
-
-
-def _x(intensity: float) -> float:
-    at = math.log2(min(max(intensity, LEAST), MOST) / LEAST) / math.log2(MOST / LEAST)
-    return LEFT + at * (WIDTH - LEFT - RIGHT)
+WIDTH, HEIGHT = 960, 520
+LEFT, RIGHT, TOP, BOTTOM = 76, 20, 44, 50  # margins
+ROW = 17  # between two lines of words
+LETTER = 6.8  # width of one
 
 
-def _y(gflops: float, highest: float) -> float:
-    at = math.log10(min(max(gflops, LOWEST), highest) / LOWEST) / math.log10(highest / LOWEST)
-    return HEIGHT - BOTTOM - at * (HEIGHT - TOP - BOTTOM)
+class _Picture:
+    """The elements of a picture of rates against intensities, both logarithmic."""
+
+    def __init__(self, floor: float, highest: float) -> None:
+        self.floor, self.highest = floor, highest
+        self.parts: list[str] = []
+
+    def x(self, intensity: float) -> float:
+        at = math.log2(min(max(intensity, LEAST), MOST) / LEAST) / math.log2(MOST / LEAST)
+        return LEFT + at * (WIDTH - LEFT - RIGHT)
+
+    def y(self, rate: float) -> float:
+        at = math.log10(min(max(rate, self.floor), self.highest) / self.floor)
+        return HEIGHT - BOTTOM - at / math.log10(self.highest / self.floor) * (HEIGHT - TOP - BOTTOM)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str, colour: str = "") -> None:
+        stroke = f' style="stroke:{colour}"' if colour not in ("", "black") else ""  # else the page's own
+        at = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+        self.parts.append(f'<line class="{kind}" {at}{stroke}/>')
+
+    def text(self, x: float, y: float, content: str, anchor: str = "middle", turned: float = 0) -> None:
+        turn = f' transform="rotate({turned:.2f} {x:.1f} {y:.1f})"' if turned else ""
+        at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+        self.parts.append(f"<text {at}{turn}>{html.escape(content)}</text>")
+
+    def point(self, layer: LayerProfile) -> tuple[float, float]:
+        return self.x(layer.executed_flops / layer.bytes), self.y(layer.executed_gflops)
 
 
 def svg_roofline(profile: Profile) -> str:
-    """Return the picture as an element of a page."""
-    roof = profile.roofline
-    top = max(peak.gflops for peak in profile.peaks)
-    highest = 4 * top
-    units = "GFLOP/s, of integers GOP/s" if profile.peaks[1:] else "GFLOP/s"
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="roofline">']
+    """Return the picture as an element of a page, whose style draws its classes."""
+    levels, peaks = roofs_of([replace(profile.roofline, narrow=profile.peaks[1:])])
+    picture = _Picture(floor_of(profile), 4 * peaks[0].rate)
+    _draw_grid(picture, "GFLOP/s, of integers GOP/s" if profile.peaks[1:] else "GFLOP/s")
+    _draw_roofs(picture, levels, peaks)
+    _draw_layers(picture, profile)
+    _draw_names(picture, profile)
+    families = {family_of(layer) for layer in profile.layers}
+    at = float(LEFT)
+    for label, colour, _ in FAMILIES:
+        if label in families:
+            picture.parts.append(f'<circle cx="{at + 6:.1f}" cy="{TOP - 26}" r="5" fill="{colour}"/>')
+            picture.text(at + 16, TOP - 22, label, "start")
+            at += 36 + LETTER * len(label)
+    title = html.escape(f"{profile.model}: its layers under the roofs of {profile.roofline.cpu}")
+    head = f'<svg class="roofline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    return "".join([head, f"<title>{title}</title>", *picture.parts, "</svg>"])
 
-    def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1.0) -> None:
-        parts.append(
-            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-            f' stroke="{colour}" stroke-width="{width}"/>'
-        )
 
-    def text(x: float, y: float, content: str, anchor: str = "middle", colour: str = "#444") -> None:
-        parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="fill:{colour}">'
-            f"{html.escape(content)}</text>"
-        )
-
+def _draw_grid(picture: _Picture, units: str) -> None:
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     for power in range(int(math.log2(LEAST)), int(math.log2(MOST)) + 1, 2):
-        line(_x(2.0**power), TOP, _x(2.0**power), HEIGHT - BOTTOM, "#eee")
-        text(_x(2.0**power), HEIGHT - BOTTOM + 18, f"{2.0**power:g}" if power >= 0 else f"1/{2**-power}")
-    for power in range(int(math.log10(LOWEST)), int(math.log10(highest)) + 1):
-        line(LEFT, _y(10.0**power, highest), WIDTH - RIGHT, _y(10.0**power, highest), "#eee")
-        text(LEFT - 8, _y(10.0**power, highest) + 4, f"{10.0**power:g}", "end")
-    text((LEFT + WIDTH) / 2, HEIGHT - 10, f"arithmetic intensity, FLOP/byte; vertical: {units}")
-    for i, level in enumerate(roof.levels):
-        gbs, colour = roof.gbs(level), LEVEL_COLOURS[level]
-        ridge = top / gbs
-        start = max(LEAST, LOWEST / gbs)
-        line(_x(start), _y(gbs * start, highest), _x(ridge), _y(top, highest), colour, 2)
-        text(WIDTH - RIGHT, HEIGHT - BOTTOM - 90 + 18 * i, f"{level} {gbs:.0f} GB/s", "end", colour)
-    fastest = max(roof.gbs(level) for level in roof.levels)
-    for peak in profile.peaks:
-        at, colour = _y(peak.gflops, highest), ROOF_COLOURS[peak.dtype]
-        line(_x(peak.gflops / fastest), at, WIDTH - RIGHT, at, colour, 2)
-        text(WIDTH - RIGHT, at - 6, f"{peak.name} {peak.gflops:.0f} {peak.unit}", "end", colour)
+        x = picture.x(2.0**power)
+        picture.line(x, TOP, x, bottom, "grid")
+        picture.text(x, bottom + 18, f"{2.0**power:g}" if power >= 0 else f"1/{2**-power}")
+    for power in range(round(math.log10(picture.floor)), int(math.log10(picture.highest)) + 1):
+        y = picture.y(10.0**power)
+        picture.line(LEFT, y, right, y, "grid")
+        picture.text(LEFT - 8, y + 4, f"{10.0**power:g}", "end")
+    picture.text((LEFT + right) / 2, HEIGHT - 8, "arithmetic intensity, FLOP/byte")
+    picture.text(18, (TOP + bottom) / 2, units, turned=-90)
+
+
+def _draw_roofs(picture: _Picture, levels: list[Line], peaks: list[Line]) -> None:
+    """Draw the lines, each with its words at it."""
+    octave, top = picture.x(2) - picture.x(1), peaks[0].rate
+    for i, line in enumerate(levels):
+        start, ridge = max(LEAST, picture.floor / line.rate), top / line.rate
+        (x1, y1), (x2, y2) = ((picture.x(at), picture.y(line.rate * at)) for at in (start, ridge))
+        picture.line(x1, y1, x2, y2, "roof", line.colour)
+        angle = math.atan2(y1 - y2, x2 - x1)
+        at = along(i, start * 2**0.4, ridge, (LETTER * len(line.label) + 30) * math.cos(angle) / octave)
+        x, y = picture.x(at) - 5 * math.sin(angle), picture.y(line.rate * at) - 5 * math.cos(angle)
+        picture.text(x, y, line.label, "start", -math.degrees(angle))
+    heights = apart([picture.y(peak.rate) - 6 for peak in peaks], ROW, TOP, HEIGHT)
+    for peak, height in zip(peaks, heights, strict=True):
+        y = picture.y(peak.rate)
+        picture.line(picture.x(peak.rate / levels[0].rate), y, WIDTH - RIGHT, y, "roof", peak.colour)
+        picture.text(WIDTH - RIGHT - 6, height, peak.label, "end")
+
+
+def _draw_layers(picture: _Picture, profile: Profile) -> None:
     total = sum(layer.ms for layer in profile.layers)
     for layer in profile.layers:
         colour = next(c for label, c, _ in FAMILIES if label == family_of(layer))
-        intensity = layer.executed_flops / layer.bytes
+        x, y = picture.point(layer)
         radius = max(3.0, 60 * math.sqrt(layer.ms / total / math.pi))
-        unit = "GFLOP/s" if layer.arithmetic == "f32" else "GOP/s"
-        told = (
-            f"{layer.name}\n{layer.op} {layer.algorithm} {layer.tile}, {layer.elements}\n"
-            f"{layer.ms:.3f} ms, {layer.gbs:.1f} GB/s,"
-            f" {layer.executed_gflops:.1f} {unit} executed, {layer.gflops:.1f} useful\n"
-            f"{layer.share:.0%} of {layer.roof}, {layer.lost_ms:.3f} ms lost"
+        picture.parts.append(
+            f'<circle class="layer" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}">'
+            f"<title>{html.escape(_told(layer))}</title></circle>"
         )
-        if layer.pairs:
-            told += f"\n{layer.saturating_pairs} of {layer.pairs} pairs of weights would saturate"
-        parts.append(
-            f'<circle class="layer" cx="{_x(intensity):.1f}" cy="{_y(layer.executed_gflops, highest):.1f}"'
-            f' r="{radius:.1f}" fill="{colour}" fill-opacity="0.7" stroke="#fff">'
-            f"<title>{html.escape(told)}</title></circle>"
-        )
-    for i, (label, colour, _) in enumerate(FAMILIES):
-        parts.append(f'<circle cx="{LEFT + 15}" cy="{TOP + 11 + 18 * i}" r="5" fill="{colour}"/>')
-        text(LEFT + 26, TOP + 15 + 18 * i, label, "start")
-    return "".join([*parts, "</svg>"])
+
+
+def _told(layer: LayerProfile) -> str:
+    """Return what the pointer is told of a layer."""
+    unit = "GFLOP/s" if layer.arithmetic == "f32" else "GOP/s"
+    told = (
+        f"{layer.name}\n{layer.op} {layer.algorithm} {layer.tile}, {layer.elements}\n"
+        f"{layer.ms:.3f} ms, {layer.gbs:.1f} GB/s,"
+        f" {layer.executed_gflops:.1f} {unit} executed, {layer.gflops:.1f} useful\n"
+        f"{layer.share:.0%} of {layer.roof}, {layer.lost_ms:.3f} ms lost"
+    )
+    if layer.pairs:
+        told += f"\n{layer.saturating_pairs} of {layer.pairs} pairs of weights would saturate"
+    return told
+
+
+def _draw_names(picture: _Picture, profile: Profile) -> None:
+    """Name the layers that lose most in the corner that is empty, each with a line to its point."""
+    named = sorted(worst(profile), key=lambda item: -item[0].executed_gflops)
+    for i, (layer, text) in enumerate(named):
+        y = HEIGHT - BOTTOM - 10 - ROW * (len(named) - 1 - i)
+        left = WIDTH - RIGHT - 6 - LETTER * len(text)
+        picture.line(*picture.point(layer), left - 6, y - 4, "leader")
+        picture.text(WIDTH - RIGHT - 6, y, text, "end")

@@ -1,12 +1,15 @@
 """A profile as one HTML page that needs no network: the machine, the roofline with every layer, the table.
 
-Points of the roofline tell their layer when the pointer rests on them; a click on a table's head sorts it.
+Points of the roofline tell their layer when the pointer rests on them; a table's heads are buttons that sort
+it. The page fits telephones and follows the reader's choice of light or dark.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
 from fastconv._table import Table
@@ -21,39 +24,15 @@ _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; }}
-body {{ margin: 2em auto; max-width: 1500px; padding: 0 1em; }}
-h1, h2 {{ font-weight: 600; }}
-table {{ border-collapse: collapse; font-size: 12px; display: block; overflow-x: auto; margin-bottom: 1em; }}
-th, td {{ padding: 2px 8px; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }}
-th.text, td.text {{ text-align: left; }}
-table.sortable th {{ cursor: pointer; background: #f6f6f6; }}
-th[aria-sort]::after {{ content: " \\2193"; }}
-th[aria-sort=ascending]::after {{ content: " \\2191"; }}
-svg {{ width: 100%; max-width: 1100px; height: auto; }}
-pre {{ font-size: 12px; overflow-x: auto; }}
-svg text {{ font-size: 12px; fill: #444; }}
-</style>
+{style}</style>
 </head>
 <body>
 {body}
 <script>
-for (const head of document.querySelectorAll("table.sortable th")) head.addEventListener("click", () => {{
-  const body = head.closest("table").tBodies[0], column = head.cellIndex;
-  const up = head.getAttribute("aria-sort") === "descending";
-  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const key = row => {{
-    const value = row.cells[column].dataset.value ?? row.cells[column].textContent;
-    return value !== "" && !isNaN(value) ? Number(value) : value;
-  }};
-  const order = (a, b) => a < b ? -1 : a > b ? 1 : 0;
-  const rows = [...body.rows].sort((a, b) => (up ? 1 : -1) * order(key(a), key(b)));
-  body.append(...rows);
-}});
-</script>
+{script}</script>
 </body>
 </html>
 """
@@ -96,17 +75,24 @@ def report(
     sections = [
         _summary(profile),
         "<h2>The roofline</h2>",
-        svg_roofline(profile),
+        _wide(svg_roofline(profile)),
         "<h2>Layers</h2>",
-        profile.html(),
+        _wide(profile.html()),
     ]
     if bench is not None:
         sections += ["<h2>Beside other engines</h2>", _comparison(bench)]
     for name, result in (sweeps or {}).items():
         sections += _sweep(name, result)
     for title, picture in (pictures or {}).items():
-        sections += [f"<h2>{html.escape(title)}</h2>", _inner(picture)]
-    return _PAGE.format(title=html.escape(f"{profile.model}: profile"), body="\n".join(sections))
+        sections += [f"<h2>{html.escape(title)}</h2>", _wide(_inner(picture))]
+    style, script = ((files(__package__) / name).read_text("utf-8") for name in ("page.css", "sort.js"))
+    title = html.escape(f"{profile.model}: profile")
+    return _PAGE.format(title=title, body="\n".join(sections), style=style, script=script)
+
+
+def _wide(element: str) -> str:
+    """Return an element that scrolls by itself, with keys too, where the window is narrower than it."""
+    return f'<div class="wide" tabindex="0">{element}</div>'
 
 
 def _summary(profile: Profile) -> str:
@@ -129,8 +115,21 @@ def _summary(profile: Profile) -> str:
         f'<tr><th class="text">{key}</th><td class="text">{html.escape(text)}</td></tr>'
         for key, text in facts.items()
     )
-    doubts = "".join(f"<p>Doubtful: {html.escape(text)}</p>" for text in roof.warnings())
-    return f"<h1>{html.escape(profile.model)}</h1><table>{rows}</table>{doubts}"
+    return f'<h1>{html.escape(profile.model)}</h1><table class="facts">{rows}</table>{_doubts(profile)}'
+
+
+def _doubts(profile: Profile) -> str:
+    """Return a line that opens: what makes those roofs doubtful that this page draws."""
+    roof = profile.roofline
+    drawn = tuple(
+        max((b for b in roof.bandwidths if b.level == at), key=lambda b: b.gbs) for at in roof.levels
+    )
+    doubts = replace(roof, narrow=profile.peaks[1:], bandwidths=drawn).warnings()
+    if not doubts:
+        return ""
+    told = "".join(f"<li>{html.escape(text)}</li>" for text in doubts)
+    roofs = "1 roof is" if len(doubts) == 1 else f"{len(doubts)} roofs are"
+    return f"<details><summary>{roofs} doubtful: their samples differ</summary><ul>{told}</ul></details>"
 
 
 _SWEEPS = {"algorithms": "Algorithms of its layers", "conv_blocking": "Block sizes of its layers"}
@@ -141,7 +140,7 @@ def _sweep(name: str, result: Any) -> list[str]:
     lines = "\n".join(LINES[name](result))
     return [
         f"<h2>{html.escape(_SWEEPS.get(name, name))}</h2>",
-        _inner(svg(PLOTS[name](result))),
+        _wide(_inner(svg(PLOTS[name](result)))),
         f"<pre>{html.escape(lines)}</pre>",
     ]
 
@@ -162,13 +161,17 @@ def _comparison(bench: Mapping[str, Any]) -> str:
         ours, peer = (times.get(name, "") for name in (contest["ours"], contest["best_peer"]))
         ratio = "" if contest["ratio"] is None else f"{contest['ratio']:.2f}"
         rows.append((case["name"], str(case["threads"]), ours, contest["best_peer"] or "", peer, ratio))
-    heads = ("network", "threads", "fastconv ms", "best peer", "its ms", "ratio")
-    parts = [Table(*((head, ">") for head in heads)).html(rows)]
+    times_of = (("threads", ">"), ("fastconv ms", ">"), ("best peer", "<"), ("its ms", ">"), ("ratio", ">"))
+    parts = [_wide(Table(("network", "<"), *times_of).html(rows))]
     if len(bench["cases"]) == 1:  # one network: there is room for all of them
         (case,) = bench["cases"]
         fastest = sorted(case["engines"].items(), key=lambda item: float(item[1]["min_ms"]))
         all_of_them = [(name, f"{e['min_ms']:.2f}", f"{e['median_ms']:.2f}") for name, e in fastest]
-        parts.append(Table(("engine", ">"), ("best ms", ">"), ("median ms", ">")).html(all_of_them))
+        table = Table(("engine", "<"), ("best ms", ">"), ("median ms", ">"))
+        parts.append(_wide(table.html(all_of_them)))
+        failures: dict[str, list[str]] = {}  # modes of one engine mostly fail alike
         for name, why in case["failed"].items():
-            parts.append(f"<p>{html.escape(name)} failed: {html.escape(' '.join(why.split()))}</p>")
+            failures.setdefault(" ".join(why.split()), []).append(name)
+        for why, names in failures.items():
+            parts.append(f"<p>{html.escape(', '.join(names))} failed: {html.escape(why)}</p>")
     return "".join(parts)
