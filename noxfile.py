@@ -79,9 +79,9 @@ def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **o
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """ONNX's own backend tests; writes the counts into the pages, or compares with them: ``-- --check``."""
+    """ONNX's own backend tests; writes the counts into the page, or compares with them: ``-- --check``."""
     install(session)
-    session.run("python", "tests/conformance.py", "docs/conformance.md", "README.md", *session.posargs)
+    session.run("python", "tests/conformance.py", "docs/conformance.md", *session.posargs)
 
 
 @nox.session

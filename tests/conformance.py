@@ -1,6 +1,6 @@
 """ONNX's own backend tests, run and counted: what docs/conformance.md is written by.
 
-    python tests/conformance.py docs/conformance.md README.md  # run, count, write the pages
+    python tests/conformance.py docs/conformance.md  # run, count, write the page
     python tests/conformance.py docs/conformance.md --check    # exit with 1 if a count has dropped
     python tests/conformance.py --op Conv                      # an operator's cases, every error
 
