@@ -61,6 +61,13 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into site/, strictly: a broken link is an error."""
+    session.install(*nox.project.dependency_groups(nox.project.load_toml(), "docs"))
+    session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
 def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **options: str) -> None:
     """Run tests on an extension built with sanitizers, whose runtime Python itself is not built with."""
     install(session, FASTCONV_SANITIZE=sanitizers, CMAKE_BUILD_TYPE="RelWithDebInfo")
