@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any
 
 from fastconv._table import Table
@@ -18,24 +17,8 @@ from fastconv.lab.draw.canvas import svg
 from fastconv.lab.draw.svg_roofline import svg_roofline
 from fastconv.lab.draw.sweeps import PLOTS
 from fastconv.lab.profile.layers import Profile
+from fastconv.lab.report.document import document, facts_table, wide
 from fastconv.lab.sweeps.text import LINES
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-{body}
-<script>
-{script}</script>
-</body>
-</html>
-"""
 
 
 def report(
@@ -75,24 +58,17 @@ def report(
     sections = [
         _summary(profile),
         "<h2>The roofline</h2>",
-        _wide(svg_roofline(profile)),
+        wide(svg_roofline(profile)),
         "<h2>Layers</h2>",
-        _wide(profile.html()),
+        wide(profile.html()),
     ]
     if bench is not None:
         sections += ["<h2>Beside other engines</h2>", _comparison(bench)]
     for name, result in (sweeps or {}).items():
         sections += _sweep(name, result)
     for title, picture in (pictures or {}).items():
-        sections += [f"<h2>{html.escape(title)}</h2>", _wide(_inner(picture))]
-    style, script = ((files(__package__) / name).read_text("utf-8") for name in ("page.css", "sort.js"))
-    title = html.escape(f"{profile.model}: profile")
-    return _PAGE.format(title=title, body="\n".join(sections), style=style, script=script)
-
-
-def _wide(element: str) -> str:
-    """Return an element that scrolls by itself, with keys too, where the window is narrower than it."""
-    return f'<div class="wide" tabindex="0">{element}</div>'
+        sections += [f"<h2>{html.escape(title)}</h2>", wide(_inner(picture))]
+    return document(f"{profile.model}: profile", sections)
 
 
 def _summary(profile: Profile) -> str:
@@ -111,11 +87,7 @@ def _summary(profile: Profile) -> str:
             f"{totals['saturating_pairs']:,} of {totals['pairs']:,} pairs"
             f" ({totals['saturating_share']:.1%}) would saturate in vpmaddubsw"
         )
-    rows = "".join(
-        f'<tr><th class="text">{key}</th><td class="text">{html.escape(text)}</td></tr>'
-        for key, text in facts.items()
-    )
-    return f'<h1>{html.escape(profile.model)}</h1><table class="facts">{rows}</table>{_doubts(profile)}'
+    return f"<h1>{html.escape(profile.model)}</h1>{facts_table(facts)}{_doubts(profile)}"
 
 
 def _doubts(profile: Profile) -> str:
@@ -140,7 +112,7 @@ def _sweep(name: str, result: Any) -> list[str]:
     lines = "\n".join(LINES[name](result))
     return [
         f"<h2>{html.escape(_SWEEPS.get(name, name))}</h2>",
-        _wide(_inner(svg(PLOTS[name](result)))),
+        wide(_inner(svg(PLOTS[name](result)))),
         f"<pre>{html.escape(lines)}</pre>",
     ]
 
@@ -162,13 +134,13 @@ def _comparison(bench: Mapping[str, Any]) -> str:
         ratio = "" if contest["ratio"] is None else f"{contest['ratio']:.2f}"
         rows.append((case["name"], str(case["threads"]), ours, contest["best_peer"] or "", peer, ratio))
     times_of = (("threads", ">"), ("fastconv ms", ">"), ("best peer", "<"), ("its ms", ">"), ("ratio", ">"))
-    parts = [_wide(Table(("network", "<"), *times_of).html(rows))]
+    parts = [wide(Table(("network", "<"), *times_of).html(rows))]
     if len(bench["cases"]) == 1:  # one network: there is room for all of them
         (case,) = bench["cases"]
         fastest = sorted(case["engines"].items(), key=lambda item: float(item[1]["min_ms"]))
         all_of_them = [(name, f"{e['min_ms']:.2f}", f"{e['median_ms']:.2f}") for name, e in fastest]
         table = Table(("engine", "<"), ("best ms", ">"), ("median ms", ">"))
-        parts.append(_wide(table.html(all_of_them)))
+        parts.append(wide(table.html(all_of_them)))
         failures: dict[str, list[str]] = {}  # modes of one engine mostly fail alike
         for name, why in case["failed"].items():
             failures.setdefault(" ".join(why.split()), []).append(name)
