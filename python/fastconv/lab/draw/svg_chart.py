@@ -6,6 +6,7 @@ Colours are those of the page around it, :mod:`fastconv.lab.report.document`.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable
 
 RULE, SOFT, STRONG = "var(--rule)", "var(--soft)", "var(--strong)"
@@ -94,3 +95,16 @@ class Chart:
     def svg(self) -> str:
         """Return the picture as an element of a page."""
         return "".join([*self._parts, "</svg>"])
+
+
+def round_steps(low: float, high: float, most: int = 8) -> list[float]:
+    """Return some round numbers, from one at or below ``low`` to one at or above ``high``.
+
+    >>> round_steps(-0.3, 1.9)
+    [-0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
+    """
+    wide = max(high - low, 1e-9) / most
+    power = 10.0 ** math.floor(math.log10(wide))
+    step = next(power * n for n in (1, 2, 5, 10) if power * n >= wide)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
