@@ -21,7 +21,6 @@ TELLS = {
 
 
 @pytest.mark.model
-@pytest.mark.peers
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(path: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "FASTCONV_ROOFLINE": str(tmp_path / "roofline.json")}
