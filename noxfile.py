@@ -61,6 +61,13 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into site/, strictly: a broken link is an error."""
+    session.install(*nox.project.dependency_groups(nox.project.load_toml(), "docs"))
+    session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
 def sanitized(session: nox.Session, sanitizers: str, tests: tuple[str, ...], **options: str) -> None:
     """Run tests on an extension built with sanitizers, whose runtime Python itself is not built with."""
     install(session, FASTCONV_SANITIZE=sanitizers, CMAKE_BUILD_TYPE="RelWithDebInfo")
@@ -130,9 +137,9 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """ONNX's own backend tests; writes the counts into the pages, or compares with them: ``-- --check``."""
+    """ONNX's own backend tests; writes the counts into the page, or compares with them: ``-- --check``."""
     install(session)
-    session.run("python", "tests/conformance.py", "docs/conformance.md", "README.md", *session.posargs)
+    session.run("python", "tests/conformance.py", "docs/conformance.md", *session.posargs)
 
 
 @nox.session

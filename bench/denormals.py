@@ -21,7 +21,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, update_page
+from fastconv._text import markdown, paragraph, update_page
 from fastconv.lab.machine.setting import made_with
 
 ROOT = Path(__file__).parents[1]
@@ -72,10 +72,11 @@ def table(record: dict[str, Any]) -> str:
     """A row for each kind of layer, a column for each tier."""
     rows = [["denormal inputs: time over that of normal ones", *record["tiers"]]]
     rows += [[name, *(f"{r:.2f}" for r in by_tier.values())] for name, by_tier in record["ratios"].items()]
-    return (
-        f"{markdown(rows)}\n\n{record['cpu']}, one thread, fastest of {record['rounds']} calls in turns; "
+    about = (
+        f"{record['cpu']}, one thread, fastest of {record['rounds']} calls in turns; "
         f"fastconv {record['version']}, {record['date']}, commit {record['git_sha']}."
     )
+    return f"{markdown(rows)}\n\n{paragraph(about)}"
 
 
 def main() -> int:

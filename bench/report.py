@@ -3,9 +3,10 @@
     fastconv bench conv vgg16 --threads 1,2 --json bench/results/conv-vgg16.json
     python bench/report.py
 
-Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md has
-the ratios of the networks, docs/bench.md all that was measured of them, a row for each table of layers, and
-every case. ``--check`` writes nothing and exits with 1 when a page does not say what the results say.
+Everything between the two marker lines of a page is replaced; nothing there is written by hand. README.md
+has the means of the networks' ratios, docs/bench.md all that was measured of them, a row for each table of
+layers, and every case. ``--check`` writes nothing and exits with 1 when a page does not say what the results
+say.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from fastconv.lab.draw.canvas import axes, save
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "bench" / "results", ROOT / "docs" / "bench.svg"
 PAGES = {
-    ROOT / "README.md": ("overview", "int8"),
-    ROOT / "docs" / "bench.md": ("summary", "networks", "int8", "cases"),
+    ROOT / "README.md": ("means",),
+    ROOT / "docs" / "bench.md": ("overview", "summary", "networks", "int8", "cases"),
 }
 KINDS = {"model": "Whole networks", "conv": "Convolutions", "gemm": "Matrix products"}
 
@@ -145,6 +146,36 @@ def overview(records: Sequence[Record]) -> str:
     return markdown(table)
 
 
+def means(networks: Sequence[Record], of_bytes: Sequence[Record]) -> str:
+    """The geometric means of the networks' ratios: a row for each kind, as `overview` has the columns."""
+    contest = CONTESTS["model"][0].name
+    everything = [*networks, *of_bytes]
+    columns = [
+        (tier, count)
+        for tier, measured in by_tier(everything).items()
+        for count in sorted({count for record in measured for count in record["threads"]})
+    ]
+    kinds: dict[str, tuple[Sequence[Record], bool]] = {
+        "networks, one image": (networks, False),
+        "the same in batches of 8": (networks, True),
+        "networks of 8 bits, one image": (of_bytes, False),
+    }
+    table = [["", *(f"{tier}, {counted(count, 'thread')}" for tier, count in columns)]]
+    for title, (records, batches) in kinds.items():
+        cells = [title]
+        for tier, count in columns:
+            ratios = [
+                case["contests"][contest]["ratio"]
+                for record in records
+                for case in record["cases"]
+                if (record["tier"], case["threads"], " x" in case["name"]) == (tier, count, batches)
+            ]
+            known = [ratio for ratio in ratios if ratio is not None]
+            cells.append(f"{geometric_mean(known):.2f}" if known else "")
+        table.append(cells)
+    return markdown(table)
+
+
 def _overview_cell(case: Record | None, contest: str) -> str:
     outcome = case and case["contests"][contest]
     return f"{outcome['ratio']:.2f} ({outcome['best_peer']})" if outcome else ""
@@ -215,7 +246,7 @@ def by_tier(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
-    """The parts of a page: "overview", "summary", "networks", "int8", "cases"."""
+    """The parts of a page: "means", "overview", "summary", "networks", "int8", "cases"."""
     of_bytes = merged([record for record in records if is_int8(record)])
     networks = merged([record for record in records if record["kind"] == "model" and not is_int8(record)])
     layers = [record for record in records if record["kind"] != "model"]
@@ -223,7 +254,9 @@ def sections(records: Sequence[Record], wanted: Iterable[str]) -> list[str]:
     for part in wanted:
         if part == "overview":
             latest = list({record["tier"]: provenance(record) for record in networks}.values())
-            parts += [overview(networks), *latest]
+            parts += ["### Whole networks, the ratios alone", overview(networks), *latest]
+        elif part == "means":
+            parts.append(means(networks, of_bytes))
         elif part == "summary":
             for tier, measured in by_tier(layers).items():
                 versions = dict.fromkeys(map(provenance, merged(measured)))
@@ -254,6 +287,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     """Draw the geometric mean of every table, a bar for each number of threads."""
     floats = [record for record in records if not is_int8(record)]
     rows = [row for row in summarize(floats) if row["contest"] == CONTESTS[row["kind"]][0].name]
+    rows.sort(key=lambda row: (row["tier"], row["kind"] != "model", -row["geomean"]))
     names = list(dict.fromkeys(f"{row['table']} ({row['tier']})" for row in rows))
     counts = sorted({row["threads"] for row in rows})
     figure, axis = axes(None, 8, 1.5 + 0.3 * len(names))

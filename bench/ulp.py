@@ -25,7 +25,7 @@ import numpy as np
 
 import fastconv
 from fastconv import _core
-from fastconv._text import markdown, update_page
+from fastconv._text import markdown, paragraph, update_page
 from fastconv.lab.machine.setting import made_with
 from fastconv.testing import reference
 from fastconv.testing.tolerance import ULPS, ulp_error
@@ -200,7 +200,7 @@ def table(record: dict[str, Any]) -> str:
         f"{', '.join(f'{name} {version}' for name, version in record['packages'].items())}; "
         f"{record['date']}, commit {record['git_sha']}."
     )
-    return f"{markdown(rows)}\n\n{about}"
+    return f"{markdown(rows)}\n\n{paragraph(about)}"
 
 
 def main() -> int:

@@ -1,10 +1,8 @@
 """ONNX's own backend tests, run and counted: what docs/conformance.md is written by.
 
-    python tests/conformance.py docs/conformance.md README.md  # run, count, write the pages
+    python tests/conformance.py docs/conformance.md            # run, count, write the page
     python tests/conformance.py docs/conformance.md --check    # exit with 1 if a count has dropped
     python tests/conformance.py --op Conv                      # an operator's cases, every error
-
-The first page is written whole; in others the table between two marker lines is.
 
 The cases are those of the installed ``onnx`` package (``onnx.backend.test``): the node tests, also stamped or
 converted to every older opset that knows their operators, the whole networks, and the tests that were
@@ -32,7 +30,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
 import fastconv
-from fastconv._text import markdown, replace_between
+from fastconv._text import markdown, paragraph
 from fastconv.errors import FastconvError
 
 OLDEST = 7  # opset
@@ -165,7 +163,7 @@ class Outcome:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run as the module's text says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pages", nargs="*", type=Path, help="Markdown files")
+    parser.add_argument("page", nargs="?", type=Path, help="a Markdown file, written whole")
     parser.add_argument("--check", action="store_true", help="compare with the page instead of writing it")
     parser.add_argument("--op", action="append", help="run the node tests of these operators alone")
     parser.add_argument("--all-opsets", action="store_true", help="with --op: at older opsets too")
@@ -176,15 +174,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _show(cases, set(arguments.op), arguments.all_opsets)
     counts, text = report(cases)
     _say(*(f"{name}: {passed} of {total}" for name, (passed, total) in counts.items()))
-    if not arguments.pages:
+    if arguments.page is None:
         return 0
-    page, *others = arguments.pages
     if not arguments.check:
-        page.write_text(text)
-        for other in others:
-            other.write_text(replace_between(other.read_text(), "conformance", _table(counts)))
+        arguments.page.write_text(text)
         return 0
-    before = read_counts(page)
+    before = read_counts(arguments.page)
     lost = [f"{n}: {counts[n][0]}, the page has {p}" for n, (p, _) in before.items() if counts[n][0] < p]
     _say(*(lost or ["no count has dropped"]))
     return bool(lost)
@@ -407,10 +402,12 @@ def _page(groups: dict[str, list[Outcome]], counts: dict[str, tuple[int, int]]) 
         "",
         f"<!-- counts {json.dumps(counts)} -->",
         "",
-        f"`nox -s conformance` runs the backend tests of the onnx package (here {onnx.__version__}, opset"
-        f" {onnx.defs.onnx_opset_version()})",
-        "and writes this page; CI runs them too, and fails when a count drops. A node test counts once as it",
-        "is, and once for each older opset, down to 7, that knows its operator.",
+        paragraph(
+            f"`nox -s conformance` runs the backend tests of the onnx package (here {onnx.__version__}, opset"
+            f" {onnx.defs.onnx_opset_version()}) and writes this page. CI runs them too, and fails when a"
+            " count drops. A node test counts once as it is, and once for each older opset, down to 7, that"
+            " knows its operator."
+        ),
         "",
         _table(counts),
         "",
@@ -425,7 +422,7 @@ def _page(groups: dict[str, list[Outcome]], counts: dict[str, tuple[int, int]]) 
             by_reason[_reason(o)].append(o.name + (f" (opset {o.opset})" if o.opset else ""))
         for reason, names in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
             shown = ", ".join(f"`{n}`" for n in names[:4]) + (", ..." if len(names) > 4 else "")
-            lines.append(f"- {len(names)}: {reason}: {shown}")
+            lines.append(paragraph(f"- {len(names)}: {reason}: {shown}", indent="  "))
         lines.append("")
     return "\n".join(lines)
 

@@ -41,9 +41,12 @@ def markdown(rows: Sequence[Sequence[str]], left: int = 1, numbers: Sequence[boo
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
 
 
-def paragraph(text: str) -> str:
-    """Break a text into lines of at most 100 columns, as documents have them, between words."""
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+def paragraph(text: str, indent: str = "") -> str:
+    """Break a text into lines of at most 100 columns, as documents have them, between words.
+
+    All lines but the first are indented, as those of a list's item are.
+    """
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def replace_between(page: str, name: str, text: str) -> str:

@@ -49,3 +49,17 @@ def test_cpp_file_opens_with_its_layer_and_role() -> None:
             assert re.match(pattern, path.read_text()), (
                 f"{relative(path)}: open with `{opening} <layer>: <role>`"
             )
+
+
+def test_lines_of_documents_fit() -> None:
+    """At most 100 columns, but for code, tables, and words that cannot be broken."""
+    for path in FILES:
+        if path.suffix != ".md":
+            continue
+        in_code = False
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            in_code ^= line.lstrip().startswith("```")
+            free = in_code or line.startswith(("|", "![", "<!--"))
+            assert free or len(line) <= 100 or len(line.split()) == 1, (
+                f"{relative(path)}:{number} has {len(line)} columns, more than 100"
+            )

@@ -59,8 +59,8 @@ def written(case: Case, folder: Path) -> Case:
     return Case(case.kind, case.name, {**case.parameters, "folder": str(target)})
 
 
-def torchvision_module(name: str) -> Any:
-    """Return a network of torchvision with seeded weights, ready for inference."""
+def import_torchvision() -> Any:
+    """Import torchvision, also beside a torch that its compiled part was not built for."""
     import torch
 
     try:
@@ -69,10 +69,18 @@ def torchvision_module(name: str) -> Any:
         library = torch.library.Library("torchvision", "DEF")
         for schema in _DECLARED:
             library.define(schema)
-        torchvision_module.library = library  # type: ignore[attr-defined]  # undefined when collected
+        import_torchvision.library = library  # type: ignore[attr-defined]  # undefined when collected
         for module in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
             del sys.modules[module]
         import torchvision
+    return torchvision
+
+
+def torchvision_module(name: str) -> Any:
+    """Return a network of torchvision with seeded weights, ready for inference."""
+    import torch
+
+    torchvision = import_torchvision()
     torch.manual_seed(0)
     options = {"aux_logits": True, "init_weights": False} if name.startswith("inception") else {}
     with warnings.catch_warnings():

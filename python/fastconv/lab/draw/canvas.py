@@ -24,22 +24,38 @@ def axes(ax: Any, width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
+# On a dark page: what matplotlib draws in black and white, but for words on cells, which are in INK.
+_DARK = """<style>@media (prefers-color-scheme: dark) {
+.fastconv path[style^="fill: #ffffff"] { fill: #1b1b1d !important }
+.fastconv [style*="stroke: #000000"] { stroke: #dddddd !important }
+.fastconv [style*="stroke: #e6e6e6"], .fastconv [style*="stroke: #cccccc"] { stroke: #444444 !important }
+.fastconv text, .fastconv text[style*="fill: #000000"] { fill: #dddddd }
+}</style>"""
+INK = "#111111"
+
+
 def svg(figure: Any) -> str:
-    """Return a figure as an SVG document, the same every time."""
+    """Return a figure as an SVG document, the same every time: with a title, its words as text."""
     import matplotlib as mpl
 
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "fastconv"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    titles = [figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)]
+    title = next((" ".join(t.split()) for t in titles if t), "fastconv")
+    with mpl.rc_context({"svg.hashsalt": "fastconv", "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Title": title})
+    return (
+        text.getvalue()
+        .replace("<svg ", '<svg class="fastconv" role="img" ', 1)
+        .replace("<defs>", f"{_DARK}\n <defs>", 1)
+    )
 
 
 def save(figure: Any, path: str | Path, argument: str = "path") -> None:
     """Write a figure, the same bytes every time; the suffix is the format, or an ArgumentError."""
-    import matplotlib as mpl
-
-    with mpl.rc_context({"svg.hashsalt": "fastconv"}):
-        try:
-            figure.savefig(path, metadata={"Date": None} if Path(path).suffix == ".svg" else None, dpi=150)
-        except ValueError as error:
-            raise ArgumentError(f"{argument}: {error}") from error
+    if Path(path).suffix == ".svg":
+        Path(path).write_text(svg(figure), "utf-8")
+        return
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise ArgumentError(f"{argument}: {error}") from error

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastconv.lab.draw.canvas import BLUE, GREY, ORANGE, PURPLE, SKY, axes
+from fastconv.lab.draw.labels import floor_of, short, worst
 from fastconv.lab.draw.roofline import plot_rooflines
 from fastconv.lab.profile.layers import LayerProfile, Profile
 
@@ -15,7 +16,7 @@ FAMILIES = (
     ("other convolutions and products", BLUE, lambda layer: layer.macs > 0),
     ("other layers", GREY, lambda _: True),
 )
-LEAST = 1 / 64  # FLOP/byte: layers that do no work stand at the edge
+LEAST, MOST = 1 / 64, 512  # FLOP/byte: layers that do no work stand at the edge
 SMALLEST, LARGEST = 12, 300  # points^2
 
 
@@ -24,7 +25,7 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
 
     A filled point is the executed work, its area the layer's share of the time. Where the useful work is
     another, as Winograd's is, a ring marks it, joined by a line: it may lie above the roof. The peaks of
-    integers are drawn where layers are held against them.
+    integers are drawn where layers are held against them. The five layers that lose most have their names.
 
     Parameters
     ----------
@@ -47,27 +48,36 @@ def plot_profile(profile: Profile, ax: Any = None) -> Any:
     >>> figure.axes[0].get_xlabel()
     'arithmetic intensity, FLOP/byte'
     """
-    figure, ax = axes(ax, 9, 5.5)
+    figure, ax = axes(ax, 9, 6)
     roofline = replace(profile.roofline, narrow=profile.peaks[1:])
-    plot_rooflines([roofline], ax, intensities=(LEAST, 512))
-    total = sum(layer.ms for layer in profile.layers)
+    floor, total = floor_of(profile), sum(layer.ms for layer in profile.layers)
+    plot_rooflines([roofline], ax, intensities=(LEAST, MOST), floor=floor)
+
+    def place(layer: LayerProfile) -> tuple[float, float]:
+        return max(LEAST, layer.executed_flops / layer.bytes), max(layer.executed_gflops, floor)
+
     for label, colour, _ in FAMILIES:
         layers = [layer for layer in profile.layers if family_of(layer) == label]
         if not layers:
             continue
-        x = [max(LEAST, layer.executed_flops / layer.bytes) for layer in layers]
-        y = [max(layer.executed_gflops, 0.1) for layer in layers]
+        x, y = zip(*map(place, layers), strict=True)
         areas = [max(SMALLEST, 4 * LARGEST * layer.ms / total) for layer in layers]
         ax.scatter(x, y, s=areas, color=colour, alpha=0.7, lw=0.5, edgecolors="white", label=label, zorder=3)
-        for layer, at, rate in zip(layers, x, y, strict=True):
+        for layer in layers:
             if layer.macs and abs(layer.flops / layer.executed_flops - 1) > 0.2:
-                useful = max(LEAST, layer.intensity), layer.gflops
-                ax.plot([at, useful[0]], [rate, useful[1]], color=colour, lw=0.6, alpha=0.6)
-                ax.plot(*useful, "o", mfc="none", mec=colour, ms=5)
-    ax.set_ylim(0.1, 4 * max(peak.gflops for peak in profile.peaks))
+                executed, useful = place(layer), (max(LEAST, layer.intensity), layer.gflops)
+                ax.plot(*zip(executed, useful, strict=True), color="0.5", lw=0.5, alpha=0.6)
+                ax.plot(*useful, "o", mfc="none", mec="0.5", ms=3.5, mew=0.7)
+    named = sorted(worst(profile), key=lambda item: item[0].executed_gflops)
+    for i, (layer, text) in enumerate(named):
+        ax.annotate(
+            text, place(layer), (0.985, 0.03 + 0.045 * i), textcoords="axes fraction", fontsize=8,
+            ha="right", va="bottom", zorder=5,
+            arrowprops={"arrowstyle": "-", "color": "0.5", "lw": 0.7, "relpos": (0, 0.5)},
+        )  # fmt: skip
     share = profile.totals["share"]
     ax.set_title(f"{profile.model}: {total:.1f} ms, {share:.0%} of the roof ({ax.get_title()})", fontsize=10)
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=4, frameon=False)
     return figure
 
 
@@ -103,12 +113,12 @@ def plot_losses(profile: Profile, ax: Any = None, *, layers: int = 20) -> Any:
     3
     """
     worst = profile.sorted_by("lost_ms")[:layers]
-    figure, ax = axes(ax, 9, 1.2 + 0.28 * len(worst))
+    figure, ax = axes(ax, 9, 1.5 + 0.28 * len(worst))
     ideal, lost = [layer.ideal_ms for layer in worst], [layer.lost_ms for layer in worst]
     at = range(len(worst))
     ax.barh(at, ideal, color=BLUE, label="at the roof")
     ax.barh(at, lost, left=ideal, color=ORANGE, label="lost")
-    names = [f"{_short(layer.name)}  {layer.algorithm or layer.op}" for layer in worst]
+    names = [f"{short(layer.first_node)}  {layer.algorithm or layer.op}" for layer in worst]
     ax.set_yticks(list(at), names, fontsize=8)
     ax.invert_yaxis()
     for i, layer in enumerate(worst):
@@ -116,10 +126,5 @@ def plot_losses(profile: Profile, ax: Any = None, *, layers: int = 20) -> Any:
     ax.margins(x=0.15)
     ax.set_xlabel("milliseconds")
     ax.set_title(f"{profile.model}: the {len(worst)} layers that lose most", fontsize=10)
-    ax.legend(fontsize=8, loc="lower right")
+    ax.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.6 / figure.get_figheight()), frameon=False)
     return figure
-
-
-def _short(name: str, longest: int = 40) -> str:
-    first = name.split()[0] if name else ""
-    return first if len(first) <= longest else "..." + first[3 - longest :]

@@ -21,12 +21,12 @@ class Chart:
         What the picture is called for those who do not see it.
     """
 
-    width, height = 960, 480
-    left, right, top, bottom = 70, 20, 20, 50
+    width, height = 960, 520
+    left, right, top, bottom = 76, 20, 20, 50
 
     def __init__(self, label: str) -> None:
         view = f'viewBox="0 0 {self.width} {self.height}"'
-        self._parts = [f'<svg {view} role="img" aria-label="{html.escape(label)}">']
+        self._parts = [f'<svg class="chart" {view} role="img"><title>{html.escape(label)}</title>']
 
     def x(self, share: float) -> float:
         """Return where a share of the way from the left margin to the right is."""
@@ -45,15 +45,29 @@ class Chart:
             f' style="stroke:{colour}" stroke-width="{width}"/>'
         )
 
-    def text(self, x: float, y: float, content: str, anchor: str = "middle", colour: str = SOFT) -> None:
-        """Write a line of text."""
+    def text(
+        self,
+        x: float,
+        y: float,
+        content: str,
+        anchor: str = "middle",
+        colour: str = SOFT,
+        *,
+        turned: float = 0.0,
+    ) -> None:
+        """Write a line of text, turned by degrees around its place."""
+        turn = f' transform="rotate({turned:.2f} {x:.1f} {y:.1f})"' if turned else ""
         self._parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="fill:{colour}">'
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="fill:{colour}"{turn}>'
             f"{html.escape(content)}</text>"
         )
 
     def grid(
-        self, columns: Iterable[tuple[float, str]], rows: Iterable[tuple[float, str]], caption: str
+        self,
+        columns: Iterable[tuple[float, str]],
+        rows: Iterable[tuple[float, str]],
+        caption: str,
+        vertical: str = "",
     ) -> None:
         """Draw what values are read from: lines at shares of the way, each with its label."""
         for share, label in columns:
@@ -63,6 +77,7 @@ class Chart:
             self.line(self.x(0), self.y(share), self.x(1), self.y(share))
             self.text(self.x(0) - 8, self.y(share) + 4, label, "end")
         self.text((self.left + self.width) / 2, self.height - 10, caption)
+        self.text(18, (self.top + self.height - self.bottom) / 2, vertical, turned=-90)
 
     def point(self, x: float, y: float, radius: float, colour: str, told: str) -> None:
         """Draw a disc that tells of itself."""

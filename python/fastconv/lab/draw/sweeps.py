@@ -12,7 +12,7 @@ from typing import Any
 
 from fastconv._text import counted
 from fastconv.errors import ArgumentError
-from fastconv.lab.draw.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, axes, save
+from fastconv.lab.draw.canvas import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY, YELLOW, axes, save
 from fastconv.lab.draw.sparse import plot_sparse
 from fastconv.lab.sweeps.algorithms import AlgorithmMap, LayerTimes
 from fastconv.lab.sweeps.blocking import BlockingSweep
@@ -31,42 +31,48 @@ ALGORITHM_COLOURS = {
     "planar": YELLOW,
     "reference": GREY,
 }
+COLOURS = (BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY)  # of lines and points
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 RATIOS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)  # ticks
 PANELS = 12  # of one picture
+LAYOUTS = {"NHWC": "NHWC: in a network", "NCHW": "NCHW: of arrays alone"}  # who uses each
 PALE = 0.55  # of a map's range: above it, text is dark
 
 
 def plot_staircase(found: Staircase, ax: Any = None) -> Any:
-    """Draw a bar for each step on a logarithmic axis, with its rate and its gain over the step before."""
-    figure, axis = axes(ax, 8.5, 0.8 + 0.42 * len(found.steps))
-    at = range(len(found.steps))
+    """Draw a point for each step on a logarithmic axis, with its rate and its gain over the step before."""
+    figure, axis = axes(ax, 8.5, 1.1 + 0.42 * len(found.steps))
     rates = [step.gflops for step in found.steps]
-    colours = [GREY if step.name == NUMPY else BLUE for step in found.steps]
-    axis.barh(at, rates, color=colours, height=0.65)
+    ours = [i for i, step in enumerate(found.steps) if step.name != NUMPY]
+    axis.plot([rates[i] for i in ours], ours, "o-", color=BLUE, markersize=9, linewidth=1, label="steps")
     for i, step in enumerate(found.steps):
         text = f"{step.gflops:.3g}"
         if i > 0 and step.name != NUMPY:
-            text += f"  (x{step.gflops / rates[i - 1]:.2f})"
-        inside = step.gflops > max(rates) / 20  # else the bar is too short for it
-        axis.text(
-            step.gflops * (0.95 if inside else 1.05), i, text, va="center", fontsize=8,
-            ha="right" if inside else "left",
-            color="white" if inside and step.name != NUMPY else "black",
+            text += f" (x{step.gflops / rates[i - 1]:.2f})"
+        elif step.name == NUMPY:
+            axis.plot(step.gflops, i, "D", color=GREY, markersize=9)
+        left = step.gflops > max(rates) / 20  # else its words would leave the picture
+        axis.annotate(
+            text, (step.gflops, i), (-9 if left else 9, 0), textcoords="offset points", fontsize=8,
+            va="center", ha="right" if left else "left", bbox=_PLATE,
         )  # fmt: skip
     peak = found.setting.peak_gflops
     axis.axvline(peak, color="black", linestyle="--", linewidth=1)
+    axis.text(peak, -0.75, f"FMA peak {peak:.0f}", ha="right", va="center", fontsize=8)
     axis.set_xscale("log")
     axis.set_xlim(min(rates) / 2, max(peak, *rates) * 1.3)
-    axis.set_yticks(at, [step.name for step in found.steps], fontsize=9)
-    axis.invert_yaxis()
-    axis.set_xlabel(
-        f"GFLOP/s, logarithmic (in brackets: over the step above; dashed: FMA peak, {peak:.0f})", fontsize=9
-    )
+    axis.set_ylim(len(found.steps) - 0.4, -1.1)
+    axis.set_yticks(range(len(found.steps)), [step.name for step in found.steps], fontsize=9)
+    axis.grid(True, axis="x", color="0.9")
+    axis.set_axisbelow(True)
+    axis.set_xlabel("GFLOP/s, logarithmic; in brackets: times the step above", fontsize=9)
     axis.set_title(f"{found.m} x {found.n} x {found.k}: {_where(found.setting)}", fontsize=10)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     return figure
+
+
+_PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}  # behind words on lines
 
 
 def _where(setting: Any) -> str:
@@ -97,7 +103,7 @@ def plot_blocking(found: BlockingSweep, ax: Any = None) -> Any:
         image = axis.imshow(losses, cmap="cividis_r", vmin=0, vmax=most, aspect="auto", origin="lower")
         for i, row in enumerate(losses):
             for j, loss in enumerate(row):
-                colour = "black" if loss < PALE * most else "white"
+                colour = INK if loss < PALE * most else "white"
                 axis.text(j, i, f"{loss:.0f}", ha="center", va="center", fontsize=8, color=colour)
         _mark(axis, found, nc, heights, depths)
         axis.set_xticks(range(len(depths)), depths, fontsize=8)
@@ -186,7 +192,7 @@ def plot_algorithms(found: AlgorithmMap, ax: Any = None) -> Any:
     for i, size in enumerate(sizes):
         for j, count in enumerate(channels):
             layer = by_place[size, count]
-            ink = "white" if layer.best in ("winograd_f4", "im2col") else "black"
+            ink = "white" if layer.best in ("winograd_f4", "im2col") else INK
             axis.text(
                 j, i, _cell(layer), ha="center", va="center", fontsize=7.5,
                 color=ink,
@@ -286,7 +292,7 @@ def _plot_layer_blocks(layer: LayerBlocks, axis: Any) -> None:
     """Draw one size as a line, two as a map."""
     axes_sizes = [sorted({c.sizes[i] for c in layer.choices}) for i in range(len(layer.names))]
     marked = {"shipped": layer.shipped, "best": layer.best.sizes}
-    axis.set_title(f"{layer.name}\n{layer.algorithm}, {layer.layout}", fontsize=8)
+    axis.set_title(f"{layer.name}\n{layer.algorithm}, {LAYOUTS[layer.layout]}", fontsize=8)
     if len(axes_sizes) == 1:
         sizes = axes_sizes[0]
         axis.plot(range(len(sizes)), [100 * layer.at((s,)).loss for s in sizes], "o-", color=GREY, ms=4)
@@ -309,7 +315,7 @@ def _plot_layer_blocks(layer: LayerBlocks, axis: Any) -> None:
     axis.imshow(losses, cmap="cividis_r", vmin=0, vmax=most, aspect="auto", origin="lower")
     for i, row in enumerate(losses):
         for j, loss in enumerate(row):
-            colour = "black" if loss < PALE * most else "white"
+            colour = INK if loss < PALE * most else "white"
             axis.text(j, i, f"{loss:.0f}", ha="center", va="center", fontsize=7, color=colour)
     for name, (column, line) in marked.items():
         _frame(axis, name, columns.index(column), rows.index(line))
@@ -320,23 +326,34 @@ def _plot_layer_blocks(layer: LayerBlocks, axis: Any) -> None:
 
 
 def plot_threads(found: ThreadSweep, ax: Any = None) -> Any:
-    """Draw the speedup of each product or layer against the threads, with that of the peak."""
-    figure, axis = axes(ax, 7, 4.2)
-    counts = sorted({point.threads for point in found.points})
-    colours = (BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY)
-    for i, name in enumerate(dict.fromkeys(point.name for point in found.points)):
-        line = [point for point in found.points if point.name == name]
-        axis.plot(
-            [p.threads for p in line], [p.speedup for p in line],
-            color=colours[i % len(colours)], marker=MARKERS[i % len(MARKERS)], label=name,
-        )  # fmt: skip
-    roof = [found.peaks[str(count)] / found.peaks["1"] for count in counts]
-    axis.plot(counts, roof, color="black", linestyle="--", linewidth=1, label="peak")
-    axis.set_xticks(counts)
-    axis.set_xlabel("threads")
-    axis.set_ylabel("speedup over one thread")
+    """Draw the speed-up over one thread: a row for each product or layer, a point for each number of threads.
+
+    A dashed line is what the cores themselves gain: the peak of so many threads over that of one.
+    """
+    names = list(dict.fromkeys(point.name for point in found.points))
+    figure, axis = axes(ax, 8, 1.6 + 0.34 * len(names))
+    counts = sorted({point.threads for point in found.points} - {1}) or [1]
+    for i, count in enumerate(counts):
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        points = [point for point in found.points if point.threads == count]
+        at = [names.index(point.name) for point in points]
+        axis.plot([p.speedup for p in points], at, marker, color=colour, label=counted(count, "thread"))
+        gain = found.peaks[str(count)] / found.peaks["1"]
+        axis.axvline(gain, color=colour, linestyle="--", linewidth=1)
+        axis.text(gain, -0.8, f"peak x{gain:.2f}", ha="right", va="center", fontsize=8)
+        if len(counts) == 1:  # there is room for each
+            for point, y in zip(points, at, strict=True):
+                axis.annotate(f"{point.speedup:.2f}", (point.speedup, y), (-8, 0), fontsize=8, va="center",
+                              ha="right", textcoords="offset points", bbox=_PLATE)  # fmt: skip
+    axis.axvline(1, color="black", linewidth=1)
+    axis.set_xlim(min(0.9, *(point.speedup for point in found.points)), None)
+    axis.set_ylim(len(names) - 0.4, -1.2)
+    axis.set_yticks(range(len(names)), names, fontsize=9)
+    axis.grid(True, axis="x", color="0.9")
+    axis.set_axisbelow(True)
+    axis.set_xlabel("speed-up over one thread")
     axis.set_title(f"{found.dtype}, {found.setting.tier}, {found.setting.cpu}", fontsize=10)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 

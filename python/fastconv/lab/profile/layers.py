@@ -37,6 +37,11 @@ class LayerCount:
     saturating_pairs: int  # those whose products may be more than 16 bits hold (weights.py)
 
     @property
+    def first_node(self) -> str:
+        """The first of the nodes that it came from, which names it."""
+        return self.name.partition(" ")[0]
+
+    @property
     def saturating_share(self) -> float:
         """The share of the pairs whose products may be more than 16 bits hold; 0 where there are no pairs."""
         return self.saturating_pairs / self.pairs if self.pairs else 0.0
@@ -220,7 +225,10 @@ class Profile(Count):
 
     def table(self, layers: Sequence[LayerProfile] | None = None) -> str:
         """Return a table for people: a line for each layer (or for those given), and the totals."""
-        return _table(_PROFILE_COLUMNS, self.layers if layers is None else layers, self._total_cells())
+        layers = self.layers if layers is None else layers
+        return _table(
+            _PROFILE_COLUMNS, layers, self._total_cells(), [self.layers.index(one) for one in layers]
+        )
 
     def _total_cells(self) -> dict[str, str]:
         t = self.totals
@@ -271,26 +279,44 @@ _PROFILE_COLUMNS: tuple[Column, ...] = (
     ("lost ms", ">", lambda layer: f"{layer.lost_ms:.3f}", "lost_ms"),
 )
 
+_FIRST = ("lost ms", "ms", "ideal ms", "share", "roof", "layer", "algorithm")  # in a browser
+_HEADS = {"layer": "step"}  # in a browser, where "layer" is the name
+
 
 def _shown(columns: Sequence[Column], layers: Sequence[LayerCount]) -> Sequence[Column]:
     """Leave the pairs out where no layer multiplies by weights of 8 bits."""
     return [c for c in columns if c[0] != "saturating" or any(layer.pairs for layer in layers)]
 
 
-def _table(columns: Sequence[Column], layers: Sequence[LayerCount], totals: Mapping[str, str]) -> str:
+def _table(
+    columns: Sequence[Column],
+    layers: Sequence[LayerCount],
+    totals: Mapping[str, str],
+    places: Sequence[int] | None = None,
+) -> str:
+    """Return the table for people; a line begins with its layer's place in the network."""
     columns = _shown(columns, layers)
+    places = range(len(layers)) if places is None else places
     table = Table(("", ">"), *((head, side) for head, side, *_ in columns), ("nodes", "<"))
-    rows = [[i, *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)]
+    rows = [
+        [i, *(cell(layer) for _, _, cell, _ in columns), layer.name]
+        for i, layer in zip(places, layers, strict=True)
+    ]
     whole = ["", *(totals.get(head, "") for head, *_ in columns), ""]
     return "\n".join(table.lines([*rows, whole]))
 
 
 def _html(columns: Sequence[Column], layers: Sequence[LayerCount]) -> str:
-    columns = _shown(columns, layers)
-    table = Table(("#", ">"), *((head, side) for head, side, *_ in columns), ("nodes", "<"))
-    rows = [[i, *(cell(layer) for _, _, cell, _ in columns), layer.name] for i, layer in enumerate(layers)]
+    """Return the table for a browser: names and what is lost come first, as a page shows those alone."""
+    shown = {column[0]: column for column in _shown(columns, layers)}
+    order = dict.fromkeys((*(head for head in _FIRST if head in shown), *shown))
+    columns = [shown[head] for head in order]
+    table = Table(("#", ">"), ("layer", "<"), *((_HEADS.get(head, head), side) for head, side, *_ in columns))
+    rows = [
+        [i, layer.first_node, *(cell(layer) for _, _, cell, _ in columns)] for i, layer in enumerate(layers)
+    ]
     fields = [field for *_, field in columns]
-    numbers = [[None, *(getattr(one, f) if f else None for f in fields), None] for one in layers]
+    numbers = [[None, None, *(getattr(one, f) if f else None for f in fields)] for one in layers]
     return table.html(rows, numbers, "sortable layers")
 
 

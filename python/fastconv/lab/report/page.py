@@ -1,12 +1,14 @@
 """A profile as one HTML page that needs no network: the machine, the roofline with every layer, the table.
 
-Points of the roofline tell their layer when the pointer rests on them; a click on a table's head sorts it.
+Points of the roofline tell their layer when the pointer rests on them; a table's heads are buttons that sort
+it. The page fits telephones and follows the reader's choice of light or dark.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastconv._table import Table
@@ -15,7 +17,7 @@ from fastconv.lab.draw.canvas import svg
 from fastconv.lab.draw.svg_roofline import svg_roofline
 from fastconv.lab.draw.sweeps import PLOTS
 from fastconv.lab.profile.layers import Profile
-from fastconv.lab.report.document import document, facts_table
+from fastconv.lab.report.document import document, facts_table, wide
 from fastconv.lab.sweeps.text import LINES
 
 
@@ -56,16 +58,16 @@ def report(
     sections = [
         _summary(profile),
         "<h2>The roofline</h2>",
-        svg_roofline(profile),
+        wide(svg_roofline(profile)),
         "<h2>Layers</h2>",
-        profile.html(),
+        wide(profile.html()),
     ]
     if bench is not None:
         sections += ["<h2>Beside other engines</h2>", _comparison(bench)]
     for name, result in (sweeps or {}).items():
         sections += _sweep(name, result)
     for title, picture in (pictures or {}).items():
-        sections += [f"<h2>{html.escape(title)}</h2>", _inner(picture)]
+        sections += [f"<h2>{html.escape(title)}</h2>", wide(_inner(picture))]
     return document(f"{profile.model}: profile", sections)
 
 
@@ -85,8 +87,21 @@ def _summary(profile: Profile) -> str:
             f"{totals['saturating_pairs']:,} of {totals['pairs']:,} pairs"
             f" ({totals['saturating_share']:.1%}) would saturate in vpmaddubsw"
         )
-    doubts = "".join(f"<p>Doubtful: {html.escape(text)}</p>" for text in roof.warnings())
-    return f"<h1>{html.escape(profile.model)}</h1>{facts_table(facts)}{doubts}"
+    return f"<h1>{html.escape(profile.model)}</h1>{facts_table(facts)}{_doubts(profile)}"
+
+
+def _doubts(profile: Profile) -> str:
+    """Return a line that opens: what makes those roofs doubtful that this page draws."""
+    roof = profile.roofline
+    drawn = tuple(
+        max((b for b in roof.bandwidths if b.level == at), key=lambda b: b.gbs) for at in roof.levels
+    )
+    doubts = replace(roof, narrow=profile.peaks[1:], bandwidths=drawn).warnings()
+    if not doubts:
+        return ""
+    told = "".join(f"<li>{html.escape(text)}</li>" for text in doubts)
+    roofs = "1 roof is" if len(doubts) == 1 else f"{len(doubts)} roofs are"
+    return f"<details><summary>{roofs} doubtful: their samples differ</summary><ul>{told}</ul></details>"
 
 
 _SWEEPS = {"algorithms": "Algorithms of its layers", "conv_blocking": "Block sizes of its layers"}
@@ -97,7 +112,7 @@ def _sweep(name: str, result: Any) -> list[str]:
     lines = "\n".join(LINES[name](result))
     return [
         f"<h2>{html.escape(_SWEEPS.get(name, name))}</h2>",
-        _inner(svg(PLOTS[name](result))),
+        wide(_inner(svg(PLOTS[name](result)))),
         f"<pre>{html.escape(lines)}</pre>",
     ]
 
@@ -118,13 +133,17 @@ def _comparison(bench: Mapping[str, Any]) -> str:
         ours, peer = (times.get(name, "") for name in (contest["ours"], contest["best_peer"]))
         ratio = "" if contest["ratio"] is None else f"{contest['ratio']:.2f}"
         rows.append((case["name"], str(case["threads"]), ours, contest["best_peer"] or "", peer, ratio))
-    heads = ("network", "threads", "fastconv ms", "best peer", "its ms", "ratio")
-    parts = [Table(*((head, ">") for head in heads)).html(rows)]
+    times_of = (("threads", ">"), ("fastconv ms", ">"), ("best peer", "<"), ("its ms", ">"), ("ratio", ">"))
+    parts = [wide(Table(("network", "<"), *times_of).html(rows))]
     if len(bench["cases"]) == 1:  # one network: there is room for all of them
         (case,) = bench["cases"]
         fastest = sorted(case["engines"].items(), key=lambda item: float(item[1]["min_ms"]))
         all_of_them = [(name, f"{e['min_ms']:.2f}", f"{e['median_ms']:.2f}") for name, e in fastest]
-        parts.append(Table(("engine", ">"), ("best ms", ">"), ("median ms", ">")).html(all_of_them))
+        table = Table(("engine", "<"), ("best ms", ">"), ("median ms", ">"))
+        parts.append(wide(table.html(all_of_them)))
+        failures: dict[str, list[str]] = {}  # modes of one engine mostly fail alike
         for name, why in case["failed"].items():
-            parts.append(f"<p>{html.escape(name)} failed: {html.escape(' '.join(why.split()))}</p>")
+            failures.setdefault(" ".join(why.split()), []).append(name)
+        for why, names in failures.items():
+            parts.append(f"<p>{html.escape(', '.join(names))} failed: {html.escape(why)}</p>")
     return "".join(parts)

@@ -1,21 +1,24 @@
 """PyTorch in its modes: eager on NCHW (the plain function), channels_last, and frozen by jit.
 
-Torchvision's networks run as their modules, the others node by node from the graph of everyone's file, which
-in eager mode costs what a module's forward costs, and which jit traces into the same program.
+Torchvision's networks run as their modules. The others run node by node from the graph of everyone's file:
+in eager mode that costs what a module's forward costs, and jit traces it into the same program. A file with
+operators beyond those of torch_graph.py runs as the module that onnx2torch makes of it.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from fastconv.errors import MissingPackageError
 from fastconv.lab.compare.cases import Case, Prepared, conv_arrays, gemm_arrays
 from fastconv.lab.compare.network_files import files_of
-from fastconv.lab.compare.networks import is_torchvision, torchvision_module
+from fastconv.lab.compare.networks import import_torchvision, is_torchvision, torchvision_module
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -69,21 +72,34 @@ def _conv(case: Case, mode: str) -> Callable[[], Any]:
 
 
 def _model(case: Case, mode: str) -> Callable[[], Any]:
-    from fastconv.importers.onnx import from_file
-    from fastconv.lab.compare.torch_graph import GraphModule
-
     files = files_of(case)
     x = torch.from_numpy(files.x)
-    module: Any
-    if is_torchvision(case):
-        module = torchvision_module(case.parameters["model"])
-    else:
-        module = GraphModule(from_file(files.model)).eval()
+    name = case.parameters["model"]
+    module = torchvision_module(name) if is_torchvision(case) else module_of(files.model)
     if mode != "nchw":
         module = module.to(memory_format=torch.channels_last)
         if x.shape[1] == 3:  # else it is NHWC, and the graph's own transposition makes it channels_last
             x = x.to(memory_format=torch.channels_last)
     return _run(module, x, mode)
+
+
+def module_of(path: Path) -> Any:
+    """Return an ONNX file's network as a torch module."""
+    from fastconv.importers.onnx import from_file
+    from fastconv.lab.compare.torch_graph import OPS, GraphModule
+
+    graph = from_file(path)
+    beyond = sorted({node.op for node in graph.nodes} - set(OPS))
+    if not beyond:
+        return GraphModule(graph).eval()
+    import_torchvision()  # which onnx2torch imports in its turn
+    try:
+        from onnx2torch import convert
+    except ImportError as error:
+        raise MissingPackageError(
+            f"running {', '.join(beyond)} in torch needs a package: pip install onnx2torch"
+        ) from error
+    return convert(path).eval()
 
 
 def _run(module: Any, x: torch.Tensor, mode: str) -> Callable[[], Any]:
