@@ -9,7 +9,7 @@ cut by another seed: this is agreement, not accuracy. ONNX Runtime's quantiser (
 scale for each channel of weights) has the same crops, and is judged by what our integers make of its file, so
 that the file counts and not the processor. The best of its ways to find ranges is the one to compare with.
 NNCF's quantiser is compared likewise where it is installed. "lenet" is another case: the network of
-bench/mnist.py, quantised from 300 of the digits it has learnt from, and its accuracy on digits held back.
+bench/lenet.py, quantised from 300 of the digits it has learnt from, and its accuracy on digits held back.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from fastconv.lab.machine.setting import made_with
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import mnist
+import lenet
 
 Array = np.ndarray[Any, Any]
 
@@ -158,8 +158,8 @@ def measure_digits() -> dict[str, Any]:
     """Train the network of digits, quantise it, and say how many of those held back each knows."""
     import torch
 
-    seen, held = mnist.digits()
-    model = fastconv.from_torch(mnist.trained(), torch.zeros(1, 1, mnist.SIDE, mnist.SIDE))
+    seen, held = lenet.digits()
+    model = fastconv.from_torch(lenet.trained(), torch.zeros(1, 1, lenet.SIDE, lenet.SIDE))
     result = quantize(model, seen[0][:DIGITS], check=held[0], labels=held[1].tolist())
     found = asdict(result.report.outputs[0])
     before, after = found["accuracy"]

