@@ -36,7 +36,7 @@ template <class Bound>
 struct Planned {
   std::shared_ptr<const Bound> bound;
   std::string tile;
-  dim_t packed_bytes;
+  dim_t packed_bytes, kept_weights;
   std::array<dim_t, kMaxSpatial> kernel;  // depth, height, width
 };
 using PlannedConv = Planned<BoundConv>;
@@ -94,8 +94,10 @@ std::unique_ptr<Planned<Bound>> planned(const AnyConv& conv, const View& x,
   const ConvShape shape = conv.shape(x.rank, x.shape);
   std::array<dim_t, kMaxSpatial> kernel;
   std::copy_n(conv.params().kernel, kMaxSpatial, kernel.begin());
+  dim_t kept = 0;
+  if constexpr (requires { conv.kept_weights(shape); }) kept = conv.kept_weights(shape);
   return std::make_unique<Planned<Bound>>(
-      Planned<Bound>{std::move(bound), conv.tile(shape), conv.packed_bytes(), kernel});
+      Planned<Bound>{std::move(bound), conv.tile(shape), conv.packed_bytes(), kept, kernel});
 }
 
 View view_of(const PlanView& v, Element element = Element::f32) {
@@ -130,6 +132,7 @@ void bind_planned(py::class_<Planned<Bound>>& planned) {
                              [](const Planned<Bound>& self) { return self.bound->workspace(); })
       .def_readonly("tile", &Planned<Bound>::tile)
       .def_readonly("packed_bytes", &Planned<Bound>::packed_bytes)
+      .def_readonly("kept_weights", &Planned<Bound>::kept_weights)
       .def_readonly("kernel", &Planned<Bound>::kernel);
 }
 

@@ -25,6 +25,8 @@ class PackedConv : public std::enable_shared_from_this<PackedConv> {
   // is made anew.
   virtual std::vector<PackedArray> arrays() const = 0;
   virtual std::string tile() const = 0;  // for explain()
+  // How many weights are multiplied where those that are zero are left out; 0 elsewhere.
+  virtual dim_t kept_weights() const noexcept { return 0; }
 };
 
 // Of the order of the arrays of all PackedConv: to be raised when one changes, for they are kept in

@@ -40,6 +40,12 @@ class SparsePacked final : public PackedConv {
     return found;
   }
   std::string tile() const override { return weights_.front().front().tile(); }
+  dim_t kept_weights() const noexcept override {
+    dim_t total = 0;
+    for (const Groups& groups : weights_)
+      for (const SparseB& b : groups) total += b.kept() * b.width();
+    return total;
+  }
   const Activation& activation() const { return activation_; }
 
  private:

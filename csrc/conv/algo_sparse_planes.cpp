@@ -49,7 +49,7 @@ class SparsePlanesPacked final : public PackedConv {
   const int32_t* count(dim_t channel) const { return count_.data() + channel; }
   const int32_t* k(dim_t channel) const { return k_.data() + first_[static_cast<size_t>(channel)]; }
   const float* w(dim_t channel) const { return w_.data() + first_[static_cast<size_t>(channel)]; }
-  dim_t kept() const { return w_.size(); }
+  dim_t kept_weights() const noexcept override { return w_.size(); }
 
  private:
   void sum_counts(dim_t ic);
@@ -124,7 +124,7 @@ class SparsePlanesBound final : public BoundConv {
     const dim_t width = kSparseVectors * lanes;
     x_floats_ = s.group_ic() * width;
     y_floats_ = planar ? 0 : round_up(kChannels, lanes) * width;
-    const dim_t worth = 1 + images_ * pixels_ * packed.kept() / 20000;
+    const dim_t worth = 1 + images_ * pixels_ * packed.kept_weights() / 20000;
     threads_ = static_cast<int>(std::min<dim_t>(get_num_threads(), worth));
     cut_ = choose_cut(ceil_div(s.group_oc(), kChannels), blocks_,
                       ceil_div(threads_, images_ * s.groups), true);

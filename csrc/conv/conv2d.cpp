@@ -109,6 +109,8 @@ const char* Conv::algorithm(const ConvShape* s) const {
 
 std::string Conv::tile(const ConvShape& s) const { return packed_for(choose(s))->tile(); }
 
+dim_t Conv::kept_weights(const ConvShape& s) const { return packed_for(choose(s))->kept_weights(); }
+
 dim_t Conv::packed_bytes() const noexcept {
   dim_t total = 0;
   choice_->each_packed([&](const Algo&, const PackedConv& packed) { total += packed.bytes(); });

@@ -89,6 +89,7 @@ class Conv {
   // What serves an input of that shape; without one, what serves all, or "auto" where that differs.
   const char* algorithm(const ConvShape* s) const;
   std::string tile(const ConvShape& s) const;
+  dim_t kept_weights(const ConvShape& s) const;  // of sparse ones, else 0
   std::vector<AlgoVerdict> verdicts(const ConvShape* s) const;
   dim_t packed_bytes() const noexcept;  // of all algorithms packed so far
   // The same themselves: they live as long as the plan.

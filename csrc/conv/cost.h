@@ -1,5 +1,6 @@
 // L4 conv: what the algorithms are estimated to take for one image, in cycles, and which of them
-// accept, for those that have to beat others. Used by algo_winograd.cpp and algo_sparse_*.cpp.
+// accept, for those that have to beat others. Used by algo_winograd.cpp,
+// algo_sparse_panels.cpp and algo_sparse_planes.cpp.
 #pragma once
 #include <string>
 

@@ -239,6 +239,8 @@ class PlannedConv:
     @property
     def packed_bytes(self) -> int: ...
     @property
+    def kept_weights(self) -> int: ...  # where those of zero are left out, else 0
+    @property
     def kernel(self) -> list[int]: ...  # depth, height, width
 
 class PlannedIntegerConv:
@@ -249,6 +251,8 @@ class PlannedIntegerConv:
     def tile(self) -> str: ...
     @property
     def packed_bytes(self) -> int: ...
+    @property
+    def kept_weights(self) -> int: ...  # where those of zero are left out, else 0
     @property
     def kernel(self) -> list[int]: ...  # depth, height, width
 

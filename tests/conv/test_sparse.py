@@ -47,7 +47,10 @@ def layers(draw: st.DrawFn) -> dict[str, Any]:
         "stride": draw(st.integers(1, 2)),
         "padding": draw(st.integers(0, kernel // 2)),
         "dilation": draw(st.integers(1, 2)),
-        "size": (draw(st.integers(3, 12)), draw(st.integers(3, 17))),
+        "size": (
+            draw(st.integers(5, 12)),
+            draw(st.integers(5, 17)),
+        ),  # of a window of 3 dilated by 2 at least
         "images": draw(st.integers(1, 3)),
         "zeros": draw(st.sampled_from((0.0, 0.3, 0.6, 0.9, 1.0))),
         "block": draw(st.sampled_from((1, 16, 32))),

@@ -76,12 +76,18 @@ def test_executed_work_is_what_the_kernel_does() -> None:
     assert layer.executed_flops == 2 * 36 * 8 * whole  # vectors that are not full
     b = GraphBuilder("winograd", {})
     x = b.add("Relu", b.input("x", (1, 64, 56, 56)))
-    w = b.constant("w", np.zeros((64, 64, 3, 3), np.float32))
+    w = b.constant("w", np.ones((64, 64, 3, 3), np.float32))
     b.output(b.add("Conv", x, w, pads=[1] * 4))
     winograd = next(layer for layer in count(Model(b.build())).layers if layer.macs)
     assert winograd.algorithm == "winograd_f4"
     assert winograd.flops == 4 * winograd.executed_flops
     assert winograd.predicted_bytes - winograd.bytes == 4 * 64 * 64 * (36 - 9)  # weights, transformed
+    b = GraphBuilder("sparse", {})
+    few = (np.random.default_rng(0).random((256, 256, 1, 1)) < 0.05).astype(np.float32)
+    b.output(b.add("Conv", b.input("x", (1, 256, 28, 28)), b.constant("w", few)))
+    sparse = next(layer for layer in count(Model(b.build())).layers if layer.macs)
+    assert sparse.algorithm == "sparse_planes"
+    assert sparse.executed_flops == 2 * 28 * 28 * np.count_nonzero(few)
 
 
 def test_recurrent_layers() -> None:

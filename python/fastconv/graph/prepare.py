@@ -12,7 +12,7 @@ from fastconv.graph.budget import Budget, held_bytes
 from fastconv.graph.ir import CompiledGraph, Graph, all_nodes
 from fastconv.graph.options import checked_graph
 from fastconv.graph.passes import run_passes
-from fastconv.graph.passes.simplify import fold_weights
+from fastconv.graph.passes.simplify import dequantize_weights
 from fastconv.graph.registry import check_node
 from fastconv.graph.value import Array, is_storage
 
@@ -29,7 +29,7 @@ def prepare(
             raise ArgumentError(
                 f"passes: expected 'default', for those of a compiled model have run, got {passes!r}"
             )
-        plain = fold_weights(graph, budget)  # a coded file may have weights as whole numbers and scales
+        plain = dequantize_weights(graph, budget)  # a coded file may have some in that form
         return replace(graph, nodes=plain.nodes, constants=plain.constants), budget
     parameters = parameters_of(graph)
     graph = run_passes(graph, passes, budget)

@@ -65,6 +65,11 @@ def fold_weights(graph: Graph, budget: Budget | None = None) -> Graph:
     return _fold(graph, budget, lambda _: True)
 
 
+def dequantize_weights(graph: Graph, budget: Budget | None = None) -> Graph:
+    """Compute the weights that a file has as whole numbers and scales."""
+    return _fold(graph, budget, lambda node: node.op == "DequantizeLinear")
+
+
 def _fold(graph: Graph, budget: Budget | None, takes: Callable[[Node], bool]) -> Graph:
     budget = budget or Budget()
     constants = dict(graph.constants)

@@ -40,7 +40,7 @@ from fastconv.graph.context import Step
 from fastconv.graph.functions import ACTIVATIONS
 from fastconv.graph.program import Program
 from fastconv.graph.steps import STEP_KINDS
-from fastconv.graph.value import F32, Tensor
+from fastconv.graph.value import Tensor
 from fastconv.lab.profile.executed import OUTPUTS, SPARSE, arithmetic_of, macs_of
 from fastconv.lab.profile.weights import bias_of, weights_of
 
@@ -169,13 +169,12 @@ def _taken(step: Step, weight: tuple[int, ...]) -> int:
 def _convolution(step: Step, weight: tuple[int, ...], lanes: int) -> tuple[int, int]:
     """Return the multiply-accumulates of a convolution or fully connected layer, and those executed."""
     useful, executed = _multiplied(step, weight, lanes)
-    if step.algorithm in SPARSE:  # each weight that is left is multiplied once for each pixel
+    if step.algorithm in SPARSE:  # each weight that is left is multiplied with each pixel
         x, y = step.inputs[0], step.output
         assert x is not None
         image = x if step.node.op == "ConvTranspose" else y
         pixels = image.size // image.shape[1] if image.shape[1] else 0
-        left = (a for a in step.params[0].packed()[step.algorithm] if a.dtype == F32)
-        executed = pixels * sum(a.size for a in left)
+        executed = pixels * step.params[0].kept_weights
     return useful, executed
 
 
