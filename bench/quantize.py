@@ -8,8 +8,9 @@ A network is quantised from 100 crops, and compared with itself in floats on 150
 cut by another seed: this is agreement, not accuracy. ONNX Runtime's quantiser (`quantize_static`, QDQ, a
 scale for each channel of weights) has the same crops, and is judged by what our integers make of its file, so
 that the file counts and not the processor. The best of its ways to find ranges is the one to compare with.
-NNCF's quantiser is compared likewise where it is installed. "lenet" is another case: the network of
-bench/lenet.py, quantised from 300 of the digits it has learnt from, and its accuracy on digits held back.
+NNCF's quantiser is compared likewise where it is installed. "lenet" is another case: LeNet-5, trained as in
+examples/compress_mnist.py, quantised from 300 of the digits it has learnt from, and its accuracy on digits
+held back.
 """
 
 from __future__ import annotations
@@ -39,10 +40,6 @@ from fastconv.graph.ir import Graph
 from fastconv.importers.onnx import from_file
 from fastconv.lab.machine.setting import made_with
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import lenet
-
 Array = np.ndarray[Any, Any]
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +50,7 @@ PHOTOS = (
     *("skimage/retina.jpg", "sklearn/china.jpg", "sklearn/flower.jpg"),
 )
 CALIBRATION, CHECK = 100, 150
-LENET, MIN_SNR = "lenet", 50.0
+LENET, MIN_SNR, EPOCHS = "lenet", 50.0, 12
 WAYS = {
     "fastconv": "fastconv", "min_snr": "fastconv, `--min-snr {min_snr:g}`",
     "MinMax": "ONNX Runtime, MinMax", "Entropy": "ONNX Runtime, Entropy",
@@ -156,11 +153,15 @@ def nncf(path: Path, x: Array, folder: Path) -> Path:
 
 def measure_digits() -> dict[str, Any]:
     """Train the network of digits, quantise it, and say how many of those held back each knows."""
+    sys.path.insert(0, str(ROOT / "examples"))
     import torch
+    from distill import train
+    from mnist import digits, lenet5
 
-    seen, held = lenet.digits()
-    model = fastconv.from_torch(lenet.trained(), torch.zeros(1, 1, lenet.SIDE, lenet.SIDE))
-    result = quantize(model, seen[0][:DIGITS], check=held[0], labels=held[1].tolist())
+    torch.manual_seed(0)
+    data = digits()
+    model = fastconv.from_torch(train(lenet5(), data, EPOCHS), data.x[:1])
+    result = quantize(model, data.x[:DIGITS].numpy(), check=data.test_x.numpy(), labels=data.test_y.tolist())
     found = asdict(result.report.outputs[0])
     before, after = found["accuracy"]
     sys.stdout.write(f"lenet: accuracy {before:.2%} -> {after:.2%}, SNR {found['snr']:.1f} dB\n")
