@@ -133,9 +133,8 @@ def adapted(reduce: Callable[..., Any]) -> Callable[[Arguments], Any]:
     def result(arguments: Arguments) -> Any:
         layout, sizes = arguments["layout"], arguments["output_size"]
         y = to_logical(arguments["x"], layout).astype(np.float64)
-        sizes = (
-            sizes if isinstance(sizes, tuple) and len(sizes) > 1 else reference.per_axis(sizes, y.ndim - 2)
-        )
+        sizes = sizes if isinstance(sizes, tuple) else (sizes,)
+        sizes = sizes * (y.ndim - 2) if len(sizes) == 1 else sizes  # one counts for all
         for axis, m in enumerate(sizes, 2):
             n = y.shape[axis]
             ends = (
