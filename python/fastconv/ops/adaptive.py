@@ -229,7 +229,7 @@ def _adapted(kind: str, x: Any, output_size: Any, layout: Any, out: Any, spatial
 def _sizes(output_size: Any, image: list[int]) -> list[int]:
     """Return the sizes of the result."""
     several = output_size if isinstance(output_size, tuple | list) else (output_size,)
-    if None not in several:
+    if not any(size is None for size in several):
         return list(arguments.integers("output_size", output_size, len(image), 1))
     if len(several) not in (1, len(image)):
         raise ShapeError(f"output_size: expected {len(image)} sizes, got {arguments.shown(output_size)}")
