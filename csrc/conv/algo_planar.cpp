@@ -80,7 +80,7 @@ class PlanarBound final : public BoundConv {
     if (!blocks.empty()) panels_together_ = blocks[0] / g.nr, rows_together_ = blocks[1];
     block_floats_ = round_up(K * (panels_together_ * g.nr + g.nr / 2), 16);
     const dim_t row_tiles = ceil_div(s.group_oc(), g.mr), images = s.n * s.groups;
-    const dim_t worth = 1 + images * s.group_oc() * pixels * K / 20000;
+    const dim_t worth = 1 + images * s.group_oc() * pixels * K / kFmasWorthAThread;
     threads_ = static_cast<int>(std::min<dim_t>(get_num_threads(), worth));
     cut_ = choose_cut(row_tiles, panel_count(g, pixels), ceil_div(threads_, images), true);
   }

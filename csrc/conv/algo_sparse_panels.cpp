@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "conv/algo.h"
+#include "conv/bound_phases.h"
 #include "conv/cost.h"
 #include "conv/phases.h"
 #include "conv/stage.h"
@@ -49,18 +50,9 @@ class SparsePacked final : public PackedConv {
   const Activation& activation() const { return activation_; }
 
  private:
-  std::vector<SparseGroup> groups_of(const Groups& weights) const {
-    const dim_t ic = params_.ic / params_.groups, oc = params_.oc / params_.groups;
-    std::vector<SparseGroup> groups;
-    for (dim_t g = 0; g < params_.groups; ++g)
-      groups.push_back({&weights[static_cast<size_t>(g)], g * ic, g * oc,
-                        bias_.size() ? bias_.data() + g * oc : nullptr});
-    return groups;
-  }
-
-  ConvParams params_;
   const SparsePanel& panel_kernels(const ConvSpec& spec);
 
+  ConvParams params_;
   Buffer<int32_t> width_;  // one number: of the panels
   const SparsePanel& panels_;
   Activation activation_;
@@ -108,10 +100,7 @@ SparsePacked::SparsePacked(const ConvSpec& spec)
     no_taps_.emplace_back(panels_, std::vector<dim_t>(), ic, oc, nullptr, 0, 0, nothing);
 }
 
-struct SparsePhase {
-  PhaseRows rows;
-  std::vector<SparseGroup> groups;
-};
+using SparsePhase = BoundPhase<SparseGroup>;
 
 class SparseBound final : public BoundConv {
  public:
@@ -128,36 +117,15 @@ class SparseBound final : public BoundConv {
            std::byte* workspace) const noexcept override {
     const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
     for (const SparsePhase& phase : phases_)
-      multiply_sparse(product_of(phase), at.x, at.residual, at.y);
+      multiply_sparse(product_of(phase, activation_, block_rows_), at.x, at.residual, at.y);
     staging_.after(at, y);
   }
   std::vector<BlockSize> blocks() const override {
     if (phases_.empty()) return {};
-    const SparseProduct product = product_of(phases_.front());
-    const dim_t mr = product.groups[0].b->kernels().mr, most = round_up(product.M, mr);
-    const dim_t rows = block_rows_ ? block_rows_ : sparse_block_rows(product);
-    return {{"pixels", std::min(rows, most), mr, most}};
+    return pixel_blocks(product_of(phases_.front(), activation_, block_rows_));
   }
 
  private:
-  SparseProduct product_of(const SparsePhase& phase) const noexcept {
-    const PhaseRows& rows = phase.rows;
-    SparseProduct p;
-    p.M = rows.M;
-    p.a_row = rows.a_row.empty() ? nullptr : rows.a_row.data();
-    p.lda = rows.lda;
-    p.tap_offset = rows.tap_offset.data();
-    p.taps = static_cast<dim_t>(rows.tap_offset.size());
-    p.tap_floats = rows.k_run;
-    p.c_row = rows.c_row.empty() ? nullptr : rows.c_row.data();
-    p.ldc = rows.ldc;
-    p.groups = phase.groups.data();
-    p.group_count = static_cast<dim_t>(phase.groups.size());
-    p.activation = activation_;
-    p.block_rows = block_rows_;
-    return p;
-  }
-
   std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
   Activation activation_;
   Staging staging_;
@@ -171,23 +139,12 @@ std::unique_ptr<const BoundConv> SparsePacked::bind(const ConvShape& shape, cons
   ConvShape s = shape;
   View x = input;
   drop_skipped_rows(params_, s, x);
-  const Reach reach = phases_.reach(s);
-  Staging staging(x, y, residual, reach.before, reach.after);
-  const dim_t step = phases_.row_step(staging.x(), s);
-  if (step && bytes_alias(panels_.mr, step * dim_t{sizeof(float)}))
-    staging =
-        Staging(x, y, residual, reach.before, reach.after, ImageOrder::channels_last, kRowGap);
-
-  std::vector<SparsePhase> bound;
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    PhaseRows rows = phases_.rows(phases_.all()[i], s, staging.x(), staging.y(), 1);
-    if (rows.M) bound.push_back({std::move(rows), groups_of(weights_[i])});
-  }
-  PhaseRows untouched;
-  untouched.c_row = phases_.untouched_pixels(s, staging.y());
-  untouched.M = static_cast<dim_t>(untouched.c_row.size());
-  untouched.a_row.resize(untouched.c_row.size());
-  if (untouched.M) bound.push_back({std::move(untouched), groups_of(no_taps_)});
+  Staging staging = staging_of(phases_, s, x, y, residual, [&](dim_t step) {
+    return bytes_alias(panels_.mr, step * dim_t{sizeof(float)});
+  });
+  const float* const bias = bias_.size() ? bias_.data() : nullptr;
+  std::vector<SparsePhase> bound =
+      bind_phases<SparseGroup>(phases_, params_, s, staging, weights_, no_taps_, bias, 1);
   return std::make_unique<SparseBound>(shared_from_this(), *this, std::move(staging),
                                        std::move(bound), blocks);
 }

@@ -124,7 +124,7 @@ class SparsePlanesBound final : public BoundConv {
     const dim_t width = kSparseVectors * lanes;
     x_floats_ = s.group_ic() * width;
     y_floats_ = planar ? 0 : round_up(kChannels, lanes) * width;
-    const dim_t worth = 1 + images_ * pixels_ * packed.kept_weights() / 20000;
+    const dim_t worth = 1 + images_ * pixels_ * packed.kept_weights() / kFmasWorthAThread;
     threads_ = static_cast<int>(std::min<dim_t>(get_num_threads(), worth));
     cut_ = choose_cut(ceil_div(s.group_oc(), kChannels), blocks_,
                       ceil_div(threads_, images_ * s.groups), true);

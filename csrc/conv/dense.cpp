@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "conv/bound_phases.h"
 #include "conv/phases.h"
 #include "conv/stage.h"
 #include "core/division.h"
@@ -32,8 +33,6 @@ class DensePacked final : public PackedConv {
 
  private:
   PhaseWeights pack(const ConvSpec& spec, const Phase& phase) const;
-  std::vector<ProductGroup> product_groups(const std::vector<PackedB>& b) const;
-  bool pixels_alias(const Image& x, const ConvShape& s) const;
 
   ConvParams params_;
   const KernelTable& kernels_;
@@ -129,16 +128,12 @@ std::vector<PackedArray> DensePacked::arrays() const {
   return found;
 }
 
-// One phase for given shapes and strides.
-struct BoundPhase {
-  PhaseRows rows;
-  std::vector<ProductGroup> groups;
-};
+using DensePhase = BoundPhase<ProductGroup>;
 
 class DenseBound final : public BoundConv {
  public:
   DenseBound(std::shared_ptr<const PackedConv> owner, const DensePacked& packed, Staging staging,
-             std::vector<BoundPhase> phases, const std::vector<dim_t>& blocks)
+             std::vector<DensePhase> phases, const std::vector<dim_t>& blocks)
       : owner_(std::move(owner)),
         activation_(packed.activation()),
         materialise_(packed.materialise()),
@@ -146,7 +141,7 @@ class DenseBound final : public BoundConv {
         phases_(std::move(phases)),
         block_rows_(blocks.empty() ? 0 : blocks[0]) {
     if (materialise_)
-      for (const BoundPhase& p : phases_)
+      for (const DensePhase& p : phases_)
         patch_floats_ = std::max(
             patch_floats_, checked_product({p.rows.M, static_cast<dim_t>(p.rows.tap_offset.size()),
                                             p.rows.k_run}));
@@ -160,7 +155,7 @@ class DenseBound final : public BoundConv {
            std::byte* workspace) const noexcept override {
     const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
     float* const patches = reinterpret_cast<float*>(workspace + staging_.workspace());
-    for (const BoundPhase& phase : phases_) {
+    for (const DensePhase& phase : phases_) {
       Product product = product_of(phase);
       if (!materialise_) {
         multiply(product, at.x, at.residual, at.y);
@@ -181,39 +176,23 @@ class DenseBound final : public BoundConv {
   // Of the first phase; what is asked for is for all of them.
   std::vector<BlockSize> blocks() const override {
     if (phases_.empty()) return {};
-    const Product product = product_of(phases_.front());
-    const dim_t mr = product.groups[0].b->kernels().mr, most = round_up(product.M, mr);
-    const dim_t rows = product.block_rows ? product.block_rows : block_rows_of(product);
-    return {{"pixels", std::min(rows, most), mr, most}};
+    return pixel_blocks(product_of(phases_.front()));
   }
 
  private:
-  Product product_of(const BoundPhase& phase) const noexcept {
+  Product product_of(const DensePhase& phase) const noexcept {
     static constexpr dim_t kStart = 0;
-    Product p;
-    p.M = phase.rows.M;
-    p.c_row = phase.rows.c_row.empty() ? nullptr : phase.rows.c_row.data();
-    p.ldc = phase.rows.ldc;
-    p.groups = phase.groups.data();
-    p.group_count = static_cast<dim_t>(phase.groups.size());
-    p.activation = activation_;
-    p.block_rows = block_rows_;
-    const dim_t taps = static_cast<dim_t>(phase.rows.tap_offset.size());
+    Product p = fastconv::product_of(phase, activation_, block_rows_);
     if (materialise_) {
-      p.lda = p.k_run = taps * phase.rows.k_run;
+      p.a_row = nullptr;
+      p.lda = p.k_run = p.taps * p.k_run;
       p.tap_offset = &kStart;
       p.taps = 1;
-    } else {
-      p.a_row = phase.rows.a_row.empty() ? nullptr : phase.rows.a_row.data();
-      p.lda = phase.rows.lda;
-      p.tap_offset = phase.rows.tap_offset.data();
-      p.taps = taps;
-      p.k_run = phase.rows.k_run;
     }
     return p;
   }
   // patches[m][tap][k_run]
-  void write_patches(const BoundPhase& phase, const float* x, float* patches) const noexcept {
+  void write_patches(const DensePhase& phase, const float* x, float* patches) const noexcept {
     const dim_t taps = static_cast<dim_t>(phase.rows.tap_offset.size()), run = phase.rows.k_run,
                 row = taps * run;
     parallel_for(phase.rows.M, 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
@@ -233,24 +212,9 @@ class DenseBound final : public BoundConv {
   Activation activation_;
   bool materialise_;
   Staging staging_;
-  std::vector<BoundPhase> phases_;
+  std::vector<DensePhase> phases_;
   dim_t block_rows_, patch_floats_ = 0;
 };
-
-std::vector<ProductGroup> DensePacked::product_groups(const std::vector<PackedB>& b) const {
-  const dim_t ic = params_.ic / params_.groups, oc = params_.oc / params_.groups;
-  std::vector<ProductGroup> groups;
-  for (dim_t g = 0; g < params_.groups; ++g)
-    groups.push_back(
-        {&b[static_cast<size_t>(g)], g * ic, g * oc, bias() ? bias() + g * oc : nullptr});
-  return groups;
-}
-
-// Whether consecutive rows of A would fall on each other in L1: then a copy always pays.
-bool DensePacked::pixels_alias(const Image& x, const ConvShape& s) const {
-  const dim_t step = phases_.row_step(x, s);
-  return !materialise_ && step && rows_alias(kernels_.gemm, step);
-}
 
 std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const View& input,
                                                    const View& y, const View* residual,
@@ -258,23 +222,11 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const
   ConvShape s = shape;
   View x = input;
   drop_skipped_rows(params_, s, x);
-  const Reach reach = phases_.reach(s);
-  Staging staging(x, y, residual, reach.before, reach.after);
-  if (pixels_alias(staging.x(), s))
-    staging =
-        Staging(x, y, residual, reach.before, reach.after, ImageOrder::channels_last, kRowGap);
-  const Image &xi = staging.x(), &yi = staging.y();
-
-  std::vector<BoundPhase> bound;
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    PhaseRows rows = phases_.rows(phases_.all()[i], s, xi, yi);
-    if (rows.M) bound.push_back({std::move(rows), product_groups(weights_[i])});
-  }
-  PhaseRows untouched;
-  untouched.c_row = phases_.untouched_pixels(s, yi);
-  untouched.M = static_cast<dim_t>(untouched.c_row.size());
-  untouched.a_row.resize(untouched.c_row.size());
-  if (untouched.M) bound.push_back({std::move(untouched), product_groups(no_taps_)});
+  Staging staging = staging_of(phases_, s, x, y, residual, [&](dim_t step) {
+    return !materialise_ && rows_alias(kernels_.gemm, step);
+  });
+  std::vector<DensePhase> bound =
+      bind_phases<ProductGroup>(phases_, params_, s, staging, weights_, no_taps_, bias(), 0);
   return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging),
                                       std::move(bound), blocks);
 }

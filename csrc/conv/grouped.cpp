@@ -163,7 +163,7 @@ void BandBound::run(const float* x, const float* residual, float* y,
   const dim_t slices = s.n * s.out[0];
   const dim_t work = slices * s.out_pixels() / s.out[0] * s.oc * s.group_ic() * s.taps();
   const dim_t threads =
-      std::min<dim_t>({dim_t{threads_}, dim_t{get_num_threads()}, 1 + work / 20000});
+      std::min<dim_t>({dim_t{threads_}, dim_t{get_num_threads()}, 1 + work / kFmasWorthAThread});
   // Threads share the rows, at the price of copying the rows that two bands see twice, where they
   // get 28 at least; else the pairs of blocks, which are best done together.
   const dim_t wanted = ceil_div(threads, slices);
@@ -237,7 +237,7 @@ class RowsBound final : public BoundConv {
         packed_(packed),
         staging_(std::move(staging)),
         runs_(s, staging_.x(), staging_.y(), 1),
-        grain_(1 + 20000 / (s.out[2] * s.oc * s.group_ic() * s.taps() + 1)) {}
+        grain_(1 + kFmasWorthAThread / (s.out[2] * s.oc * s.group_ic() * s.taps() + 1)) {}
   dim_t workspace() const noexcept override { return staging_.workspace(); }
   void run(const float* x, const float* residual, float* y,
            std::byte* workspace) const noexcept override {

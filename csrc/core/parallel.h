@@ -84,6 +84,9 @@ inline Range partition(dim_t n, int parts, int tid) noexcept {
   return {begin, begin + base + (tid < extra ? 1 : 0)};
 }
 
+// Below that many multiply-adds a thread's share costs more than waking it brings.
+constexpr dim_t kFmasWorthAThread = 20000;
+
 // parallel_for(n, grain, f): f(begin, end) over [0, n), at most one range a thread, none smaller
 // than grain (but one).
 template <class F>

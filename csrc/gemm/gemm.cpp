@@ -15,8 +15,6 @@ namespace fastconv {
 namespace {
 
 constexpr dim_t kZeroTap = 0;
-// Below that many multiply-adds a thread costs more than it brings.
-constexpr dim_t kWorthAThread = 20000;
 // Sums of gemv, in floats: half of L1 with all of its rows.
 constexpr dim_t kGemvSums = 4096;
 
@@ -51,7 +49,7 @@ struct Problem {
   dim_t K() const { return a.shape[1]; }
   // As many threads as there are parts and as the work is worth.
   int threads(dim_t parts) const {
-    const dim_t worth = 1 + M() * N() * std::max<dim_t>(K(), 1) / kWorthAThread;
+    const dim_t worth = 1 + M() * N() * std::max<dim_t>(K(), 1) / kFmasWorthAThread;
     return static_cast<int>(std::max<dim_t>(1, std::min({dim_t{get_num_threads()}, worth, parts})));
   }
 };

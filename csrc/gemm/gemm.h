@@ -14,6 +14,7 @@
 #include "core/division.h"
 #include "core/epilogue.h"
 #include "core/view.h"
+#include "gemm/blocks.h"
 #include "gemm/row_tiles.h"
 #include "kernels/kernel_table.h"
 
@@ -104,25 +105,7 @@ struct ProductGroup {
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null
 };
-// For each group, with its own B and a_offset,
-//   C[m, n] = act(... + sum over taps t, k of A[row(m) + tap_offset[t] + a_offset + k]
-//                                            * B[t * k_run + k, n])
-struct Product {
-  dim_t M = 0;
-  const dim_t* a_row = nullptr;  // [M], or null: m * lda
-  dim_t lda = 0;
-  const dim_t* tap_offset = nullptr;  // [taps]
-  dim_t taps = 1;
-  dim_t k_run = 0;               // contiguous floats per tap; taps * k_run = K of every B
-  const dim_t* c_row = nullptr;  // [M], or null: m * ldc; the residual has the same offsets
-  dim_t ldc = 0;
-  const ProductGroup* groups = nullptr;
-  dim_t group_count = 0;
-  Activation activation;
-  dim_t block_rows = 0;  // rows that every panel of B passes over together; 0: block_rows_of()
-};
-// Rows whose part of A fills half of L2: they stay there while every panel of B passes over them.
-dim_t block_rows_of(const Product& product) noexcept;
+using Product = GroupedProduct<ProductGroup>;
 // residual may be null, or c itself. Partitioned over groups, rows and columns; allocates nothing.
 void multiply(const Product& product, const float* a, const float* residual, float* c) noexcept;
 

@@ -16,8 +16,6 @@ constexpr dim_t kTile = 4;
 // Rows of A that go by a packed panel, so that packing is a small part of the work; and steps of k
 // of a panel, 32 KiB of it: half of L1.
 constexpr dim_t kRows = 128, kDepth = 1024;
-// Below that many multiply-adds a thread costs more than it brings.
-constexpr dim_t kWorthAThread = 20000;
 
 // panel[k * kTile + j] = b[k0 + k, n0 + j], and 0 beyond the last column.
 void pack(const MatrixF64& b, dim_t k0, dim_t depth, dim_t n0, double* panel) noexcept {
@@ -54,7 +52,7 @@ void gemm_f64(const MatrixF64& a, const MatrixF64& b, double* out, dim_t ld) {
   const dim_t blocks = ceil_div(M, kRows), panels = ceil_div(N, kTile);
   const dim_t work = std::max<dim_t>(1, std::min(M, kRows) * kTile * std::max<dim_t>(1, K));
   parallel_for(
-      blocks * panels, std::max<dim_t>(1, kWorthAThread / work), [&](dim_t begin, dim_t end) {
+      blocks * panels, std::max<dim_t>(1, kFmasWorthAThread / work), [&](dim_t begin, dim_t end) {
         std::vector<double> panel(static_cast<size_t>(std::min(kDepth, K) * kTile));
         for (dim_t at = begin; at < end; ++at) {
           const dim_t m0 = at / panels * kRows, m1 = std::min(M, m0 + kRows);

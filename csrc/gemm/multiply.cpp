@@ -3,10 +3,6 @@
 // packed for.
 #include <algorithm>
 
-#include "core/cpu.h"
-#include "core/interrupt.h"
-#include "core/parallel.h"
-#include "gemm/blocking.h"
 #include "gemm/gemm.h"
 
 namespace fastconv {
@@ -47,44 +43,13 @@ void multiply_block(const Product& p, const ProductGroup& g, const float* a, con
 
 }  // namespace
 
-dim_t block_rows_of(const Product& p) noexcept {
-  const int mr = p.groups[0].b->kernels().mr;
-  const dim_t K = p.taps * p.k_run;
-  // Overlapping windows share their floats: consecutive rows of an image are one pixel step apart.
-  const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
-  const dim_t floats = std::max<dim_t>(1, std::min(K, std::max<dim_t>(step, 1)));
-  return std::max<dim_t>(1, caches().l2 / 2 / static_cast<dim_t>(sizeof(float)) / floats / mr) * mr;
-}
-
 void multiply(const Product& p, const float* a, const float* residual, float* c) noexcept {
   if (p.M == 0 || p.group_count == 0) return;
-  const PackedB& b = *p.groups[0].b;  // groups have equal shapes
-  const int mr = b.kernels().mr;
-  const dim_t row_tiles = ceil_div(p.M, mr), panels = b.panels();
-  const dim_t tiles = row_tiles * panels * p.group_count;
-  // Below about 20 000 multiply-adds a thread's share costs less than waking it.
-  const dim_t worth = 1 + p.M * b.N() * b.K() * p.group_count / 20000;
-  const int threads = static_cast<int>(std::min({dim_t{get_num_threads()}, tiles, worth}));
-  const bool prefer_columns = b.K() * b.N() > p.M * (p.a_row ? p.k_run : b.K());
-  const Cut cut = choose_cut(row_tiles, panels, ceil_div(threads, p.group_count), prefer_columns);
-  const dim_t tasks = p.group_count * cut.rows * cut.cols;
-  const dim_t mc = p.block_rows ? p.block_rows : block_rows_of(p);
-  parallel_run(threads, [&](int tid) {
-    const Range mine = partition(tasks, threads, tid);
-    bool first = true;
-    for (dim_t task = mine.begin; task < mine.end; ++task) {
-      const ProductGroup& g = p.groups[task / (cut.rows * cut.cols)];
-      const Range rows = partition(row_tiles, static_cast<int>(cut.rows),
-                                   static_cast<int>(task / cut.cols % cut.rows));
-      const Range cols =
-          partition(panels, static_cast<int>(cut.cols), static_cast<int>(task % cut.cols));
-      const dim_t end = std::min(p.M, rows.end * mr);
-      for (dim_t m = rows.begin * mr; m < end; m += mc) {
-        if (!first && interrupted()) return;
-        first = false;
-        multiply_block(p, g, a, residual, c, m, std::min(end, m + mc), cols.begin, cols.end);
-      }
-    }
+  const PackedB& b = *p.groups[0].b;
+  const dim_t weights = b.K() * b.N();
+  const bool prefer_columns = weights > p.M * (p.a_row ? p.k_run : b.K());
+  for_each_block(p, weights, prefer_columns, [&](const ProductGroup& g, Range rows, Range panels) {
+    multiply_block(p, g, a, residual, c, rows.begin, rows.end, panels.begin, panels.end);
   });
 }
 

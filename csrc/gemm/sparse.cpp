@@ -4,8 +4,6 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "core/cpu.h"
-#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "gemm/blocking.h"
 #include "gemm/row_tiles.h"
@@ -123,45 +121,15 @@ void multiply_block(const SparseProduct& p, const SparseGroup& g, const float* a
 
 }  // namespace
 
-// As block_rows_of() has it for a dense product.
-dim_t sparse_block_rows(const SparseProduct& p) noexcept {
-  const int mr = p.groups[0].b->kernels().mr;
-  const dim_t K = p.taps * p.tap_floats;
-  const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
-  const dim_t floats = std::max<dim_t>(1, std::min(K, std::max<dim_t>(step, 1)));
-  return std::max<dim_t>(1, caches().l2 / 2 / dim_t{sizeof(float)} / floats / mr) * mr;
-}
-
 void multiply_sparse(const SparseProduct& p, const float* a, const float* residual,
                      float* c) noexcept {
   if (p.M == 0 || p.group_count == 0) return;
   const SparseB& b = *p.groups[0].b;
-  const int mr = b.kernels().mr;
-  const dim_t row_tiles = ceil_div(p.M, dim_t{mr}), panels = b.panels();
-  // Below about 20 000 multiply-adds a thread's share costs less than waking it.
-  const dim_t worth = 1 + p.M * b.kept() * b.width() * p.group_count / 20000;
-  const int threads = static_cast<int>(
-      std::min({dim_t{get_num_threads()}, row_tiles * panels * p.group_count, worth}));
-  const bool prefer_columns = b.kept() * b.width() > p.M * p.taps * p.tap_floats;
-  const Cut cut = choose_cut(row_tiles, panels, ceil_div(threads, p.group_count), prefer_columns);
-  const dim_t mc = p.block_rows ? p.block_rows : sparse_block_rows(p);
-  parallel_run(threads, [&](int tid) {
-    const Range mine = partition(p.group_count * cut.rows * cut.cols, threads, tid);
-    bool first = true;
-    for (dim_t task = mine.begin; task < mine.end; ++task) {
-      const SparseGroup& g = p.groups[task / (cut.rows * cut.cols)];
-      const Range rows = partition(row_tiles, static_cast<int>(cut.rows),
-                                   static_cast<int>(task / cut.cols % cut.rows));
-      const Range columns =
-          partition(panels, static_cast<int>(cut.cols), static_cast<int>(task % cut.cols));
-      const dim_t end = std::min(p.M, rows.end * mr);
-      for (dim_t m = rows.begin * mr; m < end; m += mc) {
-        if (!first && interrupted()) return;
-        first = false;
-        multiply_block(p, g, a, residual, c, {m, std::min(end, m + mc)}, columns);
-      }
-    }
-  });
+  const dim_t weights = b.kept() * b.width();
+  for_each_block(p, weights, weights > p.M * p.taps * p.k_run,
+                 [&](const SparseGroup& g, Range rows, Range panels) {
+                   multiply_block(p, g, a, residual, c, rows, panels);
+                 });
 }
 
 }  // namespace fastconv

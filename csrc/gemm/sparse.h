@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/buffer.h"
-#include "core/epilogue.h"
+#include "gemm/blocks.h"
 #include "kernels/kernel_table.h"
 
 namespace fastconv {
@@ -53,20 +53,7 @@ struct SparseGroup {
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null
 };
-struct SparseProduct {
-  dim_t M = 0;
-  const dim_t* a_row = nullptr;  // [M], or null: m * lda
-  dim_t lda = 0;
-  const dim_t* tap_offset = nullptr;  // [taps]
-  dim_t taps = 0, tap_floats = 0;     // read of A from each offset on
-  const dim_t* c_row = nullptr;       // [M], or null: m * ldc; the residual has the same offsets
-  dim_t ldc = 0;
-  const SparseGroup* groups = nullptr;
-  dim_t group_count = 0;
-  Activation activation;
-  dim_t block_rows = 0;  // rows that every panel passes over together; 0: sparse_block_rows()
-};
-dim_t sparse_block_rows(const SparseProduct& product) noexcept;
+using SparseProduct = GroupedProduct<SparseGroup>;
 // residual may be null, or c itself; allocates nothing.
 void multiply_sparse(const SparseProduct& product, const float* a, const float* residual,
                      float* c) noexcept;
