@@ -177,17 +177,17 @@ def demonstrate(network: str, data: Digits, epochs: int, folder: Path) -> list[S
 
 def picture(stages: list[Stage], path: Path) -> None:
     """Draw the bytes of each stage, with what it names rightly beside them."""
-    from matplotlib.figure import Figure
+    from fastconv.lab.draw import canvas
 
-    figure = Figure(figsize=(8, 0.5 + 0.5 * len(stages)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas.axes(None, 8, 0.5 + 0.5 * len(stages))
     bars = axes.barh([stage.name for stage in stages], [stage.bytes / 1024 for stage in stages])
     axes.bar_label(
         bars, [f" {stage.bytes / 1024:.0f} KiB, {stage.accuracy:.1%}, {stage.ms:.3f} ms" for stage in stages]
     )
-    axes.set(xscale="log", xlabel="KiB", xlim=(4, 40 * stages[0].bytes / 1024))
+    # From nothing: the length of a bar is the bytes, which a logarithmic axis would not show.
+    axes.set(xlabel="KiB", xlim=(0, 1.5 * stages[0].bytes / 1024), title="From the teacher to a file")
     axes.invert_yaxis()
-    figure.savefig(path)
+    canvas.save(figure, path)
 
 
 def main() -> None:

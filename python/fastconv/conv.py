@@ -16,7 +16,7 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._geometry import Border, border_of, frozen_geometry, geometry_of
-from fastconv._given import kept_kind
+from fastconv._kept_kind import kept_kind
 from fastconv._threads import as_count, threads_of
 from fastconv._types import Activation, ArrayLike, Given, Layout2d, Numbers, Padding, PaddingMode, Precision
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._geometry import frozen_geometry, geometry_of
-from fastconv._given import kept_kind
+from fastconv._kept_kind import kept_kind
 from fastconv._quantised import S8, byte_dtype, finish, zero_points
 from fastconv._threads import threads_of
 from fastconv._types import Activation, Layout2d, Padding

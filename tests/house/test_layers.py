@@ -24,7 +24,7 @@ PYTHON_LAYERS = [
         *("_core", "_fork", "errors", "timing", "_measured"),
         *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign", "_types", "_log"),
     ],
-    ["_arguments", "_given", "_threads", "_config", "tuning"],
+    ["_arguments", "_kept_kind", "_threads", "_config", "tuning"],
     ["_quantised", "_geometry"],
     ["conv", "planned", "qconv"],
     ["ops"],
@@ -281,7 +281,16 @@ print(*sorted(set(sys.modules) - before))
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in run.stdout.split() if not name.startswith("fastconv.ops")}
     ours = {
-        *("_arguments", "_config", "_core", "_foreign", "_geometry", "_given", "_interpreter", "_quantised"),
+        *(
+            "_arguments",
+            "_config",
+            "_core",
+            "_foreign",
+            "_geometry",
+            "_interpreter",
+            "_kept_kind",
+            "_quantised",
+        ),
         *("_threads", "_types", "conv", "errors", "ops", "planned", "qconv"),
     }
     standard = {"__future__", "_xxsubinterpreters", "importlib._abc", "importlib.util"}

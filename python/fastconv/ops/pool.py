@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
-from fastconv._given import kept_kind
+from fastconv._kept_kind import kept_kind
 from fastconv._types import ArrayLike, Layout1d, Layout2d, Layout3d
 from fastconv.errors import ArgumentError, ShapeError
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv._geometry import check_channels
-from fastconv._given import kept_kind
+from fastconv._kept_kind import kept_kind
 from fastconv._types import Activation, Layout1d, Layout2d, Layout3d, Padding
 from fastconv.qconv import IntegerPlan
 

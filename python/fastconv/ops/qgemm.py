@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
-from fastconv._given import kept_kind
+from fastconv._kept_kind import kept_kind
 from fastconv._quantised import finish, zero_points
 from fastconv.errors import ArgumentError, ShapeError
 
