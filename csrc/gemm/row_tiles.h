@@ -50,12 +50,10 @@ inline void run_tiles(const Panel& panel, Tile& t, dim_t tiles, dim_t rows, dim_
 }
 // `rows` rows of a panel in as many tiles as those of mr rows would be, but even ones: a last tile
 // of one row would have too few sums under way to hide an FMA's latency, and take as long as four.
-// t then stands below its rows: a copy of it would wait for the fields that the caller has just set
-// (4 % of a Winograd layer).
+// t then stands below its rows: a copy of it would wait for the fields that the caller has just set.
 //
 // The first four tiles bring the panel that follows to L2, because weights in a network come from
-// beyond L3. ResNet-50 on one Zen 5 core: 30.0 ms without, 27.0 all of it during the first row tile,
-// 26.0 during two; on a Zen 3 core two 91.9, four 88.0, eight the same.
+// beyond L3. docs/kernels.md has what either is worth.
 template <class Panel, class Tile>
 inline void run_rows(const Panel& panel, Tile& t, dim_t rows, const PanelShape& b) {
   const dim_t tiles = ceil_div(rows, panel.mr);
