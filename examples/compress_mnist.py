@@ -185,7 +185,7 @@ def picture(stages: list[Stage], path: Path) -> None:
         bars, [f" {stage.bytes / 1024:.0f} KiB, {stage.accuracy:.1%}, {stage.ms:.3f} ms" for stage in stages]
     )
     # From nothing: the length of a bar is the bytes, which a logarithmic axis would not show.
-    axes.set(xlabel="KiB", xlim=(0, 1.5 * stages[0].bytes / 1024), title="From the teacher to a file")
+    axes.set(xlabel="KiB", xlim=(0, 1.7 * stages[0].bytes / 1024), title="From the teacher to a file")
     axes.invert_yaxis()
     canvas.save(figure, path)
 
