@@ -5,9 +5,11 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <array>
+#include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/allocation.h"
@@ -20,23 +22,27 @@
 #include "core/shape.h"
 #include "core/view.h"
 #include "kernels/kernel_table.h"
-#include "nn/grid_sample.h"
-#include "nn/recurrent.h"
-#include "nn/resize.h"
 
 namespace fastconv {
 
+class Program;
+using Steps = pybind11::class_<Program, std::shared_ptr<Program>>;  // bindings/steps.h
+
 void bind_core(pybind11::module_& m);
 void bind_coding(pybind11::module_& m);
-void bind_conv(pybind11::module_& m);
-void bind_gemm(pybind11::module_& m);
-void bind_integer_conv(pybind11::module_& m);
-void bind_nn(pybind11::module_& m);
+void bind_conv(pybind11::module_& m, Steps& steps);
+void bind_eltwise(pybind11::module_& m, Steps& steps);
+void bind_gemm(pybind11::module_& m, Steps& steps);
+void bind_integer_conv(pybind11::module_& m, Steps& steps);
+void bind_layout(pybind11::module_& m, Steps& steps);
+void bind_norm(pybind11::module_& m, Steps& steps);
+void bind_pool(pybind11::module_& m, Steps& steps);
 void bind_qgemm(pybind11::module_& m);
-void bind_recurrent(pybind11::module_& m);
-void bind_program(pybind11::module_& m);
+void bind_quantized(Steps& steps);
+void bind_recurrent(pybind11::module_& m, Steps& steps);
+Steps bind_program(pybind11::module_& m);
 void bind_roofline(pybind11::module_& m);
-void bind_select(pybind11::module_& m);
+void bind_select(pybind11::module_& m, Steps& steps);
 void bind_sweep(pybind11::module_& m);
 
 // What numpy's dtypes are called here, and back; `other` for what no kernel reads.
@@ -69,6 +75,8 @@ struct ConvArguments {
   std::vector<dim_t> output_padding;
 };
 ConvParams conv_params(const View& w, const ConvArguments& arguments);
+class Conv;
+const Conv& conv_of(const pybind11::object& conv);  // of a Python object _core.Conv
 pybind11::tuple out_shape_of(const ConvShape& s, size_t rank);
 // ShapeError unless a view has the shape of the result for an input of that rank.
 void check_result(const char* name, const View& v, const ConvShape& s, int rank);
@@ -108,20 +116,26 @@ void interruptible(F&& f) {
   call.rethrow();
 }
 
-// Enumerations by their Python names; ArgumentError lists the names there are.
+// ShapeError unless a view has so many dimensions, that shape, or so many elements.
+void expect_rank(const char* name, const View& v, int rank);
+void expect_shape(const char* name, const View& v, const View& like);
+void expect_size(const char* name, const View& v, dim_t size);
+// Unless x and y are images (n, c, height, width) of the same n and c.
+void expect_images(const View& x, const View& y);
+
+// The place of a name among those that Python uses for an enumeration, in the order of its
+// enumerators; ArgumentError lists the names there are.
+size_t index_of(const char* argument, const std::string& name,
+                std::initializer_list<std::string_view> names);
+template <class Enum>
+Enum enumerator(const char* argument, const std::string& name,
+                std::initializer_list<std::string_view> names) {
+  return static_cast<Enum>(index_of(argument, name, names));
+}
+// Those that several files need.
 Activation activation_named(const std::string& act, float alpha, float beta);
 StoreAs store_as_named(const char* name, const pybind11::dtype& dtype);
 AutoPad auto_pad_named(const std::string& auto_pad);
-Cell cell_named(const std::string& cell);
-SampleMode sample_mode_named(const std::string& mode);
-SamplePadding sample_padding_named(const std::string& padding);
 BinaryOp binary_op_named(const std::string& op);
-CompareOp compare_op_named(const std::string& op);
-LogicOp logic_op_named(const std::string& op);
-ReduceOp reduce_op_named(const std::string& op);
-using ScalePair = std::array<double, 2>;  // output, input: a fraction (nn/resize.h)
-ResizeParams resize_params_named(const std::string& mode, const std::string& coordinates,
-                                 const std::string& rounding, const ScalePair& scale_h,
-                                 const ScalePair& scale_w);
 
 }  // namespace fastconv

@@ -1,5 +1,5 @@
 // L6 bindings: _core.Conv, hop two of conv2d: from arrays to pointers, strides and the output,
-// without the GIL.
+// without the GIL; and the same as a step of a program.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/bound_cache.h"
+#include "bindings/planned.h"
 #include "conv/conv2d.h"
 #include "core/check.h"
 #include "kernels/dispatch.h"
@@ -71,10 +72,40 @@ void check_result(const char* name, const View& v, const ConvShape& s, int rank)
            shape_string(v));
 }
 
-// What Program shares with a Python Conv object.
 const Conv& conv_of(const py::object& conv) { return conv.cast<const CachedConv&>().conv(); }
 
-void bind_conv(py::module_& m) {
+namespace {
+
+void bind_planned_conv(py::module_& m, Steps& steps) {
+  bind_planned<BoundConv>(m, "PlannedConv")
+      .def(py::init([](const CachedConv& conv, const PlanView& x,
+                       const std::optional<PlanView>& residual, const PlanView& y, int threads) {
+             const CountAllocations count;
+             const Caller caller(threads);
+             const View r = residual ? view_of(*residual) : View{}, in = view_of(x);
+             const Conv& c = conv.conv();
+             return planned(c, in, c.bind(in, view_of(y), residual ? &r : nullptr));
+           }),
+           py::arg("conv"), py::arg("x"), py::arg("residual"), py::arg("y"), py::arg("threads"),
+           py::keep_alive<1, 2>());
+  steps.def(
+      "conv",
+      [](Program& self, const Operand& x, const std::optional<Operand>& residual, const Operand& y,
+         const Planned<BoundConv>& conv, const Operand& workspace) {
+        expect_workspace(*conv.bound, workspace);
+        self.add({&x, pointer_to(residual), &y, {&workspace, {Element::u8}}},
+                 [=, bound = conv.bound](Slots slots) {
+                   bound->run(x.at(slots).as<float>(),
+                              residual ? residual->at(slots).as<float>() : nullptr,
+                              y.at(slots).as<float>(), bytes_at(slots, workspace));
+                 });
+      },
+      py::keep_alive<1, 5>());
+}
+
+}  // namespace
+
+void bind_conv(py::module_& m, Steps& steps) {
   py::class_<CachedConv> conv(m, "Conv");
   bind_choice(conv);
   conv.def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
@@ -168,6 +199,7 @@ void bind_conv(py::module_& m) {
             return out;
           },
           "Views of the packed weights, by algorithm.");
+  bind_planned_conv(m, steps);
   m.def("algorithms", &algorithm_names);
   m.def(
       "packing_id", [] { return packing_id(active_tier()); },

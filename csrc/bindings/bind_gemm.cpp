@@ -1,9 +1,10 @@
-// L6 bindings: _core.gemm and _core.gemm_f64.
+// L6 bindings: _core.gemm, its step of programs, and _core.gemm_f64.
 #include <pybind11/stl.h>
 
 #include <optional>
 
 #include "bindings/bind.h"
+#include "bindings/steps.h"
 #include "core/check.h"
 #include "gemm/gemm.h"
 #include "gemm/gemm_f64.h"
@@ -22,7 +23,7 @@ MatrixF64 matrix_f64(const char* name, const py::array_t<double>& array) {
 
 }  // namespace
 
-void bind_gemm(py::module_& m) {
+void bind_gemm(py::module_& m, Steps& steps) {
   m.def(
       "gemm",
       [](const py::array& a, const py::array& b, const std::optional<py::array>& c,
@@ -57,6 +58,16 @@ void bind_gemm(py::module_& m) {
       },
       py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"),
       py::arg("bias"), py::arg("act"), py::arg("act_alpha"), py::arg("act_beta"));
+  steps.def("gemm", [](Program& self, const Operand& a, const Operand& b,
+                       const std::optional<Operand>& c, const Operand& y, float alpha, float beta,
+                       const std::string& act, float act_alpha, float act_beta) {
+    const Activation activation = activation_named(act, act_alpha, act_beta);
+    self.add({&a, &b, pointer_to(c), &y}, [=](Slots slots) {
+      const View addend = c ? c->at(slots) : View{};
+      gemm(a.at(slots), b.at(slots), c ? &addend : nullptr, y.at(slots), alpha, beta, nullptr,
+           activation);
+    });
+  });
   m.def(
       "gemm_f64",
       [](const py::array_t<double>& a, const py::array_t<double>& b,

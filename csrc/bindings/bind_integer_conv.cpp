@@ -1,4 +1,5 @@
-// L6 bindings: _core.IntegerConv, a convolution of 8-bit integers.
+// L6 bindings: _core.IntegerConv, a convolution of 8-bit integers; and the same as a step of a
+// program.
 #include <pybind11/stl.h>
 
 #include <optional>
@@ -6,6 +7,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/bound_cache.h"
+#include "bindings/planned.h"
 #include "conv/integer_conv.h"
 #include "core/check.h"
 
@@ -68,14 +70,39 @@ void run(CachedIntegerConv& self, const py::array& x, const py::array& y,
   });
 }
 
-}  // namespace
-
-// What Program shares with a Python IntegerConv object.
-const IntegerConv& integer_conv_of(const py::object& conv) {
-  return conv.cast<const CachedIntegerConv&>().conv();
+std::unique_ptr<Planned<IntegerConvPlan>> plan(const CachedIntegerConv& conv, const PlanView& x,
+                                               const PlanView& y, int threads) {
+  const CountAllocations count;
+  const Caller caller(threads);
+  static constexpr Element kElements[] = {Element::s32, Element::u8, Element::s8, Element::f32};
+  const IntegerConv& c = conv.conv();
+  const View in = view_of(x, c.x_signed() ? Element::s8 : Element::u8);
+  return planned(c, in, c.bind(in, view_of(y, kElements[static_cast<int>(c.type())])));
 }
 
-void bind_integer_conv(py::module_& m) {
+// x_zero: one number of x's type, where a run tells.
+void add_step(Program& program, const Operand& x, const std::optional<Operand>& x_zero,
+              const Operand& y, const Planned<IntegerConvPlan>& conv, const Operand& workspace) {
+  const IntegerConvPlan& plan = *conv.bound;
+  expect_workspace(plan, workspace);
+  const Element in = plan.x_element(), out = plan.y_element();
+  FC_CHECK(x_zero.has_value() == !plan.knows_x_zero(), ArgumentError,
+           "x_zero: expected it of the plan or of a run");
+  program.add({{&x, {in}}, {pointer_to(x_zero), {in}}, {&y, {out}}, {&workspace, {Element::u8}}},
+              [=, bound = conv.bound, is_signed = in == Element::s8](Slots slots) {
+                int32_t zero = 0;
+                if (x_zero) {
+                  const uint8_t byte = *static_cast<const uint8_t*>(x_zero->at(slots).data);
+                  zero = is_signed ? static_cast<int8_t>(byte) : byte;
+                }
+                bound->run(x.at(slots).data, x_zero ? &zero : nullptr, y.at(slots).data,
+                           bytes_at(slots, workspace));
+              });
+}
+
+}  // namespace
+
+void bind_integer_conv(py::module_& m, Steps& steps) {
   py::class_<CachedIntegerConv> conv(m, "IntegerConv");
   bind_choice(conv);
   conv.def(py::init([](const py::array& w, const std::optional<py::array>& bias, int spatial,
@@ -96,6 +123,10 @@ void bind_integer_conv(py::module_& m) {
            py::arg("x_signed"), py::arg("x_zero"), py::arg("out"), py::arg("scale"),
            py::arg("shift"), py::arg("low"), py::arg("high"), py::arg("zero"), py::arg("algorithm"))
       .def("run", &run, py::arg("x"), py::arg("y"), py::arg("x_zero") = py::none());
+  bind_planned<IntegerConvPlan>(m, "PlannedIntegerConv")
+      .def(py::init(&plan), py::arg("conv"), py::arg("x"), py::arg("y"), py::arg("threads"),
+           py::keep_alive<1, 2>());
+  steps.def("integer_conv", &add_step, py::keep_alive<1, 5>());
   m.def("integer_algorithms", &integer_algorithm_names);
 }
 

@@ -1,5 +1,5 @@
-// L6 bindings: csrc/nn/select.h, csrc/nn/suppress.h and csrc/nn/grid_sample.h, which functions of
-// graph/ops call on arrays.
+// L6 bindings: csrc/nn/compare.h, csrc/nn/select.h, csrc/nn/suppress.h and csrc/nn/grid_sample.h,
+// functions of arrays and steps of programs.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -8,7 +8,10 @@
 #include <vector>
 
 #include "bindings/bind.h"
+#include "bindings/steps.h"
 #include "core/check.h"
+#include "nn/compare.h"
+#include "nn/grid_sample.h"
 #include "nn/select.h"
 #include "nn/suppress.h"
 
@@ -17,9 +20,12 @@ namespace py = pybind11;
 namespace fastconv {
 namespace {
 
-void expect_rank(const char* name, const View& v, int rank) {
-  FC_CHECK(v.rank == rank, ShapeError, name, ": expected ", rank, " dimensions, got shape ",
-           shape_string(v));
+SampleMode sample_mode_named(const std::string& mode) {
+  return enumerator<SampleMode>("mode", mode, {"nearest", "linear", "cubic"});
+}
+
+SamplePadding sample_padding_named(const std::string& padding) {
+  return enumerator<SamplePadding>("padding", padding, {"zeros", "border", "reflection"});
 }
 
 // Rows (image, class, box) of the boxes kept.
@@ -50,9 +56,36 @@ py::array_t<int64_t> suppressed(const py::array& boxes, const py::array& scores,
   return result;
 }
 
+void bind_comparisons(Steps& steps) {
+  steps.def("compare", [](Program& self, const Operand& a, const Operand& b, const Operand& y,
+                          const std::string& op) {
+    const auto compare_op = enumerator<CompareOp>("op", op, {"equal", "less", "less_equal"});
+    for (const Operand* operand : {&a, &b}) expect_shape("a, b", operand->view, y.view);
+    self.add({&a, &b, {&y, kTruth}},
+             [=](Slots slots) { compare(compare_op, a.at(slots), b.at(slots), y.at(slots)); });
+  });
+  steps.def("logic", [](Program& self, const Operand& a, const Operand& b, const Operand& y,
+                        const std::string& op) {
+    const auto logic_op = enumerator<LogicOp>("op", op, {"both", "either", "one"});
+    for (const Operand* operand : {&a, &b}) expect_shape("a, b", operand->view, y.view);
+    self.add({{&a, kTruth}, {&b, kTruth}, {&y, kTruth}},
+             [=](Slots slots) { logic(logic_op, a.at(slots), b.at(slots), y.at(slots)); });
+  });
+  steps.def("choose", [](Program& self, const Operand& condition, const Operand& a,
+                         const Operand& b, const Operand& y) {
+    for (const Operand* operand : {&condition, &a, &b})
+      expect_shape("condition, a, b", operand->view, y.view);
+    const Element element = y.view.element;
+    self.add(
+        {{&condition, kTruth}, {&a, {element}}, {&b, {element}}, {&y, kMoved}},
+        [=](Slots slots) { choose(condition.at(slots), a.at(slots), b.at(slots), y.at(slots)); });
+  });
+}
+
 }  // namespace
 
-void bind_select(py::module_& m) {
+void bind_select(py::module_& m, Steps& steps) {
+  bind_comparisons(steps);
   m.def(
       "top_k",
       [](const py::array& x, const py::array& values, const py::array& indices, bool largest) {
@@ -63,6 +96,13 @@ void bind_select(py::module_& m) {
         interruptible([&] { top_k(xv, vv, iv, largest); });
       },
       py::arg("x"), py::arg("values"), py::arg("indices"), py::arg("largest"));
+  steps.def("top_k", [](Program& self, const Operand& x, const Operand& values,
+                        const Operand& indices, bool largest) {
+    check_top_k(x.view, values.view, indices.view);
+    self.add({&x, &values, {&indices, {Element::s64}}}, [=](Slots slots) {
+      top_k(x.at(slots), values.at(slots), indices.at(slots), largest);
+    });
+  });
   m.def(
       "cumulative_sum",
       [](const py::array& x, const py::array& y, bool exclusive, bool reverse) {
@@ -87,6 +127,16 @@ void bind_select(py::module_& m) {
       },
       py::arg("x"), py::arg("grid"), py::arg("y"), py::arg("mode"), py::arg("padding"),
       py::arg("align_corners"));
+  steps.def("grid_sample",
+            [](Program& self, const Operand& x, const Operand& grid, const Operand& y,
+               const std::string& mode, const std::string& padding, bool align_corners) {
+              check_grid_sample(x.view, grid.view, y.view);
+              const SampleMode how = sample_mode_named(mode);
+              const SamplePadding beyond = sample_padding_named(padding);
+              self.add({&x, &grid, &y}, [=](Slots slots) {
+                grid_sample(x.at(slots), grid.at(slots), y.at(slots), how, beyond, align_corners);
+              });
+            });
 }
 
 }  // namespace fastconv

@@ -23,9 +23,6 @@
 namespace py = pybind11;
 
 namespace fastconv {
-
-const Conv& conv_of(const py::object& conv);  // bind_conv.cpp
-
 namespace {
 
 using Sizes = std::tuple<dim_t, dim_t, dim_t>;  // MC, KC, NC

@@ -1,6 +1,7 @@
 // L6 bindings: the module fastconv._core, a table of contents. Errors of core/check.h become the
 // classes of fastconv/errors.py; everything else that C++ throws, pybind11 translates itself.
 #include "bindings/bind.h"
+#include "bindings/steps.h"
 #include "core/check.h"
 
 namespace py = pybind11;
@@ -32,16 +33,20 @@ PYBIND11_MODULE(_core, m) {
     }
   });
 
+  fastconv::Steps steps = fastconv::bind_program(m);
   fastconv::bind_core(m);
   fastconv::bind_coding(m);
-  fastconv::bind_conv(m);
-  fastconv::bind_gemm(m);
-  fastconv::bind_integer_conv(m);
-  fastconv::bind_nn(m);
-  fastconv::bind_program(m);
+  fastconv::bind_conv(m, steps);
+  fastconv::bind_eltwise(m, steps);
+  fastconv::bind_gemm(m, steps);
+  fastconv::bind_integer_conv(m, steps);
+  fastconv::bind_layout(m, steps);
+  fastconv::bind_norm(m, steps);
+  fastconv::bind_pool(m, steps);
   fastconv::bind_qgemm(m);
-  fastconv::bind_recurrent(m);
+  fastconv::bind_quantized(steps);
+  fastconv::bind_recurrent(m, steps);
   fastconv::bind_roofline(m);
-  fastconv::bind_select(m);
+  fastconv::bind_select(m, steps);
   fastconv::bind_sweep(m);
 }

@@ -1,5 +1,6 @@
 // L6 bindings: numpy arrays as Views. The last check before kernels trust what they are given;
 // python/fastconv/ops has checked the same with better messages for people.
+#include <algorithm>
 #include <bit>
 
 #include "bindings/bind.h"
@@ -74,6 +75,27 @@ View output_view(const char* name, const py::array& array) {
   FC_CHECK(array.writeable(), ArgumentError, name,
            ": expected a writable array, got a read-only one");
   return input_view(name, array);
+}
+
+void expect_rank(const char* name, const View& v, int rank) {
+  FC_CHECK(v.rank == rank, ShapeError, name, ": expected ", rank, " dimensions, got shape ",
+           shape_string(v));
+}
+
+void expect_shape(const char* name, const View& v, const View& like) {
+  FC_CHECK(v.rank == like.rank && std::equal(v.shape, v.shape + v.rank, like.shape), ShapeError,
+           name, ": expected shape ", shape_string(like), ", got ", shape_string(v));
+}
+
+void expect_size(const char* name, const View& v, dim_t size) {
+  FC_CHECK(v.size() == size, ShapeError, name, ": expected ", size, " elements, got ", v.size());
+}
+
+void expect_images(const View& x, const View& y) {
+  expect_rank("x", x, 4);
+  expect_rank("y", y, 4);
+  FC_CHECK(y.shape[0] == x.shape[0] && y.shape[1] == x.shape[1], ShapeError, "y: expected shape (",
+           x.shape[0], ", ", x.shape[1], ", height, width), got ", shape_string(y));
 }
 
 bool bounds_overlap(const py::array& a, const py::array& b) noexcept {

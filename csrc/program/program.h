@@ -4,25 +4,21 @@
 // arena comes from a pool, inputs and outputs from the caller of run. Written once by
 // graph/compile.py through bindings/bind_program.cpp, then immutable: run is safe from any number
 // of threads, each run with an arena of its own, and allocates nothing once the pool has one that
-// is large enough.
+// is large enough. What the steps are, their bindings say (bindings/steps.h).
 #pragma once
+#include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
-#include "conv/conv2d.h"
-#include "conv/integer_conv.h"
 #include "core/buffer.h"
 #include "core/fork_mutex.h"
-#include "core/ops.h"
-#include "core/quantization.h"
 #include "core/view.h"
-#include "nn/grid_sample.h"
-#include "nn/pool.h"
-#include "nn/recurrent.h"
-#include "nn/resize.h"
 
 namespace fastconv {
+
+using Slots = std::byte* const*;  // the first byte of each slot of a run
 
 // What a run needs besides the program: memory, and the first byte of every slot.
 struct Arena {
@@ -64,7 +60,7 @@ struct Place {
   dim_t offset = 0;         // of the element with indices 0
   dim_t low = 0, high = 0;  // the first byte that is touched and the one after the last
 
-  std::byte* at(std::byte* const* slots) const noexcept { return slots[slot] + offset; }
+  std::byte* at(Slots slots) const noexcept { return slots[slot] + offset; }
 };
 
 // The same as a view.
@@ -72,7 +68,7 @@ struct Operand {
   Place place;
   View view;  // its data pointer is not used
 
-  View at(std::byte* const* slots) const noexcept {
+  View at(Slots slots) const noexcept {
     View v = view;
     v.data = place.at(slots);
     return v;
@@ -87,54 +83,22 @@ class Program {
   // The array must outlive the program. Returns the slot.
   int add_constant(const void* data, dim_t bytes);
 
-  // Steps, in the order of their calls; they mean what nn/*.h and conv/conv2d.h say. An operand
-  // that is not inside its slot is a ShapeError, one of other elements than the step works with an
-  // ArgumentError.
-  void conv(std::shared_ptr<const BoundConv> conv, const Operand& x, const Operand* residual,
-            const Operand& y, const Operand& workspace);
-  // x_zero: one number of x's type, where a run tells.
-  void integer_conv(std::shared_ptr<const IntegerConvPlan> conv, const Operand& x,
-                    const Operand* x_zero, const Operand& y, const Operand& workspace);
-  void gemm(const Operand& a, const Operand& b, const Operand* c, const Operand& y, float alpha,
-            float beta, const Activation& activation);
-  void activate(const Operand& x, const Operand& y, const Activation& activation);
-  void binary(const Operand& a, const Operand& b, const Operand& y, BinaryOp op,
-              const Activation& activation);
-  void prelu(const Operand& x, const Operand& slope, const Operand& y);
-  void compare(const Operand& a, const Operand& b, const Operand& y, CompareOp op);
-  void logic(const Operand& a, const Operand& b, const Operand& y, LogicOp op);
-  void grid_sample(const Operand& x, const Operand& grid, const Operand& y, SampleMode mode,
-                   SamplePadding padding, bool align_corners);
-  // Into values and indices; rows lie along the last dimension.
-  void top_k(const Operand& x, const Operand& values, const Operand& indices, bool largest);
-  void choose(const Operand& condition, const Operand& a, const Operand& b, const Operand& y);
-  void max_pool2d(const Operand& x, const Operand& y, const PoolShape& p);
-  void avg_pool2d(const Operand& x, const Operand& y, const PoolShape& p, bool count_include_pad);
-  void channel_affine(const Operand& x, const Operand& scale, const Operand& shift,
-                      const Operand& y, const Activation& activation);
-  void lrn(const Operand& x, const Operand& y, int size, float alpha, float beta, float k);
-  void layer_norm(const Operand& x, const Operand& scale, const Operand& shift, const Operand& y,
-                  float epsilon);
-  void softmax(const Operand& x, const Operand& y, int axis);
-  void reduce(const Operand& x, const Operand& y, ReduceOp op);
-  void resize2d(const Operand& x, const Operand& y, const ResizeParams& p);
-  // Operands that are null are absent; y has a last state below the steps for each of the layer's.
-  void recurrent(std::shared_ptr<const Recurrent> layer, const Operand& x, const Operand* initial_h,
-                 const Operand* initial_c, const Operand* peepholes, const Operand* lengths,
-                 const Operand& y, const Operand& workspace);
-  void copy(const Operand& x, const Operand& y);
-  void fill(const Operand& y, float value);
+  using Step = std::function<void(Slots slots)>;
 
-  // Numbers of 8 bits. A scale and a zero point are single numbers, which a run may compute; the
-  // zero point has the numbers' type, and is absent where they are s32.
-  void quantize(const Operand& x, const Operand& scale, const Operand& zero, const Operand& y);
-  void dequantize(const Operand& x, const Operand& scale, const Operand* zero, const Operand& y);
-  void dynamic_range(const Operand& x, const Operand& y);  // y: 2 numbers without a gap
-  void lookup(const Operand& x, const Operand& table, const Operand& y);
-  void quantized_binary(const Operand& a, const Operand& b, const Operand& y, BinaryOp op,
-                        Quantization from_a, Quantization from_b, Quantization to);
-  void quantized_avg_pool2d(const Operand& x, const Operand& y, const PoolShape& p,
-                            bool count_include_pad, Quantization from, Quantization to);
+  // An operand of a step, which may be absent, and the elements that the step works with there.
+  struct Expected {
+    Expected(const Operand* operand) : operand(operand) {}
+    Expected(const Operand* operand, std::initializer_list<Element> elements) : operand(operand) {
+      this->elements = 0;
+      for (const Element element : elements) this->elements |= 1u << static_cast<int>(element);
+    }
+    const Operand* operand;
+    uint32_t elements = 1u << static_cast<int>(Element::f32);
+  };
+
+  // Appends a step, which finds its operands in the slots of a run. An operand that is not inside its
+  // slot is a ShapeError, one of other elements than the step works with an ArgumentError.
+  void add(std::initializer_list<Expected> operands, Step step);
 
   // A function of the caller's, for what has no kernel: it gets the address of each operand's first
   // element, on the thread that called run. What it throws ends the run.
@@ -157,20 +121,7 @@ class Program {
   size_t steps() const noexcept { return steps_.size(); }
 
  private:
-  using Step = std::function<void(std::byte* const* slots)>;
-
-  // An operand of a step, which may be absent, and the elements that the step works with there.
-  struct Expected {
-    Expected(const Operand* operand) : operand(operand) {}
-    Expected(const Operand* operand, std::initializer_list<Element> elements) : operand(operand) {
-      this->elements = 0;
-      for (const Element element : elements) this->elements |= 1u << static_cast<int>(element);
-    }
-    const Operand* operand;
-    uint32_t elements = 1u << static_cast<int>(Element::f32);
-  };
   void check(const Place& place) const;
-  void add(std::initializer_list<Expected> operands, Step step);
 
   std::shared_ptr<ArenaPool> pool_;
   size_t inputs_, outputs_;
