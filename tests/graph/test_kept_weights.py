@@ -65,9 +65,9 @@ def test_new_shapes_of_quantised_layers(
     for shape in shapes:
         x = rng.integers(0, 256, shape).astype(np.float32)
         np.testing.assert_array_equal(model(x), expected(x))
-        made = made or dict(model._plans.made)
+        made = made or dict(model._session.plans.made)
         assert len(made) == layers
-        assert model._plans.made == made, "made anew for another shape"
+        assert model._session.plans.made == made, "made anew for another shape"
 
 
 def test_weights_that_come_at_run_time_are_made_anew(rng: np.random.Generator) -> None:
@@ -98,7 +98,7 @@ def test_nodes_that_read_the_same_weights_share_the_packed_ones(op: str, rng: np
         y = b.add(op, y, *inputs, **attrs, **other)
     b.output(y)
     model = Model(b.build())
-    found = list(model._plans.packed.values())
+    found = list(model._session.plans.packed.values())
     assert len(found) == (2 if other is None else 3)
     assert len({id(conv) for conv in found}) == (1 if other is None else 2)
     x = rng.standard_normal((2, *shape[1:]), np.float32)

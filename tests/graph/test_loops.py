@@ -225,13 +225,13 @@ def test_types_other_than_f32(check: Check) -> None:
 def test_few_known_rounds_are_written_out(parsed: Any) -> None:
     """One program then, in which things are fused; without the pass, or with many rounds, there are more."""
     model = fastconv.load(parsed(counted(DOUBLES)))
-    assert [node.op for node in model._graph.nodes] == ["Add"] * 3
+    assert [node.op for node in model._session.graph.nodes] == ["Add"] * 3
     np.testing.assert_array_equal(model(X), 8 * X)
     many = parsed(counted(DOUBLES).replace("{3}", "{300}"))
-    assert [node.op for node in fastconv.load(many)._graph.nodes] == ["Loop"]
+    assert [node.op for node in fastconv.load(many)._session.graph.nodes] == ["Loop"]
     kept = fastconv.load(parsed(counted(DOUBLES)), passes="none")
     kept(X)
-    (plan,) = kept._programs.values()
+    (plan,) = kept._session.programs.values()
     assert isinstance(plan, Staged)
     assert [rounds for _, rounds in plan.parts] == [3, 0]
     assert "run for 3 rounds of a loop" in kept.explain()
@@ -248,12 +248,12 @@ def test_programs_of_a_growing_loop_are_bounded(parsed: Any) -> None:
     model = fastconv.load(parsed(text))
     for m in (MAX_BODIES + 10, 3):
         np.testing.assert_array_equal(model(X, np.array(m)), np.tile(X, (m + 1, 1)))
-    (plan,) = model._programs.values()
+    (plan,) = model._session.programs.values()
     assert isinstance(plan, Staged)
     assert len(plan.bodies) == MAX_BODIES
-    kept = model._plans.kept
+    kept = model._session.plans.kept
     assert len(kept) == 1 + len(plan.bodies) + len(plan.seconds)
-    kept._drop(model._programs, next(iter(model._programs)))
+    kept._drop(model._session.programs, next(iter(model._session.programs)))
     assert len(kept) == 0  # the bodies go with their owner
 
 

@@ -14,7 +14,8 @@ import pytest
 import fastconv
 from fastconv.errors import ArgumentError, DTypeError, ModelError, ShapeError, UnsupportedOpError
 from fastconv.graph.ir import Graph, GraphBuilder, Node, TensorInfo
-from fastconv.graph.model import MAX_PROGRAMS, Model
+from fastconv.graph.model import Model
+from fastconv.graph.session import MAX_PROGRAMS
 
 
 def small_net(rng: np.random.Generator, shape: tuple[Any, ...] = ("batch", 3, None, None)) -> Graph:
@@ -108,13 +109,13 @@ def test_inputs_of_any_strides(model: Model, rng: np.random.Generator) -> None:
 def test_many_shapes_keep_few_programs(model: Model, rng: np.random.Generator) -> None:
     for size in range(8, 8 + 2 * MAX_PROGRAMS):
         model(images(rng, 1, size))
-    assert len(model._programs) == MAX_PROGRAMS
-    assert len(model._plans.packed) == 4  # three convolutions and the classifier, packed once
+    assert len(model._session.programs) == MAX_PROGRAMS
+    assert len(model._session.plans.packed) == 4  # three convolutions and the classifier, packed once
 
 
 def test_packed_weights_are_released(model: Model, rng: np.random.Generator) -> None:
     model(images(rng, 1))
-    kept = [c for c in model._constants.values() if len(c.shape) > 1]
+    kept = [c for c in model._session.constants.values() if len(c.shape) > 1]
     assert len(kept) == 4
     assert all(c._array is None for c in kept)
     model(images(rng, 2, 12))  # other shapes need them no more
@@ -146,12 +147,12 @@ def test_concurrent_calls(rng: np.random.Generator) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(call, range(300)))
-    assert shared._pool.bytes <= 8 * max(shared.memory(x.shape).arena_bytes for x in inputs)
+    assert shared._session.pool.bytes <= 8 * max(shared.memory(x.shape).arena_bytes for x in inputs)
 
 
 def test_profile_has_a_time_for_each_step(model: Model, rng: np.random.Generator) -> None:
     x = images(rng, 1)
-    executable = model._executable((x.shape,))
+    executable = model._session.plan((x.shape,))
     outputs, seconds = executable.run_profiled([x])
     assert len(seconds) == len(executable.steps)
     assert all(s >= 0 for s in seconds)

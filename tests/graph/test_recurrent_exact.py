@@ -201,13 +201,13 @@ def test_the_weights_are_packed_once_for_all_lengths(rng: np.random.Generator) -
     b.output(b.add("LSTM", b.input("x", ("steps", 1, 5)), "w", "r", direction="bidirectional"))
     model = Model(b.build())
     model(np.ones((4, 1, 5), np.float32))
-    kept = dict(model._plans.made)
-    packed = dict(model._plans.packed)
+    kept = dict(model._session.plans.made)
+    packed = dict(model._session.plans.packed)
     assert len(kept) == 2
     assert len(packed) == 2
     model(np.ones((6, 1, 5), np.float32))
-    assert model._plans.made == kept
-    assert model._plans.packed == packed
+    assert model._session.plans.made == kept
+    assert model._session.plans.packed == packed
 
 
 def test_a_saved_model_gives_the_same(tmp_path: Any, rng: np.random.Generator) -> None:

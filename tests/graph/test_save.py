@@ -40,7 +40,12 @@ def saved(model: Model, path: Path, *shapes: tuple[int, ...], **keywords: Any) -
 
 
 def packed_arrays(model: Model) -> list[Array]:
-    return [a for conv in model._plans.packed.values() for arrays in conv.packed().values() for a in arrays]
+    return [
+        a
+        for conv in model._session.plans.packed.values()
+        for arrays in conv.packed().values()
+        for a in arrays
+    ]
 
 
 # ---- the same model ----------------------------------------------------------------------------------
@@ -64,12 +69,14 @@ def test_round_trip(
     same = saved(model, tmp_path / "net.fcm")
     for x, y in zip(inputs, expected, strict=True):
         np.testing.assert_array_equal(same(x), y, strict=True)
-    assert {p[:3] for p in same._plans.packed_weights()} == {p[:3] for p in model._plans.packed_weights()}
+    assert {p[:3] for p in same._session.plans.packed_weights()} == {
+        p[:3] for p in model._session.plans.packed_weights()
+    }
     assert same.explain() == model.explain()
     assert same.layers == model.layers
     assert (same.name, same.inputs, same.outputs) == (model.name, model.inputs, model.outputs)
     assert same.parameters == model.parameters
-    assert same._plans.exact == (precision == "exact")
+    assert same._session.plans.exact == (precision == "exact")
 
 
 @pytest.mark.model
@@ -133,7 +140,7 @@ def test_attributes_of_every_kind(
         model = fastconv.load(proto, passes=passes)
         same = saved(model, tmp_path / "net.fcm")
         np.testing.assert_array_equal(same(x), model(x), strict=True)
-        for a, b in zip(model._graph.nodes, same._graph.nodes, strict=True):
+        for a, b in zip(model._session.graph.nodes, same._session.graph.nodes, strict=True):
             assert replace(a, attrs={}) == replace(b, attrs={})
             assert a.attrs.keys() == b.attrs.keys()
             for key, value in a.attrs.items():
@@ -171,7 +178,7 @@ def test_values_of_any_element_type(name: str, tmp_path: Path) -> None:
     b.output(b.add("Relu", x), "z", (1,))
     model = Model(b.build(), passes="none")
     same = saved(model, tmp_path / "net.fcm")
-    assert same._constants["c"].dtype == model._constants["c"].dtype
+    assert same._session.constants["c"].dtype == model._session.constants["c"].dtype
     for got, expected in zip(same(np.ones(1, np.float32)), model(np.ones(1, np.float32)), strict=True):
         np.testing.assert_array_equal(got, expected, strict=True)
 
@@ -207,11 +214,11 @@ def test_weights_are_used_where_they_lie(
     same(image(rng))
     arrays = packed_arrays(same)
     assert len(arrays) >= 8
-    for array in [*arrays, *(c.array for c in same._constants.values())]:
+    for array in [*arrays, *(c.array for c in same._session.constants.values())]:
         assert mapping_of(array) == str(path)
         assert array.ctypes.data % 64 == 0
     first = min(array.ctypes.data for array in arrays)
-    assert all(c.array.ctypes.data // PAGE < first // PAGE for c in same._constants.values())
+    assert all(c.array.ctypes.data // PAGE < first // PAGE for c in same._session.constants.values())
 
 
 WORKER = """
@@ -267,7 +274,7 @@ def test_without_packed_weights(network: MakeGraph, rng: np.random.Generator, tm
     model.save(tmp_path / "whole.fcm")
     same = saved(model, tmp_path / "net.fcm", packed=False)
     np.testing.assert_array_equal(same(x), model(x), strict=True)
-    plain = sum(c.array.nbytes for c in same._constants.values())
+    plain = sum(c.array.nbytes for c in same._session.constants.values())
     packed = sum(a.nbytes for a in packed_arrays(model))
     assert (tmp_path / "net.fcm").stat().st_size < plain + 3 * PAGE
     assert (tmp_path / "whole.fcm").stat().st_size > plain + packed
@@ -319,8 +326,8 @@ def test_packed_weights_of_a_file_are_no_memory_of_the_model(
     model, path = Model(network(rng)), tmp_path / "net.fcm"
     model.save(path)
     packed = sum(array.nbytes for array in packed_arrays(model))
-    assert model._plans.budget.spent >= packed
-    assert fastconv.load(path)._plans.budget.spent < packed // 20  # biases
+    assert model._session.plans.budget.spent >= packed
+    assert fastconv.load(path)._session.plans.budget.spent < packed // 20  # biases
     with pytest.raises(fastconv.MemoryLimitError):
         Model(network(rng), max_bytes=packed // 2)
     model.save(path, packed=False)

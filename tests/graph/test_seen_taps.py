@@ -27,7 +27,7 @@ def net(w: np.ndarray[Any, Any], size: tuple[int | None, ...], **attrs: Any) -> 
 def kernel_of(model: Model) -> tuple[int, ...]:
     kernels = {
         tuple(step.params[0].kernel)
-        for plan in model._programs.values()
+        for plan in model._session.programs.values()
         for step in plan.steps
         if step.kind == "conv"
     }
@@ -98,8 +98,8 @@ def test_a_saved_model_has_the_taps_alone_packed(rng: np.random.Generator, tmp_p
     again = fastconv.load(tmp_path / "net.fcm")
     np.testing.assert_array_equal(again(x), expected)
     assert kernel_of(again) == kernel_of(model) == (1, 1, 1)
-    (packed,) = again._plans.stored.items()
+    (packed,) = again._session.plans.stored.items()
     assert packed[0].endswith("/taps 1 to 2/taps 1 to 2")
-    (conv,) = again._plans.packed.values()
+    (conv,) = again._session.plans.packed.values()
     (algorithm,) = conv.packed()
     assert np.shares_memory(conv.packed()[algorithm][0], packed[1][0].arrays[0])

@@ -126,7 +126,7 @@ def test_memory_is_that_of_the_parts(rng: np.random.Generator, monkeypatch: pyte
         assert parts.lower_bound_bytes <= parts.arena_bytes <= parts.tensor_bytes < whole.tensor_bytes
         assert parts.arena_bytes < whole.arena_bytes
         model(np.zeros(shape, np.float32))
-    assert model._pool.bytes == parts.arena_bytes
+    assert model._session.pool.bytes == parts.arena_bytes
 
 
 @pytest.mark.usefixtures("small_cache")

@@ -80,7 +80,7 @@ def test_a_value_that_is_computed_cuts_the_graph(rng: np.random.Generator) -> No
         np.testing.assert_array_equal(values, np.sort(picked)[::-1])
         np.testing.assert_array_equal(picked[order], values)
         assert order.dtype == np.int64
-    (plan,) = model._programs.values()
+    (plan,) = model._session.programs.values()
     assert isinstance(plan, Staged)
     assert len(plan.seconds) == MAX_VALUES  # and no more
     kinds = [step.kind for step in plan.steps]
@@ -242,11 +242,15 @@ def test_programs_of_all_values_and_shapes_share_one_budget() -> None:
             total, y = model(np.float32(n), one, np.ones(length, np.float32))
             assert y.shape == (length,)
             np.testing.assert_allclose(total, n * (n - 1) / 2, rtol=1e-4)
-            kept = model._plans.kept
-            held = sum(program.held for plan in model._programs.values() for program in plan.seconds.values())
-            assert model._plans.budget.spent == held <= limit
+            kept = model._session.plans.kept
+            held = sum(
+                program.held for plan in model._session.programs.values() for program in plan.seconds.values()
+            )
+            assert model._session.plans.budget.spent == held <= limit
     assert 2 <= held >> 20 <= 7
-    assert len(kept) == len(model._programs) + sum(len(plan.seconds) for plan in model._programs.values())
+    assert len(kept) == len(model._session.programs) + sum(
+        len(plan.seconds) for plan in model._session.programs.values()
+    )
     with pytest.raises(MemoryLimitError, match="expected at most max_bytes = 8388608"):
         model(np.float32(1 << 22), one, one)
     assert model(np.float32(8), one, one)[0] == 28  # and goes on

@@ -419,7 +419,7 @@ def test_a_model_is_made_once(
     model = fastconv.from_torch(module, image, **options)
     assert [model] == made
     fresh = fastconv.Model(*model._remake.args, **model._remake.keywords)
-    assert list(model._programs) == list(fresh._programs)
-    assert model._pool.bytes == fresh._pool.bytes == 0
-    assert model._plans.budget.spent == fresh._plans.budget.spent or "dynamic_size" in options
+    assert list(model._session.programs) == list(fresh._session.programs)
+    assert model._session.pool.bytes == fresh._session.pool.bytes == 0
+    assert model._session.plans.budget.spent == fresh._session.plans.budget.spent or "dynamic_size" in options
     np.testing.assert_allclose(model(image.numpy()), module(image).detach().numpy(), rtol=1e-4, atol=1e-5)

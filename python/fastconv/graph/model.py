@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastconv import _core
 from fastconv._arguments import check_precision, flag
 from fastconv._files import path_of
 from fastconv._log import tell
@@ -22,10 +19,8 @@ from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.compile import Executable, Shape
 from fastconv.graph.given import Receivers, in_order
-from fastconv.graph.ir import CompiledGraph, Graph, TensorInfo, all_nodes, with_inputs
-from fastconv.graph.kept import Kept
+from fastconv.graph.ir import Graph, TensorInfo, with_inputs
 from fastconv.graph.options import (
-    check_batch,
     check_input_shape,
     checked_feeds,
     checked_input,
@@ -36,15 +31,13 @@ from fastconv.graph.options import (
     checked_values,
     declared_shapes,
 )
-from fastconv.graph.plans import Plans
 from fastconv.graph.prepare import prepare
-from fastconv.graph.program import Layer, MemoryUse, Program, layer_of
-from fastconv.graph.save import CODED, check_same, write_compiled
-from fastconv.graph.staged import Plan, Staged, plan
+from fastconv.graph.program import Layer, MemoryUse, Program
+from fastconv.graph.save import CODED, write_compiled
+from fastconv.graph.session import Session
+from fastconv.graph.staged import Plan, Staged
 from fastconv.graph.table import table
-from fastconv.graph.value import Array, Constant
-
-MAX_PROGRAMS = 8  # input shapes whose programs a model keeps; a program is small, its arena is shared
+from fastconv.graph.value import Array
 
 
 class Model:
@@ -127,36 +120,14 @@ class Model:
             threads=self._threads,
         )  # fmt: skip
         self._variant: tuple[tuple[frozenset[Any], tuple[str, ...]], Model] | None = None
-        self._prepare = partial(prepare, graph, passes, max_bytes)  # save() does so again, for freed weights
-        graph, budget = self._prepare()
-        self._parameters = graph.parameters
-        self._inputs, self._outputs = graph.inputs, graph.outputs
-        self._constants = {name: Constant(array) for name, array in graph.constants.items()}
-        self._graph = Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, {})
-        reads = Counter(name for node in all_nodes(graph.nodes) for name in node.inputs)
-        reads.update(info.name for info in graph.outputs)  # a weight that is a result too is not released
-        sizes = (n for info in self._inputs for n in info.shape[1:])
-        self._plans = Plans(
-            exact=(precision or graph.precision) == "exact",
-            fixed=all(isinstance(n, int) for n in sizes),
-            tune=tune,
-            reads={id(constant): reads[name] for name, constant in self._constants.items()},
-            budget=budget,
-            kept=Kept(budget),
-            keep=graph.keep,
-            stored=graph.packed_by_output(),
-        )
-        self._pool = _core.ArenaPool()
-        self._programs: OrderedDict[tuple[int, tuple[Shape, ...]], Plan] = OrderedDict()
-        self._lock = self._plans.lock
-        del graph
+        self._session = Session(partial(prepare, graph, passes, max_bytes), precision, tune)
         self._plan_declared()  # now: errors come at load time, and weights are packed before the first call
 
     def _plan_declared(self) -> None:
-        shapes = declared_shapes(self._inputs)
+        shapes = declared_shapes(self.inputs)
         if shapes is not None:
             with threads_of(self._threads):
-                self._executable(shapes)
+                self._session.plan(shapes)
 
     def release_memory(self) -> None:
         """Drop what runs have left behind: programs and arenas. Weights stay packed.
@@ -170,11 +141,7 @@ class Model:
         >>> y = model(np.ones((8, 3, 64, 64), np.float32))
         >>> model.release_memory()
         """
-        with self._lock:
-            self._plans.kept.in_use = 0
-            while self._plans.kept.reclaim():
-                pass
-            self._pool = _core.ArenaPool()
+        self._session.release()
         self._plan_declared()
 
     def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
@@ -191,12 +158,12 @@ class Model:
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
         """Name, shape (a string or None where any size is taken) and dtype of each input."""
-        return self._inputs
+        return self._session.graph.inputs
 
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
         """Name, shape and dtype of each output."""
-        return self._outputs
+        return self._session.graph.outputs
 
     def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
         """Run on arrays in the order of :attr:`inputs`, or by their names.
@@ -217,7 +184,7 @@ class Model:
             The output, or a tuple where the model has several: `out`, or arrays of the first input's library
             (torch tensors for a torch tensor), over the memory that was computed.
         """
-        results = self._run(in_order(self._inputs, inputs, named), out)
+        results = self._run(in_order(self.inputs, inputs, named), out)
         return results[0] if len(results) == 1 else tuple(results)
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
@@ -237,8 +204,8 @@ class Model:
         -------
         list of arrays
         """
-        names, feeds = [info.name for info in self._inputs], checked_feeds(feeds)
-        known = [info.name for info in self._outputs]
+        names, feeds = [info.name for info in self.inputs], checked_feeds(feeds)
+        known = [info.name for info in self.outputs]
         wanted = checked_names(output_names, known)
         unknown, missing = sorted(set(feeds) - set(names)), [n for n in names if n not in feeds]
         inner = tuple(dict.fromkeys(wanted)) if set(wanted) - set(known) else ()
@@ -282,8 +249,8 @@ class Model:
         return graph
 
     def _run(self, inputs: Sequence[Any], out: Any = None) -> list[Any]:
-        arrays = [checked_input(info, x) for info, x in zip(self._inputs, inputs, strict=True)]
-        receivers = Receivers(self._outputs, out)
+        arrays = [checked_input(info, x) for info, x in zip(self.inputs, inputs, strict=True)]
+        receivers = Receivers(self.outputs, out)
         with threads_of(self._threads):
             outputs = self._outputs_of(arrays, receivers)
         if out is not None:
@@ -292,32 +259,19 @@ class Model:
 
     def _outputs_of(self, arrays: list[Array], receivers: Receivers) -> list[Array]:
         shapes = tuple(a.shape for a in arrays)
-        executable = self._executable(shapes)
+        executable = self._session.plan(shapes)
         mixes = isinstance(executable, Executable) and not executable.independent
-        if mixes and any(i.shape[:1] == (1,) != s[:1] for i, s in zip(self._inputs, shapes, strict=True)):
+        if mixes and any(i.shape[:1] == (1,) != s[:1] for i, s in zip(self.inputs, shapes, strict=True)):
             return one_by_one(self._run, arrays)
         arrays = [np.asarray(a, order="C") for a in arrays]  # ascontiguousarray makes scalars vectors
         if os.environ.get("FASTCONV_VERBOSE", "0") not in ("", "0"):
             outputs, seconds = executable.run_profiled(arrays)
-            tell(table(self._graph.name, executable, seconds))
+            tell(table(self._session.graph.name, executable, seconds))
             return outputs
         if isinstance(executable, Staged):  # whose outputs depend on more than shapes
             return executable.run(arrays)
         places = receivers.places(executable.output_shapes, executable.output_dtypes, arrays)
         return executable.run(arrays, places)
-
-    def _executable(self, shapes: tuple[Shape, ...]) -> Plan:
-        key = (_core.get_num_threads(), shapes)  # workspaces are sized for the threads at planning
-        with self._lock:
-            kept = self._plans.kept
-            kept.in_use = 0
-            executable: Plan | None = kept.get(self._programs, key)
-            if executable is None:
-                executable = plan(self._graph, self._constants, shapes, self._plans, self._pool)
-                if not isinstance(executable, Staged):  # whose outputs depend on more than shapes
-                    check_batch(self._inputs, self._outputs, shapes, executable.output_shapes)
-                kept.add(self._programs, key, executable, MAX_PROGRAMS)
-            return executable
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -371,31 +325,7 @@ class Model:
         coded = target.suffix.lower() == CODED if coded is None else flag("coded", coded)
         if shapes:
             self._planned(shapes)
-        write_compiled(target, self._compiled(packed and not coded), coded=coded)
-
-    def _compiled(self, packed: bool) -> CompiledGraph:
-        """Return the graph after its passes with all weights; those freed once packed are made again."""
-        with self._lock:  # no other thread packs weights, and frees them
-            if any(constant.released for constant in self._constants.values()):
-                graph, budget = self._prepare()
-                again = type(self)(
-                    replace(graph, keep=True), precision=self._precision, max_bytes=budget.max_bytes
-                )
-                for _, shapes in self._programs:
-                    again._executable(shapes)
-                check_same(self._plans.packed_weights(), again._plans.packed_weights())
-                return again._compiled(packed)
-            return CompiledGraph(
-                *(self._graph.name, self._graph.nodes, self._graph.inputs, self._graph.outputs),
-                {name: constant.array for name, constant in self._constants.items()},
-                precision=self._precision,
-                parameters=self._parameters,
-                packed=self._plans.packed_weights() if packed else (),
-            )
-
-    @property
-    def _precision(self) -> str:
-        return "exact" if self._plans.exact else "fast"
+        write_compiled(target, self._session.compiled(packed and not coded), coded=coded)
 
     # -- looking inside --------------------------------------------------------------------------------------
 
@@ -417,43 +347,39 @@ class Model:
         ArgumentError, ShapeError
             Where the shapes are not those of the inputs, or none is given and none was planned.
         """
-        return Program(self._parameters, self._planned(shapes), self._constants)
+        session = self._session
+        return Program(session.parameters, self._planned(shapes), session.constants)
 
     def _planned(self, shapes: Sequence[Sequence[int]]) -> Plan:
         """Return the program for given input shapes, or the one used last."""
-        if shapes and len(shapes) != len(self._inputs):
-            raise ArgumentError(f"shapes: expected {len(self._inputs)}, got {len(shapes)}")
+        if shapes and len(shapes) != len(self.inputs):
+            raise ArgumentError(f"shapes: expected {len(self.inputs)}, got {len(shapes)}")
         wanted = tuple(checked_shape("shapes", shape) for shape in shapes or self.planned_shapes)
-        for info, shape in zip(self._inputs, wanted, strict=True):
+        for info, shape in zip(self.inputs, wanted, strict=True):
             check_input_shape(info, shape)
         with threads_of(self._threads):
-            return self._executable(wanted)
+            return self._session.plan(wanted)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The nodes that have parameters, in the order in which they run."""
-        packed = dict(self._plans.packed)
-        found = (layer_of(node, self._constants, packed) for node in self._graph.nodes)
-        return tuple(layer for layer in found if layer is not None)
+        return self._session.layers
 
     @property
     def name(self) -> str:
         """The graph's name."""
-        return self._graph.name
+        return self._session.graph.name
 
     @property
     def planned_shapes(self) -> tuple[Shape, ...]:
         """The input shapes planned or used last; ArgumentError before there are any."""
-        with self._lock:
-            last = next(reversed(self._programs), None)
-        if last is None:
-            raise ArgumentError("shapes: expected the input shapes, as no program is planned yet, got none")
-        return last[1]
+        return self._session.last_shapes
 
     @property
     def parameters(self) -> int:
         """Number of learned parameters of the graph as it was given, before any pass; shared ones once."""
-        return sum({name: n for found in self._parameters.values() for name, n in found.items()}.values())
+        found = {name: n for own in self._session.parameters.values() for name, n in own.items()}
+        return sum(found.values())
 
     def memory(self, *shapes: Sequence[int]) -> MemoryUse:
         """Memory of the intermediate tensors of one run.
@@ -486,9 +412,9 @@ class Model:
         that each step took in front: to the logger ``fastconv`` where the program has set up logging, and on
         standard error where not.
         """
-        return table(self._graph.name, self._planned(shapes))
+        return table(self._session.graph.name, self._planned(shapes))
 
     def __repr__(self) -> str:
         """Name, inputs and outputs."""
         ends = [", ".join(f"{i.name}{list(i.shape)}" for i in infos) for infos in (self.inputs, self.outputs)]
-        return printable(f"<Model {self._graph.name!r}: {' -> '.join(ends)}>")
+        return printable(f"<Model {self._session.graph.name!r}: {' -> '.join(ends)}>")
