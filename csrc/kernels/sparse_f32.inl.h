@@ -45,7 +45,11 @@ void sparse_tile(const SparseTile& t) {
         }
       }
     }
-    finish.end(acc, tile + 1 == t.row_tiles);
+    // A copy: were acc itself given away, compilers would store it after every k, lest a load sees it.
+    vf sums[MR][NRV];
+    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) sums[m][v] =
+        acc[m][v];
+    finish.end(sums, tile + 1 == t.row_tiles);
 
     if (a_row)
       a_row += MR;
