@@ -50,7 +50,7 @@ PHOTOS = (
     *("skimage/retina.jpg", "sklearn/china.jpg", "sklearn/flower.jpg"),
 )
 CALIBRATION, CHECK = 100, 150
-LENET, MIN_SNR, EPOCHS = "lenet", 50.0, 12
+LENET, MIN_SNR, EPOCHS = "lenet", 46.0, 12
 WAYS = {
     "fastconv": "fastconv", "min_snr": "fastconv, `--min-snr {min_snr:g}`",
     "MinMax": "ONNX Runtime, MinMax", "Entropy": "ONNX Runtime, Entropy",
