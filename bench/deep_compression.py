@@ -1,6 +1,7 @@
 """The table of Deep Compression with ours beside it, and the demonstration on handwritten digits.
 
-    python bench/deep_compression.py lenet5 lenet300 --data mnist_5k.csv.gz --picture docs/compress-mnist.svg
+    python bench/deep_compression.py lenet5 --data mnist_5k.csv.gz --picture docs/compress-mnist.svg
+    python bench/deep_compression.py lenet300 --data mnist_5k.csv.gz --epochs 40
     python bench/deep_compression.py alexnet vgg16 squeezenet
     python bench/deep_compression.py --report     # the tables of docs/deep_compression.md; or --check them
 
