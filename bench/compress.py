@@ -62,15 +62,15 @@ NETWORKS: dict[str, tuple[Callable[[], Graph], int]] = {
 }
 
 
-def times_in_turns(before: Graph, after: Graph, x: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Return the milliseconds of the fastest call of two networks."""
-    calls = [fastconv.Model(graph) for graph in (before, after)]
-    found: list[list[float]] = [[], []]
+def times_in_turns(*graphs: Graph, x: np.ndarray[Any, Any]) -> tuple[float, ...]:
+    """Return the milliseconds of the fastest call of each network."""
+    calls = [fastconv.Model(graph) for graph in graphs]
+    found: list[list[float]] = [[] for _ in calls]
     with fastconv.threads(1):
         for _ in range(ROUNDS):
             for times, model in zip(found, calls, strict=True):
                 times.append(time_calls(lambda m=model: m(x), SECONDS).min)
-    return 1e3 * min(found[0]), 1e3 * min(found[1])
+    return tuple(1e3 * min(times) for times in found)
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def measure(name: str) -> dict[str, Any]:
             to_file(g, Path(folder) / "net.onnx")
             sizes.append((Path(folder) / "net.onnx").stat().st_size)
     x = np.random.default_rng(1).standard_normal(shape, np.float32)
-    before, after = times_in_turns(graph, result.graph, x)
+    before, after = times_in_turns(graph, result.graph, x=x)
     macs = result.report.macs
     found = {
         "size": size, "macs": list(macs), "possible": possible, "bytes": sizes, "ms": [before, after],
@@ -115,7 +115,7 @@ def measure_pruned(name: str, keep: float) -> dict[str, Any]:
     graph = define()
     result = prune(graph, keep)
     x = np.random.default_rng(1).standard_normal((1, 3, size, size), np.float32)
-    before, after = times_in_turns(graph, result.graph, x)
+    before, after = times_in_turns(graph, result.graph, x=x)
     macs = result.report.macs
     sys.stdout.write(f"{name:20} pruned: MACs {macs[1] / macs[0]:.3f}  {before / after:.2f} times as fast\n")
     return {"macs": list(macs), "ms": [before, after]}
