@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,14 @@ THREADED_TESTS = (
     *("tests/graph/test_split.py", "tests/graph/test_model.py", "tests/process/test_many_threads.py"),
     "tests/process/test_shares.py",
 )
+
+PORTABLE_TESTS = (
+    "tests/process",
+    "tests/house/test_threads.py",
+    "tests/graph/test_model.py",
+    "tests/conv/test_memory.py",
+)
+CROSS_TARGETS = ("x86_64-linux-musl", "aarch64-macos", "x86_64-macos", "x86_64-windows-gnu")
 
 
 def install(session: nox.Session, **defines: str) -> None:
@@ -189,6 +198,33 @@ def aarch64(session: nox.Session) -> None:
     session.run("cmake", "-G", "Ninja", "-S", ".", "-B", build, *options)
     session.run("cmake", "--build", build)
     session.run("ctest", "--test-dir", build, "--verbose")
+
+
+@nox.session
+def portable(session: nox.Session) -> None:
+    """Tests with what macOS and Windows have in place of Linux's calls (csrc/core/platform_portable.cpp)."""
+    install(session, FASTCONV_PORTABLE="ON")
+    session.run("pytest", *(session.posargs or PORTABLE_TESTS))
+
+
+@nox.session
+def cross(session: nox.Session) -> None:
+    """Build the library and its tests for macOS and Windows by a cross compiler; run what runs on Linux.
+
+    What is built for Linux with musl is run too, and for Windows where there is Wine.
+    """
+    session.install("cmake>=3.20", "ninja", "ziglang")
+    find = "import ziglang, pathlib; print(pathlib.Path(ziglang.__file__).with_name('zig'))"
+    zig = session.run("python", "-c", find, silent=True).strip()
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={Path('cmake/zig.cmake').absolute()}"
+    options = ("-DFASTCONV_PYTHON=OFF", "-DFASTCONV_WERROR=ON", "-DFASTCONV_OPTIMIZATION=-O1", toolchain)
+    for target in session.posargs or CROSS_TARGETS:
+        build = f"{session.create_tmp()}/{target}"
+        names = (f"-DZIG={zig}", f"-DZIG_TARGET={target}")
+        session.run("cmake", "-G", "Ninja", "-S", ".", "-B", build, *options, *names)
+        session.run("cmake", "--build", build)
+        if "linux" in target or ("windows" in target and shutil.which("wine64")):
+            session.run("ctest", "--test-dir", build, "--verbose")
 
 
 @nox.session

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -58,7 +57,7 @@ class Options:
 
     open: Callable[[], Model]
     preprocess: Callable[[Any], Array]
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=fastconv.get_num_threads)
     queue: int = 32
     window: float = 0.002
     batch: int = 4
@@ -224,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", help="file that `fastconv convert` wrote")
     parser.add_argument("--architecture", choices=models.list(), required=True, help="whose preprocessing")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: cores")
+    parser.add_argument("--workers", type=int, default=fastconv.get_num_threads(), help="default: cores")
     parser.add_argument("--queue", type=int, default=32, help="photos inside before 503 (default: 32)")
     parser.add_argument("--max-bytes", type=int, default=10 << 20, help="of a photo (default: 10 MiB)")
     parser.add_argument("--host", default="127.0.0.1")

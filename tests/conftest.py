@@ -82,6 +82,12 @@ def tiers() -> Iterator[Iterator[str]]:
     _core.set_active_tier(before)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is about things that the portable platform goes without."""
+    if item.get_closest_marker("linux") and _core.cpu_info()["build"]["platform"] != "linux":
+        pytest.skip("built with FASTCONV_PORTABLE, which goes without it")
+
+
 @pytest.fixture(autouse=True)
 def process_threads() -> Iterator[None]:
     """Restore the process's number of threads, which an engine that is timed sets."""

@@ -1,7 +1,6 @@
 // L6 bindings: threads, tiers and what is known of the machine;
 // python/fastconv/{_threads,_config}.py are the callers.
 #include <pybind11/stl.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <string>
@@ -12,6 +11,7 @@
 #include "core/check.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
+#include "core/platform.h"
 #include "core/share_trace.h"
 #include "kernels/dispatch.h"
 
@@ -56,6 +56,7 @@ py::dict cpu_info() {
   tiers["extensions"] = tiers_where([](Tier t) { return is_extension(t) && tier_supported(t); });
   py::dict build;
   build["compiler"] = kCompiler;
+  build["platform"] = kPlatform;
   build["emulated"] = py::tuple(py::cast(tiers_where(is_emulated)));
   py::dict info;
   info["model"] = cpu_model();
@@ -75,18 +76,18 @@ void initialize() {
 }
 
 // Which thread ran each share of a parallel_run whose shares take so long.
-std::vector<pid_t> threads_of_shares(int shares, int microseconds) {
+std::vector<int32_t> threads_of_shares(int shares, int microseconds) {
   FC_CHECK(shares >= 1, ArgumentError, "shares: expected at least 1, got ", shares);
-  std::vector<pid_t> threads(static_cast<size_t>(shares));
+  std::vector<int32_t> threads(static_cast<size_t>(shares));
   const GilRelease unlocked;
   parallel_run(shares, [&](int share) {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point end = Clock::now() + std::chrono::microseconds(microseconds);
     while (Clock::now() < end) {
     }
-    pid_t& thread = threads[static_cast<size_t>(share)];
+    int32_t& thread = threads[static_cast<size_t>(share)];
     FC_CHECK(thread == 0, ArgumentError, "share: expected to run once, got ", share, " again");
-    thread = gettid();
+    thread = this_thread().number;
   });
   return threads;
 }

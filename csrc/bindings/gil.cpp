@@ -4,11 +4,12 @@
 // 3.14 with pthread_exit; that unwinds the stack, and the first noexcept frame aborts the process.
 // The thread has nothing left to do: it waits here for the end of the process, as Python itself has
 // it do since.
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <chrono>
+#include <thread>
 
 #include "bindings/bind.h"
 #include "core/check.h"
+#include "core/platform.h"
 
 #if defined(__GLIBCXX__)
 #include <cxxabi.h>
@@ -18,7 +19,7 @@ namespace fastconv {
 
 namespace {
 PyObject* threads_variable = nullptr;  // the module's for good: no destructor at exit
-}
+}  // namespace
 
 void set_threads_variable(pybind11::object variable) {
   FC_CHECK(PyContextVar_CheckExact(variable.ptr()), ArgumentError,
@@ -44,17 +45,16 @@ GilRelease::~GilRelease() {
   try {
     PyEval_RestoreThread(state_);
   } catch (const abi::__forced_unwind&) {
-    for (;;) pause();
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   }
 #else
   PyEval_RestoreThread(state_);
 #endif
 }
 
-// Python runs handlers in the process's first thread alone, and in a forked child that is the one
-// that forked: other threads need not ask again.
+// Python runs handlers in the process's first thread alone: other threads need not ask again.
 bool run_signal_handlers() {
-  if (syscall(SYS_gettid) != getpid()) return false;
+  if (!is_first_thread()) return false;
   const pybind11::gil_scoped_acquire locked;
   if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
   return true;

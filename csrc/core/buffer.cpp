@@ -1,24 +1,22 @@
-// L0 core: memory for Buffer. From 4 MiB on it asks for huge pages: weights and images pass through
-// in streams, and hardware prefetchers stop at a page's end.
+// L0 core: memory for Buffer. From 4 MiB on platform.h asks for huge pages: weights and images pass
+// through in streams, and hardware prefetchers stop at a page's end.
 //
 // Freed blocks of 256 KiB or more are kept, 64 MiB at most, for the next that needs as much. A
 // functional call has packed weights and staged images for that call alone, and the kernel fills
 // each page that it hands out with zeros: with huge ones that can take longer than the call's work.
 #include "core/buffer.h"
 
-#include <stdlib.h>
-#include <sys/mman.h>
-
 #include <mutex>
 #include <new>
 
 #include "core/allocation.h"
 #include "core/fork_mutex.h"
+#include "core/platform.h"
 
 namespace fastconv {
 namespace {
 
-constexpr size_t kMiB = size_t{1} << 20, kHugePage = 2 * kMiB;
+constexpr size_t kMiB = size_t{1} << 20;
 constexpr size_t kKept = kMiB / 4, kKeepAtMost = 64 * kMiB;
 
 // Freed blocks, the oldest first. A thread that finds the list in use goes without it: nobody
@@ -39,8 +37,8 @@ class FreeBlocks {
   // Keeps a block in place of older ones, or frees it.
   void give(Block block) noexcept {
     const std::unique_lock<ForkMutex> lock(mutex_, std::try_to_lock);
-    if (!lock || block.bytes > kKeepAtMost) return free(block.data);
-    while (count_ == kBlocks || bytes_ + block.bytes > kKeepAtMost) free(remove(0).data);
+    if (!lock || block.bytes > kKeepAtMost) return free_memory(block.data);
+    while (count_ == kBlocks || bytes_ + block.bytes > kKeepAtMost) free_memory(remove(0).data);
     blocks_[count_++] = block;
     bytes_ += block.bytes;
   }
@@ -72,13 +70,8 @@ Block allocate_block(size_t bytes) {
   if (allocation_fails()) throw std::bad_alloc();
   if (bytes >= kKept)
     if (const Block kept = free_blocks().take(bytes); kept.data) return kept;
-  const bool huge = bytes >= 2 * kHugePage;
-  void* data = nullptr;
-  if (posix_memalign(&data, huge ? kHugePage : kAlignment, bytes)) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-  // Whole huge pages only: no memory that was not asked for. The answer does not matter.
-  if (huge) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
+  void* const data = allocate_memory(bytes);
+  if (data == nullptr) throw std::bad_alloc();
   return {data, bytes};
 }
 
@@ -86,7 +79,7 @@ void free_block(Block block) noexcept {
   if (block.bytes >= kKept)
     free_blocks().give(block);
   else
-    free(block.data);
+    free_memory(block.data);
 }
 
 }  // namespace fastconv

@@ -6,16 +6,11 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
 #include <optional>
-#include <thread>
 
 #include "core/check.h"
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "core/platform.h"
 
 namespace fastconv {
 namespace {
@@ -64,28 +59,6 @@ std::optional<int> parse_positive(const std::string& text) {
 }
 
 constexpr int kNoLimit = std::numeric_limits<int>::max();
-
-int affinity_limit() {
-#if defined(__linux__)
-  // A mask of the default 1024 processors is refused by the kernel on larger machines: grow it.
-  for (int processors = 1024; processors <= 1 << 20; processors *= 2) {
-    cpu_set_t* const mask = CPU_ALLOC(processors);
-    if (mask == nullptr) break;
-    const size_t bytes = CPU_ALLOC_SIZE(processors);
-    const int count = sched_getaffinity(0, bytes, mask) == 0 ? CPU_COUNT_S(bytes, mask) : 0;
-    CPU_FREE(mask);
-    if (count > 0) return count;
-  }
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-// Rounded down: a thread beyond the quota would be throttled while the others wait for it at the
-// barrier.
-int quota_threads(dim_t quota_us, dim_t period_us) {
-  if (quota_us <= 0 || period_us <= 0) return kNoLimit;
-  return static_cast<int>(std::clamp<dim_t>(quota_us / period_us, 1, kNoLimit));
-}
 
 int omp_limit() {
   const char* const text = std::getenv("OMP_NUM_THREADS");
@@ -161,63 +134,8 @@ std::string cpu_model() {
   return model.empty() ? "unknown" : model;
 }
 
-std::string model_of_cpuinfo() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.rfind("model name", 0) == 0 || line.rfind("Model", 0) == 0)
-      return line.substr(std::min(line.size(), line.find(':') + 2));
-  return {};
-}
-
-void read_caches_of_sysfs(Caches& found) {
-  for (int i = 0; i < 8; ++i) {
-    const std::string directory = message("/sys/devices/system/cpu/cpu0/cache/index", i, "/");
-    int level = 0;
-    dim_t kib = 0;
-    std::string type;
-    std::ifstream(directory + "level") >> level;
-    std::ifstream(directory + "type") >> type;
-    std::ifstream(directory + "size") >> kib;  // "512K"
-    if (kib <= 0 || type == "Instruction") continue;
-    if (level == 1) found.l1d = kib * 1024;
-    if (level == 2) found.l2 = kib * 1024;
-    if (level == 3) found.l3 = kib * 1024;
-  }
-}
-
-// The quota of a control group and of every group above it; the smallest holds. In a container the
-// path that /proc/self/cgroup names is often not mounted, and the limits are at the mount's root:
-// the last step of the walk.
-int cgroup_threads(const std::string& root) {
-  int limit = kNoLimit;
-  std::ifstream groups(root +
-                       "/proc/self/cgroup");  // lines of "id:controllers:path"; id 0 is version 2
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    std::string controllers = ",";
-    controllers.append(line, first + 1, second - first - 1).append(",");
-    const bool version2 = controllers == ",,";
-    if (!version2 && controllers.find(",cpu,") == std::string::npos) continue;
-    for (std::string path = line.substr(second + 1);; path.erase(path.rfind('/'))) {
-      if (path == "/") path.clear();
-      dim_t quota = 0, period = 0;
-      if (version2) {
-        std::ifstream(root + "/sys/fs/cgroup" + path + "/cpu.max") >> quota >>
-            period;  // "max 100000": no quota, fails to 0
-      } else {
-        std::ifstream(root + "/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us") >> quota;
-        std::ifstream(root + "/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us") >> period;
-      }
-      limit = std::min(limit, quota_threads(quota, period));
-      if (path.find('/') == std::string::npos) break;
-    }
-  }
-  return limit;
-}
-
 int default_num_threads() {
-  return std::min({affinity_limit(), cgroup_threads(), omp_limit(), own_limit()});
+  return std::min({usable_processors(), cgroup_threads(), omp_limit(), own_limit()});
 }
 
 }  // namespace fastconv

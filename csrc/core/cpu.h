@@ -51,13 +51,6 @@ std::string cpu_model();
 bool cpu_has(Feature feature) noexcept;
 std::string read_model();
 void read_caches(Caches& found);
-// What Linux says of them, for families whose processors do not.
-std::string model_of_cpuinfo();
-void read_caches_of_sysfs(Caches& found);
-
-// Processors that the control groups of this process leave it, rounded down but at least 1; INT_MAX
-// without a quota. Tests lay out /proc and /sys under another root.
-int cgroup_threads(const std::string& root = "");
 
 // min(affinity, cgroup quota, OMP_NUM_THREADS, FASTCONV_NUM_THREADS), at least 1.
 int default_num_threads();

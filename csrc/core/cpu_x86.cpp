@@ -2,14 +2,11 @@
 // feature counts only when the operating system saves its registers too: CPUID alone says that the
 // silicon has them, and without that the first context switch would lose them.
 #include <cpuid.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include <cstring>
 
 #include "core/cpu.h"
+#include "core/platform.h"
 #include "core/tiles.h"
 
 namespace fastconv {
@@ -40,21 +37,7 @@ bool saves_ymm() noexcept { return saves(0x06) && bit(cpuid(1).ecx, 28); }  // S
 // Mask registers, upper halves, registers 16 to 31 besides.
 bool saves_zmm() noexcept { return saves_ymm() && saves(0xe0); }
 
-// Tile registers are a state that Linux gives a process only when it asks (Documentation/arch/x86/
-// xstate.rst of the kernel).
-constexpr int kTileState = 18;
-#ifdef __linux__
-constexpr int kGetSupported = 0x1021, kRequest = 0x1023;  // what the call is asked for
-bool grants_tiles() noexcept {
-  uint64_t supported = 0;
-  return syscall(SYS_arch_prctl, kGetSupported, &supported) == 0 && (supported >> kTileState & 1);
-}
-bool request_tiles() noexcept { return syscall(SYS_arch_prctl, kRequest, kTileState) == 0; }
-#else
-bool grants_tiles() noexcept { return false; }
-bool request_tiles() noexcept { return false; }
-#endif
-bool saves_tiles() noexcept { return saves_zmm() && saves(3u << 17) && grants_tiles(); }
+bool saves_tiles() noexcept { return saves_zmm() && saves(3u << 17) && system_has_tiles(); }
 
 }  // namespace
 

@@ -2,10 +2,10 @@
 // atomic additions, where a shared_mutex takes four times as long.
 #include "core/fork_mutex.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <atomic>
+#include <thread>
+
+#include "core/platform.h"
 
 namespace fastconv {
 namespace {
@@ -19,7 +19,7 @@ void enter() noexcept {
   inside.fetch_add(1);
   while (closed.load()) {
     inside.fetch_sub(1);
-    while (closed.load()) sched_yield();
+    while (closed.load()) std::this_thread::yield();
     inside.fetch_add(1);
   }
 }
@@ -30,12 +30,15 @@ void leave() noexcept {
 
 // Of the thread that forks, before; and after, in both processes.
 void close() noexcept {
-  while (closed.exchange(true)) sched_yield();  // another thread forks too
-  while (inside.load() > 0) sched_yield();
+  while (closed.exchange(true)) std::this_thread::yield();  // another thread forks too
+  while (inside.load() > 0) std::this_thread::yield();
 }
 void open() noexcept { closed.store(false); }
 
-[[maybe_unused]] const int registered = pthread_atfork(close, open, open);
+[[maybe_unused]] const bool registered = [] {
+  at_fork(close, open, open);
+  return true;
+}();
 
 }  // namespace
 

@@ -1,30 +1,18 @@
 // L0 core: interruptible calls; see interrupt.h.
 #include "core/interrupt.h"
 
-#include <time.h>
-
 #include <limits>
+
+#include "core/platform.h"
 
 namespace fastconv {
 namespace {
 
-constexpr long kEveryMs = 100;
+constexpr int64_t kEveryMs = 100;
 
 // Whose work this thread does; and the same on the thread that made the call, else null.
 thread_local Interruptible* served = nullptr;
 thread_local Interruptible* asked = nullptr;
-
-// The clock that the kernel keeps at each tick, 1 to 10 ms: a fifth of the cost of the exact one.
-long now_ms() noexcept {
-#if defined(CLOCK_MONOTONIC_COARSE)
-  constexpr clockid_t clock = CLOCK_MONOTONIC_COARSE;
-#else
-  constexpr clockid_t clock = CLOCK_MONOTONIC;
-#endif
-  timespec t{};
-  clock_gettime(clock, &t);
-  return t.tv_sec * 1000L + t.tv_nsec / 1000000L;
-}
 
 }  // namespace
 
@@ -42,14 +30,14 @@ Interruptible* Interruptible::current() noexcept { return served; }
 void Interruptible::work_for(Interruptible* call) noexcept { served = call; }
 
 void Interruptible::poll() noexcept {
-  const long now = now_ms();
+  const int64_t now = coarse_milliseconds();
   if (now < next_ms_) return;
   if (next_ms_ == 0) {  // a short call is over before it comes here, and need not know the time
     next_ms_ = now + kEveryMs;
     return;
   }
   try {
-    next_ms_ = ask_() ? now_ms() + kEveryMs : std::numeric_limits<long>::max();
+    next_ms_ = ask_() ? coarse_milliseconds() + kEveryMs : std::numeric_limits<int64_t>::max();
   } catch (...) {
     error_ = std::current_exception();
     stopped_.store(true, std::memory_order_relaxed);

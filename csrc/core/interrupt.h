@@ -4,6 +4,7 @@
 // the question threw. What the call should have written is then undefined.
 #pragma once
 #include <atomic>
+#include <cstdint>
 #include <exception>
 
 namespace fastconv {
@@ -30,7 +31,7 @@ class Interruptible {
   void poll() noexcept;
 
   Ask ask_;
-  long next_ms_ = 0;  // when to ask; 0: not known yet
+  int64_t next_ms_ = 0;  // when to ask; 0: not known yet
   std::atomic<bool> stopped_{false};
   std::exception_ptr error_;
   Interruptible *before_, *asked_before_;

@@ -12,12 +12,6 @@
 // float_mode.h and are told whose call they work for (interrupt.h).
 #include "core/parallel.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -29,6 +23,7 @@
 #include "core/cpu.h"
 #include "core/float_mode.h"
 #include "core/interrupt.h"
+#include "core/platform.h"
 #include "core/share_trace.h"
 
 namespace fastconv {
@@ -69,45 +64,6 @@ void wait_while(const std::atomic<uint32_t>& word, uint32_t old) noexcept {
   if (!changes_within(kSpin, word, old)) word.wait(old, std::memory_order_acquire);
 }
 
-// What the thread of this clock has had of its core.
-std::chrono::nanoseconds processor_time(clockid_t clock) noexcept {
-  timespec t{};
-  clock_gettime(clock, &t);
-  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
-}
-
-// Moves a thread to some of the cores that it may use, and leaves it free to go where it likes from
-// there.
-void move_to(pid_t thread, const cpu_set_t& cores, const cpu_set_t& allowed) noexcept {
-  if (sched_setaffinity(thread, sizeof cores, &cores) == 0)
-    sched_setaffinity(thread, sizeof allowed, &allowed);
-}
-
-// Moves a thread to the current core.
-void bring_here(pid_t thread) noexcept {
-  cpu_set_t allowed, here;
-  const int cpu = sched_getcpu();
-  if (cpu < 0 || cpu >= CPU_SETSIZE) return;
-  if (sched_getaffinity(thread, sizeof allowed, &allowed) != 0 || !CPU_ISSET(cpu, &allowed)) return;
-  CPU_ZERO(&here);
-  CPU_SET(cpu, &here);
-  move_to(thread, here, allowed);
-}
-
-// Moves a worker's thread off the caller's core. A scheduler can keep both on one core for many
-// milliseconds beside an idle one, above all after they were stopped or slept. Before a share is
-// claimed: a worker that comes to a busy core so holds nothing that is waited for. Only where there
-// is a core for each share.
-void step_aside(pid_t thread, int caller_cpu, int shares) noexcept {
-  cpu_set_t allowed;
-  if (caller_cpu < 0 || caller_cpu >= CPU_SETSIZE) return;
-  if (sched_getaffinity(thread, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < shares)
-    return;
-  cpu_set_t others = allowed;
-  CPU_CLR(caller_cpu, &others);
-  move_to(thread, others, allowed);
-}
-
 // The store is sequentially consistent: it must be seen before notify_one looks for sleepers.
 void post(std::atomic<uint32_t>& word, uint32_t value) noexcept {
   word.store(value);
@@ -137,9 +93,8 @@ struct Worker {
   Team* team = nullptr;                       // on the line of `go`: one miss brings all of it
   Worker* next_in_team = nullptr;
   int share = 0;
-  uint32_t round = 0;            // the team's; `go` follows once the whole team is written down
-  std::atomic<pid_t> thread{0};  // this and its clock are written before the first claim
-  std::atomic<clockid_t> clock{CLOCK_MONOTONIC};
+  uint32_t round = 0;  // the team's; `go` follows once the whole team is written down
+  std::atomic<ThreadHandle> thread{ThreadHandle{}};  // written before the first claim
   alignas(kLine) std::atomic<uint32_t> done{0};
   alignas(kLine) std::atomic_flag taken;
   Clock::time_point missing_since{}, sent_away{};  // of who has taken the worker; missing: not zero
@@ -179,13 +134,13 @@ struct Worker {
   // gets the core of the caller, who has nothing else to do with it.
   void wait_until_done(uint32_t last) noexcept {
     if (changes_within(kLook, done, last)) return;
-    const clockid_t time = clock.load(std::memory_order_relaxed);
+    const ThreadHandle worker = thread.load(std::memory_order_relaxed);
     const Clock::time_point start = Clock::now();
-    for (auto before = processor_time(time); Clock::now() - start < kWatch;) {
+    for (auto before = processor_time(worker); Clock::now() - start < kWatch;) {
       if (changes_within(kLook, done, last)) return;
-      const auto now = processor_time(time);
+      const auto now = processor_time(worker);
       if (now - before < kLook / 2) {
-        bring_here(thread.load(std::memory_order_relaxed));
+        bring_here(worker);
         break;
       }
       before = now;
@@ -198,8 +153,8 @@ struct Worker {
     const Clock::time_point now = Clock::now();
     if (now - missing_since < kMissing || now - sent_away < kSentAgain) return;
     sent_away = now;
-    if (const pid_t id = thread.load(std::memory_order_relaxed))
-      step_aside(id, sched_getcpu(), shares.load(std::memory_order_relaxed));
+    if (const ThreadHandle worker = thread.load(std::memory_order_relaxed); worker.number != 0)
+      move_off(current_core(), worker, shares.load(std::memory_order_relaxed));
   }
 
   void loop() noexcept;
@@ -224,22 +179,24 @@ void Worker::loop() noexcept {
   FloatMode::set_default();
   const CountAllocations count;
   in_team = in_call = true;
-  thread.store(gettid(), std::memory_order_relaxed);
-  clockid_t own;
-  if (pthread_getcpuclockid(pthread_self(), &own) == 0) clock.store(own, std::memory_order_relaxed);
+  const ThreadHandle own = this_thread();
+  thread.store(own, std::memory_order_relaxed);
   for (uint32_t seen = 0;;) {
     wait_while(go, seen);
     seen = go.load(std::memory_order_acquire);
     const int cpu = caller_cpu.load(std::memory_order_relaxed),
               of = shares.load(std::memory_order_relaxed);
-    if (sched_getcpu() == cpu) step_aside(0, cpu, of);
+    // A scheduler can keep both on one core for many milliseconds beside an idle one, above all after
+    // they were stopped or slept. Only where there is a core for each share; and before the share is
+    // claimed: a worker that comes to a busy core so holds nothing that is waited for.
+    if (current_core() == cpu) move_off(cpu, own, of);
     if (!claim(seen, false)) continue;  // another lane did it; the mailbox may be newer by now
     Team& t = *team;
     Interruptible::work_for(t.call);
     run_share(t.fn, t.context, share);
     t.run_what_is_left();
     post(done, seen);
-    if (sched_getcpu() == cpu) step_aside(0, cpu, of);  // the waiting caller left it the core
+    if (current_core() == cpu) move_off(cpu, own, of);  // the waiting caller left it the core
   }
 }
 
@@ -251,9 +208,7 @@ struct Pool {
   // As many workers as the machine gives: with fewer than asked the caller runs the rest.
   void grow(int count) noexcept {
     if (grows.test_and_set(std::memory_order_acquire)) return;  // another caller is at it
-    sigset_t all, before;  // signals belong to the threads that the program made
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const BlockedSignals blocked;  // signals belong to the threads that the program made
     try {
       std::atomic<Worker*>* end = &first;
       while (Worker* worker = end->load(std::memory_order_relaxed)) end = &worker->next;
@@ -266,7 +221,6 @@ struct Pool {
       }
     } catch (const std::exception&) {
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     grows.clear(std::memory_order_release);
   }
 
@@ -296,11 +250,14 @@ std::atomic<Pool*> the_pool{nullptr};
 
 // In a child it only forgets: what the parent's threads held when it forked (taken workers, a
 // half-written mailbox) stays behind in the old pool, and their calls have no end here.
-[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] {
-  the_pool.store(nullptr);
-  callers.store(in_call ? 1 : 0);
-  if (is_default.load()) num_threads.store(kAsk);
-});
+[[maybe_unused]] const bool fork_handled = [] {
+  at_fork(nullptr, nullptr, [] {
+    the_pool.store(nullptr);
+    callers.store(in_call ? 1 : 0);
+    if (is_default.load()) num_threads.store(kAsk);
+  });
+  return true;
+}();
 
 // Null when there is no memory for one.
 Pool* pool() noexcept {
@@ -374,7 +331,7 @@ void parallel_run(int threads, ParallelFn fn, void* context) noexcept {
     return;
   }
   if (p->size.load(std::memory_order_relaxed) < lanes - 1) p->grow(lanes - 1);
-  Team team{fn, context, Interruptible::current(), threads, sched_getcpu()};
+  Team team{fn, context, Interruptible::current(), threads, current_core()};
   const Clock::time_point start = Clock::now();
   team.next.store(1 + p->gather(team, lanes - 1), std::memory_order_relaxed);
   for (Worker* w = team.first; w != nullptr; w = w->next_in_team) post(w->go, w->round);

@@ -1,19 +1,19 @@
 // L0 core: the events of a trace, written by any thread that runs a share.
 #include "core/share_trace.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
+
+#include "core/platform.h"
 
 namespace fastconv {
 namespace {
 
 // Written by any thread while another may read: an event counts once its end is there.
 struct Event {
-  std::atomic<pid_t> thread{0};
+  std::atomic<int32_t> thread{0};
   std::atomic<int> share{0};
   std::atomic<int64_t> begin{0}, end{0};
 };
@@ -55,7 +55,7 @@ void run_share(ParallelFn fn, void* context, int share) noexcept {
   const int i = next_event++;
   if (i >= kMaxShareEvents) return;
   Event& event = events.load()[i];
-  event.thread = gettid();
+  event.thread = this_thread().number;
   event.share = share;
   event.begin = begin;
   event.end = now();

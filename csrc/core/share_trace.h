@@ -1,8 +1,6 @@
 // L0 core: which thread ran which share of a parallel_run, and when, for who draws a run
 // (fastconv profile --trace). Off, as it is unless asked for, it costs a load for each share.
 #pragma once
-#include <sys/types.h>
-
 #include <cstdint>
 #include <vector>
 
@@ -11,7 +9,7 @@
 namespace fastconv {
 
 struct ShareEvent {
-  pid_t thread;
+  int32_t thread;  // as ThreadHandle numbers it
   int share;
   int64_t begin_ns, end_ns;  // of the steady clock
 };

@@ -31,21 +31,26 @@ inline void transpose_block(const float* src, dim_t lds, float* dst, dim_t ldd) 
 // row and column turn by one, so that four rounds exchange the two. The compiler's own vectors have
 // the instruction for it on every tier.
 typedef uint8_t sixteen_bytes __attribute__((vector_size(16)));
+#if defined(__clang__)
+#define FC_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FC_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, sixteen_bytes{__VA_ARGS__})
+#endif
 
 inline void transpose_block(const uint8_t* src, dim_t lds, uint8_t* dst, dim_t ldd) {
-  constexpr sixteen_bytes kLow = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23},
-                          kHigh = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   sixteen_bytes r[16], t[16];
   for (int i = 0; i < 16; ++i) memcpy(&r[i], src + i * lds, 16);
   for (int round = 0; round < 4; ++round) {
     for (int i = 0; i < 8; ++i) {
-      t[2 * i] = __builtin_shuffle(r[i], r[i + 8], kLow);
-      t[2 * i + 1] = __builtin_shuffle(r[i], r[i + 8], kHigh);
+      t[2 * i] = FC_SHUFFLE(r[i], r[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      t[2 * i + 1] =
+          FC_SHUFFLE(r[i], r[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     }
     for (int i = 0; i < 16; ++i) r[i] = t[i];
   }
   for (int j = 0; j < 16; ++j) memcpy(dst + j * ldd, &r[j], 16);
 }
+#undef FC_SHUFFLE
 
 // R rows of any length become one, element by element, and back.
 template <int R, class T>

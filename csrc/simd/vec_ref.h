@@ -90,7 +90,7 @@ inline vi vindex(const int32_t* idx) {
   memcpy(&v, idx, sizeof v);
   return v;
 }
-inline vf vpermute(vf a, vi idx) { return __builtin_shuffle(a, idx); }
+inline vf vpermute(vf a, vi idx) { return vf{a[idx[0]], a[idx[1]], a[idx[2]], a[idx[3]]}; }
 inline float vreduce_add(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 inline float vreduce_max(vf a) {
   float m = a[0];

@@ -88,6 +88,6 @@ def _as_text(config: dict[str, Any]) -> str:
         "tiers": ", ".join([*(f"{name} ({mark})" for name, mark in marks.items()), *tiers["extensions"]]),
         "caches": ", ".join(f"{level.upper()} {size // 1024} KiB" for level, size in caches.items()),
         "threads": f"{threads['used']} (default {threads['default']})",
-        "build": f"{build['compiler']}{emulated}",
+        "build": f"{build['compiler']}, {build['platform']}{emulated}",
     }
     return "".join(f"{name + ':':10}{value}\n" for name, value in rows.items())

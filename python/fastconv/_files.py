@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+from fastconv import _platform
 from fastconv.errors import ArgumentError, DTypeError, ModelError
 
 KINDS = {
@@ -22,7 +23,6 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # never a file that is there
 
 
 def kind_of(found: os.stat_result) -> str:
@@ -47,7 +47,7 @@ def open_plain(path: Path) -> BufferedReader:
     What a device does when it is opened is not found out: one looks before, and again at what was opened.
     """
     _check_plain(path, path.stat())
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
+    file = os.fdopen(os.open(path, _platform.READ), "rb")
     try:
         _check_plain(path, os.fstat(file.fileno()))
     except ModelError:
@@ -74,7 +74,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             if not stat.S_ISREG(found.st_mode) and not (stat.S_ISLNK(found.st_mode) and not follow):
                 raise ArgumentError(f"path: expected the name of a file, got {path}, {kind_of(found)}")
     temporary = path.with_name(f".fastconv-{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, _NEW, 0o666)
+    descriptor = os.open(temporary, _platform.NEW, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -86,8 +86,4 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     with suppress(OSError):  # of file systems that cannot
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _platform.sync_folder(path.parent)

@@ -35,6 +35,7 @@ def test_dict() -> None:
     assert 8 * 1024 <= config["caches"]["l1d"] <= config["caches"]["l2"]
     assert config["threads"]["used"] == fastconv.get_num_threads()
     assert re.match(r"(gcc|clang) \d+", config["build"]["compiler"])
+    assert config["build"]["platform"] in ("linux", "portable")
 
 
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:

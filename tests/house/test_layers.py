@@ -21,7 +21,7 @@ CPP_LAYERS = [
 ]  # fmt: skip
 PYTHON_LAYERS = [
     [
-        *("_core", "_fork", "errors", "timing", "_measured"),
+        *("_core", "_fork", "errors", "timing", "_measured", "_platform"),
         *("_text", "_table", "_progress", "_files", "_interpreter", "_foreign", "_types", "_log"),
     ],
     ["_arguments", "_kept_kind", "_threads", "_config", "tuning"],

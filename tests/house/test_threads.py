@@ -73,6 +73,7 @@ def test_default_is_no_more_than_the_affinity() -> None:
     assert 1 <= default_threads() <= len(os.sched_getaffinity(0))
 
 
+@pytest.mark.linux
 def test_affinity_counts() -> None:
     cpu = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, [{cpu}]); import fastconv; print(fastconv.get_num_threads())"
@@ -239,6 +240,7 @@ def test_process_ends(ending: str) -> None:
     assert (run.returncode, run.stderr) == (0, "")
 
 
+@pytest.mark.linux
 def test_a_worker_leaves_its_callers_core() -> None:
     """Put both on one core, then allow two: the worker goes to the other, and is not bound to it.
 

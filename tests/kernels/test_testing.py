@@ -12,12 +12,12 @@ from fastconv.testing.guard import PAGE, guarded, guarded_empty
 
 
 def permissions(address):
-    """Return what the kernel lets this process do with the page of an address, as "rw-p"."""
+    """Return what the kernel lets this process do with the page of an address, as "rw-"."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         span, allowed = line.split()[:2]
         first, last = (int(end, 16) for end in span.split("-"))
         if first <= address < last:
-            return allowed
+            return allowed[:3]
     return "unmapped"
 
 
@@ -30,8 +30,8 @@ def test_the_byte_outside_a_guarded_array_cannot_be_touched(shape):
         assert g.flags.writeable
         start, end = g.ctypes.data, g.ctypes.data + g.nbytes
         assert (end if align_end else start) % PAGE == 0
-        assert permissions(end if align_end else start - 1) == "---p"
-        assert permissions(start) == permissions(end - 1) == "rw-p"
+        assert permissions(end if align_end else start - 1) == "---"
+        assert permissions(start) == permissions(end - 1) == "rw-"
     assert guarded(a[:0]).shape == (0, *shape[1:])
 
 

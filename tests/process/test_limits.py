@@ -129,6 +129,7 @@ assert " 1 threads" in again.explain() and " 2 threads" in models[2].explain()
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "garbage"}, NO_QUOTA),
     ],
 )
+@pytest.mark.linux
 def test_control_groups(tmp_path: Path, files: Mapping[str, str], expected: int) -> None:
     for name, text in files.items():
         path = tmp_path / name
@@ -137,6 +138,7 @@ def test_control_groups(tmp_path: Path, files: Mapping[str, str], expected: int)
     assert _core.cgroup_threads(str(tmp_path)) == expected
 
 
+@pytest.mark.linux
 def test_a_child_asks_again(script: Script) -> None:
     """Until a number is set, a forked child takes its own affinity and environment; a set number stays."""
     script(

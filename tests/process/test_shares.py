@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 Script = Callable[..., str]
 
 
+@pytest.mark.linux
 def test_a_worker_that_does_not_come_is_not_waited_for(script: Script) -> None:
     """On one core with a caller that does not pause, a worker of the lowest priority does not get to run."""
     script(

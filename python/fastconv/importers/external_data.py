@@ -1,9 +1,9 @@
 """Tensors of an ONNX model that lie in files beside it. Only here is a file opened because a model names it.
 
 A model may come from anyone, so what it names must be a plain file below one folder, reached without a link:
-each part of the path is opened from the folder before it (openat) and must be what it is expected to be
-before and after it is opened. What was refused elsewhere only after a report: paths through ``..`` and
-symbolic links (CVE-2022-25882, CVE-2024-27318), hard links, devices, and sums that wrap around.
+each part of the path must be what it is expected to be before and after it is opened
+(:func:`fastconv._platform.open_below`). What was refused elsewhere only after a report: paths through ``..``
+and symbolic links (CVE-2022-25882, CVE-2024-27318), hard links, devices, and sums that wrap around.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastconv import _platform
 from fastconv._files import KINDS, kind_of
 from fastconv.errors import ModelError
 from fastconv.importers.tensors import map_part
@@ -24,7 +25,6 @@ Span = tuple[int, int]
 KEYS = ("location", "offset", "length", "checksum")
 NUMBER = re.compile("[0-9]{1,19}")  # of a 64-bit size
 FOREIGN = re.compile(r"[A-Za-z]:|.*\\", re.DOTALL)  # drives and separators of another system
-OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # never waits for a pipe
 SMALL = 4096  # bytes up to which a copy is cheaper than a mapping of its own
 
 
@@ -111,9 +111,7 @@ class ExternalData:
                         f" beside {begin} to {end}"
                     )
             places.insert(at, span)
-            views[span] = (
-                memoryview(os.pread(file, nbytes, offset)) if nbytes < SMALL else map_part(file, *span)
-            )
+            views[span] = _platform.read_at(file, nbytes, offset) if nbytes < SMALL else map_part(file, *span)
         return views[span]
 
 
@@ -122,24 +120,11 @@ def _open(folder: Path, location: str) -> int:
     parts = [part for part in location.split("/") if part != "."]
     if "\0" in location or FOREIGN.match(location) or not {"", ".."}.isdisjoint(parts) or not parts:
         raise ModelError("expected a relative path that stays inside the model's folder")
-    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for i, part in enumerate(parts):
-        kind = stat.S_IFREG if i == len(parts) - 1 else stat.S_IFDIR
-        try:  # a device does something when it is opened, so one looks first, and again at what was opened
-            _check(part, kind, os.stat(part, dir_fd=at, follow_symlinks=False))
-            opened = os.open(part, OPEN, dir_fd=at)
-        finally:
-            os.close(at)
-        at = opened
-        try:
-            _check(part, kind, os.fstat(at))
-        except ModelError:
-            os.close(at)
-            raise
-    return at
+    return _platform.open_below(folder, parts, _check)
 
 
-def _check(name: str, kind: int, found: os.stat_result) -> None:
+def _check(name: str, last: bool, found: os.stat_result) -> None:
+    kind = stat.S_IFREG if last else stat.S_IFDIR
     if stat.S_IFMT(found.st_mode) != kind:
         raise ModelError(f"expected {name!r} to be {KINDS[kind]}, got {kind_of(found)}")
     if kind == stat.S_IFREG and found.st_nlink > 1:

@@ -7,7 +7,6 @@ unnoticed.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import mmap
 from typing import Any, TypeVar
@@ -15,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fastconv import _platform
+
 PAGE = mmap.PAGESIZE
-_PROT_NONE = 0
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -52,12 +52,10 @@ def guarded_empty(
     dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
     inner = max(1, -(-nbytes // PAGE)) * PAGE
-    pages = mmap.mmap(-1, PAGE + inner + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = mmap.mmap(-1, PAGE + inner + PAGE)
     memory = np.frombuffer(pages, np.uint8)  # keeps `pages` mapped for as long as an array refers to it
-    protect = ctypes.CDLL(None, use_errno=True).mprotect
     for page in (memory.ctypes.data, memory.ctypes.data + PAGE + inner):
-        if protect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), _PROT_NONE) != 0:
-            raise OSError(ctypes.get_errno(), "mprotect failed")
+        _platform.forbid(page, PAGE)
     start = PAGE + inner - nbytes if align_end else PAGE
     array = memory[start : start + nbytes].view(dtype).reshape(shape)
     memory[start : start + nbytes] = 0x5A

@@ -1,6 +1,6 @@
 """Side by side: rounds of A B A B ... over the variants of a case, each in its own process, checked first.
 
-A worker is stopped (SIGSTOP) whenever it is not its turn, so that the threads of its pool cannot spin on a
+A worker is suspended whenever it is not its turn, so that the threads of its pool cannot spin on a
 core that another one is being timed on. What counts is the ratio of two times from the same rounds; never
 compare runs. A variant that cannot run a case, gets it wrong, dies or hangs fails that case alone.
 """
@@ -8,7 +8,6 @@ compare runs. A variant that cannot run a case, gets it wrong, dies or hangs fai
 from __future__ import annotations
 
 import json
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastconv import _platform
 from fastconv.errors import ArgumentError
 from fastconv.lab.compare.cases import Case
 from fastconv.lab.compare.engines import CONTESTS, Contest, engine_of, environment, variants
@@ -83,7 +83,7 @@ class Worker:
         timer = threading.Timer(self.timeout, give_up)
         timer.start()
         try:
-            process.send_signal(signal.SIGCONT)
+            _platform.resume(process)
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
@@ -98,7 +98,7 @@ class Worker:
             if not hung.is_set():
                 got = f"the worker ended with {process.returncode}"
             raise BenchError(f"{self.variant}: expected an answer, got {got}")
-        process.send_signal(signal.SIGSTOP)
+        _platform.suspend(process)
         reply: dict[str, Any] = json.loads(line)
         return reply
 

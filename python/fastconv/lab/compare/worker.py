@@ -13,16 +13,15 @@ Reads one JSON request a line and answers each with one line:
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 from dataclasses import asdict, replace
 from typing import Any, TextIO
 
 import numpy as np
 
+from fastconv import _platform
 from fastconv.lab.compare.cases import Case, Prepared
 from fastconv.lab.compare.engines import prepare
 from fastconv.timing import time_calls
@@ -55,16 +54,9 @@ def serve(variant: str, threads: int, requests: TextIO, replies: TextIO) -> None
         replies.flush()
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with its parent: a stopped worker would not see the end of its input."""
-    pr_set_pdeathsig = 1
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 def main() -> None:
     """Serve on standard input and output; whatever the engine prints goes to standard error."""
-    _die_with_parent()
+    _platform.end_with_parent()
     variant, threads = sys.argv[1:]
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,0 +1,21 @@
+# A toolchain file: builds for another system with the compiler that the Python package ziglang brings, Clang with the
+# headers and libraries of macOS, Windows and musl. ZIG is its program, and ZIG_TARGET a processor, a system and a C
+# library: aarch64-macos, x86_64-macos, x86_64-windows-gnu, x86_64-linux-musl. Tests for Windows run under Wine.
+set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG ZIG_TARGET)
+string(REPLACE "-" ";" target "${ZIG_TARGET}")
+list(GET target 0 CMAKE_SYSTEM_PROCESSOR)
+list(GET target 1 system)
+if(system STREQUAL "macos")
+  set(CMAKE_SYSTEM_NAME Darwin)
+  set(CMAKE_OSX_SYSROOT "")
+elseif(system STREQUAL "windows")
+  set(CMAKE_SYSTEM_NAME Windows)
+  find_program(WINE NAMES wine64)
+  if(WINE)
+    set(CMAKE_CROSSCOMPILING_EMULATOR ${WINE})
+  endif()
+else()
+  set(CMAKE_SYSTEM_NAME Linux)
+endif()
+set(CMAKE_CXX_COMPILER ${ZIG} c++ -target ${ZIG_TARGET})
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
