@@ -34,7 +34,7 @@ from fastconv.exporters.onnx import to_file
 from fastconv.lab.machine.setting import made_with
 from fastconv.predict import Predictor, pending, write_part
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 RECORD, PAGE = ROOT / "bench" / "results" / "lab" / "scale.json", ROOT / "docs" / "scale.md"
 RECIPES = {
     "futures": "concurrent.futures",
@@ -118,8 +118,11 @@ def timed_jobs(recipe: str, runtime: str, network: str, folder: Path) -> dict[st
 
 
 def in_a_process(recipe: str, runtime: str, network: str, folder: Path) -> dict[str, float]:
-    """Do so in a process of its own, from which the engine's workers can import this file and the recipes."""
-    paths = os.pathsep.join([str(ROOT / "bench"), str(ROOT / "examples" / "scale")])
+    """Do so in a process of its own, from which the engine's workers can import this file and the recipes.
+
+    This file alone: others of its folder have names that packages have, which engines look for.
+    """
+    paths = os.pathsep.join([str(folder / "path"), str(ROOT / "examples" / "scale")])
     environment = os.environ | {"PYTHONPATH": paths, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
     code = "import sys, json, pathlib, scale; *a, f = sys.argv[1:]; r = scale.timed_jobs(*a, pathlib.Path(f))"
     command = [sys.executable, "-c", f"{code}; print('result', json.dumps(r))", recipe, runtime, network]
@@ -188,6 +191,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         make_photos(Path(name))
         make_models(args.network, Path(name))
+        (Path(name) / "path").mkdir()
+        (Path(name) / "path" / "scale.py").symlink_to(Path(__file__).resolve())
         for recipe in args.recipes or RECIPES:
             found = measure(recipe, args.network, Path(name))
             if args.json:
