@@ -76,7 +76,7 @@ def test_round_trip(
     assert same.layers == model.layers
     assert (same.name, same.inputs, same.outputs) == (model.name, model.inputs, model.outputs)
     assert same.parameters == model.parameters
-    assert same._session.plans.exact == (precision == "exact")
+    assert same._session.plans.precision == precision
 
 
 @pytest.mark.model

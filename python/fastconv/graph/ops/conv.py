@@ -67,7 +67,7 @@ def _pack(
         taps, padding = seen
 
     parameters = {
-        "exact": ctx.plans.exact,
+        "precision": ctx.plans.precision,
         "padding_lo": padding[:spatial],
         "padding_hi": padding[spatial:],
         **given,
@@ -173,7 +173,7 @@ def _out_shape(
         act="none",
         alpha=0.0,
         beta=0.0,
-        exact=True,
+        precision="exact",
         algorithm="auto",
         padding_lo=padding[:spatial],
         padding_hi=padding[spatial:],
@@ -382,7 +382,7 @@ def _tiled(
                 act=fused.kind,
                 alpha=fused.alpha,
                 beta=fused.beta,
-                exact=ctx.plans.exact,
+                precision=ctx.plans.precision,
                 algorithm="auto",
                 stored=stored,
             )
