@@ -51,7 +51,7 @@ def packed_arrays(model: Model) -> list[Array]:
 # ---- the same model ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", ["fast", "exact"])
+@pytest.mark.parametrize("precision", ["fast", "exact", "bf16"])
 @pytest.mark.parametrize("size", [20, None])
 def test_round_trip(
     network: MakeGraph,
