@@ -79,15 +79,16 @@ def table(record: dict[str, Any]) -> str:
         for name, found in networks.items():
             for threads, ms in found["ms"].items():
                 gain = ms["fast"] / ms["bf16"]
-                rows.append([name, f"`{tier}`", threads, f"{ms['fast']:.1f}", f"{ms['bf16']:.1f}", f"{gain:.2f}",
-                             f"{found['bf16']} of {found['layers']}", f"{found['error']:.1e}"])  # fmt: skip
+                times = (f"{ms['fast']:.1f}", f"{ms['bf16']:.1f}", f"{gain:.2f}")
+                layers = f"{found['bf16']} of {found['layers']}"
+                rows.append([name, f"`{tier}`", threads, *times, layers, f"{found['error']:.1e}"])
     told = [
         f"{tier}: {' and '.join(f'{rate:.0f} GFLOP/s of {name}' for name, rate in rates.items())}"
         for tier, rates in record["peaks"].items()
     ]
     about = (
-        f"{record['cpu']}, batch 1, fastest of the calls made in turns; peaks of one thread, {'; '.join(told)}."
-        f" fastconv {record['version']}, {record['date']}, commit {record['git_sha']}."
+        f"{record['cpu']}, batch 1, fastest of the calls made in turns; peaks of one thread,"
+        f" {'; '.join(told)}. fastconv {record['version']}, {record['date']}, commit {record['git_sha']}."
     )
     return "\n\n".join((markdown(rows, left=2), paragraph(about)))
 

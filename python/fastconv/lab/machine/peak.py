@@ -114,9 +114,9 @@ def by_arithmetic(peaks: Iterable[Peak]) -> dict[str, Peak]:
     Returns
     -------
     dict of str to Peak
-        Of ``f32``, ``bf16``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits: of those half
-        as many where one instruction sums four products of bytes, and else as many. A tier without an
-        instruction for bytes, or for bf16, has the FMA peak in their place.
+        Of ``f32``, ``bf16``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits: of
+        those half as many where one instruction sums four products of bytes, and else as many. A tier without
+        an instruction for bytes, or for bf16, has the FMA peak in their place.
 
     Examples
     --------
