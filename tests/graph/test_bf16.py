@@ -52,7 +52,7 @@ def test_a_layer_that_waits_for_memory_is_rounded_on_every_tier(rng: np.random.G
     tolerance.assert_within(y, rounded(x) @ rounded(w).T, tolerance.sum_bound(magnitude, WIDE))
     np.testing.assert_array_equal(model(x[2:3]), y[2:3])
     assert model.program(x.shape).steps[0].algorithm == "bf16"
-    weights = sum(conv.packed_bytes for conv in model._plans.packed.values())
+    weights = sum(conv.packed_bytes for conv in model._session.plans.packed.values())
     assert weights < 0.6 * w.nbytes
 
 
