@@ -8,6 +8,7 @@
 #include "core/ops.h"
 #include "core/quantization.h"
 #include "core/types.h"
+#include "kernels/limits.h"
 #include "kernels/sparse_planes.h"
 
 namespace fastconv {
@@ -563,29 +564,6 @@ struct RecurrentKernels {
   void (*centred)(dim_t n, const float* x, float scale, float zero, float* y) = nullptr;
 };
 
-// ---- bandwidth.inl.h ----------------------------------------------------------------------------
-struct BandwidthKernels {
-  dim_t stride = 0;  // floats that n is a multiple of
-  void (*read)(dim_t n, const float* x, float* sink) = nullptr;
-  void (*write)(dim_t n, float value, float* y) = nullptr;
-  void (*copy)(dim_t n, const float* x, float* y) = nullptr;
-};
-
-// ---- peak.inl.h, peak_dot.inl.h -----------------------------------------------------------------
-// Runs `steps` rounds of independent multiply-adds in registers; returns the operations done, a
-// multiply-add being 2. `sink` is a float that it may write, so that the compiler keeps the loop.
-struct PeakLoop {
-  double (*run)(dim_t steps, float* sink) = nullptr;
-  const char* instruction = "";
-  bool uses_tiles = false;  // the caller asks for them first (core/tiles.h)
-};
-struct PeakKernels {
-  PeakLoop f32;
-  // Null where the processor has no instruction for it, unlike every other entry: a peak of the
-  // instructions for something else would say nothing.
-  PeakLoop bf16, int8;
-};
-
 struct KernelTable {
   int lanes = 0;               // W
   bool cheap_permute = false;  // a fact of cmake/isa.cmake
@@ -608,6 +586,7 @@ struct KernelTable {
   ResizeKernels resize;
   ByteKernels bytes;
   RecurrentKernels recurrent;
+  // Both in limits.h.
   PeakKernels peak;
   BandwidthKernels bandwidth;
 };
