@@ -365,9 +365,9 @@ def _tiled(
             size = (wide * oc, ic, 1, 1)
             pixels = weight[:, :, row].transpose(2, 1, 0)
             return _core.Conv(
-                # Not read, and so not copied, where the packed ones are stored.
+                # Not read, and so not copied, where the packed ones are stored and serve every size.
                 np.broadcast_to(weight[:1, 0, 0, 0], size)
-                if stored
+                if stored and ctx.plans.precision != "bf16"
                 else np.ascontiguousarray(pixels.reshape(size)),
                 bias,
                 spatial=2,
