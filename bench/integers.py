@@ -156,7 +156,14 @@ def measure_layer(layer: tuple[int, int, int, int, int, int], rounds: int) -> di
         bound = _core.PlannedIntegerConv(conv, view(x), view(y), 1)
         calls[name] = planned(x, y, bound, "integer_conv")
     f32 = _core.Conv(
-        w.astype(np.float32), None, act="none", alpha=0.0, beta=0.0, exact=False, algorithm="auto", **geometry
+        w.astype(np.float32),
+        None,
+        act="none",
+        alpha=0.0,
+        beta=0.0,
+        precision="fast",
+        algorithm="auto",
+        **geometry,
     )
     x32, y32 = x.astype(np.float32), np.empty(y.shape, np.float32)
     bound32 = _core.PlannedConv(f32, view(x32), None, view(y32), 1)

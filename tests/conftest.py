@@ -68,6 +68,25 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_active_tier(before)
 
 
+# And each tier that has an instruction for bf16, without it.
+BF16 = [
+    *((tier, "all") for tier in TIERS),
+    *((tier, "") for tier in TIERS if "bf16" in _core.peak_instructions(tier)),
+]
+
+
+@pytest.fixture(params=BF16, ids=lambda p: p[0] if p[1] == "all" else f"{p[0]} alone")
+def tier_and_bf16(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once for every set of kernels of bf16."""
+    before = _core.active_tier()
+    tier, last = request.param
+    _core.set_active_tier(tier)
+    _core.set_extensions_active(last)
+    yield tier
+    _core.set_extensions_active("all")
+    _core.set_active_tier(before)
+
+
 @pytest.fixture
 def tiers() -> Iterator[Iterator[str]]:
     """Go through the ISA tiers within a test, for which the problem is dearer to prepare than to run."""

@@ -112,7 +112,7 @@ void bind_conv(py::module_& m, Steps& steps) {
                        const Sizes& stride, const Sizes& padding_lo, const Sizes& padding_hi,
                        const Sizes& dilation, dim_t groups, const std::string& auto_pad,
                        bool transposed, const Sizes& output_padding, const std::string& act,
-                       float alpha, float beta, bool exact, bool planar,
+                       float alpha, float beta, const std::string& precision, bool planar,
                        const std::string& algorithm, const Sizes& x_shape, bool once, bool borrow,
                        const std::map<std::string, py::array>& stored) {
              const View weights = input_view("w", w);
@@ -121,7 +121,11 @@ void bind_conv(py::module_& m, Steps& steps) {
                       "w: expected a C-contiguous array");
              ConvParams p = conv_params(weights, {spatial, stride, padding_lo, padding_hi, dilation,
                                                   groups, auto_pad, transposed, output_padding});
-             p.exact = exact;
+             FC_CHECK(precision == "fast" || precision == "exact" || precision == "bf16",
+                      ArgumentError, "precision: expected 'fast', 'exact' or 'bf16', got '",
+                      precision, "'");
+             p.exact = precision == "exact";
+             p.bf16 = precision == "bf16";
              p.planar = planar;
              std::vector<float> dense_bias;
              if (bias) {
@@ -154,7 +158,7 @@ void bind_conv(py::module_& m, Steps& steps) {
            py::arg("w"), py::arg("bias"), py::kw_only(), py::arg("spatial"), py::arg("stride"),
            py::arg("padding_lo"), py::arg("padding_hi"), py::arg("dilation"), py::arg("groups"),
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
-           py::arg("alpha"), py::arg("beta"), py::arg("exact"), py::arg("planar") = false,
+           py::arg("alpha"), py::arg("beta"), py::arg("precision"), py::arg("planar") = false,
            py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false,
            py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>())
       .def(

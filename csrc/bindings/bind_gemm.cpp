@@ -6,6 +6,7 @@
 #include "bindings/bind.h"
 #include "bindings/steps.h"
 #include "core/check.h"
+#include "gemm/bf16.h"
 #include "gemm/gemm.h"
 #include "gemm/gemm_f64.h"
 
@@ -28,7 +29,7 @@ void bind_gemm(py::module_& m, Steps& steps) {
       "gemm",
       [](const py::array& a, const py::array& b, const std::optional<py::array>& c,
          const py::array& out, float alpha, float beta, const std::optional<py::array>& bias,
-         const std::string& act, float act_alpha, float act_beta) {
+         const std::string& act, float act_alpha, float act_beta, bool bf16) {
         const View av = input_view("a", a), bv = input_view("b", b), ov = output_view("out", out);
         FC_CHECK(av.rank == 2, ShapeError, "a: expected 2 dimensions, got ", av.rank);
         FC_CHECK(bv.rank == 2, ShapeError, "b: expected 2 dimensions, got ", bv.rank);
@@ -52,12 +53,13 @@ void bind_gemm(py::module_& m, Steps& steps) {
         }
         const Activation activation = activation_named(act, act_alpha, act_beta);
         interruptible([&] {
-          gemm_dots(av, bv, c ? &cv : nullptr, ov, alpha, beta, bias ? biasv.as<float>() : nullptr,
-                    activation);
+          (bf16 ? gemm_bf16 : gemm_dots)(av, bv, c ? &cv : nullptr, ov, alpha, beta,
+                                         bias ? biasv.as<float>() : nullptr, activation);
         });
       },
       py::arg("a"), py::arg("b"), py::arg("c"), py::arg("out"), py::arg("alpha"), py::arg("beta"),
-      py::arg("bias"), py::arg("act"), py::arg("act_alpha"), py::arg("act_beta"));
+      py::arg("bias"), py::arg("act"), py::arg("act_alpha"), py::arg("act_beta"),
+      py::arg("bf16") = false);
   steps.def("gemm", [](Program& self, const Operand& a, const Operand& b,
                        const std::optional<Operand>& c, const Operand& y, float alpha, float beta,
                        const std::string& act, float act_alpha, float act_beta) {

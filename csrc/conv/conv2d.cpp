@@ -16,10 +16,10 @@ std::string packing_id(Tier tier) {
                  tier_name(tier), ", nr ", table.gemm.nr, ", lanes ", table.lanes);
 }
 
-// The first of the stored weights of which zeros were left out, or null.
-static const StoredWeights* sparse_of(const std::vector<StoredWeights>& stored) {
+// The first of the stored weights whose algorithm's name starts so, or null.
+static const StoredWeights* stored_of(const std::vector<StoredWeights>& stored, const char* start) {
   for (const StoredWeights& weights : stored)
-    if (weights.algorithm.rfind("sparse_", 0) == 0) return &weights;
+    if (weights.algorithm.rfind(start, 0) == 0) return &weights;
   return nullptr;
 }
 
@@ -35,20 +35,23 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
       kernels_(&kernels()),
       tier_(active_tier()) {
   check_params(params_);
-  const StoredWeights* const sparse = sparse_of(stored_);
   // Where packed weights are stored, zeros are looked for if an equal plan found some. Where these are
-  // all that there is, their algorithm serves every size.
+  // all that there is, or those rounded to bf16, their algorithm serves every size.
+  const StoredWeights* const sparse = stored_of(stored_, "sparse_");
+  const StoredWeights* const found = sparse ? sparse : stored_of(stored_, "bf16");
   const bool automatic = algorithm == "auto";
   if (automatic && !once && w && (sparse || stored_.empty()))
     params_.zeros = count_zeros(params_, w);
-  const std::string& asked = automatic && !w && sparse ? sparse->algorithm : algorithm;
+  const std::string& asked = automatic && !w && found ? found->algorithm : algorithm;
   int count = 0;
   const Algo* const* list = algo_list(&count);
   choice_ = std::make_unique<Choice<Algo, PackedConv>>(
       list, count, asked, "one of fastconv.algorithms()",
       [&](int i) { return reason_against(*list[i], asked == "auto"); });
-  if (!x_shape.empty())
-    choice_->settle(choose(shape(static_cast<int>(x_shape.size()), x_shape.data())));
+  // A fully connected layer's input has no size.
+  const std::vector<dim_t> size =
+      params_.spatial == 0 ? std::vector<dim_t>{1, params_.ic} : x_shape;
+  if (!size.empty()) choice_->settle(choose(shape(static_cast<int>(size.size()), size.data())));
   if (const Algo* const algo = choice_->only()) {
     choice_->packed(algo, [&](const Algo& a) { return prepack(&a, w, bias); });
   } else {

@@ -138,6 +138,16 @@ double sparse_planes_cycles(const ConvParams& p, const ConvShape& s, const Kerne
                     (5 + transpose) * static_cast<double>(s.oc));
 }
 
+// A number of x takes 0.15 cycles to be read, rounded and written.
+double bf16_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table, double gain) {
+  const double k = static_cast<double>(s.taps() * s.group_ic()),
+               vectors = static_cast<double>(ceil_div(s.group_oc(), dim_t{table.lanes}));
+  const double numbers = static_cast<double>(s.ic * s.in[0] * s.in[1] * s.in[2]);
+  return product_cycles(static_cast<double>(s.out_pixels()) * vectors * k / gain, 0.93,
+                        k * static_cast<double>(s.oc) / 2) +
+         0.15 * numbers + transposing_cycles(p, s);
+}
+
 Zeros count_zeros(const ConvParams& p, const float* w) {
   constexpr dim_t kNarrow = kSparseWidths[0], kWide = kSparseWidths[1];
   const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], ic = p.ic / p.groups,

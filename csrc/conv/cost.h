@@ -1,6 +1,6 @@
 // L4 conv: what the algorithms are estimated to take for one image, in cycles, and which of them
 // accept, for those that have to beat others. Used by algo_winograd.cpp,
-// algo_sparse_panels.cpp and algo_sparse_planes.cpp.
+// algo_sparse_panels.cpp, algo_sparse_planes.cpp and algo_bf16.cpp.
 #pragma once
 #include <string>
 
@@ -23,6 +23,9 @@ double sparse_panels_cycles(const ConvParams& p, const ConvShape& s, const Kerne
 // Of the panels that are the fastest for weights with these zeros.
 int sparse_panel_width(const Zeros& zeros, const KernelTable& table);
 double sparse_planes_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table);
+
+// Of x rounded to bf16, and products of which there are `gain` times as many a cycle as of f32.
+double bf16_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table, double gain);
 
 // Of weights [oc][ic / groups][taps], or transposed [ic][oc / groups][taps].
 Zeros count_zeros(const ConvParams& p, const float* w);

@@ -86,29 +86,12 @@ void pack_taps(const KernelTable& kernels, const float* w, dim_t ic, dim_t taps,
 
 PhaseWeights DensePacked::pack(const ConvSpec& spec, const Phase& phase) const {
   const ConvParams& p = params_;
-  const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
-  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
-  const dim_t K = static_cast<dim_t>(phase.taps.size()) * ic;
+  const dim_t oc = p.oc / p.groups;
+  const dim_t K = static_cast<dim_t>(phase.taps.size()) * (p.ic / p.groups);
   PhaseWeights groups;
   for (dim_t g = 0; g < p.groups; ++g) {
     PackedB b(kernels_.gemm, K, oc, spec.source.take<float>(PackedB::floats(kernels_.gemm, K, oc)));
-    if (spec.source.filled()) {
-      groups.push_back(std::move(b));
-      continue;
-    }
-    // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
-    const dim_t stride_i = p.transposed ? oc * taps : taps,
-                stride_o = p.transposed ? taps : ic * taps;
-    const float* w = spec.w + g * (p.transposed ? ic * oc * taps : oc * ic * taps);
-    if (p.transposed || taps == 1) {
-      dim_t k0 = 0;
-      for (const Tap& tap : phase.taps) {
-        b.pack(k0, ic, w + tap.weight, stride_i, stride_o);
-        k0 += ic;
-      }
-    } else {
-      pack_taps(kernels_, w, ic, taps, b);
-    }
+    if (!spec.source.filled()) pack_group(spec, phase, g, b);
     groups.push_back(std::move(b));
   }
   return groups;
@@ -232,6 +215,22 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const
 }
 
 }  // namespace
+
+void pack_group(const ConvSpec& spec, const Phase& phase, dim_t group, PackedB& b) {
+  const ConvParams& p = spec.params;
+  const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
+  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
+  // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
+  const dim_t stride_i = p.transposed ? oc * taps : taps,
+              stride_o = p.transposed ? taps : ic * taps;
+  const float* const w = spec.w + group * oc * ic * taps;
+  if (!p.transposed && taps > 1) return pack_taps(spec.kernels, w, ic, taps, b);
+  dim_t k0 = 0;
+  for (const Tap& tap : phase.taps) {
+    b.pack(k0, ic, w + tap.weight, stride_i, stride_o);
+    k0 += ic;
+  }
+}
 
 std::shared_ptr<const PackedConv> prepack_dense(const ConvSpec& spec, bool materialise) {
   return std::make_shared<DensePacked>(spec, materialise);

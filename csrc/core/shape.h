@@ -45,6 +45,7 @@ struct ConvParams {
   int spatial = 2;  // 0 (a fully connected layer) to 3
   bool transposed = false;
   bool exact = false;   // only algorithms whose error is that of a sum of the products
+  bool bf16 = false;    // x and w may be rounded to bf16
   bool planar = false;  // the arrays to come are planes of channels (NCHW), not pixels of channels
   AutoPad auto_pad = AutoPad::explicit_;
   dim_t oc = 0, ic = 0, groups = 1;

@@ -21,11 +21,12 @@ struct GroupedProduct {
   dim_t lda = 0;
   const dim_t* tap_offset = nullptr;  // [taps]
   dim_t taps = 1;
-  dim_t k_run = 0;               // contiguous floats per tap; taps * k_run = K of every B
+  dim_t k_run = 0;               // contiguous numbers per tap; taps * k_run = K of every B
   const dim_t* c_row = nullptr;  // [M], or null: m * ldc; the residual has the same offsets
   dim_t ldc = 0;
   const Group* groups = nullptr;
   dim_t group_count = 0;
+  float alpha = 1.0f, residual_scale = 1.0f;  // of GemmTile and its epilogue
   Activation activation;
   dim_t block_rows = 0;  // rows that every panel of B passes over together; 0: block_rows_of()
 };
@@ -34,10 +35,11 @@ struct GroupedProduct {
 template <class Group>
 dim_t block_rows_of(const GroupedProduct<Group>& p) noexcept {
   const dim_t mr = p.groups[0].b->kernels().mr, K = p.taps * p.k_run;
-  // Overlapping windows share their floats: consecutive rows of an image are one pixel step apart.
+  // Overlapping windows share their numbers: consecutive rows of an image are one pixel step apart.
   const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
-  const dim_t floats = std::max<dim_t>(1, std::min(K, std::max<dim_t>(step, 1)));
-  return std::max<dim_t>(1, caches().l2 / 2 / dim_t{sizeof(float)} / floats / mr) * mr;
+  const dim_t numbers = std::max<dim_t>(1, std::min(K, std::max<dim_t>(step, 1)));
+  const dim_t bytes = sizeof(typename Group::Number);
+  return std::max<dim_t>(1, caches().l2 / 2 / bytes / numbers / mr) * mr;
 }
 
 // block(group, rows, panels) for all of the product, partitioned over groups, rows and columns.

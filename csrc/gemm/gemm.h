@@ -23,7 +23,7 @@ namespace fastconv {
 // A B of N columns lies in panels nr wide. What is left over, if nr / 2 or less, makes the last one
 // nr / 2 wider, for a tile of one vector would have more loads than FMAs (Zen 3: 70 to 77 GFLOP/s
 // for 8 columns, 98 for 16 or 24); alone, it is a panel nr / 2 wide.
-template <class Kernels>  // GemmKernels or IntegerKernels
+template <class Kernels>  // GemmKernels, Bf16Kernels or IntegerKernels
 inline dim_t panel_count(const Kernels& kernels, dim_t N) noexcept {
   return std::max<dim_t>(N > 0, ceil_div(N - kernels.nr / 2, kernels.nr));
 }
@@ -33,10 +33,12 @@ inline int panel_width(const Kernels& kernels, dim_t N, dim_t p) noexcept {
   const dim_t rest = std::max<dim_t>(1, ceil_div(N - p * kernels.nr, half));  // of N = 0 too
   return rest <= 3 ? static_cast<int>(rest) * half : kernels.nr;
 }
-inline const GemmPanel& panel_kernels(const GemmKernels& kernels, int width) noexcept {
+template <class Kernels>  // GemmKernels or Bf16Kernels
+inline const auto& panel_kernels(const Kernels& kernels, int width) noexcept {
   return kernels.panels[2 * width / kernels.nr - 1];
 }
-inline int widest_panel(const GemmKernels& kernels, dim_t N) noexcept {
+template <class Kernels>  // as above
+inline int widest_panel(const Kernels& kernels, dim_t N) noexcept {
   return std::max(panel_width(kernels, N, 0), panel_width(kernels, N, panel_count(kernels, N) - 1));
 }
 
@@ -78,7 +80,8 @@ class PackedB {
   dim_t N() const noexcept { return N_; }
   dim_t panels() const noexcept { return panel_count(*kernels_, N_); }
   int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
-  std::string tile() const;  // of the first panel, rows x columns
+  dim_t words() const noexcept { return K_; }  // in a column of a panel
+  std::string tile() const;                    // of the first panel, rows x columns
   float* panel(dim_t p) noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const float* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
   const GemmKernels& kernels() const noexcept { return *kernels_; }
@@ -101,6 +104,7 @@ inline void run_rows(const GemmKernels& kernels, int width, GemmTile& t, dim_t r
 // The groups of a convolution: same rows and taps, each with its own B and its own first channel in
 // A, C and residual.
 struct ProductGroup {
+  using Number = float;  // of A
   const PackedB* b;
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null

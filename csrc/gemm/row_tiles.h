@@ -9,7 +9,8 @@
 namespace fastconv {
 
 // To the rows below, in what a tile has besides A.
-inline void move_c_down(GemmTile& t, dim_t rows) noexcept {
+template <class Number>
+inline void move_c_down(FloatTile<Number>& t, dim_t rows) noexcept {
   if (t.c_row)
     t.c_row += rows;
   else

@@ -49,6 +49,7 @@ class SparseB {
 
 // The groups of a convolution, as ProductGroup and Product have them.
 struct SparseGroup {
+  using Number = float;  // of A
   const SparseB* b;
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null

@@ -8,6 +8,7 @@
 #include "core/ops.h"
 #include "core/quantization.h"
 #include "core/types.h"
+#include "kernels/limits.h"
 #include "kernels/sparse_planes.h"
 
 namespace fastconv {
@@ -56,12 +57,14 @@ struct PanelKernels {
 // The panel is [taps * K][ldb], of which every row's first NRV * W floats are read: packed panels
 // are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. With accumulate,
 // the tile adds to what C holds (K split into blocks; plain GEMM only).
-struct GemmTile : ProductTile<float, float, float> {
-  dim_t ldb;
+template <class Number>
+struct FloatTile : ProductTile<Number, Number, float> {
+  dim_t ldb;  // words
   float alpha = 1.0f;
   bool accumulate;
   Epilogue epilogue;  // bias, row_bias and residual point at this tile's first row and column
 };
+using GemmTile = FloatTile<float>;
 
 // ---- gemv_f32.inl.h -----------------------------------------------------------------------------
 // The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
@@ -77,6 +80,18 @@ struct GemmKernels {
   GemmPanel panels[3];           // nr / 2, nr and 3 nr / 2 wide; gemm/gemm.h says which where
   GemvUkr gemv[kGemvRows] = {};  // [rows - 1]
   GemvUkr gemv_columns[kGemvRows] = {};
+};
+
+// Of bf16, summed in f32, a word being two numbers: the panel is [taps][K / 2][ldb][2], and K even.
+// Products are exact, and their sums those of f32 in the order of k. But with AVX512_BF16 and AMX,
+// the numbers of a pair are summed in another order, and denormals count as zeros.
+using Bf16Tile = FloatTile<uint16_t>;
+using Bf16Panel = PanelKernels<Bf16Tile, kMaxMR>;
+struct Bf16Kernels {
+  int mr = 0, nr = 0;  // as GemmKernels has them, with the same nr
+  Bf16Panel panels[3];
+  // y[i] = x[i] to the nearest number of bf16, ties to even, i < n; a NaN stays one, a quiet one.
+  void (*round)(const float* x, dim_t n, uint16_t* y) = nullptr;
 };
 
 // ---- sparse_f32.inl.h ---------------------------------------------------------------------------
@@ -549,33 +564,11 @@ struct RecurrentKernels {
   void (*centred)(dim_t n, const float* x, float scale, float zero, float* y) = nullptr;
 };
 
-// ---- bandwidth.inl.h ----------------------------------------------------------------------------
-struct BandwidthKernels {
-  dim_t stride = 0;  // floats that n is a multiple of
-  void (*read)(dim_t n, const float* x, float* sink) = nullptr;
-  void (*write)(dim_t n, float value, float* y) = nullptr;
-  void (*copy)(dim_t n, const float* x, float* y) = nullptr;
-};
-
-// ---- peak.inl.h, peak_dot.inl.h -----------------------------------------------------------------
-// Runs `steps` rounds of independent multiply-adds in registers; returns the operations done, a
-// multiply-add being 2. `sink` is a float that it may write, so that the compiler keeps the loop.
-struct PeakLoop {
-  double (*run)(dim_t steps, float* sink) = nullptr;
-  const char* instruction = "";
-  bool uses_tiles = false;  // the caller asks for them first (core/tiles.h)
-};
-struct PeakKernels {
-  PeakLoop f32;
-  // Null where the processor has no instruction for it, unlike every other entry: a peak of the
-  // instructions for something else would say nothing.
-  PeakLoop bf16, int8;
-};
-
 struct KernelTable {
   int lanes = 0;               // W
   bool cheap_permute = false;  // a fact of cmake/isa.cmake
   GemmKernels gemm;
+  Bf16Kernels bf16;
   SparseKernels sparse;
   IntegerKernels integer;
   ConvKernels conv;
@@ -593,6 +586,7 @@ struct KernelTable {
   ResizeKernels resize;
   ByteKernels bytes;
   RecurrentKernels recurrent;
+  // Both in limits.h.
   PeakKernels peak;
   BandwidthKernels bandwidth;
 };

@@ -1,5 +1,5 @@
-// L1 simd: words of A for every dot_<set>.h: a number of f32, or four neighbouring bytes as one
-// number, lowest byte first.
+// L1 simd: words of A for every dot_<set>.h: a number of f32, or two neighbouring ones of bf16 or
+// four bytes as one number, the first one lowest.
 #pragma once
 #include <string.h>
 
@@ -9,6 +9,11 @@ namespace fastconv {
 namespace {
 
 inline float word_at(const float* p) { return *p; }
+inline int32_t word_at(const uint16_t* p) {
+  int32_t word;
+  memcpy(&word, p, sizeof word);
+  return word;
+}
 inline int32_t word_at(const uint8_t* p) {
   int32_t word;
   memcpy(&word, p, sizeof word);

@@ -93,6 +93,10 @@ template <int N>
 inline vi vishr(vi a) {
   return _mm256_srai_epi32(a, N);
 }
+inline vf vlower_bf16(vi a) { return _mm256_castsi256_ps(_mm256_slli_epi32(a, 16)); }
+inline vf vupper_bf16(vi a) {
+  return _mm256_castsi256_ps(_mm256_and_si256(a, _mm256_set1_epi32(-65536)));
+}
 inline vf vtofloat(vi a) { return _mm256_cvtepi32_ps(a); }
 inline vi vtoint(vf a) { return _mm256_cvtps_epi32(a); }
 

@@ -69,6 +69,10 @@ template <int N>
 inline vi vishr(vi a) {
   return _mm512_srai_epi32(a, N);
 }
+inline vf vlower_bf16(vi a) { return _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)); }
+inline vf vupper_bf16(vi a) {
+  return _mm512_castsi512_ps(_mm512_and_si512(a, _mm512_set1_epi32(-65536)));
+}
 inline vf vtofloat(vi a) { return _mm512_cvtepi32_ps(a); }
 inline vi vtoint(vf a) { return _mm512_cvtps_epi32(a); }
 inline vi viload_bytes(const uint8_t* p) {

@@ -21,6 +21,8 @@ template <int N>
 inline vi vishr(vi a) {
   return vshrq_n_s32(a, N);
 }
+inline vf vlower_bf16(vi a) { return vreinterpretq_f32_s32(vshlq_n_s32(a, 16)); }
+inline vf vupper_bf16(vi a) { return vreinterpretq_f32_s32(vandq_s32(a, vdupq_n_s32(-65536))); }
 inline vf vtofloat(vi a) { return vcvtq_f32_s32(a); }
 inline vi vtoint(vf a) { return vcvtnq_s32_f32(a); }
 inline vi viload_bytes(const uint8_t* p) {

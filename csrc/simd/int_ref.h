@@ -58,6 +58,9 @@ template <int N>
 inline vi vishr(vi a) {
   return a >> N;
 }
+// Of two numbers of bf16 in each lane the lower one, and the upper one, which f32 has too.
+inline vf vlower_bf16(vi a) { return (vf)((vu)a << 16); }
+inline vf vupper_bf16(vi a) { return (vf)((vu)a & 0xffff0000u); }
 inline vf vtofloat(vi a) { return __builtin_convertvector(a, vf); }
 // To nearest, ties to even; numbers of 2^22 to 2^30 stay as large, by and by.
 inline vi vtoint(vf a) { return __builtin_convertvector(vround(a), vi); }

@@ -351,7 +351,10 @@ def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
         return True  # their bounds overlap, and no quick proof that their elements do not
 
 
+PRECISIONS = ("fast", "exact", "bf16")
+
+
 def check_precision(precision: Any) -> None:
-    """Raise unless `precision` is one of its two names."""
-    if not isinstance(precision, str) or precision not in ("fast", "exact"):
-        raise ArgumentError(f"precision: expected 'fast' or 'exact', got {shown(precision)}")
+    """Raise unless `precision` is one of its names."""
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ArgumentError(f"precision: expected 'fast', 'exact' or 'bf16', got {shown(precision)}")

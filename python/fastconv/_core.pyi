@@ -64,7 +64,7 @@ class Conv:
         act: str,
         alpha: float,
         beta: float,
-        exact: bool,
+        precision: str,
         algorithm: str,
         planar: bool = False,
         x_shape: Sequence[int] = (),
@@ -160,6 +160,7 @@ def gemm(
     act: str,
     act_alpha: float,
     act_beta: float,
+    bf16: bool = False,
 ) -> None: ...
 def gemm_f64(a: F64, b: F64, out: F64) -> None: ...
 

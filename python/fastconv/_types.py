@@ -31,7 +31,7 @@ else:
 
 Padding: TypeAlias = int | tuple[int, ...] | list[int] | Literal["same", "valid"]
 PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
-Precision: TypeAlias = Literal["fast", "exact"]
+Precision: TypeAlias = Literal["fast", "exact", "bf16"]
 Layout1d: TypeAlias = Literal["NCW", "NWC"]
 Layout2d: TypeAlias = Literal["NCHW", "NHWC"]
 Layout3d: TypeAlias = Literal["NCDHW", "NDHWC"]

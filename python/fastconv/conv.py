@@ -67,7 +67,7 @@ def plan(
         act=act,
         alpha=alpha,
         beta=beta,
-        exact=precision == "exact",
+        precision=precision,
         planar=planar,
         algorithm=algorithm,
         x_shape=once_for,

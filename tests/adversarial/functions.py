@@ -135,7 +135,7 @@ NAME_VALUES: tuple[Any, ...] = (
     *("exact", "direct", "im2col", "winograd_f2", "winograd_f4", "reference", "none", "relu", b"NCHW"),
     *(np.array("NCHW"), ("relu",), ("relu", 1.0), ("leaky_relu", 0.5), ("leaky_relu", math.nan), ["relu"]),
     *(("leaky_relu", "x"), ("clamp", 1.0, -1.0), ("clamp", 0.0, 1.0, 2.0), ((),), ("elu", HUGE_TEXT)),
-    *(("elu", 1 << 62), "gelu", "fast", "zeros", "reflect", "replicate", "circular", "border"),
+    *(("elu", 1 << 62), "gelu", "fast", "zeros", "reflect", "replicate", "circular", "border", "bf16"),
 )  # fmt: skip
 
 
@@ -359,7 +359,8 @@ def try_call(name: str, arguments: Arguments) -> str:
     if correct is None:
         return "ran"
     assert y.shape == correct.shape, f"expected shape {correct.shape}, got {y.shape}"
-    if not any(map(extreme, arguments.values())):
+    rounds = arguments.get("precision") == "bf16"  # tests/conv/test_bf16.py has its bound
+    if not rounds and not any(map(extreme, arguments.values())):
         size = np.abs(correct.astype(np.float64))
         near = np.abs(y - correct.astype(np.float64)) <= COARSE * (1 + size)
         assert (near | ~(size < EXTREME)).all(), f"expected\n{correct}\ngot\n{y}"

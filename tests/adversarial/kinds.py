@@ -175,7 +175,7 @@ PASSES = Kind(
     (*ANYTHING, "none", "fold_pad", ["fold_pad"], ["fold_pad", 3], [["fold_pad"]], {"fold_pad": 1}),
     _is_passes,
 )
-PRECISION = Kind((*ANYTHING, "fast", "exact", "FAST", b"fast"), one_of("fast", "exact", None))
+PRECISION = Kind((*ANYTHING, "fast", "exact", "bf16", "FAST", b"fast"), one_of("fast", "exact", "bf16", None))
 
 
 def is_flag(value: Any) -> bool:

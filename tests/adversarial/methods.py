@@ -188,7 +188,7 @@ def modules() -> dict[str, Callee]:
                 "dynamic_batch": Kind(OBJECTS, FLAG.right),
                 "dynamic_size": Kind(OBJECTS, FLAG.right),
                 "passes": Kind((*OBJECTS, ["fold_pad", 3]), kinds.PASSES.right),
-                "precision": Kind(OBJECTS, kinds.one_of("fast", "exact")),
+                "precision": Kind(OBJECTS, kinds.one_of("fast", "exact", "bf16")),
                 "tune": Kind(tuple(v for v in OBJECTS if v is not True), FLAG.right),
             },
         )

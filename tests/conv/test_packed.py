@@ -29,13 +29,15 @@ CASES: list[tuple[str, tuple[int, ...], int, dict[str, Any]]] = [
     ("im2col", (12, 3, 2, 5), 2, {"stride": [2, 1]}),
     ("implicit", (6, 5, 3, 4), 2, {"transposed": True, "stride": [2, 3]}),
     ("winograd_f4", (70, 20, 3, 3), 1, {}),
-    ("winograd_f2", (24, 9, 3, 3), 2, {"exact": True}),
+    ("winograd_f2", (24, 9, 3, 3), 2, {"precision": "exact"}),
     ("winograd_f2", (9, 4, 5, 5), 1, {}),
     ("depthwise", (21, 1, 3, 3), 21, {"stride": [2, 2]}),
     ("direct", (24, 4, 3, 3), 6, {}),
     ("direct", (64, 16, 3, 3), 4, {}),
     ("planar", (24, 6, 1, 1), 2, {"planar": True}),
     ("planar", (6, 1024, 1, 1), 2, {"planar": True}),
+    ("bf16", (40, 7, 3, 3), 1, {}),
+    ("bf16", (35, 6, 1, 1), 1, {}),
     ("reference", (5, 3, 3, 3), 1, {}),
 ]
 IDS = [f"{algorithm}-{'x'.join(map(str, shape))}" for algorithm, shape, _, _ in CASES]
@@ -54,7 +56,7 @@ def plan(algorithm: str, w: Array, groups: int, **parameters: Any) -> _core.Conv
         "act": "none",
         "alpha": 0.0,
         "beta": 0.0,
-        "exact": False,
+        "precision": "bf16" if algorithm == "bf16" else "fast",
     }
     if w.shape[2:] == (1, 1):
         defaults |= {"padding_lo": [0, 0], "padding_hi": [0, 0]}
@@ -76,7 +78,8 @@ def accepts(algorithm: str, w: Array, groups: int, **parameters: Any) -> bool:
 
 def joined(arrays: list[Array]) -> Array:
     """One after another, each from a multiple of 64 bytes on: as a file has them."""
-    return np.concatenate([np.pad(a, (0, -a.size % 16)) for a in arrays])
+    whole = [np.pad(a.view(np.uint8), (0, -a.nbytes % 64)) for a in arrays]
+    return np.concatenate(whole).view(np.float32)
 
 
 def output(conv: _core.Conv, w: Array, groups: int, transposed: bool = False) -> Array:

@@ -190,7 +190,7 @@ def stored_plan(algorithm: str, w: Array, stored: dict[str, Array]) -> _core.Con
     return _core.Conv(
         w, None, spatial=2, stride=[1, 1], padding_lo=[0, 0], padding_hi=[0, 0], dilation=[1, 1], groups=1,
         auto_pad="explicit", transposed=False, output_padding=[0, 0], act="none", alpha=0.0, beta=0.0,
-        exact=False, algorithm=algorithm, stored=stored,
+        precision="fast", algorithm=algorithm, stored=stored,
     )  # fmt: skip
 
 

@@ -145,7 +145,9 @@ def test_exact_precision_refuses_f4(problem):
         fastconv.ArgumentError, match=r"^algorithm: 'winograd_f4' does not accept .* precision"
     ):
         plan(64, precision="exact", algorithm="winograd_f4")
-    with pytest.raises(fastconv.ArgumentError, match=r"^precision: expected 'fast' or 'exact', got 'best'"):
+    with pytest.raises(
+        fastconv.ArgumentError, match=r"^precision: expected 'fast', 'exact' or 'bf16', got 'best'"
+    ):
         plan(64, precision="best")
 
 

@@ -103,7 +103,7 @@ def test_workspace_must_be_large_enough(program: _core.Program) -> None:
         act="none",
         alpha=0.0,
         beta=0.0,
-        exact=False,
+        precision="fast",
         algorithm="im2col",
         **pair,
     )

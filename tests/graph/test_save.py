@@ -51,7 +51,7 @@ def packed_arrays(model: Model) -> list[Array]:
 # ---- the same model ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", ["fast", "exact"])
+@pytest.mark.parametrize("precision", ["fast", "exact", "bf16"])
 @pytest.mark.parametrize("size", [20, None])
 def test_round_trip(
     network: MakeGraph,
@@ -76,7 +76,7 @@ def test_round_trip(
     assert same.layers == model.layers
     assert (same.name, same.inputs, same.outputs) == (model.name, model.inputs, model.outputs)
     assert same.parameters == model.parameters
-    assert same._session.plans.exact == (precision == "exact")
+    assert same._session.plans.precision == precision
 
 
 @pytest.mark.model

@@ -215,7 +215,7 @@ HOSTILE: list[tuple[str, Edit]] = [
     ("constant 'w0': expected one definition", lambda h: h["constants"].append(["w0", 0])),
     (r"constant '.*': expected a number", lambda h: h["constants"][0].__setitem__(1, 10**6)),
     ("outputs: expected at least one", lambda h: h["outputs"].clear()),
-    ("precision: expected 'fast' or 'exact'", lambda h: h.update(precision="approximate")),
+    ("precision: expected 'fast', 'exact' or 'bf16'", lambda h: h.update(precision="approximate")),
     ("expected its inputs to be known before it, got 'later'", set_node(inputs=["later"])),
     ("expected an output, got none", set_node(outputs=[])),
     ("expected a supported operator, got Exec", set_node(op="Exec")),

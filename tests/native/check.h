@@ -1,6 +1,7 @@
 // Native tests: numbers to compute with, and how results are compared. The tests link the library
 // without Python, so that a cross compiler can build them and an emulator run them.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <string>
@@ -40,6 +41,18 @@ class Random {
 inline double sum_bound(dim_t n, double magnitude) {
   const double nu = static_cast<double>(n + 5) * 0x1p-24;
   return nu / (1 - nu) * magnitude + static_cast<double>(n + 5) * 0x1p-126;
+}
+
+// To the nearest number of 8 significant bits, ties to even: what bf16 has, where x is neither too
+// large nor too small for it.
+inline float rounded_to_bf16(float x) {
+  int exponent;
+  const double mantissa = std::frexp(x, &exponent);
+  return static_cast<float>(std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8));
+}
+inline std::vector<float> rounded_to_bf16(std::vector<float> v) {
+  for (float& x : v) x = rounded_to_bf16(x);
+  return v;
 }
 
 struct Expected {

@@ -77,7 +77,8 @@ void add_tap(Problem& p, dim_t n, dim_t ih, dim_t iw, dim_t kh, dim_t kw, dim_t 
     }
 }
 
-Problem make(const Case& c) {
+// bf16: what is expected is of x and w rounded to it.
+Problem make(const Case& c, bool bf16) {
   Problem p{c, {}, {}, {}, {}, {}, {}, {}};
   p.params.oc = c.oc;
   p.params.ic = c.ic;
@@ -95,6 +96,12 @@ Problem make(const Case& c) {
   p.x = random.numbers(c.n * c.ic * c.size * c.size);
   p.w = random.numbers(c.ic * c.oc / c.groups * c.kernel * c.kernel);
   p.bias = random.numbers(c.oc);
+  const std::vector<float> x = p.x, w = p.w;
+  p.params.bf16 = bf16;
+  if (bf16) {
+    p.x = rounded_to_bf16(p.x);
+    p.w = rounded_to_bf16(p.w);
+  }
   const dim_t outputs = c.n * p.shape.out_pixels() * c.oc;
   for (dim_t i = 0; i < outputs; ++i) {
     p.sum.push_back(p.bias[i % c.oc]);
@@ -113,6 +120,8 @@ Problem make(const Case& c) {
             else
               add_tap(p, n, there_h, there_w, kh, kw, h, w);
           }
+  p.x = x;
+  p.w = w;
   return p;
 }
 
@@ -175,10 +184,11 @@ bool run(const Problem& p, const std::string& algorithm, bool planar) {
 void test_convolutions() {
   std::map<std::string, int> cases;  // that an algorithm had
   for (const Case& c : kCases) {
-    const Problem p = make(c);
+    const Problem p = make(c, false), rounded = make(c, true);
     for (const bool planar : {false, true}) {
       check_true(std::string(c.name) + ": something accepts it", run(p, "auto", planar));
-      for (const std::string& name : algorithm_names()) cases[name] += run(p, name, planar);
+      for (const std::string& name : algorithm_names())
+        cases[name] += run(name == "bf16" ? rounded : p, name, planar);
     }
   }
   for (const std::string& name : algorithm_names())

@@ -1,9 +1,12 @@
 // Native tests: matrix products, of floats against sums in double and of bytes against sums of
 // integers.
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <map>
 
 #include "check.h"
+#include "gemm/bf16.h"
 #include "gemm/gemm.h"
 #include "gemm/integer.h"
 #include "kernels/dispatch.h"
@@ -24,8 +27,8 @@ View matrix(float* data, dim_t rows, dim_t columns, bool transposed) {
   return v;
 }
 
-// out = act(alpha * a @ b + beta * c + bias).
-void product(dim_t M, dim_t N, dim_t K, bool transposed, bool plain) {
+// out = act(alpha * a @ b + beta * c + bias), by gemm() or gemm_bf16().
+void product(dim_t M, dim_t N, dim_t K, bool transposed, bool plain, bool bf16) {
   Random random(static_cast<uint32_t>(M * 10007 + N * 101 + K));
   std::vector<float> a = random.numbers(M * K), b = random.numbers(K * N),
                      c = random.numbers(M * N), bias = random.numbers(N);
@@ -33,8 +36,13 @@ void product(dim_t M, dim_t N, dim_t K, bool transposed, bool plain) {
   const float alpha = plain ? 1.0f : 0.75f, beta = plain ? 0.0f : 1.25f;
   const Activation activation = plain ? Activation{} : Activation{Act::clamp, 0.0f, 3.0f};
   const View c_view = matrix(c.data(), M, N, false);
-  gemm(matrix(a.data(), M, K, false), matrix(b.data(), K, N, transposed), plain ? nullptr : &c_view,
-       matrix(out.data(), M, N, false), alpha, beta, plain ? nullptr : bias.data(), activation);
+  (bf16 ? gemm_bf16 : gemm)(matrix(a.data(), M, K, false), matrix(b.data(), K, N, transposed),
+                            plain ? nullptr : &c_view, matrix(out.data(), M, N, false), alpha, beta,
+                            plain ? nullptr : bias.data(), activation);
+  if (bf16) {
+    a = rounded_to_bf16(a);
+    b = rounded_to_bf16(b);
+  }
 
   std::vector<Expected> expected;
   for (dim_t m = 0; m < M; ++m)
@@ -53,8 +61,9 @@ void product(dim_t M, dim_t N, dim_t K, bool transposed, bool plain) {
       }
       expected.push_back({sum, sum_bound(K, magnitude)});
     }
-  check_all("gemm " + std::to_string(M) + "x" + std::to_string(N) + "x" + std::to_string(K) +
-                (transposed ? " of a transposed b" : "") + (plain ? "" : " with everything"),
+  check_all((bf16 ? "gemm_bf16 " : "gemm ") + std::to_string(M) + "x" + std::to_string(N) + "x" +
+                std::to_string(K) + (transposed ? " of a transposed b" : "") +
+                (plain ? "" : " with everything"),
             out, expected);
 }
 
@@ -145,16 +154,40 @@ void rows_in_an_order() {
   }
 }
 
+// Numbers of f32 by their bits, and of bf16: ties, what carries into the exponent and to infinity,
+// denormals, and NaNs, whose quiet bit is set.
+void roundings() {
+  const std::map<uint32_t, uint16_t> cases = {
+      {0x00000000, 0x0000}, {0x80000000, 0x8000}, {0x3f808000, 0x3f80}, {0x3f818000, 0x3f82},
+      {0x3f807fff, 0x3f80}, {0x3f808001, 0x3f81}, {0xbf818000, 0xbf82}, {0x3fffffff, 0x4000},
+      {0x7f7f7fff, 0x7f7f}, {0x7f7f8000, 0x7f80}, {0xff7fffff, 0xff80}, {0x7f800000, 0x7f80},
+      {0xff800000, 0xff80}, {0x00018000, 0x0002}, {0x00008000, 0x0000}, {0x007fffff, 0x0080},
+      {0x7f800001, 0x7fc0}, {0x7fc00000, 0x7fc0}, {0xffffffff, 0xffff}, {0x7fbf0000, 0x7fff},
+  };
+  std::vector<uint16_t> expected, found(cases.size());
+  std::vector<float> x;
+  for (const auto& [bits, rounded] : cases) {
+    x.push_back(std::bit_cast<float>(bits));
+    expected.push_back(rounded);
+  }
+  kernels().bf16.round(x.data(), static_cast<dim_t>(x.size()), found.data());
+  check_true("f32 rounded to bf16", found == expected);
+}
+
 }  // namespace
 
 void test_products() {
-  // Tails of every width of a panel, all heights of a tile, few rows, and several blocks of K.
-  for (const dim_t N : {1, 3, 4, 5, 8, 11, 12, 16, 17, 24, 33, 48, 50})
-    for (const dim_t M : {1, 2, 5, 15, 29}) product(M, N, 19, M % 2 == 0, N % 2 == 0);
-  for (const dim_t M : {3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14}) product(M, 40, 8, false, false);
-  product(33, 37, 1500, false, true);
-  product(3, 65, 1201, true, false);
-  product(1, 1, 0, false, true);
+  for (const bool bf16 : {false, true}) {
+    // Tails of every width of a panel, all heights of a tile, few rows, and several blocks of K.
+    for (const dim_t N : {1, 3, 4, 5, 8, 11, 12, 16, 17, 24, 33, 48, 50})
+      for (const dim_t M : {1, 2, 5, 15, 29}) product(M, N, 19, M % 2 == 0, N % 2 == 0, bf16);
+    for (const dim_t M : {3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14})
+      product(M, 40, 8, false, false, bf16);
+    product(33, 37, 1500, false, true, bf16);
+    product(3, 65, 1201, true, false, bf16);
+    product(1, 1, 0, false, true, bf16);
+  }
+  roundings();
 }
 
 void test_integer_products() {

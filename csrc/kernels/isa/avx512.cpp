@@ -8,6 +8,8 @@
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish_integers.inl.h"
+#include "kernels/product/round_bf16.inl.h"
+#include "simd/dot_bf16.h"
 #include "simd/s16_avx512.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -18,6 +20,8 @@ namespace fastconv {
 void table_avx512(KernelTable& table) {
   fill_table<14, 14, 9>(table);
   fill_sparse<10, 10>(table.sparse);
+  fill_bf16<DotBf16, 14, 12, 7>(table.bf16);
+  table.bf16.round = round_bf16;
   fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
   fill_wide<DotS16, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);

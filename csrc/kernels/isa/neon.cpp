@@ -6,6 +6,8 @@
 #include "simd/dot_neon.h"
 // A product is written in a Dot.
 #include "kernels/product/finish_integers.inl.h"
+#include "kernels/product/round_bf16.inl.h"
+#include "simd/dot_bf16.h"
 #include "simd/s16_neon.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -18,6 +20,8 @@ void table_neon(KernelTable& table) {
   // keeps some in memory.
   fill_table<14, 12, 8>(table);
   fill_sparse<6, 0>(table.sparse);
+  fill_bf16<DotBf16, 8, 8, 4>(table.bf16);
+  table.bf16.round = round_bf16;
   fill_bytes<DotU8S8, 8, 6, 4>(table.integer);
   fill_wide<DotS16, 8, 6, 4>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);

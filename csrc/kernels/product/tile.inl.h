@@ -88,7 +88,7 @@ void product_tile(const typename Finish<MR, NRV>::Tile& t) {
         add_products<Dot, MR, NRV>(acc, b, [&](int m) { return word_at(a[m] + k); });
         b += step;
       }
-      if constexpr (kNumbers > 1)
+      if constexpr (kNumbers == 4)
         if (rest) {
           if (whole)
             add_products<Dot, MR, NRV>(acc, b,

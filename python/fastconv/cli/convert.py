@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fastconv._arguments import PRECISIONS
 from fastconv.cli import arguments, network, output
 
 
@@ -25,7 +26,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--precision",
-        choices=("fast", "exact"),
+        choices=PRECISIONS,
         help="as of fastconv.load (default: fast, or the .fcm's)",
     )
     parser.add_argument(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._arguments import PRECISIONS
 from fastconv._files import open_plain
 from fastconv._table import Table
 from fastconv._text import counted
@@ -36,7 +37,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     network.add_shapes(parser)
     parser.add_argument("--threads", type=arguments.positive_int, help="default: all")
-    parser.add_argument("--precision", choices=("fast", "exact"), help="as of fastconv.load (default: fast)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="as of fastconv.load (default: fast)")
     parser.add_argument(
         "--warmup", type=arguments.positive_int, default=3, help="untimed runs before (default: 3)"
     )

@@ -165,7 +165,7 @@ def evaluate(node: Node, constants: Mapping[str, Array], budget: Budget) -> list
     """
     inputs = {name: constants[name] for name in node.inputs if name}
     values: dict[str, Value] = {name: Constant(array) for name, array in inputs.items()}
-    ctx = Context(Plans(exact=True, budget=budget.fork()))
+    ctx = Context(Plans(precision="exact", budget=budget.fork()))
     try:
         check_node(node)
         _lower_node(ctx, node, values)

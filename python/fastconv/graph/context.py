@@ -78,6 +78,8 @@ class Step:
     params: tuple[Any, ...]
     node: Node
     algorithm: str
+    # Why a convolution is not one of bf16, where that was allowed.
+    stays_f32: str = ""
 
     @property
     def is_convolution(self) -> bool:
@@ -222,13 +224,14 @@ class Context:
         output: Tensor,
         *params: Any,
         algorithm: str = "",
+        stays_f32: str = "",
         integers: bool = False,
     ) -> Tensor:
         """Append a step and return its output; a step that would write nothing is left out.
 
         One of ``integers`` has operands that are not f32, which the program checks itself.
         """
-        step = Step(kind, tuple(inputs), output, params, self.node, algorithm)
+        step = Step(kind, tuple(inputs), output, params, self.node, algorithm, stays_f32)
         for tensor in step.tensors():
             if tensor.dtype != F32 and not integers:
                 raise UnsupportedOpError(f"expected float32 values, got {tensor.dtype}")
@@ -359,7 +362,10 @@ class Context:
 
     def convolve(self, conv: _core.Conv, x: Tensor, residual: Tensor | None, y: Tensor) -> Tensor:
         """Run a packed convolution (or fully connected layer)."""
-        return self.emit("conv", (x, residual), y, conv, algorithm=conv.algorithm(x.shape))
+        algorithm = conv.algorithm(x.shape)
+        asked = self.plans.precision == "bf16" and algorithm != "bf16"
+        reason = conv.explain(x.shape)["rejected"]["bf16"] if asked else ""
+        return self.emit("conv", (x, residual), y, conv, algorithm=algorithm, stays_f32=reason)
 
     def pack(
         self,

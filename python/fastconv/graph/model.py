@@ -51,7 +51,7 @@ class Model:
         the packed weights, and a function to be called again, by :meth:`save` and to be pickled.
     passes : str or sequence of str
         ``"default"``, ``"none"``, or the names of the graph passes to run.
-    precision : {"fast", "exact"}, optional
+    precision : {"fast", "exact", "bf16"}, optional
         As for :func:`fastconv.conv2d`; by default what a compiled model was saved with, or "fast".
     tune : bool
         Take the algorithms that are measured to be the fastest here (:mod:`fastconv.tuning`): the first

@@ -17,8 +17,8 @@ from fastconv.graph.kept import Kept
 class Plans:
     """Packed convolutions by node and parameters, and which weights went into them."""
 
-    # Only algorithms as accurate as a sum of products: fastconv.conv2d's precision="exact".
-    exact: bool = False
+    # Which algorithms are accurate enough, as fastconv.conv2d has it.
+    precision: str = "fast"
     # The sizes of all images are known: a convolution chooses its algorithm once, and keeps no plain weights.
     fixed: bool = False
     # Algorithms are the ones measured to be the fastest (fastconv.tuning), for each shape and thread count.

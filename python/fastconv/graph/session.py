@@ -30,7 +30,7 @@ class Session:
     prepare : callable
         Returns the graph after its passes and the budget that they took from; called again by
         :meth:`compiled`, for weights that were freed once they were packed.
-    precision : {"fast", "exact"}, optional
+    precision : {"fast", "exact", "bf16"}, optional
         By default what the graph says.
     tune : bool
         Whether algorithms are those measured to be the fastest.
@@ -51,7 +51,7 @@ class Session:
         reads.update(info.name for info in graph.outputs)  # a weight that is a result too is not released
         sizes = (n for info in graph.inputs for n in info.shape[1:])
         self.plans = Plans(
-            exact=(precision or graph.precision) == "exact",
+            precision=precision or graph.precision,
             fixed=all(isinstance(n, int) for n in sizes),
             tune=tune,
             reads={id(constant): reads[name] for name, constant in self.constants.items()},
@@ -97,7 +97,7 @@ class Session:
     @property
     def precision(self) -> str:
         """As given, or as the graph says."""
-        return "exact" if self.plans.exact else "fast"
+        return self.plans.precision
 
     @property
     def layers(self) -> tuple[Layer, ...]:

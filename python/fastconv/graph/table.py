@@ -33,7 +33,7 @@ def table(name: str, executable: Plan, seconds: Sequence[float] | None = None) -
     took = "" if seconds is None else f", {1e3 * sum(seconds):.3f} ms"
     steps, arena = len(executable.steps), executable.memory.arena
     title = f"{name}: {steps} steps, {executable.threads} threads, arena {arena} bytes{took}"
-    return printable("\n".join([title, *_parts(executable), *lines]))
+    return printable("\n".join([title, *_parts(executable), *lines, *_in_f32(executable.steps)]))
 
 
 def _rows(stages: Sequence[Stage]) -> list[tuple[str, ...]]:
@@ -54,6 +54,15 @@ def _row(stage: Stage, step: Step) -> tuple[str, ...]:
         "" if workspace is None or not workspace.size else stage.place(workspace),
         " ".join((node.name, *node.absorbed)),
     )
+
+
+def _in_f32(steps: Sequence[Step]) -> list[str]:
+    """Return why convolutions are not of bf16 where that was asked for, a line for each reason."""
+    nodes: dict[str, list[str]] = {}
+    for step in steps:
+        if step.stays_f32:
+            nodes.setdefault(step.stays_f32, []).append(step.node.name)
+    return [f"in f32, not bf16 ({reason}): {' '.join(names)}" for reason, names in nodes.items()]
 
 
 def _parts(executable: Plan) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv._arguments import PRECISIONS
 from fastconv._files import open_plain
 from fastconv.errors import ArgumentError, ModelError
 from fastconv.graph.coding import Coded, decode
@@ -169,8 +170,8 @@ class _Reader:
         names = [info.name for info in graph.inputs], [info.name for info in graph.outputs]
         check_names(graph.nodes, graph.constants, *names)
         precision = _text(self._fields.get("precision"), "precision")
-        if precision not in ("fast", "exact"):
-            raise ModelError(f"precision: expected 'fast' or 'exact', got {precision!r:.80}")
+        if precision not in PRECISIONS:
+            raise ModelError(f"precision: expected 'fast', 'exact' or 'bf16', got {precision!r:.80}")
         return CompiledGraph(
             graph.name,
             graph.nodes,

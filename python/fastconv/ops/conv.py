@@ -32,9 +32,9 @@ def algorithms() -> list[str]:
     Examples
     --------
     >>> algorithms()[:5]
-    ['depthwise', 'direct', 'sparse_planes', 'sparse_panels', 'winograd_f4']
+    ['depthwise', 'direct', 'sparse_planes', 'sparse_panels', 'bf16']
     >>> algorithms()[5:]
-    ['winograd_f2', 'planar', 'implicit', 'im2col', 'reference']
+    ['winograd_f4', 'winograd_f2', 'planar', 'implicit', 'im2col', 'reference']
     """
     return _core.algorithms()
 
@@ -82,9 +82,11 @@ def conv2d(
         Added before the activation.
     algorithm : str
         "auto", or a name of :func:`fastconv.algorithms`.
-    precision : {"fast", "exact"}
+    precision : {"fast", "exact", "bf16"}
         "fast" allows algorithms that trade exactness for fewer multiplications, F(4x4, 3x3) Winograd with a
-        relative RMS error of about 2e-6; "exact" takes only those as accurate as a sum of the products.
+        relative RMS error of about 2e-6; "exact" takes only those as accurate as a sum of the products;
+        "bf16" besides allows `x` and `w` to be rounded to bfloat16 where that is faster, with products
+        summed in float32 and a relative RMS error of about 3e-3.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
         What the padding holds: zeros, the image mirrored at its border pixel, that pixel, or the image over
         again, as in ``torch.nn.Conv2d``. All but zeros are a copy of the image.

@@ -11,7 +11,7 @@ from fastconv import _arguments as arguments
 from fastconv import _core
 from fastconv._arguments import FloatArray
 from fastconv._kept_kind import kept_kind
-from fastconv._types import Activation, ArrayLike
+from fastconv._types import Activation, ArrayLike, Precision
 from fastconv.errors import ShapeError
 
 
@@ -27,6 +27,7 @@ def gemm(
     trans_b: bool = False,
     bias: ArrayLike | None = None,
     activation: Activation = None,
+    precision: Precision = "fast",
     out: Any = None,
 ) -> FloatArray:
     """Multiply matrices: ``act(alpha * op(a) @ op(b) + beta * c + bias)``; op transposes where asked to.
@@ -46,6 +47,10 @@ def gemm(
     bias : array, shape (n,), float32, optional
     activation : str or tuple, optional
         As for :func:`fastconv.conv2d`.
+    precision : {"fast", "exact", "bf16"}
+        With "bf16" `a` and `b` are rounded to bfloat16 and their products summed in float32, which is
+        faster where the processor has instructions for it (docs/numbers.md). "fast" and "exact" are the
+        same here.
     out : array, shape (m, n), float32, optional
         Receives the result; it may be `c`, but not overlap `a` or `b`.
 
@@ -66,6 +71,7 @@ def gemm(
     array([[ 5., 14.],
            [14., 50.]], dtype=float32)
     """
+    arguments.check_precision(precision)
     a = arguments.as_array("a", a, rank=2)
     b = arguments.as_array("b", b, rank=2)
     if arguments.flag("trans_a", trans_a):
@@ -99,7 +105,7 @@ def gemm(
         ):
             c = c.copy()
     act, act_alpha, act_beta = arguments.activation("activation", activation)
-    _core.gemm(a, b, c, y, alpha, beta, bias, act, act_alpha, act_beta)
+    _core.gemm(a, b, c, y, alpha, beta, bias, act, act_alpha, act_beta, precision == "bf16")
     return y
 
 

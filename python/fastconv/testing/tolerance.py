@@ -134,6 +134,31 @@ def sum_bound(magnitude: Array, k: int, *, dtype: str = "f32") -> Array:
     )  # what underflow to zero can lose at each step
 
 
+def bf16_bound(magnitude: Array, k: int) -> Array:
+    """Bound the error of sums of `k` products whose factors are rounded to bf16 before.
+
+    Parameters
+    ----------
+    magnitude : ndarray
+        The sums of the terms' absolute values, before they are rounded.
+    k : int
+        Terms of each sum.
+
+    Returns
+    -------
+    ndarray
+        The largest |computed - exact| that is no mistake, where no factor is denormal or beyond what bf16
+        holds.
+
+    Examples
+    --------
+    >>> round(float(bf16_bound(np.float64(1), 1)) * 2**8, 2)
+    2.0
+    """
+    u = UNIT_ROUNDOFF["bf16"]
+    return (2 * u + u * u) * magnitude + sum_bound((1 + u) ** 2 * magnitude, k)
+
+
 def activation_bound(
     bound: Array, argument: Array, activation: str | tuple[Any, ...] | None, *, dtype: str = "f32"
 ) -> Array:

@@ -67,7 +67,7 @@ def _pack(
         taps, padding = seen
 
     parameters = {
-        "exact": ctx.plans.exact,
+        "precision": ctx.plans.precision,
         "padding_lo": padding[:spatial],
         "padding_hi": padding[spatial:],
         **given,
@@ -173,7 +173,7 @@ def _out_shape(
         act="none",
         alpha=0.0,
         beta=0.0,
-        exact=True,
+        precision="exact",
         algorithm="auto",
         padding_lo=padding[:spatial],
         padding_hi=padding[spatial:],
@@ -365,9 +365,9 @@ def _tiled(
             size = (wide * oc, ic, 1, 1)
             pixels = weight[:, :, row].transpose(2, 1, 0)
             return _core.Conv(
-                # Not read, and so not copied, where the packed ones are stored.
+                # Not read, and so not copied, where the packed ones are stored and serve every size.
                 np.broadcast_to(weight[:1, 0, 0, 0], size)
-                if stored
+                if stored and ctx.plans.precision != "bf16"
                 else np.ascontiguousarray(pixels.reshape(size)),
                 bias,
                 spatial=2,
@@ -382,7 +382,7 @@ def _tiled(
                 act=fused.kind,
                 alpha=fused.alpha,
                 beta=fused.beta,
-                exact=ctx.plans.exact,
+                precision=ctx.plans.precision,
                 algorithm="auto",
                 stored=stored,
             )

@@ -195,7 +195,7 @@ def fully_connected(
             act=activation.kind,
             alpha=activation.alpha,
             beta=activation.beta,
-            exact=ctx.plans.exact,
+            precision=ctx.plans.precision,
             algorithm="auto",
             stored=stored,
         )

@@ -114,18 +114,18 @@ def by_arithmetic(peaks: Iterable[Peak]) -> dict[str, Peak]:
     Returns
     -------
     dict of str to Peak
-        Of ``f32``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits: of those half
-        as many where one instruction sums four products of bytes, and else as many. A tier without an
-        instruction for bytes has the FMA peak in their place.
+        Of ``f32``, ``bf16``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits: of
+        those half as many where one instruction sums four products of bytes, and else as many. A tier without
+        an instruction for bytes, or for bf16, has the FMA peak in their place.
 
     Examples
     --------
     >>> measured = Peak("avx2", 1, 100.0, 99.0, 5), Peak("avx2", 1, 400.0, 396.0, 5, "int8", "vpdpbusd")
     >>> {name: peak.gflops for name, peak in by_arithmetic(measured).items()}
-    {'f32': 100.0, 'int8': 400.0, 'int16': 200.0}
+    {'f32': 100.0, 'bf16': 100.0, 'int8': 400.0, 'int16': 200.0}
     """
     known = {peak.dtype: peak for peak in peaks}
-    found = {"f32": known["f32"], "int8": known.get("int8", known["f32"])}
+    found = {name: known.get(name, known["f32"]) for name in ("f32", "bf16", "int8")}
     int8 = found["int8"]
     if int8.instruction not in _PAIRS:
         return {**found, "int16": int8}

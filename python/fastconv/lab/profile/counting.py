@@ -45,6 +45,7 @@ from fastconv.lab.profile.executed import OUTPUTS, SPARSE, arithmetic_of, macs_o
 from fastconv.lab.profile.weights import bias_of, weights_of
 
 FLOAT = 4  # bytes
+WEIGHT_BYTES = {"f32": FLOAT, "bf16": 2, "int8": 1, "int16": 1}  # by arithmetic
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         bias_name = bias_of(step.node)
         bias = math.prod(weights[bias_name]) if bias_name in weights else 0
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
-        per_weight = FLOAT if step.kind == "conv" else 1
+        per_weight = WEIGHT_BYTES[arithmetic]
         least = moved + per_weight * _taken(step, weight) + FLOAT * bias
         if step.algorithm in SPARSE:
             least = moved + step.params[0].packed_bytes

@@ -21,7 +21,8 @@ The sparse algorithms do the products of the weights that are left, whole blocks
 blocks.
 
 A layer of 8 bits counts in the same way. Its Winograd's transformed pixels and weights are of 16 bits, so its
-products are held against the peak of such, and those of all others against that of bytes.
+products are held against the peak of such, and those of all others against that of bytes. Layers whose
+numbers are rounded to bf16 have a peak of their own.
 """
 
 from __future__ import annotations
@@ -58,12 +59,14 @@ def macs_of(
 
 
 def arithmetic_of(step: Step) -> str:
-    """Return which peak is a roof for a step's executed work: that of ``f32``, ``int8`` or ``int16``.
+    """Return whose peak is a roof for a step's executed work: ``f32``, ``bf16``, ``int8`` or ``int16``.
 
     A step that reads or writes numbers of 8 bits is one of bytes, though it may compute with others within:
     it is free to choose, and no peak is higher.
     """
     if step.kind == "integer_conv" and step.algorithm in OUTPUTS:
         return "int16"
+    if step.algorithm == "bf16":
+        return "bf16"
     numbers = (*step.inputs[:1], step.output)
     return "int8" if any(t is not None and t.dtype in BYTES for t in numbers) else "f32"

@@ -32,7 +32,7 @@ class LayerCount:
     executed_flops: int
     bytes: int
     predicted_bytes: int
-    arithmetic: str  # whose peak is a roof for what is executed: "f32", "int8" or "int16"
+    arithmetic: str  # whose peak is a roof for what is executed: "f32", "bf16", "int8" or "int16"
     pairs: int  # of neighbouring weights of 8 bits
     saturating_pairs: int  # those whose products may be more than 16 bits hold (weights.py)
 
@@ -207,10 +207,14 @@ class Profile(Count):
     def peaks(self) -> tuple[Peak, ...]:
         """The FMA peak, and the others that layers are held against, each rate once."""
         known, used = by_arithmetic(self.roofline.peaks), {layer.arithmetic for layer in self.layers}
-        f32, int8, int16 = (known[name] for name in ("f32", "int8", "int16"))
-        if used <= {"f32"} or int8.dtype == "f32":
-            return (f32,)
-        return (f32, int8, int16) if "int16" in used and int16.gflops != int8.gflops else (f32, int8)
+        names = ["f32", *(["bf16"] if "bf16" in used else [])]
+        if used & {"int8", "int16"}:
+            names += ["int8", *(["int16"] if "int16" in used else [])]
+        found: dict[float, Peak] = {}
+        for peak in (known[name] for name in names):
+            if peak.dtype != "f32" or not found:
+                found.setdefault(peak.gflops, peak)
+        return tuple(found.values())
 
     @property
     def roofs(self) -> str:

@@ -1,0 +1,223 @@
+// L4 conv: the implicit product of dense.cpp with x and w rounded to bf16 and summed in f32, where
+// that is asked for. Weights take half the memory, and where the processor multiplies pairs of bf16
+// in one instruction, products half the time. x is rounded into a padded channels-last image of an
+// even number of channels; the result, bias and residual stay f32.
+#include <algorithm>
+
+#include "conv/bound_phases.h"
+#include "conv/cost.h"
+#include "conv/dense.h"
+#include "core/check.h"
+#include "core/division.h"
+#include "core/parallel.h"
+#include "gemm/bf16.h"
+
+namespace fastconv {
+namespace {
+
+constexpr dim_t kNone[kMaxSpatial] = {};
+
+ConvParams with_even_channels(ConvParams p) {
+  p.ic = round_up(p.ic, dim_t{2});
+  return p;
+}
+
+// Copies of x as bf16, with zeros around each image and after the channels of each pixel.
+class RoundedImage {
+ public:
+  // x: channels-last. gap: numbers between pixels besides those that make the channels even.
+  RoundedImage(const Image& x, const Reach& reach, const Bf16Kernels& kernels, dim_t gap)
+      : round_(kernels.round), x_(x) {
+    dim_t padded[kMaxSpatial];
+    for (int i = 0; i < kMaxSpatial; ++i) {
+      before_[i] = reach.before[i];
+      padded[i] = reach.before[i] + x.size[i] + reach.after[i];
+    }
+    whole_ = dense_image(x.n, round_up(x.c, dim_t{2}), padded, ImageOrder::channels_last, gap);
+    image_ = whole_;
+    for (int i = 0; i < kMaxSpatial; ++i) {
+      origin_ += before_[i] * whole_.stride[i];
+      image_.size[i] = x.size[i];
+    }
+  }
+
+  const Image& image() const noexcept { return image_; }  // offsets count from the unpadded origin
+  dim_t bytes() const noexcept {
+    return round_up(whole_.n * whole_.n_stride * dim_t{sizeof(uint16_t)}, dim_t{kAlignment});
+  }
+  const uint16_t* fill(const float* x, uint16_t* to) const noexcept {
+    const dim_t rows = whole_.n * whole_.size[0] * whole_.size[1];
+    parallel_for(rows, 1 + 16384 / (whole_.stride[1] + 1), [&](dim_t begin, dim_t end) {
+      for (dim_t r = begin; r < end; ++r) fill_row(x, r, to + r * whole_.stride[1]);
+    });
+    return to + origin_;
+  }
+
+ private:
+  void fill_row(const float* x, dim_t r, uint16_t* to) const noexcept {
+    const dim_t h = r % whole_.size[1] - before_[1],
+                d = r / whole_.size[1] % whole_.size[0] - before_[0],
+                n = r / whole_.size[1] / whole_.size[0];
+    const dim_t pixel = whole_.stride[2];
+    uint16_t* const end = to + whole_.stride[1];
+    if (h < 0 || h >= x_.size[1] || d < 0 || d >= x_.size[0]) {
+      std::fill(to, end, uint16_t{0});
+      return;
+    }
+    const float* from = x + n * x_.n_stride + d * x_.stride[0] + h * x_.stride[1];
+    std::fill_n(to, before_[2] * pixel, uint16_t{0});
+    to += before_[2] * pixel;
+    if (x_.stride[2] == pixel && x_.c == pixel) {
+      round_(from, x_.size[2] * pixel, to);
+      to += x_.size[2] * pixel;
+    } else {
+      for (dim_t w = 0; w < x_.size[2]; ++w, from += x_.stride[2], to += pixel) {
+        round_(from, x_.c, to);
+        std::fill(to + x_.c, to + pixel, uint16_t{0});
+      }
+    }
+    std::fill(to, end, uint16_t{0});
+  }
+
+  decltype(Bf16Kernels::round) round_;
+  Image x_, whole_, image_;
+  dim_t before_[kMaxSpatial], origin_ = 0;
+};
+
+class Bf16Packed final : public PackedConv {
+ public:
+  explicit Bf16Packed(const ConvSpec& spec);
+  std::unique_ptr<const BoundConv> bind(const ConvShape& s, const View& x, const View& y,
+                                        const View* residual,
+                                        const std::vector<dim_t>& blocks) const override;
+  dim_t bytes() const noexcept override { return bias_.bytes() + weights_.front().bytes(); }
+  std::vector<PackedArray> arrays() const override { return {weights_.front().data()}; }
+  std::string tile() const override { return weights_.front().tile(); }
+  const Activation& activation() const { return activation_; }
+
+ private:
+  const Bf16Kernels& kernels_;
+  Activation activation_;
+  ConvParams given_, params_;  // params_: of even channels
+  Phases phases_;
+  Buffer<float> bias_;
+  std::vector<PackedBf16> weights_;  // one
+};
+
+Bf16Packed::Bf16Packed(const ConvSpec& spec)
+    : kernels_(spec.kernels.bf16),
+      activation_(spec.activation),
+      given_(spec.params),
+      params_(with_even_channels(spec.params)),
+      phases_(params_) {
+  if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, params_.oc);
+  const Phase& phase = phases_.all().front();
+  const dim_t taps = static_cast<dim_t>(phase.taps.size()), K = taps * params_.ic, oc = params_.oc;
+  weights_.emplace_back(kernels_, K, oc,
+                        spec.source.take<uint16_t>(PackedBf16::numbers(kernels_, K, oc)));
+  if (spec.source.filled()) return;
+  PackedB rows(spec.kernels.gemm, taps * given_.ic, oc);
+  pack_group(spec, phase, 0, rows);
+  weights_.front().pack(rows, taps, given_.ic);
+}
+
+using Bf16Phase = BoundPhase<Bf16Group>;
+
+class Bf16Bound final : public BoundConv {
+ public:
+  Bf16Bound(std::shared_ptr<const PackedConv> owner, const Bf16Packed& packed, Staging staging,
+            RoundedImage rounded, std::vector<Bf16Phase> phases, const std::vector<dim_t>& blocks)
+      : owner_(std::move(owner)),
+        activation_(packed.activation()),
+        staging_(std::move(staging)),
+        rounded_(std::move(rounded)),
+        phases_(std::move(phases)),
+        block_rows_(blocks.empty() ? 0 : blocks[0]) {}
+
+  dim_t workspace() const noexcept override { return staging_.workspace() + rounded_.bytes(); }
+  void run(const float* x, const float* residual, float* y,
+           std::byte* workspace) const noexcept override {
+    const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
+    const uint16_t* const image =
+        rounded_.fill(at.x, reinterpret_cast<uint16_t*>(workspace + staging_.workspace()));
+    for (const Bf16Phase& phase : phases_)
+      multiply(product_of(phase, activation_, block_rows_), image, at.residual, at.y);
+    staging_.after(at, y);
+  }
+  std::vector<BlockSize> blocks() const override {
+    if (phases_.empty()) return {};
+    return pixel_blocks(product_of(phases_.front(), activation_, block_rows_));
+  }
+
+ private:
+  std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
+  Activation activation_;
+  Staging staging_;
+  RoundedImage rounded_;
+  std::vector<Bf16Phase> phases_;
+  dim_t block_rows_;
+};
+
+std::unique_ptr<const BoundConv> Bf16Packed::bind(const ConvShape& shape, const View& input,
+                                                  const View& y, const View* residual,
+                                                  const std::vector<dim_t>& blocks) const {
+  ConvShape s = shape;
+  View x = input;
+  drop_skipped_rows(given_, s, x);
+  Staging staging(x, y, residual, kNone, kNone);
+  s.ic = params_.ic;
+  const Reach reach = phases_.reach(s);
+  RoundedImage rounded(staging.x(), reach, kernels_, 0);
+  const dim_t step = phases_.row_step(rounded.image(), s);
+  if (step && bytes_alias(kernels_.mr, step * dim_t{sizeof(uint16_t)}))
+    rounded = RoundedImage(staging.x(), reach, kernels_, 2 * kRowGap);
+  PhaseRows rows = phases_.rows(phases_.all().front(), s, rounded.image(), staging.y());
+  std::vector<Bf16Phase> bound;
+  if (rows.M)
+    bound.push_back(
+        {std::move(rows), {{&weights_.front(), 0, 0, bias_.size() ? bias_.data() : nullptr}}});
+  return std::make_unique<Bf16Bound>(shared_from_this(), *this, std::move(staging),
+                                     std::move(rounded), std::move(bound), blocks);
+}
+
+std::string reject(const ConvParams& p, const KernelTable&) {
+  if (!p.bf16) return "precision is not bf16";
+  if (p.transposed) return "transposed";
+  if (p.groups > 1) return "groups";
+  return "";
+}
+
+constexpr double kLeastGain = 1.3;
+
+// Fully connected layers whose weights come from beyond L2 for every image: half the bytes are worth
+// it on every processor.
+bool reads_memory(const ConvParams& p) {
+  return p.spatial == 0 && p.oc * p.ic * dim_t{sizeof(float)} > caches().l2;
+}
+
+std::string unsuited(const ConvParams& p, const KernelTable& kernels) {
+  if (reads_memory(p)) return "";
+  const double gain = bf16_gain(kernels);
+  if (gain == 0) return "no instruction of this tier multiplies bf16";
+  if (gain < kLeastGain)
+    return message(kernels.peak.bf16.instruction, " does ", static_cast<int>(100 * gain),
+                   " % of the products of f32 a second, it takes ",
+                   static_cast<int>(100 * kLeastGain), " %");
+  return "";
+}
+
+bool pays(const ConvParams& p, const ConvShape& s, bool, const KernelTable& kernels) {
+  return reads_memory(p) ||
+         bf16_cycles(p, s, kernels, bf16_gain(kernels)) < dense_cycles(p, s, kernels);
+}
+
+}  // namespace
+
+extern const Algo algo_bf16;
+const Algo algo_bf16 = {"bf16", reject,
+                        [](const ConvSpec& spec) -> std::shared_ptr<const PackedConv> {
+                          return std::make_shared<Bf16Packed>(spec);
+                        },
+                        pays, unsuited};
+
+}  // namespace fastconv

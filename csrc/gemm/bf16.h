@@ -1,0 +1,65 @@
+// L3 gemm: products of numbers rounded to bf16, summed in f32, on the tile of kernels/product/. B is
+// half as large as that of f32, and where the processor multiplies pairs of bf16 in one instruction,
+// there are half as many. What multiply() is to f32, it is to these: A is read in place through row
+// and tap offsets, and each sum has one order.
+#pragma once
+#include <string>
+
+#include "core/buffer.h"
+#include "core/view.h"
+#include "gemm/blocks.h"
+#include "gemm/gemm.h"
+#include "kernels/kernel_table.h"
+
+namespace fastconv {
+
+// B of bf16, taps * k_run rows and N columns, as panels [panels][taps][ceil(k_run / 2)][width][2].
+class PackedBf16 {
+ public:
+  // In `data` of numbers() elements; fill it with pack(), unless it holds the panels already. k_run
+  // is even, K a multiple of it.
+  PackedBf16(const Bf16Kernels& kernels, dim_t K, dim_t N, Buffer<uint16_t> data);
+  static dim_t numbers(const Bf16Kernels& kernels, dim_t K, dim_t N) noexcept {
+    return K * round_up(N, kernels.nr / 2);
+  }
+  // Takes rows of f32, `taps` times k_run of them; where k_run is odd, zeros are added after each.
+  void pack(const PackedB& b, dim_t taps, dim_t k_run);
+
+  dim_t K() const noexcept { return K_; }
+  dim_t N() const noexcept { return N_; }
+  dim_t panels() const noexcept { return panel_count(*kernels_, N_); }
+  int width(dim_t p) const noexcept { return panel_width(*kernels_, N_, p); }
+  dim_t words() const noexcept { return K_ / 2; }  // in a column of a panel
+  std::string tile() const;                        // of the first panel, rows x columns
+  uint16_t* panel(dim_t p) noexcept { return data_.data() + p * K_ * kernels_->nr; }
+  const uint16_t* panel(dim_t p) const noexcept { return data_.data() + p * K_ * kernels_->nr; }
+  const Bf16Kernels& kernels() const noexcept { return *kernels_; }
+  dim_t bytes() const noexcept { return data_.bytes(); }
+  const Buffer<uint16_t>& data() const noexcept { return data_; }
+
+ private:
+  const Bf16Kernels* kernels_;
+  dim_t K_, N_;
+  Buffer<uint16_t> data_;
+};
+
+// As ProductGroup and Product have them; of A, offsets count numbers of bf16.
+struct Bf16Group {
+  using Number = uint16_t;  // of A
+  const PackedBf16* b;
+  dim_t a_offset, c_offset;
+  const float* bias;  // [N] or null
+};
+using Bf16Product = GroupedProduct<Bf16Group>;
+void multiply(const Bf16Product& product, const uint16_t* a, const float* residual,
+              float* c) noexcept;
+
+// gemm() of a and b rounded to bf16: c, alpha, beta, bias and the result stay f32.
+void gemm_bf16(const View& a, const View& b, const View* c, const View& out, float alpha,
+               float beta, const float* bias, const Activation& activation);
+
+// How many times as many products a second of bf16 as of f32 the processor does, measured once; 0
+// where no instruction of the tier's multiplies them.
+double bf16_gain(const KernelTable& table);
+
+}  // namespace fastconv
