@@ -130,7 +130,7 @@ inline void with_activation(const Activation& activation, F f) {
   }
 }
 
-void activate(dim_t n, const float* x, float* y, Activation activation) {
+inline void activate(dim_t n, const float* x, float* y, Activation activation) {
   if (activation.act == Act::none && x == y) return;
   with_activation(activation, [=](auto f) { map(n, x, y, f); });
 }

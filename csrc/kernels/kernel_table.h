@@ -8,47 +8,11 @@
 #include "core/ops.h"
 #include "core/quantization.h"
 #include "core/types.h"
+#include "kernels/binary.h"
+#include "kernels/product_tile.h"
 #include "kernels/sparse_planes.h"
 
 namespace fastconv {
-
-// ---- product/tile.inl.h -------------------------------------------------------------------------
-// Register tiles of `rows` rows, one below the other, of products of any numbers:
-//   C[m, n] = finish(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n])
-//   A_t[m, k] = a[row(m) + tap_offset[t] + k]
-//   row(m)    = a_row[m], or m * lda where a_row is null
-// C[m, n] is c[crow(m) + n], with crow(m) = c_row[m], or m * ldc where c_row is null. Only n_cur
-// columns of it are touched.
-//
-// A is read in place: implicit im2col is a choice of row and tap offsets, and nothing is
-// materialised. B is one panel of words, each as many neighbouring k of a column as a Dot
-// (simd/dot_ref.h) multiplies at once.
-template <class AElement, class BElement, class CElement>
-struct ProductTile {
-  const AElement* a;
-  const dim_t* a_row;
-  dim_t lda;
-  const dim_t* tap_offset;
-  dim_t taps;
-  dim_t K;
-  const BElement* b;
-  CElement* c;
-  const dim_t* c_row;
-  dim_t ldc;
-  int n_cur;
-  dim_t rows, row_tiles = 1;
-  // What the caller reads soon: each of the first next_tiles brings to L2, for each row of words,
-  // the cache line that is next_per_word bytes further on, from `next` on.
-  const char* next;
-  dim_t next_per_word = 0, next_tiles = 0;
-};
-// For panels of one width: register tiles of 1 to mr rows.
-template <class Tile, int kMaxRows>
-struct PanelKernels {
-  using Ukr = void (*)(const Tile&);
-  int mr = 0;
-  Ukr ukr[kMaxRows] = {};  // [rows - 1]
-};
 
 // ---- product/finish_f32.inl.h -------------------------------------------------------------------
 // Of f32, a word being one number:
@@ -56,11 +20,8 @@ struct PanelKernels {
 // The panel is [taps * K][ldb], of which every row's first NRV * W floats are read: packed panels
 // are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. With accumulate,
 // the tile adds to what C holds (K split into blocks; plain GEMM only).
-struct GemmTile : ProductTile<float, float, float> {
+struct GemmTile : FloatTile<float, float> {
   dim_t ldb;
-  float alpha = 1.0f;
-  bool accumulate;
-  Epilogue epilogue;  // bias, row_bias and residual point at this tile's first row and column
 };
 
 // ---- gemv_f32.inl.h -----------------------------------------------------------------------------
@@ -557,7 +518,7 @@ struct BandwidthKernels {
   void (*copy)(dim_t n, const float* x, float* y) = nullptr;
 };
 
-// ---- peak.inl.h, peak_dot.inl.h -----------------------------------------------------------------
+// ---- peak.inl.h, peak_dot.inl.h, peak_bits.inl.h ------------------------------------------------
 // Runs `steps` rounds of independent multiply-adds in registers; returns the operations done, a
 // multiply-add being 2. `sink` is a float that it may write, so that the compiler keeps the loop.
 struct PeakLoop {
@@ -569,7 +530,7 @@ struct PeakKernels {
   PeakLoop f32;
   // Null where the processor has no instruction for it, unlike every other entry: a peak of the
   // instructions for something else would say nothing.
-  PeakLoop bf16, int8;
+  PeakLoop bf16, int8, bit;
 };
 
 struct KernelTable {
@@ -577,6 +538,7 @@ struct KernelTable {
   bool cheap_permute = false;  // a fact of cmake/isa.cmake
   GemmKernels gemm;
   SparseKernels sparse;
+  BinaryKernels binary;
   IntegerKernels integer;
   ConvKernels conv;
   // By weights of 16 bits; and of 8, whose entries are null where such products are not exact.

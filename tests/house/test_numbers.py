@@ -31,7 +31,7 @@ def ulp() -> ModuleType:
 
 
 PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress", "share")
-PAGES += ("literature", "deep_compression", "sparse")
+PAGES += ("literature", "deep_compression", "sparse", "xnor")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -8,6 +8,10 @@
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish_integers.inl.h"
+#include "simd/bits_avx2.h"
+// In the Bits above.
+#include "kernels/binary.inl.h"
+#include "kernels/peak_bits.inl.h"
 #include "simd/s16_avx2.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -18,6 +22,7 @@ namespace fastconv {
 void table_avx2(KernelTable& table) {
   fill_table<8, 6, 4>(table);
   fill_sparse<6, 0>(table.sparse);
+  fill_binary<2>(table.binary);
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
   fill_wide<DotS16, 8, 6, 3>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);
@@ -25,6 +30,7 @@ void table_avx2(KernelTable& table) {
   fill_depthwise<DotU8S8, DotS16>(table);
   fill_integer_winograd(table.integer_winograd);
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
+  table.peak.bit = {peak_bits<2>, "vpshufb"};
 }
 
 }  // namespace fastconv

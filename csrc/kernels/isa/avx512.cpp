@@ -8,6 +8,10 @@
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish_integers.inl.h"
+#include "simd/bits_avx512.h"
+// In the Bits above.
+#include "kernels/binary.inl.h"
+#include "kernels/peak_bits.inl.h"
 #include "simd/s16_avx512.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -18,6 +22,7 @@ namespace fastconv {
 void table_avx512(KernelTable& table) {
   fill_table<14, 14, 9>(table);
   fill_sparse<10, 10>(table.sparse);
+  fill_binary<4>(table.binary);
   fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
   fill_wide<DotS16, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);
@@ -26,6 +31,7 @@ void table_avx512(KernelTable& table) {
   fill_integer_winograd(table.integer_winograd);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of the tier below
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
+  table.peak.bit = {peak_bits<4>, "vpshufb"};
 #endif
 }
 

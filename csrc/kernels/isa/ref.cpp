@@ -7,6 +7,9 @@
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish_integers.inl.h"
+#include "simd/bits_ref.h"
+// In the Bits above.
+#include "kernels/binary.inl.h"
 #include "simd/s16_ref.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -17,6 +20,7 @@ namespace fastconv {
 void table_ref(KernelTable& table) {
   fill_table<4, 4, 2>(table);
   fill_sparse<2, 0>(table.sparse);
+  fill_binary<4>(table.binary);
   fill_bytes<DotU8S8, 4, 4, 2>(table.integer);
   fill_wide<DotS16, 4, 4, 2>(table.integer);
   fill_pairs<DotS16, 4, 4, 2>(table.integer);

@@ -19,9 +19,11 @@ struct FloatRows {
   const float* residual;
   const float* row_bias;
 
-  explicit FloatRows(const GemmTile& t)
+  template <class Tile>
+  explicit FloatRows(const Tile& t)
       : c(t.c), c_row(t.c_row), residual(t.epilogue.residual), row_bias(t.epilogue.row_bias) {}
-  void move_down(const GemmTile& t, dim_t rows) {
+  template <class Tile>
+  void move_down(const Tile& t, dim_t rows) {
     if (c_row) {
       c_row += rows;
     } else {
@@ -30,15 +32,19 @@ struct FloatRows {
     }
     if (row_bias) row_bias += rows;
   }
-  float* row(const GemmTile& t, dim_t m) const { return c + (c_row ? c_row[m] : m * t.ldc); }
-  const float* residual_row(const GemmTile& t, dim_t m) const {
+  template <class Tile>
+  float* row(const Tile& t, dim_t m) const {
+    return c + (c_row ? c_row[m] : m * t.ldc);
+  }
+  template <class Tile>
+  const float* residual_row(const Tile& t, dim_t m) const {
     return residual + (c_row ? c_row[m] : m * t.epilogue.ldr);
   }
 };
 
 // Full: all columns exist; else masks are used throughout.
-template <bool Full, int MR, int NRV>
-inline void store_floats(const GemmTile& t, const FloatRows& at, vf (&acc)[MR][NRV],
+template <bool Full, class Tile, int MR, int NRV>
+inline void store_floats(const Tile& t, const FloatRows& at, vf (&acc)[MR][NRV],
                          float* const (&c)[MR]) {
   int columns[NRV];
   FC_UNROLL for (int v = 0; v < NRV; ++v) {
@@ -74,14 +80,14 @@ inline void store_floats(const GemmTile& t, const FloatRows& at, vf (&acc)[MR][N
 // Everything dearer than a clamp runs over stored tiles while they are in L1, which keeps exp and
 // its kin out of MR x NRV instances: over 8 KiB of them at a time, because to start costs as much as
 // a tile.
-template <int MR, int NRV>
-class FinishFloats {
+template <class AnyTile, int MR, int NRV>
+class FinishFloatsOf {
  public:
-  using Tile = GemmTile;
+  using Tile = AnyTile;
 
-  explicit FinishFloats(const GemmTile& t) : t_(t), at_(t), stored_(t) {}
+  explicit FinishFloatsOf(const Tile& t) : t_(t), at_(t), stored_(t) {}
   template <class Dot>
-  static dim_t row_bytes(const GemmTile& t) {
+  static dim_t row_bytes(const Tile& t) {
     return t.ldb * dim_t{sizeof(float)};
   }
 
@@ -114,12 +120,14 @@ class FinishFloats {
 
  private:
   static constexpr dim_t kTogether = 2048 / (MR * NRV * W) > 1 ? 2048 / (MR * NRV * W) : 1;
-  const GemmTile& t_;
+  const Tile& t_;
   FloatRows at_, stored_;
   float* c_[MR];
   const bool afterwards_ = t_.epilogue.activation.afterwards();
   dim_t waiting_ = 0;
 };
+template <int MR, int NRV>
+using FinishFloats = FinishFloatsOf<GemmTile, MR, NRV>;
 
 // MR1 x W, MR2 x 2 W and MR3 x 3 W are the register tiles.
 template <int MR1, int MR2, int MR3>

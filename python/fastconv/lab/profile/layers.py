@@ -32,7 +32,7 @@ class LayerCount:
     executed_flops: int
     bytes: int
     predicted_bytes: int
-    arithmetic: str  # whose peak is a roof for what is executed: "f32", "int8" or "int16"
+    arithmetic: str  # whose peak is a roof for what is executed: "f32", "int8", "int16" or "bit"
     pairs: int  # of neighbouring weights of 8 bits
     saturating_pairs: int  # those whose products may be more than 16 bits hold (weights.py)
 
@@ -207,10 +207,13 @@ class Profile(Count):
     def peaks(self) -> tuple[Peak, ...]:
         """The FMA peak, and the others that layers are held against, each rate once."""
         known, used = by_arithmetic(self.roofline.peaks), {layer.arithmetic for layer in self.layers}
-        f32, int8, int16 = (known[name] for name in ("f32", "int8", "int16"))
-        if used <= {"f32"} or int8.dtype == "f32":
-            return (f32,)
-        return (f32, int8, int16) if "int16" in used and int16.gflops != int8.gflops else (f32, int8)
+        f32, int8, int16, bit = (known[name] for name in ("f32", "int8", "int16", "bit"))
+        found = [f32]
+        if used & {"int8", "int16"} and int8.dtype != "f32":
+            found.append(int8)
+            if "int16" in used and int16.gflops != int8.gflops:
+                found.append(int16)
+        return (*found, bit) if "bit" in used and bit.dtype != "f32" else tuple(found)
 
     @property
     def roofs(self) -> str:
