@@ -184,7 +184,7 @@ def _measure(
 def _write(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
     from fastconv.lab import compare
 
-    record = records if args.kind == "all" else records[0]
+    record = records if args.kind == "all" or len(records) > 1 else records[0]
     if args.json == "-":
         output.dump(record)
     elif args.json:
