@@ -18,6 +18,7 @@ set(FASTCONV_ISA_TABLE
   "avx_vnni    : extension : avx2   : x86_64|AMD64  : avx_vnni      : - : -mavxvnni"
   "avx512      : tier      : avx2   : x86_64|AMD64  : avx512f avx512bw avx512dq avx512vl avx512cd : row_prefetch cheap_permute : -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd"
   "avx512_vnni : extension : avx512 : x86_64|AMD64  : avx512_vnni   : - : -mavx512vnni"
+  "avx512_vpopcntdq : extension : avx512 : x86_64|AMD64 : avx512_vpopcntdq : - : -mavx512vpopcntdq"
   "avx512_bf16 : extension : avx512 : x86_64|AMD64  : avx512_bf16   : - : -mavx512bf16"
   "amx_int8    : extension : avx512 : x86_64|AMD64  : avx512_vnni amx_tile amx_int8 : - : -"
   "neon        : tier      : ref    : aarch64|arm64 : asimd         : - : -"

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,6 +25,14 @@ void spread(const char* name, const Sizes& values, int spatial, dim_t* out) {
   FC_CHECK(static_cast<int>(values.size()) == spatial, ArgumentError, name, ": expected ", spatial,
            " integers, got ", values.size());
   for (int i = 0; i < spatial; ++i) out[kMaxSpatial - spatial + i] = values[static_cast<size_t>(i)];
+}
+
+Signs signs_of(float zero, float nan) {
+  const auto is_sign = [](float sign) { return sign == -1 || sign == 0 || sign == 1; };
+  FC_CHECK(is_sign(zero), ArgumentError, "signs: expected -1, 0 or 1 of zero, got ", zero);
+  FC_CHECK(is_sign(nan) || std::isnan(nan), ArgumentError,
+           "signs: expected -1, 0, 1 or NaN of NaN, got ", nan);
+  return {true, zero, nan};
 }
 
 using CachedConv = BoundCache<Conv, BoundConv>;
@@ -114,7 +123,8 @@ void bind_conv(py::module_& m, Steps& steps) {
                        bool transposed, const Sizes& output_padding, const std::string& act,
                        float alpha, float beta, const std::string& precision, bool planar,
                        const std::string& algorithm, const Sizes& x_shape, bool once, bool borrow,
-                       const std::map<std::string, py::array>& stored) {
+                       const std::map<std::string, py::array>& stored,
+                       const std::optional<std::pair<float, float>>& signs) {
              const View weights = input_view("w", w);
              const bool readable = w.flags() & py::array::c_style;
              FC_CHECK(readable || !stored.empty(), ArgumentError,
@@ -127,6 +137,7 @@ void bind_conv(py::module_& m, Steps& steps) {
              p.exact = precision == "exact";
              p.bf16 = precision == "bf16";
              p.planar = planar;
+             if (signs) p.signs = signs_of(signs->first, signs->second);
              std::vector<float> dense_bias;
              if (bias) {
                const View b = input_view("bias", *bias);
@@ -160,7 +171,8 @@ void bind_conv(py::module_& m, Steps& steps) {
            py::arg("auto_pad"), py::arg("transposed"), py::arg("output_padding"), py::arg("act"),
            py::arg("alpha"), py::arg("beta"), py::arg("precision"), py::arg("planar") = false,
            py::arg("algorithm"), py::arg("x_shape") = Sizes(), py::arg("once") = false,
-           py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>())
+           py::arg("borrow") = false, py::arg("stored") = std::map<std::string, py::array>(),
+           py::arg("signs") = py::none())
       .def(
           "run",
           [](CachedConv& self, const py::array& x, const py::array& y,

@@ -74,7 +74,7 @@ std::vector<double> rates(const std::vector<double>& times, double work) {
 // By the names of dtypes; those that a tier has no instruction for are null.
 std::vector<std::pair<const char*, PeakLoop>> peak_loops(const std::string& tier) {
   const PeakKernels& peak = kernels(tier_named("tier", tier)).peak;
-  return {{"f32", peak.f32}, {"bf16", peak.bf16}, {"int8", peak.int8}};
+  return {{"f32", peak.f32}, {"bf16", peak.bf16}, {"int8", peak.int8}, {"bit", peak.bit}};
 }
 
 py::dict peak_instructions(const std::string& tier) {

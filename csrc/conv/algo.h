@@ -61,5 +61,7 @@ struct Algo {
 };
 
 const Algo* const* algo_list(int* count);
+// Those of convolutions that take the signs of their input.
+const Algo* const* sign_algo_list(int* count);
 
 }  // namespace fastconv

@@ -4,7 +4,8 @@
 namespace fastconv {
 
 extern const Algo algo_depthwise, algo_direct, algo_sparse_planes, algo_sparse_panels, algo_bf16,
-    algo_winograd_f4, algo_winograd_f2, algo_planar, algo_implicit, algo_im2col, algo_reference;
+    algo_winograd_f4, algo_winograd_f2, algo_planar, algo_implicit, algo_im2col, algo_reference,
+    algo_xnor;
 
 const Algo* const* algo_list(int* count) {
   static const Algo* const list[] = {
@@ -20,6 +21,12 @@ const Algo* const* algo_list(int* count) {
       &algo_im2col,         // everything: GEMM on a matrix of patches, to measure against
       &algo_reference,      // everything: plain loops, the specification
   };
+  *count = sizeof(list) / sizeof(list[0]);
+  return list;
+}
+
+const Algo* const* sign_algo_list(int* count) {
+  static const Algo* const list[] = {&algo_xnor};  // products of bits
   *count = sizeof(list) / sizeof(list[0]);
   return list;
 }

@@ -16,6 +16,11 @@ std::string packing_id(Tier tier) {
                  tier_name(tier), ", nr ", table.gemm.nr, ", lanes ", table.lanes);
 }
 
+// The algorithms that are for a convolution's kind of input.
+static const Algo* const* list_for(const ConvParams& params, int* count) {
+  return params.signs.taken ? sign_algo_list(count) : algo_list(count);
+}
+
 // The first of the stored weights whose algorithm's name starts so, or null.
 static const StoredWeights* stored_of(const std::vector<StoredWeights>& stored, const char* start) {
   for (const StoredWeights& weights : stored)
@@ -35,16 +40,18 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
       kernels_(&kernels()),
       tier_(active_tier()) {
   check_params(params_);
+  FC_CHECK(!(params_.signs.taken && params_.transposed), ArgumentError,
+           "signs: expected a convolution that is not transposed");
   // Where packed weights are stored, zeros are looked for if an equal plan found some. Where these are
   // all that there is, or those rounded to bf16, their algorithm serves every size.
   const StoredWeights* const sparse = stored_of(stored_, "sparse_");
   const StoredWeights* const found = sparse ? sparse : stored_of(stored_, "bf16");
   const bool automatic = algorithm == "auto";
-  if (automatic && !once && w && (sparse || stored_.empty()))
+  if (automatic && !once && w && !params_.signs.taken && (sparse || stored_.empty()))
     params_.zeros = count_zeros(params_, w);
   const std::string& asked = automatic && !w && found ? found->algorithm : algorithm;
   int count = 0;
-  const Algo* const* list = algo_list(&count);
+  const Algo* const* list = list_for(params_, &count);
   choice_ = std::make_unique<Choice<Algo, PackedConv>>(
       list, count, asked, "one of fastconv.algorithms()",
       [&](int i) { return reason_against(*list[i], asked == "auto"); });
@@ -129,7 +136,7 @@ std::vector<PackedWeights> Conv::packed() const {
 
 std::vector<AlgoVerdict> Conv::verdicts(const ConvShape* s) const {
   int count = 0;
-  const Algo* const* list = algo_list(&count);
+  const Algo* const* list = list_for(params_, &count);
   return choice_->verdicts(
       s ? choose(*s) : choice_->only(), [&](const Algo& a) { return !s || pays(a, *s); },
       [&](int i) { return reason_against(*list[i], true); });

@@ -2,7 +2,7 @@
 // one is a single phase; a transposed one has stride^2 of them: output pixels of one phase (position
 // modulo stride) see a fixed subset of the taps, as an ordinary convolution of stride 1 over the
 // input, and none of the zeros of the textbook upsampling is ever multiplied. Used by dense.cpp,
-// algo_sparse_panels.cpp (bound_phases.h) and integer_dense.cpp.
+// algo_sparse_panels.cpp (bound_phases.h), algo_xnor.cpp and integer_dense.cpp.
 #pragma once
 #include <set>
 #include <vector>

@@ -64,6 +64,8 @@ bool cpu_has(Feature feature) noexcept {
       return saves_zmm() && bit(seven.ebx, 28);
     case Feature::avx512_vnni:
       return saves_zmm() && bit(seven.ecx, 11);
+    case Feature::avx512_vpopcntdq:
+      return saves_zmm() && bit(seven.ecx, 14);
     case Feature::avx512_bf16:
       return saves_zmm() && bit(more.eax, 5);
     case Feature::amx_tile:

@@ -31,7 +31,7 @@ struct Activation {
 
 struct Epilogue {
   const float* bias = nullptr;      // [n] or null
-  const float* row_bias = nullptr;  // [m] or null; the GEMM tile alone has it
+  const float* row_bias = nullptr;  // [m] or null; tiles of products alone have it
   // Addressed like the output (same row offsets, leading dimension ldr), or null.
   const float* residual = nullptr;
   dim_t ldr = 0;

@@ -40,6 +40,13 @@ struct Zeros {
   double blocks[2] = {};  // blocks of them, as wide as SparseTile's panels may be
 };
 
+// Of a convolution that multiplies the signs of its input: what the signs of 0 and of NaN are, besides
+// -1 of what is below 0 and 1 of what is above. Each is -1, 0 or 1, and that of NaN may be NaN.
+struct Signs {
+  bool taken = false;
+  float of_zero = 1, of_nan = 1;
+};
+
 // What is known of a convolution before its input: weights' shape and attributes.
 struct ConvParams {
   int spatial = 2;  // 0 (a fully connected layer) to 3
@@ -54,6 +61,7 @@ struct ConvParams {
   dim_t pad_lo[kMaxSpatial] = {0, 0, 0}, pad_hi[kMaxSpatial] = {0, 0, 0},
         output_padding[kMaxSpatial] = {0, 0, 0};
   Zeros zeros;
+  Signs signs;
 };
 
 // The product of sizes; ShapeError beyond 2^48 elements, where byte offsets are in danger and no

@@ -9,14 +9,18 @@
 namespace fastconv {
 
 // To the rows below, in what a tile has besides A.
-template <class Number>
-inline void move_c_down(FloatTile<Number>& t, dim_t rows) noexcept {
+template <class A, class B>
+inline void move_c_down(FloatTile<A, B>& t, dim_t rows) noexcept {
   if (t.c_row)
     t.c_row += rows;
   else
     t.c += rows * t.ldc;
   if (t.epilogue.residual && !t.c_row) t.epilogue.residual += rows * t.epilogue.ldr;
   if (t.epilogue.row_bias) t.epilogue.row_bias += rows;
+}
+inline void move_c_down(BinaryTile& t, dim_t rows) noexcept {
+  move_c_down<uint32_t, uint32_t>(t, rows);
+  if (t.total_row) t.total_row += rows;
 }
 inline void move_c_down(IntegerTile& t, dim_t rows) noexcept {
   if (t.c_row)

@@ -8,48 +8,12 @@
 #include "core/ops.h"
 #include "core/quantization.h"
 #include "core/types.h"
+#include "kernels/binary.h"
 #include "kernels/limits.h"
+#include "kernels/product_tile.h"
 #include "kernels/sparse_planes.h"
 
 namespace fastconv {
-
-// ---- product/tile.inl.h -------------------------------------------------------------------------
-// Register tiles of `rows` rows, one below the other, of products of any numbers:
-//   C[m, n] = finish(sum over taps t, k < K of A_t[m, k] * B[t * K + k, n])
-//   A_t[m, k] = a[row(m) + tap_offset[t] + k]
-//   row(m)    = a_row[m], or m * lda where a_row is null
-// C[m, n] is c[crow(m) + n], with crow(m) = c_row[m], or m * ldc where c_row is null. Only n_cur
-// columns of it are touched.
-//
-// A is read in place: implicit im2col is a choice of row and tap offsets, and nothing is
-// materialised. B is one panel of words, each as many neighbouring k of a column as a Dot
-// (simd/dot_ref.h) multiplies at once.
-template <class AElement, class BElement, class CElement>
-struct ProductTile {
-  const AElement* a;
-  const dim_t* a_row;
-  dim_t lda;
-  const dim_t* tap_offset;
-  dim_t taps;
-  dim_t K;
-  const BElement* b;
-  CElement* c;
-  const dim_t* c_row;
-  dim_t ldc;
-  int n_cur;
-  dim_t rows, row_tiles = 1;
-  // What the caller reads soon: each of the first next_tiles brings to L2, for each row of words,
-  // the cache line that is next_per_word bytes further on, from `next` on.
-  const char* next;
-  dim_t next_per_word = 0, next_tiles = 0;
-};
-// For panels of one width: register tiles of 1 to mr rows.
-template <class Tile, int kMaxRows>
-struct PanelKernels {
-  using Ukr = void (*)(const Tile&);
-  int mr = 0;
-  Ukr ukr[kMaxRows] = {};  // [rows - 1]
-};
 
 // ---- product/finish_f32.inl.h -------------------------------------------------------------------
 // Of f32, a word being one number:
@@ -58,13 +22,10 @@ struct PanelKernels {
 // are zero-padded to that width (ldb = NRV * W), a matrix in place must have it. With accumulate,
 // the tile adds to what C holds (K split into blocks; plain GEMM only).
 template <class Number>
-struct FloatTile : ProductTile<Number, Number, float> {
+struct PanelTile : FloatTile<Number, Number> {
   dim_t ldb;  // words
-  float alpha = 1.0f;
-  bool accumulate;
-  Epilogue epilogue;  // bias, row_bias and residual point at this tile's first row and column
 };
-using GemmTile = FloatTile<float>;
+using GemmTile = PanelTile<float>;
 
 // ---- gemv_f32.inl.h -----------------------------------------------------------------------------
 // The same for 1 to kGemvRows rows and any n_cur, which is all that is read of a row of B: a matrix
@@ -85,7 +46,7 @@ struct GemmKernels {
 // Of bf16, summed in f32, a word being two numbers: the panel is [taps][K / 2][ldb][2], and K even.
 // Products are exact, and their sums those of f32 in the order of k. But with AVX512_BF16 and AMX,
 // the numbers of a pair are summed in another order, and denormals count as zeros.
-using Bf16Tile = FloatTile<uint16_t>;
+using Bf16Tile = PanelTile<uint16_t>;
 using Bf16Panel = PanelKernels<Bf16Tile, kMaxMR>;
 struct Bf16Kernels {
   int mr = 0, nr = 0;  // as GemmKernels has them, with the same nr
@@ -570,6 +531,7 @@ struct KernelTable {
   GemmKernels gemm;
   Bf16Kernels bf16;
   SparseKernels sparse;
+  BinaryKernels binary;
   IntegerKernels integer;
   ConvKernels conv;
   // By weights of 16 bits; and of 8, whose entries are null where such products are not exact.

@@ -76,8 +76,10 @@ from fastconv.ops.qconv import qconv1d, qconv2d, qconv3d
 from fastconv.ops.qgemm import PackedIntegers, qgemm
 from fastconv.ops.resize import interpolate
 from fastconv.ops.sample import grid_sample, pixel_shuffle, pixel_unshuffle
+from fastconv.ops.xnor import xnor_conv2d
 from fastconv.planned import Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.qconv import QConv2d
+from fastconv.xnor import XnorConv2d
 
 if TYPE_CHECKING:
     from fastconv import models
@@ -106,6 +108,7 @@ __all__ = [
     "QConv2d",
     "ShapeError",
     "UnsupportedOpError",
+    "XnorConv2d",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -162,6 +165,7 @@ __all__ = [
     "softmax",
     "tanh",
     "threads",
+    "xnor_conv2d",
 ]
 
 

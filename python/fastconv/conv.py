@@ -45,12 +45,14 @@ def plan(
     planar: bool = False,
     once_for: tuple[int, ...] = (),
     borrow: bool = False,
+    signs: tuple[float, float] | None = None,
 ) -> _core.Conv:
     """Check a convolution's arguments other than its input and pack its weights.
 
     ``planar`` says that the arrays will be planes of channels (NCHW), not pixels of channels. With
     ``once_for``, an input's shape in NC<spatial> order, the plan is for one call with it. Both for one call
-    and with ``borrow`` the plan may read ``w`` itself as long as it lives, instead of a copy.
+    and with ``borrow`` the plan may read ``w`` itself as long as it lives, instead of a copy. With ``signs``,
+    those of 0 and NaN, the input's signs are convolved, by filters that have one magnitude each.
     """
     w = arguments.as_array("w", w, rank=spatial + 2)
     check_algorithm(algorithm)
@@ -73,6 +75,7 @@ def plan(
         x_shape=once_for,
         once=bool(once_for),
         borrow=borrow or bool(once_for),
+        signs=signs,
     )
 
 

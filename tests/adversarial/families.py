@@ -39,7 +39,7 @@ def convolution(draw: Any, name: str, transposed: bool = False) -> Arguments:
         padding=st.sampled_from((0, 1, (1,) * spatial, (0, 1) * spatial)),
         activation=st.sampled_from((None, "relu", ("clamp", -2.0, 2.0))),
     )
-    if not transposed and not name.lower().startswith("q"):
+    if not transposed and not name.lower().startswith(("q", "xnor")):
         some(draw, arguments, padding_mode=st.sampled_from(("zeros", "reflect", "replicate", "circular")))
     return arguments
 
@@ -331,6 +331,22 @@ def convolved_integers(arguments: Arguments) -> Any:
     return to_layout(np.moveaxis(y, -1, 1), layout)
 
 
+def sign_convolution(draw: Any, name: str) -> Arguments:
+    """Draw the arguments of a convolution of signs."""
+    arguments = convolution(draw, name)
+    some(draw, arguments, scale=st.just(np.abs(array(draw, (len(arguments["w"]),)))))
+    return arguments
+
+
+def convolved_signs(arguments: Arguments) -> Any:
+    """Return the result of such arguments."""
+    x, w = arguments["x"], arguments["w"].astype(np.float64)
+    scale = given(arguments, "scale", np.abs(w).mean(axis=(1, 2, 3)), np.float64)
+    signs = np.where(np.isnan(x), np.nan, np.where(x < 0, -1, 1))
+    filters = np.where(w < 0, -1, 1) * scale.reshape(-1, 1, 1, 1)
+    return convolved(arguments | {"x": signs, "w": filters})
+
+
 def stacked(arguments: Arguments) -> Any:
     """Return the result of matmul's arguments."""
     return np.matmul(arguments["a"].astype(np.float64), arguments["b"].astype(np.float64))
@@ -397,6 +413,7 @@ def family(name: str) -> Family:
     families: Mapping[str, Family] = {
         r"conv[123]d|Conv[123]d": (convolution, convolved),
         r"qconv[123]d|QConv2d": (integer_convolution, convolved_integers),
+        r"xnor_conv2d|XnorConv2d": (sign_convolution, convolved_signs),
         r"conv_transpose[123]d|ConvTranspose[123]d": (
             lambda draw, name: convolution(draw, name, transposed=True),
             spread,

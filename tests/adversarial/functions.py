@@ -35,7 +35,10 @@ COARSE = (
 EXTREME = 1e30  # beyond it float32 and the float64 reference overflow at different places
 MEMORY = 256 << 20  # address space of a child: larger results are refused by the system, not written
 
-ARRAYS = ("x", "w", "bias", "residual", "a", "b", "c", "running_mean", "running_var", "weight", "grid")
+ARRAYS = (
+    *("x", "w", "bias", "residual", "scale", "a", "b", "c"),
+    *("running_mean", "running_var", "weight", "grid"),
+)
 INTEGERS = (
     "stride",
     "padding",
@@ -68,6 +71,7 @@ PLANNED = {
     **{f"Conv{n}d": ("x", "residual", "out") for n in (1, 2, 3)},
     **{f"ConvTranspose{n}d": ("x", "residual", "out") for n in (1, 2, 3)},
     "QConv2d": ("x", "out"),
+    "XnorConv2d": ("x", "residual", "out"),
 }
 
 HUGE_TEXT = 10**5000  # Python refuses to write it out

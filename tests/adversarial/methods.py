@@ -328,10 +328,11 @@ def architectures() -> dict[str, Callee]:
 
 def convolutions() -> dict[str, Callee]:
     """Return the methods of a planned convolution; to make and to call one is tried with the functions."""
-    from fastconv import Conv2d, QConv2d
+    from fastconv import Conv2d, QConv2d, XnorConv2d
 
     w = np.ones((4, 3, 3, 3), np.int8)
-    convs = {"Conv2d": Conv2d(w.astype(np.float32)), "QConv2d": QConv2d(w)}
+    real = w.astype(np.float32)
+    convs = {"Conv2d": Conv2d(real), "QConv2d": QConv2d(w), "XnorConv2d": XnorConv2d(real)}
 
     def is_input(value: Any) -> bool:
         whole = isinstance(value, tuple | list) and is_shape(value, (None, 3, None, None))

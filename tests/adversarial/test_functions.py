@@ -160,7 +160,10 @@ def test_messages_show_values_of_any_length() -> None:
 
 
 @pytest.mark.parametrize("method", ["out_shape", "algorithm_for", "explain"])
-@pytest.mark.parametrize(("kind", "dtype"), [(fastconv.Conv2d, np.float32), (fastconv.QConv2d, np.int8)])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(fastconv.Conv2d, np.float32), (fastconv.QConv2d, np.int8), (fastconv.XnorConv2d, np.float32)],
+)
 def test_shapes_of_a_planned_convolution(method: str, kind: Any, dtype: Any) -> None:
     conv = kind(np.ones((4, 3, 3, 3), dtype))
     for value in (

@@ -26,6 +26,7 @@ FAMILIES = [
 OTHERS = {
     "Conv2d.__call__": "test_functions.py",
     "QConv2d.__call__": "test_functions.py",
+    "XnorConv2d.__call__": "test_functions.py",
     "Architecture.fitting": "called by the readers of weights, with what they found",
 }
 
@@ -58,8 +59,8 @@ def test_everything_public_is_tried() -> None:
     pytest.importorskip("torch")
     tried = {name: callee for family in methods.FAMILIES.values() for name, callee in family().items()}
     assert {name for callee in tried.values() for name in callee.untried()} == {"outputs_info"}
-    expected = public(fastconv.Model) | public(fastconv.Conv2d) | public(fastconv.QConv2d)
-    expected |= public(Architecture)
+    expected = public(fastconv.Model) | public(Architecture)
+    expected |= public(fastconv.Conv2d) | public(fastconv.QConv2d) | public(fastconv.XnorConv2d)
     expected |= {"Model", "load", "count", "profile", "from_torch", "models.preprocess"}
     expected |= {"backend.prepare", "backend.run", "backend.run_node"}
     with_arguments = {

@@ -39,6 +39,7 @@ UP = Case.of(
     ConvLayer("up", 4, 6, (5, 4), (3, 3), 2, (1, 1, 1, 1), groups=2, transposed=True, output_padding=1)
 )
 DEEP = Case.of(ConvLayer("deep", 3, 4, (4, 6, 5), (1, 3, 3), padding=(0, 1, 1, 0, 1, 1)))
+SIGNS = Case("xnor", "signs", asdict(ConvLayer("signs", 40, 9, (6, 5), (3, 3), padding=(1, 1, 1, 1))))
 SHORT = {"rounds": 2, "seconds": 0.001}
 
 
@@ -65,7 +66,8 @@ def test_cases_are_found_by_table_and_by_name() -> None:
     ) + len(CONV_TABLES["singles"])
     assert [case.name for case in bench.find_cases("model", ["resnet50"])] == ["resnet50"]
     assert list(bench.find_tables("conv", ["stems", "64>64@56 k3"])) == ["stems", "cases"]
-    assert set(bench.find_tables("conv", ["all"])) == set(CONV_TABLES)
+    assert set(bench.find_tables("conv", ["all"])) == {*CONV_TABLES, "xnor"}
+    assert {case.kind for case in bench.find_cases("conv", ["xnor"])} == {"xnor"}
     assert [case.name for case in bench.find_cases("model", ["vgg16", "resnet18"])] == ["vgg16", "resnet18"]
     for kind, name in (("conv", "nothing"), ("pool", "")):
         with pytest.raises(ArgumentError):
@@ -120,7 +122,7 @@ def test_tables_agree_with_torchvision(table: str, name: str) -> None:
 # ---- engines ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [GEMM, CONV, UP, DEEP], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [GEMM, CONV, UP, DEEP, SIGNS], ids=lambda case: case.name)
 @pytest.mark.parametrize(
     "engine",
     [
@@ -136,7 +138,8 @@ def test_engines_compute_the_same(case: Case, engine: str) -> None:
     for variant in engines.variants(case.kind, 1, [engine]):
         prepared = engines.prepare(variant, case, 1)
         y = prepared.to_numpy(prepared.run())
-        np.testing.assert_allclose(y, expected(case).output, rtol=1e-4, atol=1e-5)
+        want = expected(case).output
+        np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5 * max(1, np.abs(want).max()))
 
 
 @pytest.mark.model

@@ -26,7 +26,7 @@ PYTHON_LAYERS = [
     ],
     ["_arguments", "_kept_kind", "_threads", "_config", "tuning"],
     ["_quantised", "_geometry"],
-    ["conv", "planned", "qconv"],
+    ["conv", "planned", "qconv", "xnor"],
     ["ops"],
     ["graph"],
     ["importers", "exporters", "models"],
@@ -291,7 +291,7 @@ print(*sorted(set(sys.modules) - before))
             "_kept_kind",
             "_quantised",
         ),
-        *("_threads", "_types", "conv", "errors", "ops", "planned", "qconv"),
+        *("_threads", "_types", "conv", "errors", "ops", "planned", "qconv", "xnor"),
     }
     standard = {"__future__", "_xxsubinterpreters", "importlib._abc", "importlib.util"}
     assert loaded <= {"fastconv", *(f"fastconv.{name}" for name in ours), *standard}

@@ -31,7 +31,7 @@ def ulp() -> ModuleType:
 
 
 PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress", "share")
-PAGES += ("literature", "deep_compression", "sparse", "serving", "bf16")
+PAGES += ("literature", "deep_compression", "sparse", "serving", "bf16", "xnor")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -19,7 +19,7 @@ from fastconv.lab.machine import roof as roof_module
 from fastconv.roofline import Peak, Roof, RoofError, by_arithmetic, dtypes, machine_peak, peak_fma
 
 ROOT = Path(__file__).parents[2]
-LOOPS = [(tier, dtype) for tier in _core.tiers() if tier != "ref" for dtype in dtypes(tier)]
+LOOPS = [(tier, dtype) for tier in _core.tiers() if tier != "ref" for dtype in dtypes(tier) if dtype != "bit"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_each_dtype_of_each_tier(tier: str, num_threads: int) -> None:
             *(tier, num_threads, dtype, instruction),
         )
         assert peak.gflops >= peak.median > 0
-        assert peak.unit == ("GOP/s" if dtype == "int8" else "GFLOP/s")
+        assert peak.unit == ("GOP/s" if dtype in ("int8", "bit") else "GFLOP/s")
     assert dtypes() == dtypes(tier)
     assert dtypes()[0] == "f32"
 
@@ -68,6 +68,7 @@ def test_a_tier_has_what_the_processor_has() -> None:
     extends = {
         "avx_vnni": "avx2",
         "avx512_vnni": "avx512",
+        "avx512_vpopcntdq": "avx512",
         "avx512_bf16": "avx512",
         "amx_int8": "avx512",
     }
@@ -82,6 +83,7 @@ def test_a_tier_has_what_the_processor_has() -> None:
         int8 = {"amx_int8": "tdpbusd", "avx512_vnni": "vpdpbusd"}
         instructions = _core.peak_instructions("avx512")
         assert instructions["int8"] == next((int8[flag] for flag in int8 if flag in flags), "vpmaddubsw")
+        assert instructions["bit"] == ("vpopcntd" if "avx512_vpopcntdq" in flags else "vpshufb")
         assert instructions.get("bf16") == ("vdpbf16ps" if "avx512_bf16" in flags else None)
 
 

@@ -10,6 +10,10 @@
 #include "kernels/product/finish_integers.inl.h"
 #include "kernels/product/round_bf16.inl.h"
 #include "simd/dot_bf16.h"
+#include "simd/bits_avx2.h"
+// In the Bits above.
+#include "kernels/binary.inl.h"
+#include "kernels/peak_bits.inl.h"
 #include "simd/s16_avx2.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -22,6 +26,7 @@ void table_avx2(KernelTable& table) {
   fill_sparse<6, 0>(table.sparse);
   fill_bf16<DotBf16, 6, 4, 2>(table.bf16);
   table.bf16.round = round_bf16;
+  fill_binary<2>(table.binary);
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
   fill_wide<DotS16, 8, 6, 3>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);
@@ -29,6 +34,7 @@ void table_avx2(KernelTable& table) {
   fill_depthwise<DotU8S8, DotS16>(table);
   fill_integer_winograd(table.integer_winograd);
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
+  table.peak.bit = {peak_bits<2>, "vpshufb"};
 }
 
 }  // namespace fastconv

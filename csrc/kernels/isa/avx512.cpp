@@ -10,6 +10,10 @@
 #include "kernels/product/finish_integers.inl.h"
 #include "kernels/product/round_bf16.inl.h"
 #include "simd/dot_bf16.h"
+#include "simd/bits_avx512.h"
+// In the Bits above.
+#include "kernels/binary.inl.h"
+#include "kernels/peak_bits.inl.h"
 #include "simd/s16_avx512.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -22,6 +26,7 @@ void table_avx512(KernelTable& table) {
   fill_sparse<10, 10>(table.sparse);
   fill_bf16<DotBf16, 14, 12, 7>(table.bf16);
   table.bf16.round = round_bf16;
+  fill_binary<4>(table.binary);
   fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
   fill_wide<DotS16, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);
@@ -30,6 +35,7 @@ void table_avx512(KernelTable& table) {
   fill_integer_winograd(table.integer_winograd);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of the tier below
   table.peak.int8 = {peak_dot<DotU8S8>, DotU8S8::kInstruction};
+  table.peak.bit = {peak_bits<4>, "vpshufb"};
 #endif
 }
 

@@ -9,6 +9,9 @@
 #include "kernels/product/finish_integers.inl.h"
 #include "kernels/product/round_bf16.inl.h"
 #include "simd/dot_bf16.h"
+#include "simd/bits_ref.h"
+// In the Bits above.
+#include "kernels/binary.inl.h"
 #include "simd/s16_ref.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -21,6 +24,7 @@ void table_ref(KernelTable& table) {
   fill_sparse<2, 0>(table.sparse);
   fill_bf16<DotBf16, 4, 2, 1>(table.bf16);
   table.bf16.round = round_bf16;
+  fill_binary<4>(table.binary);
   fill_bytes<DotU8S8, 4, 4, 2>(table.integer);
   fill_wide<DotS16, 4, 4, 2>(table.integer);
   fill_pairs<DotS16, 4, 4, 2>(table.integer);

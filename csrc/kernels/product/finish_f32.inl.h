@@ -126,7 +126,6 @@ class FinishTile {
   const bool afterwards_ = t_.epilogue.activation.afterwards();
   dim_t waiting_ = 0;
 };
-
 template <int MR, int NRV>
 using FinishFloats = FinishTile<GemmTile, MR, NRV>;
 template <int MR, int NRV>

@@ -21,6 +21,7 @@ from fastconv.graph.ops import (
     reduce,
     resize,
     sampling,
+    sign_conv,
     tensor,
     truth,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "reduce",
     "resize",
     "sampling",
+    "sign_conv",
     "tensor",
     "truth",
 ]

@@ -94,7 +94,7 @@ def _pack(
 
     key = (*padding, *parameters["output_padding"], activation)
     piece = "".join(f"/taps {tap.start} to {tap.stop}" for tap in taps)
-    if ctx.plans.tune:
+    if ctx.plans.tune and "signs" not in given:  # of signs there is one algorithm
         return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned, piece=piece)
     share = repr((parameters, activation, taps, x.shape if ctx.plans.fixed else (), ctx.plans.keep))
     return ctx.pack((w, b), key, build, piece=piece, share=share)
@@ -274,6 +274,20 @@ def conv(
     if x.dtype == np.float64:
         y = _convolution_in_f64(ctx, x, w, b, parameters, padding, NO_ACTIVATION)
         return ctx.activate(y, activation) if residual is None else ctx.binary("add", y, residual, activation)
+    return convolution_and_sum(ctx, x, w, b, residual, parameters, padding, activation)
+
+
+def convolution_and_sum(
+    ctx: Context,
+    x: Value,
+    w: Value,
+    b: Value | None,
+    residual: Value | None,
+    parameters: dict[str, Any],
+    padding: list[int],
+    activation: Activation,
+) -> Value:
+    """Convolve f32 values by a kernel that adds the residual."""
     if residual is None:
         return convolution(ctx, x, w, b, parameters, padding, activation)
     x = ctx.tensor(x)

@@ -25,6 +25,7 @@ from fastconv.graph.passes.fuse import (
 )
 from fastconv.graph.passes.integers import prefer_unsigned, use_integers
 from fastconv.graph.passes.merge import merge_branches
+from fastconv.graph.passes.signs import use_signs
 from fastconv.graph.passes.simplify import eliminate_dead, eliminate_identity, fold_constants, fold_weights
 from fastconv.graph.passes.unroll import unroll_loops
 
@@ -43,6 +44,7 @@ PASSES: Mapping[str, GraphPass] = {
     "use_integers": use_integers,
     "fold_weights": fold_weights,
     "fuse_quantization": fuse_quantization,
+    "use_signs": use_signs,
     "fold_affine": fold_affine,
     "merge_branches": merge_branches,
     "fuse_residual": fuse_residual,

@@ -15,6 +15,7 @@ from fastconv.graph.context import MAX_RANK
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
 from fastconv.graph.ops.norm import batch_norm_affine
 from fastconv.graph.passes.editor import Editor, absorbing
+from fastconv.graph.passes.signs import one_magnitude
 from fastconv.graph.registry import FASTCONV_DOMAIN, activation_of
 from fastconv.graph.value import Array
 
@@ -174,7 +175,7 @@ def _rank(edit: Editor, name: str) -> int | None:
             break
         if node is None:
             break
-        if node.op in ("Conv", "FusedConv", "ConvTranspose") and node.inputs[1] in edit.constants:
+        if node.op in ("Conv", "FusedConv", "SignConv", "ConvTranspose") and node.inputs[1] in edit.constants:
             rank = edit.constants[node.inputs[1]].ndim
             break
         if node.op == "Gemm":
@@ -223,6 +224,11 @@ def _fold_into_conv(edit: Editor, node: Node, factor: Array, offset: Array) -> N
     return _fold(edit, node, factor, offset, bias=2, channels=w.shape[0], weights_as=w.shape, factor_as=shape)
 
 
+def _fold_into_sign_conv(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
+    folded = _fold_into_conv(edit, node, factor, offset)
+    return folded if folded is not None and one_magnitude(edit.constants[folded.inputs[1]]) else None
+
+
 def _fold_into_conv_transpose(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
     w = edit.constants.get(node.inputs[1])
     groups = node.attrs.get("group", 1)
@@ -264,6 +270,7 @@ def _fold_into_batch_norm(edit: Editor, node: Node, factor: Array, offset: Array
 
 _FOLDS: dict[tuple[str, str], Callable[[Editor, Node, Array, Array], Node | None]] = {
     ("", "Conv"): _fold_into_conv,
+    (FASTCONV_DOMAIN, "SignConv"): _fold_into_sign_conv,
     ("", "ConvTranspose"): _fold_into_conv_transpose,
     ("", "Gemm"): _fold_into_gemm,
     ("", "MatMul"): _fold_into_matmul,

@@ -297,7 +297,7 @@ def fuse_residual(graph: Graph) -> Graph:
         fused = absorbing(
             conv,
             node,
-            op="FusedConv",
+            op=conv.op if conv.domain else "FusedConv",
             domain=FASTCONV_DOMAIN,
             inputs=(*conv.inputs[:2], bias, residual),
             outputs=node.outputs,
@@ -309,7 +309,10 @@ def fuse_residual(graph: Graph) -> Graph:
 
 
 def _is_plain_conv(node: Node | None) -> bool:
-    return node is not None and (node.domain, node.op) == ("", "Conv") and node.activation == NO_ACTIVATION
+    """Whether a node is a convolution that adds and applies nothing yet."""
+    if node is None or node.activation != NO_ACTIVATION or any(node.inputs[3:]):
+        return False
+    return (node.domain, node.op) in (("", "Conv"), (FASTCONV_DOMAIN, "SignConv"))
 
 
 def fuse_activation(graph: Graph) -> Graph:

@@ -20,6 +20,7 @@ from fastconv.errors import ArgumentError
 from fastconv.lab.compare.network_names import NETWORKS, available_networks, is_trained
 from fastconv.models import MODELS
 from fastconv.testing.shapes import CONV_TABLES, GEMM_TABLES, ConvLayer, GemmShape
+from fastconv.xnor import binarized
 
 Array = npt.NDArray[np.float32]
 
@@ -35,7 +36,7 @@ class Case:
     Attributes
     ----------
     kind : str
-        ``"gemm"``, ``"conv"`` or ``"model"``.
+        ``"gemm"``, ``"conv"``, ``"model"``, or ``"xnor"``, a convolution of signs: a table of ``"conv"``.
     name : str
         Unique within a run.
     parameters : mapping
@@ -94,10 +95,15 @@ def gemm_arrays(case: Case) -> tuple[Array, Array]:
 
 
 def conv_arrays(case: Case) -> tuple[Array, Array, Array]:
-    """Draw x (n, ic, ...), w (oc, ic / groups, ...) and bias (oc,)."""
+    """Draw x (n, ic, ...), w (oc, ic / groups, ...) and bias (oc,).
+
+    Of signs x is 1 and -1, and w a number and its negative in each filter: every engine can multiply these.
+    """
     layer, rng = case.layer, case.rng
     x = rng.standard_normal(layer.x_shape, np.float32)
     w = rng.standard_normal(layer.w_shape, np.float32)  # (ic, oc / groups, ...) where transposed
+    if case.kind == "xnor":
+        x, w = np.copysign(np.float32(1), x), binarized(w)
     return x, w, rng.standard_normal(layer.oc, np.float32)
 
 
@@ -115,7 +121,11 @@ def tables(kind: str) -> dict[str, list[Case]]:
     if kind not in KINDS:
         raise ArgumentError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     shapes: Mapping[str, Iterable[ConvLayer | GemmShape]] = CONV_TABLES if kind == "conv" else GEMM_TABLES
-    return {table: [Case.of(shape) for shape in rows] for table, rows in shapes.items()}
+    found = {table: [Case.of(shape) for shape in rows] for table, rows in shapes.items()}
+    if kind == "conv":
+        whole = [layer for layer in CONV_TABLES["resnet50"] if layer.kernel == (3, 3) and layer.stride == 1]
+        found["xnor"] = [Case("xnor", f"{layer.name} signs", asdict(layer)) for layer in whole]
+    return found
 
 
 def find_tables(kind: str, names: Iterable[str] = ()) -> dict[str, list[Case]]:

@@ -41,7 +41,7 @@ def expected(case: Case) -> Expected:
     if case.kind == "gemm":
         a, b = gemm_arrays(case)
         return Expected(reference.gemm(a, b), 2 * case.gemm.macs)
-    if case.kind == "conv":
+    if case.kind in ("conv", "xnor"):
         x, w, bias = conv_arrays(case)
         options: dict[str, Any] = case.layer.kwargs
         conv = reference.conv_transpose if case.layer.transposed else reference.conv

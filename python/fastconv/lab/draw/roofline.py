@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastconv._text import counted
 from fastconv.errors import ArgumentError
-from fastconv.lab.draw.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, axes
+from fastconv.lab.draw.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, axes
 from fastconv.lab.draw.labels import Line, apart, merged
 
 if TYPE_CHECKING:
     from fastconv.lab.machine.roofline import Roofline
 
 LEVEL_COLOURS = {"L1": GREEN, "L2": BLUE, "L3": ORANGE, "DRAM": RED}
-DTYPE_COLOURS = {"f32": "black", "bf16": PURPLE, "int8": GREY, "int16": SKY}
+DTYPE_COLOURS = {"f32": "black", "bf16": PURPLE, "int8": GREY, "int16": SKY, "bit": YELLOW}
 STYLES = ("-", "--", "-.", ":")
 COLUMNS = 3  # neighbouring lines have their words at different places along them
 ROW = 0.04  # of the picture's height: between the words at two peaks

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fastconv.lab.machine.bandwidth import Bandwidth, bandwidth, working_sets
-from fastconv.lab.machine.peak import Peak, by_arithmetic, dtypes, machine_peak, peak_fma
+from fastconv.lab.machine.peak import MEASURED, Peak, by_arithmetic, dtypes, machine_peak, peak_fma
 from fastconv.lab.machine.roof import Roof, RoofError
 from fastconv.lab.machine.roofline import Bound, Roofline, measure_roofline
 
 __all__ = [
+    "MEASURED",
     "Bandwidth",
     "Bound",
     "Peak",

@@ -42,6 +42,10 @@ def stable(sample: Callable[[float], list[float]], seconds: float) -> list[float
     return samples
 
 
+# Of which dtype the peak is measured that an arithmetic is held against.
+MEASURED = {"f32": "f32", "bf16": "bf16", "int8": "int8", "int16": "int8", "bit": "bit"}
+
+
 @dataclass(frozen=True)
 class Peak:
     """A measured peak of multiply-adds.
@@ -60,7 +64,8 @@ class Peak:
         How many samples of a few milliseconds were taken.
     dtype : str
         Of what is multiplied: ``f32``, ``bf16`` (summed in f32), ``int8`` (unsigned by signed, summed in
-        32 bits), or ``int16``, which follows from int8 (:func:`by_arithmetic`).
+        32 bits), ``int16``, which follows from int8 (:func:`by_arithmetic`), or ``bit`` (signs, compared and
+        counted).
     instruction : str
         That was measured; ``vpmaddubsw``, whose sums saturate, with the two that complete it.
     """
@@ -76,7 +81,7 @@ class Peak:
     @property
     def unit(self) -> str:
         """``GFLOP/s``, or ``GOP/s`` of integers."""
-        return "GOP/s" if self.dtype in ("int8", "int16") else "GFLOP/s"
+        return "GOP/s" if self.dtype in ("int8", "int16", "bit") else "GFLOP/s"
 
     @property
     def name(self) -> str:
@@ -114,18 +119,18 @@ def by_arithmetic(peaks: Iterable[Peak]) -> dict[str, Peak]:
     Returns
     -------
     dict of str to Peak
-        Of ``f32``, ``bf16``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits: of
-        those half as many where one instruction sums four products of bytes, and else as many. A tier without
-        an instruction for bytes, or for bf16, has the FMA peak in their place.
+        Of ``f32``, ``bf16``, ``bit``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits:
+        of those half as many where one instruction sums four products of bytes, and else as many. A tier
+        without an instruction for bytes or bf16, or none that helps to count bits, has the FMA peak there.
 
     Examples
     --------
     >>> measured = Peak("avx2", 1, 100.0, 99.0, 5), Peak("avx2", 1, 400.0, 396.0, 5, "int8", "vpdpbusd")
     >>> {name: peak.gflops for name, peak in by_arithmetic(measured).items()}
-    {'f32': 100.0, 'bf16': 100.0, 'int8': 400.0, 'int16': 200.0}
+    {'f32': 100.0, 'bf16': 100.0, 'bit': 100.0, 'int8': 400.0, 'int16': 200.0}
     """
     known = {peak.dtype: peak for peak in peaks}
-    found = {name: known.get(name, known["f32"]) for name in ("f32", "bf16", "int8")}
+    found = {dtype: known.get(dtype, known["f32"]) for dtype in ("f32", "bf16", "bit", "int8")}
     int8 = found["int8"]
     if int8.instruction not in _PAIRS:
         return {**found, "int16": int8}
@@ -146,7 +151,7 @@ def peak_fma(
         Name of an ISA tier that this CPU runs; the one in use when omitted.
     threads : int, optional
         Threads to run at once; ``fastconv.get_num_threads()`` when omitted.
-    dtype : {"f32", "bf16", "int8"}
+    dtype : {"f32", "bf16", "int8", "bit"}
         What to multiply; :func:`dtypes` says which there are.
     seconds : float, default 0.2
         For how long to take samples, and up to four times as long while the best one still rises. The best
@@ -183,7 +188,7 @@ def machine_peak(threads: int | None = None, *, dtype: str = "f32", seconds: flo
     ----------
     threads : int, optional
         Threads to run at once; ``fastconv.get_num_threads()`` when omitted.
-    dtype : {"f32", "bf16", "int8"}
+    dtype : {"f32", "bf16", "int8", "bit"}
         What to multiply.
     seconds : float, default 0.2
         For how long to take samples of each tier.

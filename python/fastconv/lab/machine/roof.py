@@ -8,7 +8,7 @@ from dataclasses import replace
 from fastconv import _core
 from fastconv._text import counted
 from fastconv.errors import FastconvError
-from fastconv.lab.machine.peak import Peak, by_arithmetic, dtypes, machine_peak, peak_fma
+from fastconv.lab.machine.peak import MEASURED, Peak, by_arithmetic, dtypes, machine_peak, peak_fma
 
 SLACK = 1.02  # times the roof: the clock may have been higher than in any of the roof's samples, not more
 AGAIN = (0.1, 0.3, 0.9)  # seconds of the further measurements
@@ -43,29 +43,36 @@ class Roof:
     def __init__(self, threads: int, tier: str | None = None) -> None:
         self.peak: Peak = peak_fma(tier, threads) if tier else machine_peak(threads)
         self._tiers = [tier] if tier else _core.tiers()
-        self._narrow: dict[str, Peak] = {}  # of narrower dtypes, once somebody asks
+        self._narrow: dict[str, Peak] = {}  # of other dtypes, once somebody asks
 
     @classmethod
     def of(cls, peak: Peak, narrow: Iterable[Peak] = (), *, again: bool = True) -> Roof:
         """Return the roof of peaks that are known; `again` says whether they may be measured again."""
         roof = cls.__new__(cls)
         roof.peak, roof._tiers = peak, [peak.tier] if again else []
-        roof._narrow = {p.dtype: p for p in narrow}
+        roof._narrow = {p.dtype: p for p in narrow if p.dtype in MEASURED.values()}
         return roof
 
     @property
     def peaks(self) -> dict[str, Peak]:
-        """The peak of each arithmetic (:func:`by_arithmetic`); narrow ones are measured at the first call."""
-        for dtype in ("bf16", "int8"):
-            if dtype not in self._narrow and any(dtype in dtypes(tier) for tier in self._tiers):
-                threads, (first, *others) = self.peak.threads, self._tiers
-                of_any = machine_peak(threads, dtype=dtype) if others else None
-                self._narrow[dtype] = of_any or peak_fma(first, threads, dtype=dtype)
+        """The peak of each arithmetic (:func:`by_arithmetic`); that of int8 is measured at the first call."""
+        self._measure("int8")
         return by_arithmetic((self.peak, *self._narrow.values()))
+
+    def _measure(self, dtype: str) -> None:
+        """Measure the peak of a dtype, unless it is known or no tier has one."""
+        if dtype in self._narrow or not any(dtype in dtypes(tier) for tier in self._tiers):
+            return
+        threads, (first, *others) = self.peak.threads, self._tiers
+        of_any = machine_peak(threads, dtype=dtype) if others else None
+        self._narrow[dtype] = of_any or peak_fma(first, threads, dtype=dtype)
 
     def peak_of(self, arithmetic: str) -> Peak:
         """Return the peak of an arithmetic; for ``f32`` no other is measured."""
-        return self.peak if arithmetic == "f32" else self.peaks[arithmetic]
+        if arithmetic == "f32":
+            return self.peak
+        self._measure(MEASURED[arithmetic])
+        return self.peaks[arithmetic]
 
     def raise_to(self, seconds: float, dtype: str = "f32") -> None:
         """Measure the peak of a dtype again for so many seconds, and keep the highest.
@@ -85,7 +92,7 @@ class Roof:
                 if dtype == "f32":
                     self.peak = max(self.peak, again, key=lambda p: p.gflops)
                 else:
-                    self._narrow[dtype] = max(self.peaks[dtype], again, key=lambda p: p.gflops)
+                    self._narrow[dtype] = max(self.peak_of(dtype), again, key=lambda p: p.gflops)
 
     def hold(self, what: str, rate: float, arithmetic: str = "f32") -> None:
         """Raise RoofError if a rate of executed work, in GFLOP/s, is above the peak by more than 2 %.
@@ -95,7 +102,7 @@ class Roof:
         nothing where the tier has no instruction for them: how many other ones do, nobody has measured.
         """
         peak = self.peak_of(arithmetic)
-        measured = arithmetic if arithmetic in ("f32", "bf16") else "int8"
+        measured = MEASURED[arithmetic]
         if measured != "f32" and peak.dtype == "f32":
             return
         for seconds in AGAIN:

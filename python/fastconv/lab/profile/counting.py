@@ -52,7 +52,7 @@ WEIGHT_BYTES = {"f32": FLOAT, "bf16": 2, "int8": 1, "int16": 1}  # by arithmetic
 class Work:
     """What a step does: MACs, FLOPs as defined and as executed, bytes that must move and that will.
 
-    ``arithmetic`` says which peak is a roof for what is executed: ``f32``, ``int8`` or ``int16``.
+    ``arithmetic`` says which peak is a roof for what is executed: ``f32``, ``int8``, ``int16`` or ``bit``.
     """
 
     macs: int
@@ -97,7 +97,7 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
         per_weight = WEIGHT_BYTES[arithmetic]
         least = moved + per_weight * _taken(step, weight) + FLOAT * bias
-        if step.algorithm in SPARSE:
+        if step.algorithm in (*SPARSE, "xnor"):
             least = moved + step.params[0].packed_bytes
         most = moved + times * step.params[0].packed_bytes
         return Work(macs, 2 * macs, 2 * executed, least, most, arithmetic)
@@ -281,7 +281,7 @@ _ELEMENTWISE = (
     "cast clamp add sub mul div pow mod equal less lessorequal greater greaterorequal and or xor not "
     "bitwiseand bitwiseor bitwisexor bitwisenot bitshift acos acosh asin asinh atan atanh ceil cos cosh "
     "floor round sin sinh tan sign isnan isinf shrink prelu quantizelinear dequantizelinear logsoftmax "
-    "lpnormalization reducelogsumexp affinegrid"
+    "lpnormalization reducelogsumexp affinegrid signconv"
 )
 _WINDOWS = "maxpool indices averagepool lppool maxroipool roialign"
 _INTERPOLATIONS = "resize upsample gridsample"

@@ -20,6 +20,8 @@ activations everywhere.
 The sparse algorithms do the products of the weights that are left, whole blocks of them where those are
 blocks.
 
+The products of signs are counted as those of numbers, and held against the peak of bits.
+
 A layer of 8 bits counts in the same way. Its Winograd's transformed pixels and weights are of 16 bits, so its
 products are held against the peak of such, and those of all others against that of bytes. Layers whose
 numbers are rounded to bf16 have a peak of their own.
@@ -59,11 +61,13 @@ def macs_of(
 
 
 def arithmetic_of(step: Step) -> str:
-    """Return whose peak is a roof for a step's executed work: ``f32``, ``bf16``, ``int8`` or ``int16``.
+    """Return which peak is a roof for a step's work: that of ``f32``, ``bf16``, ``int8``, ``int16`` or ``bit``.
 
     A step that reads or writes numbers of 8 bits is one of bytes, though it may compute with others within:
     it is free to choose, and no peak is higher.
     """
+    if step.algorithm == "xnor":
+        return "bit"
     if step.kind == "integer_conv" and step.algorithm in OUTPUTS:
         return "int16"
     if step.algorithm == "bf16":

@@ -32,7 +32,7 @@ class LayerCount:
     executed_flops: int
     bytes: int
     predicted_bytes: int
-    arithmetic: str  # whose peak is a roof for what is executed: "f32", "bf16", "int8" or "int16"
+    arithmetic: str  # whose peak is a roof for what is executed: a key of lab.machine.MEASURED
     pairs: int  # of neighbouring weights of 8 bits
     saturating_pairs: int  # those whose products may be more than 16 bits hold (weights.py)
 
@@ -207,7 +207,7 @@ class Profile(Count):
     def peaks(self) -> tuple[Peak, ...]:
         """The FMA peak, and the others that layers are held against, each rate once."""
         known, used = by_arithmetic(self.roofline.peaks), {layer.arithmetic for layer in self.layers}
-        names = ["f32", *(["bf16"] if "bf16" in used else [])]
+        names = ["f32", *(name for name in ("bf16", "bit") if name in used)]
         if used & {"int8", "int16"}:
             names += ["int8", *(["int16"] if "int16" in used else [])]
         found: dict[float, Peak] = {}

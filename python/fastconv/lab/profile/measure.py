@@ -24,7 +24,7 @@ from fastconv.graph.program import Program
 from fastconv.graph.table import described
 from fastconv.graph.value import BYTES, Constant
 from fastconv.importers import from_torch
-from fastconv.lab.machine import Roof, Roofline, measure_roofline
+from fastconv.lab.machine import MEASURED, Roof, Roofline, measure_roofline
 from fastconv.lab.profile.counters import count_traffic
 from fastconv.lab.profile.counting import FLOAT, Work, work_of
 from fastconv.lab.profile.layers import Count, LayerCount, LayerProfile, Profile
@@ -144,7 +144,7 @@ def profile(
         traffic = count_traffic(lambda: program.run(arrays))
         counts, of_steps = _counted(program), list(zip(*times, strict=True))
         held = Roof.of(roof.peak, roof.narrow, again=roofline is None)
-        measured = {"f32", *("int8" for counted in counts if counted.arithmetic != "f32")}
+        measured = {"f32", *(MEASURED[counted.arithmetic] for counted in counts)}
         for dtype in sorted(measured):
             held.raise_to(0.05, dtype)  # the clock may be higher than before the runs
         for counted, step_times in zip(counts, of_steps, strict=True):

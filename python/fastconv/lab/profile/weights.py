@@ -40,10 +40,15 @@ def bias_of(node: Node) -> str:
 
 
 def elements_of(step: Step, constants: Mapping[str, Constant]) -> str:
-    """Return the types of what a step reads, multiplies by and writes: ``u8 x s8 > u8``, or ``f32``."""
+    """Return the types of what a step reads, multiplies by and writes: ``u8 x s8 > u8``, or ``f32``.
+
+    Of a convolution of signs that is what it multiplies: ``bit x bit > f32``.
+    """
     x = _first(step)
     read, written = _short(x.dtype), _short(step.output.dtype)
     weights = constants.get(weights_of(step.node)) if step.is_convolution else None
+    if step.algorithm == "xnor":
+        return f"bit x bit > {written}"
     if step.kind == "integer_conv" and weights is not None:
         return f"{read} x {_short(weights.dtype)} > {written}"
     return read if read == written else f"{read} > {written}"

@@ -39,13 +39,18 @@ _TORCH_MODES = ("nchw", "channels_last", "jit")
 ENGINES = {
     "fastconv": Engine(
         "fastconv",
-        {"gemm": ("",), "conv": ("prepacked", "functional"), "model": ("",)},
+        {
+            "gemm": ("",),
+            "conv": ("prepacked", "functional"),
+            "model": ("",),
+            "xnor": ("xnor", "implicit", "winograd_f4", "int8"),
+        },
         isa={"FASTCONV_ISA": "avx2"},
     ),
     "numpy": Engine("numpy", {"gemm": ("",)}, isa={"OPENBLAS_CORETYPE": "Haswell"}),
     "torch": Engine(
         "torch",
-        {"gemm": ("",), "conv": _TORCH_MODES, "model": _TORCH_MODES},
+        {"gemm": ("",), "conv": _TORCH_MODES, "model": _TORCH_MODES, "xnor": ("channels_last",)},
         isa={**_ONEDNN, "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
     ),
     "ort": Engine(
@@ -87,6 +92,12 @@ CONTESTS = {
     "conv": (
         Contest("prepacked", "fastconv/prepacked", ("torch", "ort", "openvino")),
         Contest("functional", "fastconv/functional", ("torch/nchw",)),
+    ),
+    "xnor": (
+        Contest("f32 direct", "fastconv/xnor", ("fastconv/implicit",)),
+        Contest("f32 Winograd", "fastconv/xnor", ("fastconv/winograd_f4",)),
+        Contest("8 bits", "fastconv/xnor", ("fastconv/int8",)),
+        Contest("torch", "fastconv/xnor", ("torch",)),
     ),
     "model": (Contest("network", "fastconv", ("torch", "ort", "openvino", "ncnn", "mnn")),),
 }

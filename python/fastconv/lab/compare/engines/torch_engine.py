@@ -27,7 +27,7 @@ def prepare(case: Case, mode: str, threads: int) -> Prepared:
     """Prepare a case."""
     torch.set_num_threads(threads)
     with torch.no_grad():
-        run = {"gemm": _gemm, "conv": _conv, "model": _model}[case.kind](case, mode)
+        run = {"gemm": _gemm, "conv": _conv, "xnor": _conv, "model": _model}[case.kind](case, mode)
 
     def without_autograd() -> Any:
         with torch.inference_mode():
