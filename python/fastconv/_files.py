@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -73,7 +72,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             found = path.stat(follow_symlinks=follow)
             if not stat.S_ISREG(found.st_mode) and not (stat.S_ISLNK(found.st_mode) and not follow):
                 raise ArgumentError(f"path: expected the name of a file, got {path}, {kind_of(found)}")
-    temporary = path.with_name(f".fastconv-{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".fastconv-{os.urandom(8).hex()}.tmp")
     descriptor = os.open(temporary, _NEW, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
