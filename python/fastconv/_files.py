@@ -67,12 +67,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Where the body raises nothing has changed. ArgumentError where the name, or what it is a link to, is
     anything but a file.
     """
+    import secrets  # in here: it loads OpenSSL, and few write a file
+
     for follow in (False, True):
         with suppress(FileNotFoundError):
             found = path.stat(follow_symlinks=follow)
             if not stat.S_ISREG(found.st_mode) and not (stat.S_ISLNK(found.st_mode) and not follow):
                 raise ArgumentError(f"path: expected the name of a file, got {path}, {kind_of(found)}")
-    temporary = path.with_name(f".fastconv-{os.urandom(8).hex()}.tmp")
+    temporary = path.with_name(f".fastconv-{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, _NEW, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
