@@ -1,4 +1,5 @@
-// L6 bindings: _core.gemm, its step of programs, and _core.gemm_f64.
+// L6 bindings: _core.gemm, its step of programs, _core.product (two matrices and nothing else)
+// and _core.gemm_f64.
 #include <pybind11/stl.h>
 
 #include <optional>
@@ -22,9 +23,29 @@ MatrixF64 matrix_f64(const char* name, const py::array_t<double>& array) {
   return {v.as<double>(), v.shape[0], v.shape[1], v.stride[0], v.stride[1]};
 }
 
+// Whether an array is what products are made of, as it is.
+bool is_matrix(const py::array& array) {
+  constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  return array.ndim() == 2 && (array.flags() & kAligned) &&
+         py::isinstance<py::array_t<float>>(array);
+}
+
 }  // namespace
 
 void bind_gemm(py::module_& m, Steps& steps) {
+  m.def(
+      "product",
+      [](const py::array& a, const py::array& b) -> std::optional<py::array> {
+        if (!is_matrix(a) || !is_matrix(b) || a.shape(1) != b.shape(0)) return std::nullopt;
+        constexpr dim_t kMost = dim_t{1} << 31;  // elements, far from what overflows
+        const dim_t rows = a.shape(0), columns = b.shape(1);
+        if (columns && rows > kMost / columns) return std::nullopt;
+        py::array_t<float> out({rows, columns});
+        const View av = input_view("a", a), bv = input_view("b", b), ov = output_view("out", out);
+        interruptible([&] { gemm_dots(av, bv, nullptr, ov, 1.0f, 0.0f, nullptr, Activation{}); });
+        return out;
+      },
+      py::arg("a"), py::arg("b"));
   m.def(
       "gemm",
       [](const py::array& a, const py::array& b, const std::optional<py::array>& c,

@@ -41,6 +41,7 @@ struct Problem {
   const View& out;       // columns contiguous
   float alpha, beta;
   const float* bias;
+  const float* row_bias;
   Activation activation;
   const KernelTable& table;
 
@@ -78,6 +79,7 @@ struct Tile : GemmTile {
     n_cur = columns;
     c = p.out.as<float>() + m * ldc + n;
     if (last && p.bias) epilogue.bias = p.bias + n;
+    if (last && p.row_bias) epilogue.row_bias = p.row_bias + m;
     if (first && p.residual) epilogue.residual = p.residual->as<float>() + m * epilogue.ldr + n;
   }
 };
@@ -209,10 +211,9 @@ void five_loops(const Problem& p, const Blocking& blocking) {
 // Few rows of A and a B whose rows or columns are contiguous, which is read in place, once. Same
 // blocks of K and same sums as five_loops: a row has the same bits whatever the number of rows, but
 // for one row by columns.
-void few_rows(const Problem& p) {
+void few_rows(const Problem& p, bool by_columns) {
   const dim_t M = p.M(), N = p.N(), K = p.K();
   const Blocking blocking = gemm_blocking(p.table.gemm, K);
-  const bool by_columns = p.b.stride[1] != 1 && N > 1;
   const GemvUkr gemv = (by_columns ? p.table.gemm.gemv_columns : p.table.gemm.gemv)[M - 1];
   const bool copied = p.a.stride[1] != 1 && K > 1;
   const dim_t lines = ceil_div(N, 16);
@@ -247,7 +248,7 @@ void copy_elements(const View& from, const View& to) {
 
 // gemm(), `dots` as gemm_dots().
 void product(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
-             const float* bias, const Activation& activation, bool dots) {
+             const float* bias, const float* row_bias, const Activation& activation, bool dots) {
   const dim_t M = out.shape[0], N = out.shape[1];
   if (M == 0 || N == 0) return;
   const View* residual = beta == 0.0f ? nullptr : c;
@@ -263,30 +264,42 @@ void product(const View& a, const View& b, const View* c, const View& out, float
     copy_elements(*residual, addend);
     residual = &addend;
   }
-  const Problem problem{a, b, residual, target, alpha, beta, bias, activation, kernels()};
-  const bool columns = b.stride[0] == 1 && (M > 1 || dots);
-  if (M <= kGemvRows && (b.stride[1] == 1 || N == 1 || columns))
-    few_rows(problem);
+  const Problem problem{a, b, residual, target, alpha, beta, bias, row_bias, activation, kernels()};
+  const bool by_rows = b.stride[1] == 1 && N > 1;
+  const bool by_columns = b.stride[0] == 1 && !by_rows && (M > 1 ? N > 1 : dots);
+  if (M <= kGemvRows && (by_rows || by_columns || N == 1))
+    few_rows(problem, by_columns);
   else
     five_loops(problem, gemm_blocking(problem.table.gemm, problem.K()));
   if (!dense_out) copy_elements(target, out);
+}
+
+View transposed(const View& v) {
+  View t = v;
+  std::swap(t.shape[0], t.shape[1]);
+  std::swap(t.stride[0], t.stride[1]);
+  return t;
 }
 
 }  // namespace
 
 void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
           const float* bias, const Activation& activation) {
-  product(a, b, c, out, alpha, beta, bias, activation, false);
+  product(a, b, c, out, alpha, beta, bias, nullptr, activation, false);
 }
 
 void gemm_dots(const View& a, const View& b, const View* c, const View& out, float alpha,
                float beta, const float* bias, const Activation& activation) {
-  product(a, b, c, out, alpha, beta, bias, activation, true);
+  if (out.shape[1] != 1) return product(a, b, c, out, alpha, beta, bias, nullptr, activation, true);
+  // One column: the product of one row with the transpose of A, which is read in place.
+  const View addend = c ? transposed(*c) : View{};
+  product(transposed(b), transposed(a), c ? &addend : nullptr, transposed(out), alpha, beta,
+          nullptr, bias, activation, true);
 }
 
 void gemm_blocked(const View& a, const View& b, const View& out, const Blocking& blocking) {
   if (out.shape[0] == 0 || out.shape[1] == 0) return;
-  const Problem problem{a, b, nullptr, out, 1.0f, 0.0f, nullptr, Activation{}, kernels()};
+  const Problem problem{a, b, nullptr, out, 1.0f, 0.0f, nullptr, nullptr, Activation{}, kernels()};
   // No block is larger than what there is: scratch is sized by them.
   five_loops(problem, {std::min(blocking.MC, problem.M()),
                        std::min(blocking.KC, std::max<dim_t>(1, problem.K())),

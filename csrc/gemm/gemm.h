@@ -119,8 +119,9 @@ void multiply(const Product& product, const float* a, const float* residual, flo
 void gemm(const View& a, const View& b, const View* c, const View& out, float alpha, float beta,
           const float* bias, const Activation& activation);
 // The same for callers to whom speed matters more than the order of a sum: one row by a B whose
-// columns are contiguous is sums in interleaved parts, a third of the time. Those bits are not the
-// row's among others, which a network promises (an image alone and in a batch).
+// columns are contiguous, and rows that are contiguous by a B of one column, are sums in
+// interleaved parts, a third of the time. The bits of one row are then not the row's among others,
+// which a network promises (an image alone and in a batch); those of one column are.
 void gemm_dots(const View& a, const View& b, const View* c, const View& out, float alpha,
                float beta, const float* bias, const Activation& activation);
 

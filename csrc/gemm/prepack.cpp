@@ -18,6 +18,25 @@ void copy_rows(dim_t rows, const float* b, dim_t ldk, float* dst) {
   }
 }
 
+// The same of rows whose length it does not know.
+void copy_parts(dim_t rows, const float* b, dim_t ldk, int n, int width, float* dst) {
+  for (dim_t k = 0; k < rows; ++k) {
+    const float* from = b + k * ldk;
+    float* to = dst + k * width;
+    int j = 0;
+    for (; j + 8 <= n; j += 8) std::memcpy(to + j, from + j, 8 * sizeof(float));
+    if (j + 4 <= n) {
+      std::memcpy(to + j, from + j, 4 * sizeof(float));
+      j += 4;
+    }
+    if (j + 2 <= n) {
+      std::memcpy(to + j, from + j, 2 * sizeof(float));
+      j += 2;
+    }
+    if (j < n) to[j] = from[j];
+  }
+}
+
 }  // namespace
 
 void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int width,
@@ -26,18 +45,15 @@ void pack_panel(dim_t rows, const float* b, dim_t ldk, dim_t ldn, int n, int wid
   if (ldn == 1 && n == 24 && width == 24) return copy_rows<24>(rows, b, ldk, dst);
   if (ldn == 1 && n == 16 && width == 16) return copy_rows<16>(rows, b, ldk, dst);
   if (ldn == 1 && n == 8 && width == 8) return copy_rows<8>(rows, b, ldk, dst);
+  if (n < width) std::memset(dst, 0, static_cast<size_t>(rows * width) * sizeof(float));
   if (ldn == 1) {
-    for (dim_t k = 0; k < rows; ++k)
-      std::memcpy(dst + k * width, b + k * ldk, static_cast<size_t>(n) * sizeof(float));
+    copy_parts(rows, b, ldk, n, width, dst);
   } else if (ldk == 1) {
     kernels().layout.transpose(n, rows, b, ldn, dst, width);
   } else {
     for (dim_t k = 0; k < rows; ++k)
       for (int j = 0; j < n; ++j) dst[k * width + j] = b[k * ldk + j * ldn];
   }
-  if (n < width)
-    for (dim_t k = 0; k < rows; ++k)
-      for (int j = n; j < width; ++j) dst[k * width + j] = 0.0f;
 }
 
 PackedB::PackedB(const GemmKernels& kernels, dim_t K, dim_t N, Buffer<float> data)

@@ -150,6 +150,7 @@ class Recurrent:
     def packed_bytes(self) -> int: ...
 
 # bind_gemm.cpp
+def product(a: F32, b: F32) -> F32 | None: ...
 def gemm(
     a: F32,
     b: F32,

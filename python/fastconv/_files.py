@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,6 +67,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Where the body raises nothing has changed. ArgumentError where the name, or what it is a link to, is
     anything but a file.
     """
+    import secrets  # in here: it loads OpenSSL, and few write a file
+
     for follow in (False, True):
         with suppress(FileNotFoundError):
             found = path.stat(follow_symlinks=follow)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -73,8 +72,10 @@ class Table:
         >>> Table(("ms", ">")).html([("0.3",)], [(0.25,)]).partition("<tbody>")[2]
         '<tr><td data-value="0.25">0.3</td></tr></tbody></table>'
         """
+        from html import escape  # in here: it takes long to import, and few write for a browser
+
         classes = ["" if side == ">" else ' class="text"' for side in self._sides]
-        heads = "".join(f"<th{c}>{html.escape(h)}</th>" for c, h in zip(classes, self._heads, strict=True))
+        heads = "".join(f"<th{c}>{escape(h)}</th>" for c, h in zip(classes, self._heads, strict=True))
         values = iter(numbers)
         body = []
         for row in rows:
@@ -82,7 +83,7 @@ class Table:
             body.append("<tr>")
             for cell, c, value in zip(row, classes, of_row, strict=True):
                 number = "" if value is None else f' data-value="{value}"'
-                body.append(f"<td{c}{number}>{html.escape(str(cell))}</td>")
+                body.append(f"<td{c}{number}>{escape(str(cell))}</td>")
             body.append("</tr>")
         return f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{"".join(body)}</tbody></table>'
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +45,8 @@ def time_calls(call: Callable[[], object], seconds: float, warmup: int = 1) -> C
     >>> 0 < times.min <= times.median
     True
     """
+    import statistics  # in here: it takes long to import, and few time anything
+
     for _ in range(warmup):
         call()
     times: list[float] = []

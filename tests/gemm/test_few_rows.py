@@ -83,3 +83,38 @@ def test_bounds_overlap():
     for a, b in itertools.product(views, repeat=2):
         expected = bool(a.size and b.size and np.may_share_memory(a, b))
         assert _core.bounds_overlap(a, b) == expected, (a.strides, a.shape, b.strides, b.shape)
+
+
+@pytest.mark.parametrize("k", [1, 15, 16, 63, 300, 700])
+@pytest.mark.parametrize("order", ["rows", "columns", "neither"])
+def test_one_column_has_the_same_bits_whatever_the_rows(rng, k, order):
+    """The product is read as one row by the transpose, whose columns are the rows."""
+    a = {
+        "rows": rng.standard_normal((70, k), np.float32),
+        "columns": rng.standard_normal((k, 70), np.float32).T,
+        "neither": rng.standard_normal((140, 2 * k), np.float32)[::2, ::2],
+    }[order]
+    b, bias, c = (rng.standard_normal(shape, np.float32) for shape in ((k, 1), (1,), (70, 1)))
+    for column in (b, np.repeat(b, 3, axis=1)[:, 1:2]):
+        for more in ({}, {"bias": bias, "activation": "relu"}):
+            with fastconv.threads(1):
+                whole = fastconv.gemm(a, column, c, beta=0.5, **more)
+                parts = [
+                    fastconv.gemm(a[i : i + 1], column, c[i : i + 1], beta=0.5, **more) for i in (0, 33, 69)
+                ]
+            np.testing.assert_array_equal(np.concatenate(parts), whole[[0, 33, 69]])
+            with fastconv.threads(3):
+                np.testing.assert_array_equal(fastconv.gemm(a, column, c, beta=0.5, **more), whole)
+            expected = a.astype(np.float64) @ column + 0.5 * c + more.get("bias", 0)
+            expected = np.maximum(expected, 0) if more else expected
+            np.testing.assert_allclose(whole, expected, rtol=0, atol=1e-6 * k + 1e-6)
+
+
+def test_a_plain_product_is_that_of_all_arguments(rng):
+    a, b = rng.standard_normal((9, 21), np.float32), rng.standard_normal((21, 35), np.float32)
+    expected = fastconv.gemm(a, b, alpha=float("1"), bias=np.zeros(35, np.float32))
+    for y in (fastconv.gemm(a, b), fastconv.matmul(a, b), fastconv.gemm(a, b, alpha=1)):
+        np.testing.assert_array_equal(y, expected)
+    for wrong in (a.astype(np.float64), a[0, 0], a.astype(">f4"), a[:, :5]):
+        with pytest.raises((fastconv.DTypeError, fastconv.ShapeError)):
+            fastconv.gemm(wrong, b)

@@ -18,7 +18,8 @@ from fastconv.graph.model import Model
 from fastconv.graph.passes import run_passes
 from fastconv.graph.registry import FASTCONV_DOMAIN
 from fastconv.graph.value import Array
-from fastconv.importers.onnx import from_file, from_proto, import_onnx
+from fastconv.importers.messages import import_onnx
+from fastconv.importers.onnx import from_file, from_proto
 
 PER_CHANNEL = 13  # the first opset that has scales for channels
 PASSES = (

@@ -19,7 +19,7 @@ from fastconv._files import path_of, replacing
 from fastconv.errors import ModelError, UnsupportedOpError
 from fastconv.graph.ir import NO_ACTIVATION, Dim, Graph, Node, TensorInfo, all_nodes
 from fastconv.graph.registry import FASTCONV_DOMAIN, describe
-from fastconv.importers.onnx import import_onnx
+from fastconv.importers.messages import import_onnx
 
 IR_VERSION = 10  # of ONNX 1.16 (2024): older runtimes refuse files of a newer one than they know
 DEFAULT_OPSET = 18  # of a graph that has no operator of ONNX's own

@@ -10,11 +10,11 @@ inputs) to an :class:`~fastconv.graph.ir.Activation`.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,14 @@ class OpSpec:
     activation: ActivationFunction | None = None  # of an activation_op
     any_dtype: bool = False  # takes float16 and bfloat16 as they are; to others they come as f32
 
-    @property
+    @cached_property
     def fusable(self) -> bool:
         """Whether the operator applies an activation to its result at no cost."""
         return self.activation is None and "activation" in inspect.signature(self.lower).parameters
 
 
-_TABLE: dict[tuple[str, str], OpSpec] = {}
+# By domain and operator; a signature takes a while to read, and a network has a dozen operators of them all.
+_TABLE: dict[tuple[str, str], Callable[[], OpSpec]] = {}
 
 
 def op(
@@ -68,12 +69,15 @@ def op(
     limit = inputs
 
     def register(function: OpFunction) -> OpFunction:
-        inputs, variadic, attributes = _read_signature(function)
-        inputs = inputs[1:][:limit]  # without ctx
-        required = sum(p.default is p.empty for p in inputs)
-        optional = None if variadic else len(inputs) - required
-        ignored = frozenset(ignore)
-        spec = OpSpec(function, required, optional, len(inputs), attributes, ignored, any_dtype=any_dtype)
+        @cache
+        def spec() -> OpSpec:
+            inputs, variadic, attributes = _read_signature(function)
+            inputs = inputs[1:][:limit]  # without ctx
+            required = sum(p.default is p.empty for p in inputs)
+            optional = None if variadic else len(inputs) - required
+            ignored = frozenset(ignore)
+            return OpSpec(function, required, optional, len(inputs), attributes, ignored, any_dtype=any_dtype)
+
         _enter(name, domain, spec)
         return function
 
@@ -97,9 +101,13 @@ def activation_op(
             value: Value = ctx.activate(x, activation)
             return value
 
-        inputs, _, attributes = _read_signature(function)
-        ignored = frozenset({"consumed_inputs"})  # of opset 1
-        _enter(name, domain, OpSpec(lower, 1, len(inputs), 1 + len(inputs), attributes, ignored, function))
+        @cache
+        def spec() -> OpSpec:
+            inputs, _, attributes = _read_signature(function)
+            ignored = frozenset({"consumed_inputs"})  # of opset 1
+            return OpSpec(lower, 1, len(inputs), 1 + len(inputs), attributes, ignored, function)
+
+        _enter(name, domain, spec)
         return function
 
     return register
@@ -107,8 +115,8 @@ def activation_op(
 
 def lookup(node: Node) -> OpSpec:
     """Return the table's entry for a node; UnsupportedOpError names the nearest operators there are."""
-    spec = _TABLE.get((node.domain, node.op))
-    if spec is None:
+    entry = _TABLE.get((node.domain, node.op))
+    if entry is None:
         names = sorted({name for domain, name in _TABLE if domain == node.domain} or {n for _, n in _TABLE})
         near = _nearest(node.op, names)
         hint = f"; the nearest supported: {', '.join(near)}" if near else ""
@@ -116,11 +124,13 @@ def lookup(node: Node) -> OpSpec:
             f"{describe(node)}: expected a supported operator, got {node.op}"
             f" of domain {node.domain or 'ai.onnx'!r}, opset {node.opset}{hint}"
         )
-    return spec
+    return entry()
 
 
 def _nearest(op: str, names: Sequence[str]) -> list[str]:
     """Return up to three names: those that begin like the operator, then those spelled like it."""
+    import difflib  # in here: it takes long to import, and few ask for what there is not
+
     by_case = {name.lower(): name for name in names}
     wanted = op.lower()
     begins = [n for n in by_case if wanted and (wanted.startswith(n) or n.startswith(wanted))]
@@ -203,7 +213,7 @@ def activation_of(node: Node, constants: Mapping[str, np.ndarray[Any, Any]]) -> 
         raise type(error)(f"{describe(node)}: {error}") from error
 
 
-def _enter(name: str, domain: str, spec: OpSpec) -> None:
+def _enter(name: str, domain: str, spec: Callable[[], OpSpec]) -> None:
     if (domain, name) in _TABLE:
         raise ValueError(f"op {name!r} of domain {domain!r} is registered twice")
     _TABLE[domain, name] = spec

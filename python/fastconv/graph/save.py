@@ -14,8 +14,6 @@ anew. They lie in pages of their own, which are not read while the packed ones s
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,6 +75,8 @@ def prefix_of(header: bytes, file_bytes: int) -> bytes:
 
 def content_hash(*parts: Any) -> bytes:
     """Return the BLAKE2b hash of bytes, one part after another."""
+    import hashlib  # in here: it loads OpenSSL, and few have anything to hash
+
     found = hashlib.blake2b(digest_size=HASH_BYTES)
     for part in parts:
         found.update(part)
@@ -106,6 +106,8 @@ def write_compiled(path: Path, graph: CompiledGraph, *, coded: bool = False) -> 
 
     ``coded``: with arrays of few distinct values in Huffman codes.
     """
+    import json  # in here, as hashlib above: whoever only runs networks need not wait for it
+
     arrays = _Arrays(coded)
     header = _header(graph, arrays)
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

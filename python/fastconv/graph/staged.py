@@ -11,7 +11,6 @@ as a program of its own, and the second half is compiled for the shapes that cam
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -120,6 +119,8 @@ class Staged:
         known = {} if self._first is None else self._first.constant_outputs
         constant = {name for i, name in enumerate(self._carried) if i in known}
         if self._needed is not None:
+            import hashlib  # in here: it loads OpenSSL, and few networks are cut
+
             constant.add(self._needed)
             key = hashlib.blake2b(_bytes(values[self._needed])).digest()
         else:

@@ -11,7 +11,6 @@ for that reads the whole file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -275,6 +274,8 @@ class _Reader:
 
 
 def _parsed(header: bytes) -> Any:
+    import json  # in here: whoever reads other files need not wait for it
+
     def refuse(name: str) -> None:
         raise ValueError(name)
 

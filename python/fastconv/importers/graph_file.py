@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -77,6 +76,8 @@ class GraphFile:
         return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns
 
     def _hash(self) -> str:
+        import hashlib  # in here: it loads OpenSSL, and few pickle a model
+
         before = self._version_now()
         if before is not None and before in _hashes:
             return _hashes[before]

@@ -1,4 +1,7 @@
-"""Importer of ONNX: a ModelProto to a graph. The only file that imports ``onnx``, and only when used.
+"""Importer of ONNX: a ModelProto to a graph.
+
+The messages are read by the classes of protobuf alone (``messages.py``). The package ``onnx`` is imported
+where its tools are needed: for local functions, and for numbers in other forms than bytes of usual types.
 
 ``onnx.checker`` is not a gate (it accepts files that crash runtimes), so what is relied upon is checked
 here: sizes of tensors against their data, names that exist before they are read, one writer for each name.
@@ -12,25 +15,31 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.errors import DTypeError, MissingPackageError, ModelError, UnsupportedOpError
+from fastconv.errors import DTypeError, ModelError, UnsupportedOpError
 from fastconv.graph.ir import Dim, Graph, Node, TensorInfo
 from fastconv.graph.value import MAX_DIMENSIONS
 from fastconv.importers.external_data import ExternalData
 from fastconv.importers.functions import all_nodes, inlined
+from fastconv.importers.messages import import_messages, import_onnx
 from fastconv.importers.onnxruntime import written_out
 from fastconv.importers.raw_data import detach
 from fastconv.importers.tensors import FileData, checked_size, map_file, map_parts
 
 Array = npt.NDArray[Any]
 
+NEWEST_OPSET = 28  # of ONNX's own operators, that the conformance tests were run with
 MAX_ELEMENTS = 1 << 33  # of one tensor
 MAX_DENSE = 1 << 28  # bytes of a sparse tensor with its zeros
+NUMPY_TYPES = {  # by their number in TensorProto.DataType; of the others the package onnx knows
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128",
+}  # fmt: skip
 EMPTY: Mapping[int, memoryview] = MappingProxyType({})
 NO_SCOPE: Mapping[str, str] = MappingProxyType({})
 
@@ -47,7 +56,7 @@ def from_file(path: Path, folder: Path | None = None) -> Graph:
         detached = map_parts(path, spans)
     except (OSError, ValueError) as error:  # ValueError: it is shorter than it was a moment ago
         raise ModelError(f"{path}: expected a readable file, got {reason(error)}") from error
-    return from_proto(_parsed(skeleton, source), source, detached, folder or path.parent)
+    return _from_message(_parsed(skeleton, source), source, detached, folder or path.parent)
 
 
 def from_bytes(data: bytes, source: str = "model", folder: Path | None = None) -> Graph:
@@ -58,7 +67,7 @@ def from_bytes(data: bytes, source: str = "model", folder: Path | None = None) -
     skeleton, spans = detach(data)
     whole = memoryview(data)
     detached = {i: whole[a:b] for i, (a, b) in spans.items()}
-    return from_proto(_parsed(skeleton, source), source, detached, folder)
+    return _from_message(_parsed(skeleton, source), source, detached, folder)
 
 
 def reason(error: Exception) -> str:
@@ -67,7 +76,7 @@ def reason(error: Exception) -> str:
 
 
 def _parsed(data: FileData, source: str) -> Any:
-    proto = import_onnx().ModelProto()
+    proto = import_messages().ModelProto()
     try:
         proto.ParseFromString(memoryview(data))
     except Exception as error:  # protobuf's DecodeError; protobuf is onnx's dependency, not ours
@@ -77,21 +86,22 @@ def _parsed(data: FileData, source: str) -> Any:
     return proto
 
 
-def from_proto(
-    proto: Any,
-    source: str = "model",
-    detached: Mapping[int, memoryview] = EMPTY,
-    folder: Path | None = None,
-) -> Graph:
+def from_proto(proto: Any, source: str = "model", folder: Path | None = None) -> Graph:
     """Turn a ModelProto into a graph; the message is not kept.
 
-    ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message; files
-    that the message names are read below ``folder`` alone.
+    Files that the message names are read below ``folder`` alone.
     """
-    onnx = import_onnx()
-    if not isinstance(proto, onnx.ModelProto):
+    if not isinstance(proto, import_messages().ModelProto):
         raise DTypeError(f"source: expected a path, bytes or an onnx.ModelProto, got {type(proto).__name__}")
-    opsets = _opsets(onnx, proto.opset_import, source)
+    return _from_message(proto, source, EMPTY, folder)
+
+
+def _from_message(proto: Any, source: str, detached: Mapping[int, memoryview], folder: Path | None) -> Graph:
+    """Turn a ModelProto into a graph.
+
+    ``detached`` holds the ``raw_data`` of initializers by index, where they are not in the message.
+    """
+    opsets = _opsets(proto.opset_import, source)
     if not proto.HasField("graph") or not opsets or not proto.graph.output:
         raise ModelError(
             f"{source}: expected an ONNX model with opset, graph and outputs, got none (is it truncated?)"
@@ -100,23 +110,25 @@ def from_proto(
     deque(all_nodes(proto.graph.node, source), maxlen=0)  # refuses what is too deep to follow
     graph = proto.graph
     external = ExternalData(folder)
-    constants = _initializers(onnx, graph, external, detached)
+    constants = _initializers(graph, external, detached)
     listed = {_text(t.name) for t in graph.initializer} | constants.keys()  # strings are no constants
-    inputs = tuple(_info(onnx, v, "input") for v in graph.input if _text(v.name) not in listed)
+    inputs = tuple(_info(v, "input") for v in graph.input if _text(v.name) not in listed)
     given = [_text(v.name) for v in graph.input] if proto.ir_version >= 4 else []  # before, all are listed
     defaults = [TensorInfo(n, constants[n].shape, constants[n].dtype) for n in given if n in constants]
-    outputs = tuple(_info(onnx, v, "output") for v in graph.output)
-    nodes = _nodes(onnx, graph.node, opsets, external)
+    outputs = tuple(_info(v, "output") for v in graph.output)
+    nodes = _nodes(graph.node, opsets, external)
     check_names(nodes, constants, [i.name for i in inputs], [o.name for o in outputs])
     return Graph(_text(graph.name) or source, nodes, inputs, outputs, constants, tuple(defaults))
 
 
-def _opsets(onnx: ModuleType, imports: Iterable[Any], source: str) -> dict[str, int]:
-    """Return the version of each domain's operators; of ONNX's own, those that its package knows."""
+def _opsets(imports: Iterable[Any], source: str) -> dict[str, int]:
+    """Return the version of each domain's operators; of ONNX's own, those that we or its package know."""
     opsets: dict[str, int] = {}
     for entry in imports:
         domain, version = _domain(_text(entry.domain)), int(entry.version)
-        most = (1 << 31) - 1 if domain else onnx.defs.onnx_opset_version()
+        most = (1 << 31) - 1 if domain else NEWEST_OPSET
+        if version > NEWEST_OPSET and not domain:
+            most = max(most, import_onnx().defs.onnx_opset_version())
         if not 1 <= version <= most:
             known = domain or "ai.onnx"
             raise ModelError(f"{source}: expected an opset of {known!r} from 1 to {most}, got {version}")
@@ -127,10 +139,10 @@ def _opsets(onnx: ModuleType, imports: Iterable[Any], source: str) -> dict[str, 
 
 
 def _initializers(
-    onnx: ModuleType, graph: Any, external: ExternalData, detached: Mapping[int, memoryview] = EMPTY
+    graph: Any, external: ExternalData, detached: Mapping[int, memoryview] = EMPTY
 ) -> dict[str, Array]:
     constants: dict[str, Array] = {}
-    strings = [_text(t.name) for t in graph.initializer if t.data_type == onnx.TensorProto.STRING]
+    strings = [_text(t.name) for t in graph.initializer if t.data_type == t.STRING]
     unused = set(strings) - _read_names(graph) if strings else set()
     names = [_text(t.name) for t in graph.initializer]
     names += [_text(t.values.name) for t in graph.sparse_initializer]
@@ -140,10 +152,10 @@ def _initializers(
     for i, t in enumerate(graph.initializer):
         name = _text(t.name)
         if name not in unused:  # class names, say, which no node reads
-            constants[name] = _array(onnx, t, f"initializer {name!r}", external, detached.get(i))
+            constants[name] = _array(t, f"initializer {name!r}", external, detached.get(i))
     for t in graph.sparse_initializer:
         name = _text(t.values.name)
-        constants[name] = _dense(onnx, t, f"initializer {name!r}", external)
+        constants[name] = _dense(t, f"initializer {name!r}", external)
     return constants
 
 
@@ -157,11 +169,11 @@ def _read_names(graph: Any) -> set[str]:
     return names
 
 
-def _dense(onnx: ModuleType, proto: Any, where: str, external: ExternalData) -> Array:
+def _dense(proto: Any, where: str, external: ExternalData) -> Array:
     """Return a sparse tensor with its zeros; ``indices`` counts elements, or has a row for each value."""
     dims = tuple(proto.dims)
-    values = _array(onnx, proto.values, where, external)
-    indices = _array(onnx, proto.indices, f"{where}: indices", external)
+    values = _array(proto.values, where, external)
+    indices = _array(proto.indices, f"{where}: indices", external)
     if not dims:
         raise ModelError(f"{where}: expected at least 1 dimension, got none")
     size = checked_size(dims, where, most=MAX_DENSE // max(values.dtype.itemsize, 1))
@@ -183,7 +195,6 @@ def _dense(onnx: ModuleType, proto: Any, where: str, external: ExternalData) -> 
 
 
 def _subgraph(
-    onnx: ModuleType,
     proto: Any,
     prefix: str,
     opsets: Mapping[str, int],
@@ -195,22 +206,20 @@ def _subgraph(
     It may read what the graphs around it have, by the names in ``scope``. What it defines is named anew, so
     that nothing of the same name is anywhere else.
     """
-    constants = _initializers(onnx, proto, external)
+    constants = _initializers(proto, external)
     inputs = [_text(v.name) for v in proto.input]
     defined = [*constants, *inputs, *(_text(name) for node in proto.node for name in node.output if name)]
     scope = {**scope, **{name: f"{prefix}/{name}" for name in defined}}
     constants = {scope[name]: array for name, array in constants.items()}
-    nodes = _nodes(onnx, proto.node, opsets, external, scope)
-    given, results = (
-        tuple(_inner_info(onnx, v, scope) for v in ends) for ends in (proto.input, proto.output)
-    )
+    nodes = _nodes(proto.node, opsets, external, scope)
+    given, results = (tuple(_inner_info(v, scope) for v in ends) for ends in (proto.input, proto.output))
     graph = Graph(_text(proto.name), nodes, given, results, constants)
     known = [*(info.name for info in given), *captured_names(graph)]
     check_names(nodes, constants, known, [info.name for info in results])
     return graph
 
 
-def _inner_info(onnx: ModuleType, proto: Any, scope: Mapping[str, str]) -> TensorInfo:
+def _inner_info(proto: Any, scope: Mapping[str, str]) -> TensorInfo:
     """Return an input or output of a graph that is an attribute; what it does not say is f32, of no shape."""
     name = _text(proto.name)
     name = scope.get(name, name)
@@ -219,7 +228,7 @@ def _inner_info(onnx: ModuleType, proto: Any, scope: Mapping[str, str]) -> Tenso
         return TensorInfo(name, (), np.dtype(np.float32))
     where = f"value {name!r}"
     dims = tuple(_dim(d, where) for d in tensor.shape.dim)
-    return TensorInfo(name, dims, _dtype(onnx, tensor.elem_type, where))
+    return TensorInfo(name, dims, _dtype(tensor.elem_type, where))
 
 
 def captured_names(graph: Graph) -> list[str]:
@@ -228,17 +237,6 @@ def captured_names(graph: Graph) -> list[str]:
     defined.update(name for node in graph.nodes for name in node.outputs)
     read = [name for node in graph.nodes for name in node.inputs] + [info.name for info in graph.outputs]
     return list(dict.fromkeys(name for name in read if name and name not in defined))
-
-
-def import_onnx() -> ModuleType:
-    """Return the package onnx; where it is missing, MissingPackageError says how to install it."""
-    try:
-        import onnx
-    except ImportError as error:
-        message = "the package onnx is needed to read ONNX models: pip install onnx"
-        raise MissingPackageError(message) from error
-    module: ModuleType = onnx
-    return module
 
 
 def _text(value: str | bytes) -> str:
@@ -304,19 +302,17 @@ def check_names(
 
 
 def _nodes(
-    onnx: ModuleType,
     protos: Iterable[Any],
     opsets: Mapping[str, int],
     external: ExternalData,
     scope: Mapping[str, str] = NO_SCOPE,
 ) -> tuple[Node, ...]:
     """Return the nodes of a graph in order; ``scope`` holds the names of values that have others here."""
-    read = (_node(onnx, proto, i, opsets, external, scope) for i, proto in enumerate(protos))
+    read = (_node(proto, i, opsets, external, scope) for i, proto in enumerate(protos))
     return in_order([written for node in read for written in written_out(node)])
 
 
 def _node(
-    onnx: ModuleType,
     proto: Any,
     index: int,
     opsets: Mapping[str, int],
@@ -338,10 +334,10 @@ def _node(
         key = _text(a.name)
         if key in attrs:
             raise ModelError(f"node {name!r} ({op}): expected attributes of different names, got {key} twice")
-        if a.type == onnx.AttributeProto.GRAPH:
-            attrs[key] = _subgraph(onnx, a.g, f"{outputs[0]}/{key}", opsets, external, scope)
+        if a.type == a.GRAPH:
+            attrs[key] = _subgraph(a.g, f"{outputs[0]}/{key}", opsets, external, scope)
         else:
-            attrs[key] = _attribute(onnx, a, f"node {name!r} ({op}): attribute {key}", external)
+            attrs[key] = _attribute(a, f"node {name!r} ({op}): attribute {key}", external)
     for graph in attrs.values():
         if isinstance(graph, Graph):
             captured = captured_names(graph)
@@ -349,29 +345,28 @@ def _node(
     return Node(op, name, inputs, outputs, attrs, opsets[domain], domain)
 
 
-def _attribute(onnx: ModuleType, proto: Any, where: str, external: ExternalData) -> Any:
-    kinds = onnx.AttributeProto
-    if proto.type == kinds.INT:
+def _attribute(proto: Any, where: str, external: ExternalData) -> Any:
+    if proto.type == proto.INT:
         return proto.i
-    if proto.type == kinds.FLOAT:
+    if proto.type == proto.FLOAT:
         return proto.f
-    if proto.type == kinds.STRING:
+    if proto.type == proto.STRING:
         return _text(proto.s)
-    if proto.type == kinds.INTS:
+    if proto.type == proto.INTS:
         return list(proto.ints)
-    if proto.type == kinds.FLOATS:
+    if proto.type == proto.FLOATS:
         return list(proto.floats)
-    if proto.type == kinds.STRINGS:
+    if proto.type == proto.STRINGS:
         return [_text(s) for s in proto.strings]
-    if proto.type == kinds.TENSOR:
-        return _array(onnx, proto.t, where, external)
-    known = dict((v, k) for k, v in kinds.AttributeType.items())
+    if proto.type == proto.TENSOR:
+        return _array(proto.t, where, external)
+    known = dict((v, k) for k, v in proto.AttributeType.items())
     raise UnsupportedOpError(
         f"{where}: expected numbers, strings or a tensor, got {known.get(proto.type, proto.type)}"
     )
 
 
-def _info(onnx: ModuleType, proto: Any, kind: str) -> TensorInfo:
+def _info(proto: Any, kind: str) -> TensorInfo:
     name = _text(proto.name)
     where = f"{kind} {name!r}"
     if not proto.type.HasField("tensor_type"):
@@ -384,7 +379,7 @@ def _info(onnx: ModuleType, proto: Any, kind: str) -> TensorInfo:
             f"{where}: expected at most {MAX_DIMENSIONS} dimensions, got {len(tensor.shape.dim)}"
         )
     dims = tuple(_dim(d, where) for d in tensor.shape.dim)
-    return TensorInfo(name, dims, _dtype(onnx, tensor.elem_type, where))
+    return TensorInfo(name, dims, _dtype(tensor.elem_type, where))
 
 
 def _dim(proto: Any, where: str) -> Dim:
@@ -395,9 +390,11 @@ def _dim(proto: Any, where: str) -> Dim:
     return int(proto.dim_value) if proto.dim_value > 0 else None  # exporters write 0 or -1 for "any"
 
 
-def _dtype(onnx: ModuleType, number: int, where: str) -> np.dtype[Any]:
+def _dtype(number: int, where: str) -> np.dtype[Any]:
+    if number in NUMPY_TYPES:
+        return np.dtype(NUMPY_TYPES[number])
     try:
-        dtype: np.dtype[Any] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
+        dtype: np.dtype[Any] = np.dtype(import_onnx().helper.tensor_dtype_to_np_dtype(number))
     except KeyError:
         raise ModelError(f"{where}: expected a known element type, got {number}") from None
     if dtype.kind == "O":
@@ -428,9 +425,7 @@ def _check_integers(proto: Any, dtype: np.dtype[Any], size: int, where: str) -> 
             raise ModelError(f"{where}: expected numbers of {dtype}, got {low if low < least else high}")
 
 
-def _array(
-    onnx: ModuleType, proto: Any, where: str, external: ExternalData, raw: memoryview | None = None
-) -> Array:
+def _array(proto: Any, where: str, external: ExternalData, raw: memoryview | None = None) -> Array:
     """Return a tensor's data, after its dimensions, element type and length are known to agree.
 
     ``raw`` is its ``raw_data`` where that is not in the message.
@@ -439,9 +434,9 @@ def _array(
     size = checked_size(dims, where, most=MAX_ELEMENTS)
     if proto.HasField("segment"):
         raise ModelError(f"{where}: expected a whole tensor, got a segment of a larger one")
-    dtype = _dtype(onnx, proto.data_type, where)
+    dtype = _dtype(proto.data_type, where)
     data = None
-    if proto.data_location == onnx.TensorProto.EXTERNAL:
+    if proto.data_location == proto.EXTERNAL:
         if proto.HasField("raw_data"):
             raise ModelError(f"{where}: expected external data or data inside the file, got both")
         if _is_packed(dtype):
@@ -459,9 +454,9 @@ def _array(
         array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(dims)
         return array if sys.byteorder == "little" else array.astype(dtype)
     if raw is not None:
-        proto = onnx.TensorProto(data_type=proto.data_type, dims=dims, raw_data=bytes(raw))
+        proto = type(proto)(data_type=proto.data_type, dims=dims, raw_data=bytes(raw))
     _check_integers(proto, dtype, size, where)
     try:
-        return np.asarray(onnx.numpy_helper.to_array(proto))
+        return np.asarray(import_onnx().numpy_helper.to_array(proto))
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{where}: expected {size} elements for shape {list(dims)}, got: {error}") from error

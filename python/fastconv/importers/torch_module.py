@@ -34,6 +34,7 @@ from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
 from fastconv.graph.options import checked_passes
 from fastconv.importers import onnx
+from fastconv.importers.messages import import_onnx
 from fastconv.importers.torch_check import OTHERWISE, agree, check_export, copied, copies, leaves
 from fastconv.importers.torch_decompositions import decomposed
 
@@ -117,7 +118,7 @@ def from_torch(
     passes, tune = checked_passes(passes), flag("tune", tune)
     check_precision(precision)
     torch = _import_torch()
-    onnx.import_onnx()  # the exporter needs it too, and would say so in other words
+    import_onnx()  # the exporter needs it too, and would say so in other words
     module = _unwrapped(torch, module)
     inputs = _inputs(torch, module, example)
     axes = _open_axes(inputs, dynamic_batch, dynamic_size)

@@ -14,6 +14,8 @@ from fastconv._kept_kind import kept_kind
 from fastconv._types import Activation, ArrayLike, Precision
 from fastconv.errors import ShapeError
 
+ONE, ZERO = 1.0, 0.0  # the defaults: that nobody gave another number is known by these two objects
+
 
 @kept_kind("a", "b", "c", "bias")
 def gemm(
@@ -21,8 +23,8 @@ def gemm(
     b: ArrayLike,
     c: ArrayLike | None = None,
     *,
-    alpha: float = 1.0,
-    beta: float = 0.0,
+    alpha: float = ONE,
+    beta: float = ZERO,
     trans_a: bool = False,
     trans_b: bool = False,
     bias: ArrayLike | None = None,
@@ -39,8 +41,8 @@ def gemm(
     a : array, shape (m, k), or (k, m) with `trans_a`, float32
         Any strides: views, transposed or reversed, are packed block by block, never copied whole.
     b : array, shape (k, n), or (n, k) with `trans_b`, float32
-        A row of `a` has the same bits alone and among others, but where it is the only one and the columns
-        of b are contiguous.
+        A row of `a` has the same bits alone and among others, but where it is the only one and `b` has
+        several columns, which are contiguous.
     c : array that broadcasts to (m, n), float32, optional
         Read only where `beta` is not 0.
     alpha, beta : float
@@ -71,6 +73,11 @@ def gemm(
     array([[ 5., 14.],
            [14., 50.]], dtype=float32)
     """
+    plain = c is None and bias is None and activation is None and out is None and precision == "fast"
+    if plain and trans_a is False and trans_b is False and alpha is ONE and beta is ZERO:
+        y = _product(a, b)
+        if y is not None:
+            return y
     arguments.check_precision(precision)
     a = arguments.as_array("a", a, rank=2)
     b = arguments.as_array("b", b, rank=2)
@@ -191,6 +198,10 @@ def matmul(a: ArrayLike, b: ArrayLike, *, out: Any = None) -> FloatArray:
     >>> matmul(np.ones((4, 2, 3), np.float32), np.ones((3, 5), np.float32)).shape
     (4, 2, 5)
     """
+    if out is None:
+        product = _product(a, b)
+        if product is not None:
+            return product
     a = arguments.as_array("a", a)
     b = arguments.as_array("b", b)
     for name, operand in (("a", a), ("b", b)):
@@ -227,6 +238,11 @@ def matmul(a: ArrayLike, b: ArrayLike, *, out: Any = None) -> FloatArray:
     for i in np.ndindex(*stack):
         _multiply(left[i], right[i], y[i])
     return result
+
+
+def _product(a: Any, b: Any) -> FloatArray | None:
+    """Multiply two matrices; None where they are anything else, or do not fit: small ones are not to wait."""
+    return _core.product(a, b) if type(a) is type(b) is np.ndarray else None
 
 
 def _multiply(a: FloatArray, b: FloatArray, y: FloatArray) -> None:

@@ -19,7 +19,6 @@ from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.ops.windows import SlidingWindows, convolve, convolve_transposed
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import Array, Ints, Value, channels_last_order, size_of
-from fastconv.tuning import best_algorithm, zeros_of
 
 AUTO_PAD = {
     "NOTSET": "explicit",
@@ -88,6 +87,8 @@ def _pack(
         )
 
     def build_tuned(weight: Array, *, stored: Mapping[str, Array]) -> _core.Conv:
+        from fastconv.tuning import best_algorithm, zeros_of  # in here: few ask for it
+
         geometry = {"w": w.shape, **zeros_of(weight), **parameters}
         best = best_algorithm(lambda name: build(weight, name, stored=stored), geometry, x.shape)
         return build(weight, best, stored=stored)

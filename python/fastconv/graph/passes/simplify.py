@@ -30,6 +30,9 @@ def eliminate_identity(graph: Graph) -> Graph:
         else:
             kept.append(node)
 
+    if not forward and not backward:
+        return graph
+
     def name_of(name: str) -> str:
         name = forward.get(name, name)
         return backward.get(name, name)
