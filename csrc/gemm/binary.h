@@ -50,6 +50,7 @@ class PackedSigns {
 
 // The groups of a convolution, as ProductGroup and Product have them; A and its offsets are words.
 struct SignGroup {
+  using Number = uint32_t;  // of A
   const PackedSigns* b;
   dim_t a_offset, c_offset;
   const float* bias;     // [N] or null

@@ -16,7 +16,7 @@ template <class Group>
 void multiply_block(const GroupedProduct<Group>& p, const Group& g, const typename Group::Number* a,
                     const float* residual, float* c, dim_t m0, dim_t m1, dim_t p0, dim_t p1) {
   const auto& kernels = g.b->kernels();
-  FloatTile<typename Group::Number> t;
+  PanelTile<typename Group::Number> t;
   t.lda = p.lda;
   t.tap_offset = p.tap_offset;
   t.taps = p.taps;

@@ -51,7 +51,7 @@ void binary_tile(const BinaryTile& t) {
   const uint32_t* first = t.a;
   const dim_t *a_row = t.a_row, *total_row = t.total_row;
   const vf scale = vload(t.scale);
-  FinishFloatsOf<BinaryTile, MR, 1> finish(t);
+  FinishTile<BinaryTile, MR, 1> finish(t);
   for (dim_t tile = 0; tile < t.row_tiles; ++tile) {
     const uint32_t* a[MR];
     FC_UNROLL for (int m = 0; m < MR; ++m) a[m] = first + (a_row ? a_row[m] : m * t.lda);

@@ -13,7 +13,7 @@ struct BandwidthKernels {
   void (*copy)(dim_t n, const float* x, float* y) = nullptr;
 };
 
-// ---- peak.inl.h, peak_dot.inl.h -----------------------------------------------------------------
+// ---- peak.inl.h, peak_dot.inl.h, peak_bits.inl.h ------------------------------------------------
 // Runs `steps` rounds of independent multiply-adds in registers; returns the operations done, a
 // multiply-add being 2. `sink` is a float that it may write, so that the compiler keeps the loop.
 struct PeakLoop {
@@ -25,7 +25,7 @@ struct PeakKernels {
   PeakLoop f32;
   // Null where the processor has no instruction for it, unlike every other entry: a peak of the
   // instructions for something else would say nothing.
-  PeakLoop bf16, int8;
+  PeakLoop bf16, int8, bit;
 };
 
 }  // namespace fastconv

@@ -9,8 +9,8 @@
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish_integers.inl.h"
 #include "kernels/product/round_bf16.inl.h"
-#include "simd/dot_bf16.h"
 #include "simd/bits_avx2.h"
+#include "simd/dot_bf16.h"
 // In the Bits above.
 #include "kernels/binary.inl.h"
 #include "kernels/peak_bits.inl.h"

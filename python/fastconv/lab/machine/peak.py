@@ -119,9 +119,9 @@ def by_arithmetic(peaks: Iterable[Peak]) -> dict[str, Peak]:
     Returns
     -------
     dict of str to Peak
-        Of ``f32``, ``bf16``, ``bit``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16 bits:
-        of those half as many where one instruction sums four products of bytes, and else as many. A tier
-        without an instruction for bytes or bf16, or none that helps to count bits, has the FMA peak there.
+        Of ``f32``, ``bf16``, ``bit``, ``int8`` and ``int16``. Winograd's products of 8-bit layers are of 16
+        bits: of those half as many where one instruction sums four products of bytes, and else as many. A
+        tier without an instruction for bytes or bf16, or that helps to count bits, has the FMA peak there.
 
     Examples
     --------

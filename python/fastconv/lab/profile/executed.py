@@ -61,7 +61,7 @@ def macs_of(
 
 
 def arithmetic_of(step: Step) -> str:
-    """Return which peak is a roof for a step's work: that of ``f32``, ``bf16``, ``int8``, ``int16`` or ``bit``.
+    """Return which peak is a roof for a step's work, a key of :data:`fastconv.lab.machine.MEASURED`.
 
     A step that reads or writes numbers of 8 bits is one of bytes, though it may compute with others within:
     it is free to choose, and no peak is higher.
