@@ -131,7 +131,7 @@ def test_signs_of_zero_and_nan(rng, of_zero, of_nan):
     conv = _core.Conv(
         w.astype(np.float32), None, spatial=2, stride=[1, 2], padding_lo=[1, 1], padding_hi=[0, 1],
         dilation=[1, 1], groups=2, auto_pad="explicit", transposed=False, output_padding=[0, 0],
-        act="none", alpha=0.0, beta=0.0, exact=False, algorithm="auto", signs=(of_zero, of_nan),
+        act="none", alpha=0.0, beta=0.0, precision="fast", algorithm="auto", signs=(of_zero, of_nan),
     )  # fmt: skip
     y = np.empty(conv.out_shape(x.shape), np.float32)
     conv.run(x, y)
@@ -147,7 +147,7 @@ def test_weights_of_several_magnitudes_are_refused():
     geometry = {
         "spatial": 2, "stride": [1, 1], "padding_lo": [0, 0], "padding_hi": [0, 0], "dilation": [1, 1],
         "groups": 1, "auto_pad": "explicit", "output_padding": [0, 0], "act": "none", "alpha": 0.0,
-        "beta": 0.0, "exact": False, "algorithm": "auto",
+        "beta": 0.0, "precision": "fast", "algorithm": "auto",
     }  # fmt: skip
     w = np.ones((2, 3, 1, 1), np.float32)
     w[1, 2] = -3

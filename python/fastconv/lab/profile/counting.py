@@ -95,10 +95,10 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         bias_name = bias_of(step.node)
         bias = math.prod(weights[bias_name]) if bias_name in weights else 0
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
-        per_weight = WEIGHT_BYTES[arithmetic]
-        least = moved + per_weight * _taken(step, weight) + FLOAT * bias
         if step.algorithm in (*SPARSE, "xnor"):
             least = moved + step.params[0].packed_bytes
+        else:
+            least = moved + WEIGHT_BYTES[arithmetic] * _taken(step, weight) + FLOAT * bias
         most = moved + times * step.params[0].packed_bytes
         return Work(macs, 2 * macs, 2 * executed, least, most, arithmetic)
     if step.kind == "gemm":
