@@ -44,6 +44,7 @@ def wrong(x: Array, w: Array) -> None:
     fastconv.conv2d(x, w, layout="NHCW")  # type: ignore[arg-type]
     fastconv.conv2d(x, w, activation="rulu")  # type: ignore[arg-type]
     fastconv.conv2d(x, w, precision="exactly")  # type: ignore[arg-type]
+    fastconv.load("net.onnx", precision="exactly")  # type: ignore[arg-type]
     fastconv.conv2d(x, w, padding_mode="mirror")  # type: ignore[arg-type]
     fastconv.conv1d(x, w, layout="NCHW")  # type: ignore[arg-type]
     fastconv.Conv2d(w, layout="NHCW")  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from fastconv._files import path_of
 from fastconv._log import tell
 from fastconv._text import printable
 from fastconv._threads import as_count, threads_of
+from fastconv._types import Precision
 from fastconv.errors import ArgumentError
 from fastconv.graph.batch import one_by_one
 from fastconv.graph.budget import MAX_BYTES
@@ -105,7 +106,7 @@ class Model:
         graph: Graph | Callable[[], Graph],
         *,
         passes: str | Sequence[str] = "default",
-        precision: str | None = None,
+        precision: Precision | None = None,
         tune: bool = False,
         max_bytes: int | None = MAX_BYTES,
         threads: int | None = None,

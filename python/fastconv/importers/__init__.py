@@ -9,6 +9,7 @@ from typing import Any
 
 from fastconv._arguments import flag
 from fastconv._files import path_of
+from fastconv._types import Precision
 from fastconv.errors import ModelError
 from fastconv.graph.budget import MAX_BYTES
 from fastconv.graph.ir import Graph
@@ -25,7 +26,7 @@ def load(
     source: str | os.PathLike[str] | bytes | Any,
     *,
     passes: str | Sequence[str] = "default",
-    precision: str | None = None,
+    precision: Precision | None = None,
     tune: bool = False,
     max_bytes: int | None = MAX_BYTES,
     threads: int | None = None,

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import check_precision, flag
+from fastconv._types import Precision
 from fastconv.errors import (
     ArgumentError,
     DTypeError,
@@ -53,7 +54,7 @@ def from_torch(
     dynamic_batch: bool = True,
     dynamic_size: bool = False,
     passes: str | Sequence[str] = "default",
-    precision: str = "fast",
+    precision: Precision = "fast",
     tune: bool = False,
 ) -> Model:
     """Make a model of a PyTorch module.
@@ -155,7 +156,7 @@ def _import_torch() -> ModuleType:
     return module
 
 
-def _load(data: bytes, name: str, passes: str | Sequence[str], precision: str, *, tune: bool) -> Model:
+def _load(data: bytes, name: str, passes: str | Sequence[str], precision: Precision, *, tune: bool) -> Model:
     return Model(partial(_graph, data, name), passes=passes, precision=precision, tune=tune)
 
 
