@@ -31,7 +31,7 @@ def ulp() -> ModuleType:
 
 
 PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress", "share")
-PAGES += ("literature", "deep_compression", "sparse", "serving", "bf16", "xnor", "first_result")
+PAGES += ("literature", "deep_compression", "sparse", "serving", "bf16", "xnor", "first_result", "products")
 
 
 @pytest.mark.parametrize("name", PAGES)
