@@ -27,39 +27,35 @@ class RoundedImage {
  public:
   // x: channels-last. gap: numbers between pixels besides those that make the channels even.
   RoundedImage(const Image& x, const Reach& reach, const Bf16Kernels& kernels, dim_t gap)
-      : round_(kernels.round), x_(x) {
-    dim_t padded[kMaxSpatial];
-    for (int i = 0; i < kMaxSpatial; ++i) {
-      before_[i] = reach.before[i];
-      padded[i] = reach.before[i] + x.size[i] + reach.after[i];
-    }
-    whole_ = dense_image(x.n, round_up(x.c, dim_t{2}), padded, ImageOrder::channels_last, gap);
-    image_ = whole_;
-    for (int i = 0; i < kMaxSpatial; ++i) {
-      origin_ += before_[i] * whole_.stride[i];
-      image_.size[i] = x.size[i];
-    }
+      : round_(kernels.round),
+        x_(x),
+        padded_(padded_image(x.n, round_up(x.c, dim_t{2}), x.size, reach.before, reach.after,
+                             ImageOrder::channels_last, gap)) {
+    std::copy_n(reach.before, kMaxSpatial, before_);
   }
 
-  const Image& image() const noexcept { return image_; }  // offsets count from the unpadded origin
+  const Image& image() const noexcept { return padded_.inside; }
   dim_t bytes() const noexcept {
-    return round_up(whole_.n * whole_.n_stride * dim_t{sizeof(uint16_t)}, dim_t{kAlignment});
+    const Image& whole = padded_.whole;
+    return round_up(whole.n * whole.n_stride * dim_t{sizeof(uint16_t)}, dim_t{kAlignment});
   }
   const uint16_t* fill(const float* x, uint16_t* to) const noexcept {
-    const dim_t rows = whole_.n * whole_.size[0] * whole_.size[1];
-    parallel_for(rows, 1 + 16384 / (whole_.stride[1] + 1), [&](dim_t begin, dim_t end) {
-      for (dim_t r = begin; r < end; ++r) fill_row(x, r, to + r * whole_.stride[1]);
+    const Image& whole = padded_.whole;
+    const dim_t rows = whole.n * whole.size[0] * whole.size[1];
+    parallel_for(rows, 1 + 16384 / (whole.stride[1] + 1), [&](dim_t begin, dim_t end) {
+      for (dim_t r = begin; r < end; ++r) fill_row(x, r, to + r * whole.stride[1]);
     });
-    return to + origin_;
+    return to + padded_.origin;
   }
 
  private:
   void fill_row(const float* x, dim_t r, uint16_t* to) const noexcept {
-    const dim_t h = r % whole_.size[1] - before_[1],
-                d = r / whole_.size[1] % whole_.size[0] - before_[0],
-                n = r / whole_.size[1] / whole_.size[0];
-    const dim_t pixel = whole_.stride[2];
-    uint16_t* const end = to + whole_.stride[1];
+    const Image& whole = padded_.whole;
+    const dim_t h = r % whole.size[1] - before_[1],
+                d = r / whole.size[1] % whole.size[0] - before_[0],
+                n = r / whole.size[1] / whole.size[0];
+    const dim_t pixel = whole.stride[2];
+    uint16_t* const end = to + whole.stride[1];
     if (h < 0 || h >= x_.size[1] || d < 0 || d >= x_.size[0]) {
       std::fill(to, end, uint16_t{0});
       return;
@@ -80,8 +76,9 @@ class RoundedImage {
   }
 
   decltype(Bf16Kernels::round) round_;
-  Image x_, whole_, image_;
-  dim_t before_[kMaxSpatial], origin_ = 0;
+  Image x_;
+  PaddedImage padded_;
+  dim_t before_[kMaxSpatial];
 };
 
 class Bf16Packed final : public PackedConv {
@@ -121,41 +118,25 @@ Bf16Packed::Bf16Packed(const ConvSpec& spec)
   weights_.front().pack(rows, taps, given_.ic);
 }
 
-using Bf16Phase = BoundPhase<Bf16Group>;
-
-class Bf16Bound final : public BoundConv {
+class Bf16Bound final : public BoundPhases<Bf16Group> {
  public:
-  Bf16Bound(std::shared_ptr<const PackedConv> owner, const Bf16Packed& packed, Staging staging,
-            RoundedImage rounded, std::vector<Bf16Phase> phases, const std::vector<dim_t>& blocks)
-      : owner_(std::move(owner)),
-        activation_(packed.activation()),
-        staging_(std::move(staging)),
-        rounded_(std::move(rounded)),
-        phases_(std::move(phases)),
-        block_rows_(blocks.empty() ? 0 : blocks[0]) {}
+  Bf16Bound(std::shared_ptr<const PackedConv> owner, const Activation& activation, Staging staging,
+            RoundedImage rounded, std::vector<Phase> phases, const std::vector<dim_t>& blocks)
+      : BoundPhases(std::move(owner), activation, std::move(staging), std::move(phases), blocks),
+        rounded_(std::move(rounded)) {}
 
-  dim_t workspace() const noexcept override { return staging_.workspace() + rounded_.bytes(); }
+  dim_t workspace() const noexcept override { return staging().workspace() + rounded_.bytes(); }
   void run(const float* x, const float* residual, float* y,
            std::byte* workspace) const noexcept override {
-    const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
+    const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
     const uint16_t* const image =
-        rounded_.fill(at.x, reinterpret_cast<uint16_t*>(workspace + staging_.workspace()));
-    for (const Bf16Phase& phase : phases_)
-      multiply(product_of(phase, activation_, block_rows_), image, at.residual, at.y);
-    staging_.after(at, y);
-  }
-  std::vector<BlockSize> blocks() const override {
-    if (phases_.empty()) return {};
-    return pixel_blocks(product_of(phases_.front(), activation_, block_rows_));
+        rounded_.fill(at.x, reinterpret_cast<uint16_t*>(workspace + staging().workspace()));
+    for (const Phase& phase : phases()) multiply(product(phase), image, at.residual, at.y);
+    staging().after(at, y);
   }
 
  private:
-  std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
-  Activation activation_;
-  Staging staging_;
   RoundedImage rounded_;
-  std::vector<Bf16Phase> phases_;
-  dim_t block_rows_;
 };
 
 std::unique_ptr<const BoundConv> Bf16Packed::bind(const ConvShape& shape, const View& input,
@@ -172,11 +153,11 @@ std::unique_ptr<const BoundConv> Bf16Packed::bind(const ConvShape& shape, const 
   if (step && bytes_alias(kernels_.mr, step * dim_t{sizeof(uint16_t)}))
     rounded = RoundedImage(staging.x(), reach, kernels_, 2 * kRowGap);
   PhaseRows rows = phases_.rows(phases_.all().front(), s, rounded.image(), staging.y());
-  std::vector<Bf16Phase> bound;
+  std::vector<Bf16Bound::Phase> bound;
   if (rows.M)
     bound.push_back(
         {std::move(rows), {{&weights_.front(), 0, 0, bias_.size() ? bias_.data() : nullptr}}});
-  return std::make_unique<Bf16Bound>(shared_from_this(), *this, std::move(staging),
+  return std::make_unique<Bf16Bound>(shared_from_this(), activation_, std::move(staging),
                                      std::move(rounded), std::move(bound), blocks);
 }
 

@@ -100,37 +100,17 @@ SparsePacked::SparsePacked(const ConvSpec& spec)
     no_taps_.emplace_back(panels_, std::vector<dim_t>(), ic, oc, nullptr, 0, 0, nothing);
 }
 
-using SparsePhase = BoundPhase<SparseGroup>;
-
-class SparseBound final : public BoundConv {
+class SparseBound final : public BoundPhases<SparseGroup> {
  public:
-  SparseBound(std::shared_ptr<const PackedConv> owner, const SparsePacked& packed, Staging staging,
-              std::vector<SparsePhase> phases, const std::vector<dim_t>& blocks)
-      : owner_(std::move(owner)),
-        activation_(packed.activation()),
-        staging_(std::move(staging)),
-        phases_(std::move(phases)),
-        block_rows_(blocks.empty() ? 0 : blocks[0]) {}
+  using BoundPhases::BoundPhases;
 
-  dim_t workspace() const noexcept override { return staging_.workspace(); }
+  dim_t workspace() const noexcept override { return staging().workspace(); }
   void run(const float* x, const float* residual, float* y,
            std::byte* workspace) const noexcept override {
-    const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
-    for (const SparsePhase& phase : phases_)
-      multiply_sparse(product_of(phase, activation_, block_rows_), at.x, at.residual, at.y);
-    staging_.after(at, y);
+    const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
+    for (const Phase& phase : phases()) multiply_sparse(product(phase), at.x, at.residual, at.y);
+    staging().after(at, y);
   }
-  std::vector<BlockSize> blocks() const override {
-    if (phases_.empty()) return {};
-    return pixel_blocks(product_of(phases_.front(), activation_, block_rows_));
-  }
-
- private:
-  std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
-  Activation activation_;
-  Staging staging_;
-  std::vector<SparsePhase> phases_;
-  dim_t block_rows_;
 };
 
 std::unique_ptr<const BoundConv> SparsePacked::bind(const ConvShape& shape, const View& input,
@@ -143,9 +123,9 @@ std::unique_ptr<const BoundConv> SparsePacked::bind(const ConvShape& shape, cons
     return bytes_alias(panels_.mr, step * dim_t{sizeof(float)});
   });
   const float* const bias = bias_.size() ? bias_.data() : nullptr;
-  std::vector<SparsePhase> bound =
+  std::vector<SparseBound::Phase> bound =
       bind_phases<SparseGroup>(phases_, params_, s, staging, weights_, no_taps_, bias, 1);
-  return std::make_unique<SparseBound>(shared_from_this(), *this, std::move(staging),
+  return std::make_unique<SparseBound>(shared_from_this(), activation_, std::move(staging),
                                        std::move(bound), blocks);
 }
 

@@ -15,8 +15,7 @@
 #include <map>
 
 #include "conv/algo.h"
-#include "conv/phases.h"
-#include "conv/stage.h"
+#include "conv/bound_phases.h"
 #include "core/division.h"
 #include "core/parallel.h"
 #include "gemm/binary.h"
@@ -151,17 +150,13 @@ class XnorBound final : public BoundConv {
         totals_(totals_of(packed.weights(), s)) {
     const Reach reach = phases.reach(s);
     const dim_t words = of_words(packed.params()).ic;
-    dim_t padded[kMaxSpatial];
-    for (int i = 0; i < kMaxSpatial; ++i) padded[i] = reach.before[i] + s.in[i] + reach.after[i];
-    bits_ = dense_image(s.n, words, padded);
+    const PaddedImage image = padded_image(s.n, words, s.in, reach.before, reach.after);
+    bits_ = image.inside;
+    origin_ = image.origin;
     plane_ = round_up(s.n * bits_.n_stride, dim_t{kAlignment} / dim_t{sizeof(uint32_t)});
-    for (int i = 0; i < kMaxSpatial; ++i) {
-      origin_ += reach.before[i] * bits_.stride[i];
-      bits_.size[i] = s.in[i];
-    }
-    rows_ = phases.rows(phases.all().front(), s, bits_, staging_.y(), 1);
-    for (const dim_t tap : rows_.tap_offset)
-      for (dim_t word = 0; word < rows_.k_run; ++word) offsets_.push_back(tap + word);
+    phase_.rows = phases.rows(phases.all().front(), s, bits_, staging_.y(), 1);
+    for (const dim_t tap : phase_.rows.tap_offset)
+      for (dim_t word = 0; word < phase_.rows.k_run; ++word) offsets_.push_back(tap + word);
     const ConvParams& p = packed.params();
     // Rows of C that stay in L2 while all panels pass over them, for A is small beside it.
     const dim_t mr = packed.kernels().panel.mr;
@@ -169,8 +164,8 @@ class XnorBound final : public BoundConv {
     for (dim_t g = 0; g < p.groups; ++g) {
       const auto i = static_cast<size_t>(g);
       const dim_t c = g * (p.oc / p.groups);
-      groups_.push_back({&packed.weights()[i], g * (words / p.groups), c,
-                         packed.bias() ? packed.bias() + c : nullptr, totals_.of[i].data()});
+      phase_.groups.push_back({&packed.weights()[i], g * (words / p.groups), c,
+                               packed.bias() ? packed.bias() + c : nullptr, totals_.of[i].data()});
     }
   }
 
@@ -183,7 +178,7 @@ class XnorBound final : public BoundConv {
 
  private:
   dim_t nan_rows() const noexcept {
-    return std::isnan(packed_.params().signs.of_nan) ? rows_.M * packed_.params().groups : 0;
+    return std::isnan(packed_.params().signs.of_nan) ? phase_.rows.M * packed_.params().groups : 0;
   }
   uint32_t pack(const float* x, SignRule rule, uint32_t* bits) const noexcept;
   void find_nan(const uint32_t* bits, float* row_bias) const noexcept;
@@ -194,9 +189,8 @@ class XnorBound final : public BoundConv {
   Totals totals_;
   Image bits_;                    // of words
   dim_t plane_ = 0, origin_ = 0;  // of the bits, in words
-  PhaseRows rows_;
+  BoundPhase<SignGroup> phase_;
   std::vector<dim_t> offsets_;  // of each word of a window
-  std::vector<SignGroup> groups_;
   dim_t block_rows_ = 0;
 };
 
@@ -227,19 +221,21 @@ uint32_t XnorBound::pack(const float* x, SignRule rule, uint32_t* bits) const no
 
 // NaN for rows whose window has one, else 0.
 void XnorBound::find_nan(const uint32_t* bits, float* row_bias) const noexcept {
-  parallel_for(
-      rows_.M, 1 + 16384 / (1 + static_cast<dim_t>(offsets_.size())), [&](dim_t begin, dim_t end) {
-        for (dim_t m = begin; m < end; ++m)
-          for (size_t g = 0; g < groups_.size(); ++g) {
-            const uint32_t* const window =
-                bits + groups_[g].a_offset +
-                (rows_.a_row.empty() ? m * rows_.lda : rows_.a_row[static_cast<size_t>(m)]);
-            uint32_t found = 0;
-            for (const dim_t offset : offsets_) found |= window[offset] & ~window[offset + plane_];
-            row_bias[static_cast<dim_t>(g) * rows_.M + m] =
-                found ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
-          }
-      });
+  const auto& [rows, groups] = phase_;
+  parallel_for(rows.M, 1 + 16384 / (1 + static_cast<dim_t>(offsets_.size())),
+               [&](dim_t begin, dim_t end) {
+                 for (dim_t m = begin; m < end; ++m)
+                   for (size_t g = 0; g < groups.size(); ++g) {
+                     const uint32_t* const window =
+                         bits + groups[g].a_offset +
+                         (rows.a_row.empty() ? m * rows.lda : rows.a_row[static_cast<size_t>(m)]);
+                     uint32_t found = 0;
+                     for (const dim_t offset : offsets_)
+                       found |= window[offset] & ~window[offset + plane_];
+                     row_bias[static_cast<dim_t>(g) * rows.M + m] =
+                         found ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
+                   }
+               });
 }
 
 void XnorBound::run(const float* x, const float* residual, float* y,
@@ -258,19 +254,10 @@ void XnorBound::run(const float* x, const float* residual, float* y,
   const bool nan_stays = seen & kNanSeen && nan_rows();
   if (nan_stays) find_nan(bits + origin_, row_bias);
 
-  SignProduct product;
-  product.M = rows_.M;
-  product.a_row = rows_.a_row.empty() ? nullptr : rows_.a_row.data();
-  product.lda = rows_.lda;
-  product.tap_offset = offsets_.data();
+  SignProduct product{product_of(phase_, packed_.activation(), block_rows_)};
+  product.tap_offset = offsets_.data();  // each word is a tap
   product.taps = static_cast<dim_t>(offsets_.size());
   product.k_run = 1;
-  product.c_row = rows_.c_row.empty() ? nullptr : rows_.c_row.data();
-  product.ldc = rows_.ldc;
-  product.groups = groups_.data();
-  product.group_count = static_cast<dim_t>(groups_.size());
-  product.activation = packed_.activation();
-  product.block_rows = block_rows_;
   product.plane = differ ? plane_ : 0;
   product.total_row = totals_.row.empty() ? nullptr : totals_.row.data();
   product.row_bias = nan_stays ? row_bias : nullptr;

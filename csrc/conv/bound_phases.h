@@ -1,6 +1,7 @@
 // L4 conv: the phases of a convolution as products for given shapes and strides, whatever their B
-// is. Used by dense.cpp and algo_sparse_panels.cpp.
+// is. Used by dense.cpp, algo_sparse_panels.cpp, algo_bf16.cpp and algo_xnor.cpp.
 #pragma once
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -91,5 +92,41 @@ std::vector<BlockSize> pixel_blocks(const GroupedProduct<Group>& p) {
   const dim_t rows = p.block_rows ? p.block_rows : block_rows_of(p);
   return {{"pixels", std::min(rows, most), mr, most}};
 }
+
+// What every bound convolution of phases keeps; how they run, its heirs say.
+template <class Group>
+class BoundPhases : public BoundConv {
+ public:
+  using Phase = BoundPhase<Group>;
+
+  // `blocks`: empty, or the rows of A that are taken together.
+  BoundPhases(std::shared_ptr<const PackedConv> owner, const Activation& activation,
+              Staging staging, std::vector<Phase> phases, const std::vector<dim_t>& blocks)
+      : owner_(std::move(owner)),
+        activation_(activation),
+        staging_(std::move(staging)),
+        phases_(std::move(phases)),
+        block_rows_(blocks.empty() ? 0 : blocks[0]) {}
+
+  // Of the first phase; what is asked for is for all of them.
+  std::vector<BlockSize> blocks() const override {
+    if (phases_.empty()) return {};
+    return pixel_blocks(product(phases_.front()));
+  }
+
+ protected:
+  virtual GroupedProduct<Group> product(const Phase& phase) const noexcept {
+    return product_of(phase, activation_, block_rows_);
+  }
+  const Staging& staging() const noexcept { return staging_; }
+  const std::vector<Phase>& phases() const noexcept { return phases_; }
+
+ private:
+  std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
+  Activation activation_;
+  Staging staging_;
+  std::vector<Phase> phases_;
+  dim_t block_rows_;
+};
 
 }  // namespace fastconv

@@ -111,61 +111,50 @@ std::vector<PackedArray> DensePacked::arrays() const {
   return found;
 }
 
-using DensePhase = BoundPhase<ProductGroup>;
-
-class DenseBound final : public BoundConv {
+class DenseBound final : public BoundPhases<ProductGroup> {
  public:
   DenseBound(std::shared_ptr<const PackedConv> owner, const DensePacked& packed, Staging staging,
-             std::vector<DensePhase> phases, const std::vector<dim_t>& blocks)
-      : owner_(std::move(owner)),
-        activation_(packed.activation()),
-        materialise_(packed.materialise()),
-        staging_(std::move(staging)),
-        phases_(std::move(phases)),
-        block_rows_(blocks.empty() ? 0 : blocks[0]) {
+             std::vector<Phase> bound, const std::vector<dim_t>& blocks)
+      : BoundPhases(std::move(owner), packed.activation(), std::move(staging), std::move(bound),
+                    blocks),
+        materialise_(packed.materialise()) {
     if (materialise_)
-      for (const DensePhase& p : phases_)
+      for (const Phase& p : phases())
         patch_floats_ = std::max(
             patch_floats_, checked_product({p.rows.M, static_cast<dim_t>(p.rows.tap_offset.size()),
                                             p.rows.k_run}));
   }
 
   dim_t workspace() const noexcept override {
-    return staging_.workspace() + patch_floats_ * static_cast<dim_t>(sizeof(float));
+    return staging().workspace() + patch_floats_ * static_cast<dim_t>(sizeof(float));
   }
 
   void run(const float* x, const float* residual, float* y,
            std::byte* workspace) const noexcept override {
-    const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
-    float* const patches = reinterpret_cast<float*>(workspace + staging_.workspace());
-    for (const DensePhase& phase : phases_) {
-      Product product = product_of(phase);
+    const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
+    float* const patches = reinterpret_cast<float*>(workspace + staging().workspace());
+    for (const Phase& phase : phases()) {
+      Product of_phase = product(phase);
       if (!materialise_) {
-        multiply(product, at.x, at.residual, at.y);
+        multiply(of_phase, at.x, at.residual, at.y);
         continue;
       }
       for (const ProductGroup& group : phase.groups) {
         ProductGroup in_patches = group;
         in_patches.a_offset = 0;
         write_patches(phase, at.x + group.a_offset, patches);
-        product.groups = &in_patches;
-        product.group_count = 1;
-        multiply(product, patches, at.residual, at.y);
+        of_phase.groups = &in_patches;
+        of_phase.group_count = 1;
+        multiply(of_phase, patches, at.residual, at.y);
       }
     }
-    staging_.after(at, y);
-  }
-
-  // Of the first phase; what is asked for is for all of them.
-  std::vector<BlockSize> blocks() const override {
-    if (phases_.empty()) return {};
-    return pixel_blocks(product_of(phases_.front()));
+    staging().after(at, y);
   }
 
  private:
-  Product product_of(const DensePhase& phase) const noexcept {
+  Product product(const Phase& phase) const noexcept override {
     static constexpr dim_t kStart = 0;
-    Product p = fastconv::product_of(phase, activation_, block_rows_);
+    Product p = BoundPhases::product(phase);
     if (materialise_) {
       p.a_row = nullptr;
       p.lda = p.k_run = p.taps * p.k_run;
@@ -175,7 +164,7 @@ class DenseBound final : public BoundConv {
     return p;
   }
   // patches[m][tap][k_run]
-  void write_patches(const DensePhase& phase, const float* x, float* patches) const noexcept {
+  void write_patches(const Phase& phase, const float* x, float* patches) const noexcept {
     const dim_t taps = static_cast<dim_t>(phase.rows.tap_offset.size()), run = phase.rows.k_run,
                 row = taps * run;
     parallel_for(phase.rows.M, 1 + 16384 / (row + 1), [&](dim_t begin, dim_t end) {
@@ -191,12 +180,8 @@ class DenseBound final : public BoundConv {
     });
   }
 
-  std::shared_ptr<const PackedConv> owner_;  // keeps the packed weights alive
-  Activation activation_;
   bool materialise_;
-  Staging staging_;
-  std::vector<DensePhase> phases_;
-  dim_t block_rows_, patch_floats_ = 0;
+  dim_t patch_floats_ = 0;
 };
 
 std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const View& input,
@@ -208,7 +193,7 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const
   Staging staging = staging_of(phases_, s, x, y, residual, [&](dim_t step) {
     return !materialise_ && rows_alias(kernels_.gemm, step);
   });
-  std::vector<DensePhase> bound =
+  std::vector<DenseBound::Phase> bound =
       bind_phases<ProductGroup>(phases_, params_, s, staging, weights_, no_taps_, bias(), 0);
   return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging),
                                       std::move(bound), blocks);

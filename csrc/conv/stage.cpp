@@ -86,6 +86,20 @@ Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order, dim_t g
   return m;
 }
 
+PaddedImage padded_image(dim_t n, dim_t c, const dim_t* size, const dim_t* before,
+                         const dim_t* after, ImageOrder order, dim_t gap) {
+  dim_t padded[kMaxSpatial];
+  for (int i = 0; i < kMaxSpatial; ++i) padded[i] = before[i] + size[i] + after[i];
+  PaddedImage image;
+  image.whole = image.inside = dense_image(n, c, padded, order, gap);
+  image.origin = 0;
+  for (int i = 0; i < kMaxSpatial; ++i) {
+    image.origin += before[i] * image.whole.stride[i];
+    image.inside.size[i] = size[i];
+  }
+  return image;
+}
+
 Staging::Staging(const View& x, const View& y, const View* residual, const dim_t* before,
                  const dim_t* after, ImageOrder order, dim_t x_gap)
     : x_element_(x.element),
@@ -104,12 +118,10 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
   }
   stage_x_ = padded || x_gap != kAsItIs || !is_in_order(x_, order);
   if (stage_x_) {
-    x_ = dense_image(x_.n, x_.c, padded_, order, x_gap_);
+    const PaddedImage image = padded_image(x_.n, x_.c, x_.size, before, after, order, x_gap_);
+    x_ = image.inside;
+    x_origin_ = image.origin;
     x_bytes_ = round_up(x_.n * x_.n_stride * element_size(x_element_), dim_t{kAlignment});
-    for (int i = 0; i < kMaxSpatial; ++i) {
-      x_origin_ += lo_[i] * x_.stride[i];
-      x_.size[i] = x_source_.size[i];
-    }
   }
   stage_y_ = !is_in_order(y_, order);
   if (stage_y_) {

@@ -24,6 +24,16 @@ enum class ImageOrder { channels_last, planes };
 Image dense_image(dim_t n, dim_t c, const dim_t* size, ImageOrder order = ImageOrder::channels_last,
                   dim_t gap = 0);
 
+// A dense image with room for so many pixels around each, and the part of it that has none, whose
+// first element is `origin` from the whole's.
+struct PaddedImage {
+  Image whole, inside;
+  dim_t origin;
+};
+PaddedImage padded_image(dim_t n, dim_t c, const dim_t* size, const dim_t* before,
+                         const dim_t* after, ImageOrder order = ImageOrder::channels_last,
+                         dim_t gap = 0);
+
 class Staging {
  public:
   // before / after: pixels of padding that the algorithm reads around each image. x_gap: unless it

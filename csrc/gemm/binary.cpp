@@ -76,20 +76,8 @@ void multiply_block(const SignProduct& p, const SignGroup& g, const uint32_t* a,
     t.total = g.total + n0;
     t.total_row = p.total_row ? p.total_row + m : nullptr;
     t.plane = p.plane;
-    t.lda = p.lda;
-    t.tap_offset = p.tap_offset;
-    t.taps = p.taps;
-    t.ldc = t.epilogue.ldr = p.ldc;
-    t.n_cur = static_cast<int>(std::min<dim_t>(g.b->width(), g.b->N() - n0));
-    t.epilogue.bias = g.bias ? g.bias + n0 : nullptr;
+    place_tile(t, p, g, a, residual, c, m, n0, g.b->width());
     t.epilogue.row_bias = p.row_bias ? p.row_bias + (&g - p.groups) * p.M + m : nullptr;
-    t.epilogue.activation = p.activation;
-    const dim_t start = g.c_offset + n0 + (p.c_row ? 0 : m * p.ldc);
-    t.a = a + g.a_offset + (p.a_row ? 0 : m * p.lda);
-    t.a_row = p.a_row ? p.a_row + m : nullptr;
-    t.c = c + start;
-    t.c_row = p.c_row ? p.c_row + m : nullptr;
-    t.epilogue.residual = residual ? residual + start : nullptr;
     run_rows(g.b->kernels(), t, rows.end - m, {0, 0, nullptr});
   }
 }

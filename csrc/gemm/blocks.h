@@ -74,4 +74,29 @@ void for_each_block(const GroupedProduct<Group>& p, dim_t weights, bool prefer_c
   });
 }
 
+// What a tile has of a product besides its B: rows from m on, and `width` columns from n on of a
+// group's; a, residual and c are the product's.
+template <class Tile, class Group>
+void place_tile(Tile& t, const GroupedProduct<Group>& p, const Group& g,
+                const typename Group::Number* a, const float* residual, float* c, dim_t m, dim_t n,
+                int width) noexcept {
+  t.a = a + g.a_offset + (p.a_row ? 0 : m * p.lda);
+  t.a_row = p.a_row ? p.a_row + m : nullptr;
+  t.lda = p.lda;
+  t.tap_offset = p.tap_offset;
+  t.taps = p.taps;
+  t.K = p.k_run;
+  const dim_t start = g.c_offset + n + (p.c_row ? 0 : m * p.ldc);
+  t.c = c + start;
+  t.c_row = p.c_row ? p.c_row + m : nullptr;
+  t.ldc = t.epilogue.ldr = p.ldc;
+  t.n_cur = static_cast<int>(std::min<dim_t>(width, g.b->N() - n));
+  t.alpha = p.alpha;
+  t.accumulate = false;
+  t.epilogue.bias = g.bias ? g.bias + n : nullptr;
+  t.epilogue.residual = residual ? residual + start : nullptr;
+  t.epilogue.residual_scale = p.residual_scale;
+  t.epilogue.activation = p.activation;
+}
+
 }  // namespace fastconv

@@ -94,28 +94,13 @@ namespace {
 // each tile reads all, comes from L2.
 void multiply_block(const SparseProduct& p, const SparseGroup& g, const float* a,
                     const float* residual, float* c, Range rows, Range panels) {
-  const dim_t m = rows.begin;
   for (dim_t panel = panels.begin; panel < panels.end; ++panel) {
-    const dim_t n0 = panel * g.b->width();
     SparseTile t = {};
     t.count = g.b->count(panel);
     t.k = g.b->k(panel);
     t.b = g.b->panel(panel);
-    t.lda = p.lda;
-    t.tap_offset = p.tap_offset;
-    t.taps = p.taps;
-    t.ldc = t.epilogue.ldr = p.ldc;
-    t.alpha = 1.0f;
-    t.n_cur = static_cast<int>(std::min<dim_t>(g.b->width(), g.b->N() - n0));
-    t.epilogue.bias = g.bias ? g.bias + n0 : nullptr;
-    t.epilogue.activation = p.activation;
-    const dim_t start = g.c_offset + n0 + (p.c_row ? 0 : m * p.ldc);
-    t.a = a + g.a_offset + (p.a_row ? 0 : m * p.lda);
-    t.a_row = p.a_row ? p.a_row + m : nullptr;
-    t.c = c + start;
-    t.c_row = p.c_row ? p.c_row + m : nullptr;
-    t.epilogue.residual = residual ? residual + start : nullptr;
-    run_rows(g.b->kernels(), t, rows.end - m, {0, 0, nullptr});
+    place_tile(t, p, g, a, residual, c, rows.begin, panel * g.b->width(), g.b->width());
+    run_rows(g.b->kernels(), t, rows.end - rows.begin, {0, 0, nullptr});
   }
 }
 
