@@ -14,8 +14,6 @@ from fastconv._kept_kind import kept_kind
 from fastconv._types import Activation, ArrayLike, Precision
 from fastconv.errors import ShapeError
 
-ONE, ZERO = 1.0, 0.0  # the defaults: that nobody gave another number is known by these two objects
-
 
 @kept_kind("a", "b", "c", "bias")
 def gemm(
@@ -23,8 +21,8 @@ def gemm(
     b: ArrayLike,
     c: ArrayLike | None = None,
     *,
-    alpha: float = ONE,
-    beta: float = ZERO,
+    alpha: float = 1.0,
+    beta: float = 0.0,
     trans_a: bool = False,
     trans_b: bool = False,
     bias: ArrayLike | None = None,
@@ -74,7 +72,8 @@ def gemm(
            [14., 50.]], dtype=float32)
     """
     plain = c is None and bias is None and activation is None and out is None and precision == "fast"
-    if plain and trans_a is False and trans_b is False and alpha is ONE and beta is ZERO:
+    plain = plain and trans_a is False and trans_b is False and type(alpha) is type(beta) is float
+    if plain and alpha == 1.0 and beta == 0.0:
         y = _product(a, b)
         if y is not None:
             return y
