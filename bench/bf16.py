@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +25,16 @@ from fastconv.lab.machine.setting import made_with
 from fastconv.roofline import dtypes, peak_fma
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+
+from compress import times_in_turns  # noqa: E402
+
 RECORD, PAGE = ROOT / "bench" / "results" / "lab" / "bf16.json", ROOT / "docs" / "numbers.md"
 NETWORKS = ("resnet50", "vgg16")
 THREADS = (1, 2)
-SECONDS = 4.0
 
 
-def fastest(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
-    """Return the milliseconds of each one's fastest call, made in turns for so long."""
-    best = dict.fromkeys(calls, float("inf"))
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
-    return best
-
-
-def measure(name: str, tier: str, seconds: float) -> dict[str, Any]:
+def measure(name: str, tier: str) -> dict[str, Any]:
     """Time a network in f32 and in bf16 on a tier, and compare their results."""
     _core.set_active_tier(tier)
     architecture = models.MODELS[name]
@@ -59,8 +48,8 @@ def measure(name: str, tier: str, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {"error": rms, "layers": len(layers), "bf16": layers.count("bf16"), "ms": {}}
     for threads in THREADS:
         with fastconv.threads(threads):
-            calls = {p: (lambda model=model: model(x)) for p, model in made.items()}
-            found["ms"][str(threads)] = fastest(calls, seconds)
+            ms = times_in_turns(*made.values(), x=x)
+        found["ms"][str(threads)] = dict(zip(made, ms, strict=True))
     sys.stdout.write(f"{name} {tier}: {found}\n")
     sys.stdout.flush()
     return found
@@ -97,9 +86,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"default: {', '.join(NETWORKS)}")
     parser.add_argument("--tiers", default="avx512,avx2", help="default: avx512,avx2")
-    parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="for each network and count of threads"
-    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--check", action="store_true")
@@ -110,8 +96,7 @@ def main() -> int:
     tiers = [tier for tier in args.tiers.split(",") if tier in _core.tiers()]
     record = {
         "networks": {
-            tier: {name: measure(name, tier, args.seconds) for name in args.networks or NETWORKS}
-            for tier in tiers
+            tier: {name: measure(name, tier) for name in args.networks or NETWORKS} for tier in tiers
         },
         "peaks": {tier: peaks(tier) for tier in tiers},
         "cpu": _core.cpu_info()["model"],

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable
@@ -62,15 +63,19 @@ NETWORKS: dict[str, tuple[Callable[[], Graph], int]] = {
 }
 
 
-def times_in_turns(*graphs: Graph, x: np.ndarray[Any, Any]) -> tuple[float, ...]:
-    """Return the milliseconds of the fastest call of each network."""
-    calls = [fastconv.Model(graph) for graph in graphs]
-    found: list[list[float]] = [[] for _ in calls]
+def times_in_turns(*networks: fastconv.Model, x: np.ndarray[Any, Any]) -> tuple[float, ...]:
+    """Return the milliseconds of the fastest call of each network, on the threads that are set."""
+    best = [math.inf] * len(networks)
+    for _ in range(ROUNDS):
+        for i, model in enumerate(networks):
+            best[i] = min(best[i], time_calls(lambda m=model: m(x), SECONDS).min)
+    return tuple(1e3 * seconds for seconds in best)
+
+
+def times_alone(*graphs: Graph, x: np.ndarray[Any, Any]) -> tuple[float, ...]:
+    """Return the same of graphs, on one thread."""
     with fastconv.threads(1):
-        for _ in range(ROUNDS):
-            for times, model in zip(found, calls, strict=True):
-                times.append(time_calls(lambda m=model: m(x), SECONDS).min)
-    return tuple(1e3 * min(times) for times in found)
+        return times_in_turns(*map(fastconv.Model, graphs), x=x)
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def measure(name: str) -> dict[str, Any]:
             to_file(g, Path(folder) / "net.onnx")
             sizes.append((Path(folder) / "net.onnx").stat().st_size)
     x = np.random.default_rng(1).standard_normal(shape, np.float32)
-    before, after = times_in_turns(graph, result.graph, x=x)
+    before, after = times_alone(graph, result.graph, x=x)
     macs = result.report.macs
     found = {
         "size": size, "macs": list(macs), "possible": possible, "bytes": sizes, "ms": [before, after],
@@ -115,7 +120,7 @@ def measure_pruned(name: str, keep: float) -> dict[str, Any]:
     graph = define()
     result = prune(graph, keep)
     x = np.random.default_rng(1).standard_normal((1, 3, size, size), np.float32)
-    before, after = times_in_turns(graph, result.graph, x=x)
+    before, after = times_alone(graph, result.graph, x=x)
     macs = result.report.macs
     sys.stdout.write(f"{name:20} pruned: MACs {macs[1] / macs[0]:.3f}  {before / after:.2f} times as fast\n")
     return {"macs": list(macs), "ms": [before, after]}

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 from quantize import crops, lite  # noqa: E402
 
-from compress import times_in_turns  # noqa: E402
+from compress import times_alone  # noqa: E402
 
 RECORD, PAGE = ROOT / "bench" / "results" / "lab" / "optimize.json", ROOT / "docs" / "quantize.md"
 BUDGET, SAMPLES, SIZE = 0.01, 32, 224
@@ -57,7 +57,7 @@ def measure(name: str) -> dict[str, Any]:
     with fastconv.threads(1):
         best = optimize(graph, x, budget=BUDGET)
         bytes_alone = quantize(graph, x, check=x[:1])
-    ms = times_in_turns(graph, bytes_alone.graph, best.graph, x=x[:1])
+    ms = times_alone(graph, bytes_alone.graph, best.graph, x=x[:1])
     snr = min(output.snr for output in bytes_alone.report.outputs)
     found = {
         "ms": list(ms), "loss": [10 ** (-snr / 10), best.chosen.loss],

@@ -65,13 +65,18 @@ def geomean(found: list[dict[str, Any]]) -> float:
     return math.exp(sum(math.log(one["us"]["numpy"] / one["us"]["fastconv"]) for one in found) / len(found))
 
 
+def shown(microseconds: float) -> str:
+    """Write a time with three digits, and no exponent."""
+    return f"{microseconds:.0f}" if microseconds >= 100 else f"{microseconds:.3g}"
+
+
 def table(record: dict[str, Any]) -> str:
     """A row for each tier and number of threads."""
     names = ["x".join(map(str, shape)) for shape in SHAPES]
     rows = [["tier", "threads", *names, f"all {len(AROUND)}"]]
     for run in record["runs"]:
         cells = (
-            f"{one['us']['fastconv']:.3g} us, **{one['us']['numpy'] / one['us']['fastconv']:.2f}**"
+            f"{shown(one['us']['fastconv'])} us, **{one['us']['numpy'] / one['us']['fastconv']:.2f}**"
             for one in run["shapes"]
         )
         rows.append([run["tier"], str(run["threads"]), *cells, f"**{geomean(run['around']):.2f}**"])

@@ -28,13 +28,15 @@ from fastconv.lab.machine import Roof
 from fastconv.lab.machine.setting import made_with
 from fastconv.lab.sweeps import sweep_sparse
 from fastconv.testing.shapes import CONV_TABLES
-from fastconv.timing import time_calls
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+
+from compress import times_in_turns  # noqa: E402
+
 RECORD, PAGE = ROOT / "bench" / "results" / "lab" / "sparse.json", ROOT / "docs" / "compression.md"
 TIERS = {"avx2": "1x16", "avx512": "1x32"}  # what its kernel takes
 BLOCK_ZEROS, SINGLE_ZEROS = 0.6, 0.9
-ROUNDS, SECONDS = 7, 0.12  # turns of a network, and their length
 
 
 def measure_layers(pattern: str) -> list[dict[str, Any]]:
@@ -58,13 +60,10 @@ def measure_network() -> dict[str, Any]:
     result = sparsify(graph, SINGLE_ZEROS)
     x = np.random.default_rng(1).standard_normal((1, 3, 224, 224), np.float32)
     runs = [fastconv.Model(graph), result.model()]
-    best = [math.inf, math.inf]
     with fastconv.threads(1):
-        for _ in range(ROUNDS):
-            for i, model in enumerate(runs):
-                best[i] = min(best[i], time_calls(lambda model=model: model(x), SECONDS).min)
+        ms = times_in_turns(*runs, x=x)
         sparse = runs[1].explain(x.shape).count("sparse_")
-    return {"ms": [1e3 * t for t in best], "zeros": result.zeros, "sparse_layers": sparse}
+    return {"ms": list(ms), "zeros": result.zeros, "sparse_layers": sparse}
 
 
 def table(record: dict[str, Any]) -> str:
