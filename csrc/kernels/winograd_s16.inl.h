@@ -142,7 +142,7 @@ void integer_winograd_store(const IntegerWinogradOutput& w) {
       FC_UNROLL for (int j = 0; j < m; ++j) {
         if constexpr (F::inverse != 1)
           sums[j] = vimul(sums[j], viset(static_cast<int32_t>(F::inverse)));
-        sums[j] = vishr<F::shift>(sums[j]);
+        sums[j] = viadd(vishr<F::shift>(sums[j]), given.bias);
       }
       if constexpr (kBytes == 1 && m == 4)
         if (lanes == W && cols == m) {

@@ -69,7 +69,6 @@ void amx_tile(const IntegerTile& t) {
   const dim_t steps = t.K / kTileBytes, words = steps * kWordsOfATile;
   const uint8_t* a = t.a;
   FinishIntegers::Rows at(t);
-  const FinishIntegers::Prepared<NRV> prepared(t);
   tiles_begin(amx_shapes(upper, rows - upper));
   for (dim_t tile = 0; tile < t.row_tiles; ++tile) {
     alignas(64) int32_t sums[kAmxRows][NRV * W];
@@ -86,7 +85,7 @@ void amx_tile(const IntegerTile& t) {
       else
         two_columns ? run(amx_sums<false, true>) : run(amx_sums<false, false>);
     }
-    FinishIntegers::finish<NRV>(t, prepared, at, rows, sums);
+    FinishIntegers::run<NRV>(t, at, rows, sums);
     a += rows * t.lda;
     at.move_down(t, rows);
   }

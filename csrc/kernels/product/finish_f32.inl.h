@@ -90,6 +90,10 @@ class FinishTile {
   static dim_t row_bytes(const Tile& t) {
     return t.ldb * kWordBytes;
   }
+  template <class Dot>
+  typename Dot::Sum first_sum(int) const {
+    return Dot::zero();
+  }
 
   void begin() {
     FC_UNROLL for (int m = 0; m < MR; ++m) {

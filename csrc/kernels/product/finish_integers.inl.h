@@ -3,7 +3,8 @@
 // kernel_table.h.
 //
 // The sums come through memory, so that most of it has one instance for every width of a panel and
-// not one for every height. What most tiles want, whole panels of bytes, is in the tile (Prepared).
+// not one for every height. What most tiles want, whole panels of bytes or of sums, is stored from
+// the registers, whose sums have begun with the bias (Prepared).
 #pragma once
 #include "kernels/kernel_table.h"
 #include "kernels/product/tile.inl.h"
@@ -45,8 +46,9 @@ struct FinishIntegers {
     return {f.bias ? viload(f.bias + n) : vizero(), f.scale ? vload(f.scale + n) : vzero(),
             f.shift ? vload(f.shift + n) : vzero()};
   }
+  // Below, s is a sum and its bias.
   static vf as_floats(vi s, const IntegerFinish& f, const Columns& n) {
-    const vf y = vadd(vmul(vtofloat(viadd(s, n.bias)), n.scale), n.shift);
+    const vf y = vadd(vmul(vtofloat(s), n.scale), n.shift);
     return vmin(vset(f.high), vmax(vset(f.low), y));
   }
   // How sums become whole numbers, to which zero is to be added and which are to be saturated: those
@@ -58,7 +60,7 @@ struct FinishIntegers {
   template <Scaling scaling>
   static vi as_whole(vi s, const IntegerFinish& f, const Columns& n) {
     if constexpr (scaling == Scaling::limited) return vtoint(as_floats(s, f, n));
-    const vf y = vmul(vtofloat(viadd(s, n.bias)), n.scale);
+    const vf y = vmul(vtofloat(s), n.scale);
     return vtoint(scaling == Scaling::shifted ? vadd(y, n.shift) : y);
   }
   // Of a type that is no byte the limits may be no whole numbers.
@@ -72,7 +74,7 @@ struct FinishIntegers {
   static void store(char* c, vi s, const IntegerFinish& f, const Columns& n,
                     const SaturatedBytes& bytes) {
     if constexpr (type == StoreAs::s32)
-      vistore(reinterpret_cast<int32_t*>(c), viadd(s, n.bias));
+      vistore(reinterpret_cast<int32_t*>(c), s);
     else if constexpr (type == StoreAs::f32)
       vstore(reinterpret_cast<float*>(c), as_floats(s, f, n));
     else
@@ -91,21 +93,19 @@ struct FinishIntegers {
       }
   }
 
-  // Two vectors of all rows: four of bytes take less to put together than each alone.
-  template <Scaling scaling, int NRV, class Row>
-  static void store_byte_rows(const IntegerFinish& f, const SaturatedBytes& bytes,
-                              const Columns& first, const Columns& second, int rows, Row row,
-                              Sums<NRV> sums) {
-    const auto whole = [&](int m, int v) {
-      return as_whole<scaling>(viload(sums[m] + v * W), f, v ? second : first);
+  // Two vectors of rows m and m + 1, or of the last row: four of bytes take less to put together
+  // than each alone. s(m, v) is vector v of row m.
+  template <Scaling scaling, class Row, class Sum>
+  static void store_two_rows(const IntegerFinish& f, const SaturatedBytes& bytes,
+                             const Columns& first, const Columns& second, int m, int rows, Row row,
+                             Sum s) {
+    const auto whole = [&](int i, int v) {
+      return as_whole<scaling>(s(i, v), f, v ? second : first);
     };
-    const auto place = [&](int m) { return reinterpret_cast<uint8_t*>(row(m)); };
-    int m = 0;
-    for (; m + 2 <= rows; m += 2) {
-      const vi four[4] = {whole(m, 0), whole(m, 1), whole(m + 1, 0), whole(m + 1, 1)};
-      bytes.store(place(m), place(m + 1), four);
-    }
-    if (m < rows) bytes.store(place(m), whole(m, 0), whole(m, 1));
+    const auto place = [&](int i) { return reinterpret_cast<uint8_t*>(row(i)); };
+    if (m + 1 == rows) return bytes.store(place(m), whole(m, 0), whole(m, 1));
+    const vi four[4] = {whole(m, 0), whole(m, 1), whole(m + 1, 0), whole(m + 1, 1)};
+    bytes.store(place(m), place(m + 1), four);
   }
 
   template <StoreAs type, Scaling scaling, int NRV>
@@ -117,60 +117,51 @@ struct FinishIntegers {
     int v = 0;
     if constexpr (kBytes == 1 && NRV > 1)
       if (t.n_cur >= 2 * W) {
-        store_byte_rows<scaling, NRV>(f, bytes, columns(f, 0), columns(f, W), rows, row, sums);
+        const Columns given[2] = {columns(f, 0), columns(f, W)};
+        const auto sum = [&](int m, int i) {
+          return viadd(viload(sums[m] + i * W), given[i].bias);
+        };
+        for (int m = 0; m < rows; m += 2)
+          store_two_rows<scaling>(f, bytes, given[0], given[1], m, rows, row, sum);
         v = 2;
       }
     for (; v < NRV; ++v) {
       const int left = t.n_cur - v * W;
       if (left <= 0) break;
       const Columns given = columns(f, v * W);
+      const auto sum = [&](int m) { return viadd(viload(sums[m] + v * W), given.bias); };
       if (left >= W) {
         for (int m = 0; m < rows; ++m)
-          store<type, scaling>(row(m) + v * W * kBytes, viload(sums[m] + v * W), f, given, bytes);
+          store<type, scaling>(row(m) + v * W * kBytes, sum(m), f, given, bytes);
       } else {
         for (int m = 0; m < rows; ++m) {
           char partial[W * kBytes];
-          store<type, scaling>(partial, viload(sums[m] + v * W), f, given, bytes);
+          store<type, scaling>(partial, sum(m), f, given, bytes);
           memcpy(row(m) + v * W * kBytes, partial, static_cast<size_t>(left) * kBytes);
         }
       }
     }
   }
 
-  // What most tiles of a product want, bytes of all columns, is in the tile, and what that needs is
-  // put together for all tiles one below the other.
+  // What is put together once for all tiles one below the other, and how these store their sums.
+  enum class Stored { from_memory, sums, bytes, shifted_bytes };
   template <int NRV>
   struct Prepared {
     explicit Prepared(const IntegerTile& t)
-        : scaling(scaling_of(t.finish)),
-          bytes(saturated(t.finish)),
-          in_tile(t.n_cur == NRV * W && scaling != Scaling::limited && t.finish.terms == 0 &&
-                  kStoreBytes[static_cast<int>(t.finish.type)] == 1) {
+        : stored(stored_of(t, NRV * W)), bytes(saturated(t.finish)) {
       for (int v = 0; v < NRV; ++v) column[v] = columns(t.finish, v * W);
     }
-    Scaling scaling;
+    Stored stored;
     SaturatedBytes bytes;
     Columns column[NRV];
-    bool in_tile;
   };
-  template <Scaling scaling, int NRV>
-  static void store_tile(const IntegerTile& t, const Prepared<NRV>& p, const Rows& at, int rows,
-                         Sums<NRV> sums) {
-    const auto row = [&](int m) { return at.row(t, m, 1); };
-    if constexpr (NRV > 1)
-      store_byte_rows<scaling, NRV>(t.finish, p.bytes, p.column[0], p.column[1], rows, row, sums);
-    constexpr int v = NRV - 1;
-    if constexpr (NRV != 2)
-      for (int m = 0; m < rows; ++m)
-        store<StoreAs::u8, scaling>(row(m) + v * W, viload(sums[m] + v * W), t.finish, p.column[v],
-                                    p.bytes);
-  }
-  template <int NRV>
-  static void finish(const IntegerTile& t, const Prepared<NRV>& p, const Rows& at, int rows,
-                     Sums<NRV> sums) {
-    if (!p.in_tile) return run<NRV>(t, at, rows, sums);
-    if (p.scaling == Scaling::plain) return store_tile<Scaling::plain, NRV>(t, p, at, rows, sums);
-    store_tile<Scaling::shifted, NRV>(t, p, at, rows, sums);
+  // From the registers where all columns are there, and nothing but the bias is added.
+  static Stored stored_of(const IntegerTile& t, int width) {
+    if (t.n_cur != width || t.finish.terms) return Stored::from_memory;
+    if (t.finish.type == StoreAs::s32) return Stored::sums;
+    const Scaling scaling = scaling_of(t.finish);
+    if (t.finish.type == StoreAs::f32 || scaling == Scaling::limited) return Stored::from_memory;
+    return scaling == Scaling::plain ? Stored::bytes : Stored::shifted_bytes;
   }
 
   template <int NRV>
@@ -221,6 +212,11 @@ class StoreIntegers {
   static constexpr dim_t row_bytes(const IntegerTile&) {
     return NRV * Dot::kRowBytes;
   }
+  // What the sums of a vector begin with.
+  template <class Dot>
+  vi first_sum(int v) const {
+    return prepared_.stored == Stored::from_memory ? Dot::zero() : prepared_.column[v].bias;
+  }
   void begin() {
     const dim_t size = kStoreBytes[static_cast<int>(t_.finish.type)];
     FC_UNROLL for (int m = 0; m < MR; ++m) {
@@ -230,14 +226,49 @@ class StoreIntegers {
     }
   }
   void end(const vi (&acc)[MR][NRV], bool) {
-    alignas(64) int32_t sums[MR][NRV * W];
-    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
-        vistore(sums[m] + v * W, acc[m][v]);
-    FinishIntegers::finish<NRV>(t_, prepared_, at_, MR, sums);
+    switch (prepared_.stored) {
+      case Stored::from_memory: {
+        alignas(64) int32_t sums[MR][NRV * W];
+        FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v)
+            vistore(sums[m] + v * W, acc[m][v]);
+        FinishIntegers::run<NRV>(t_, at_, MR, sums);
+        break;
+      }
+      case Stored::sums:
+        store_each<StoreAs::s32, Scaling::plain>(acc, 0);
+        break;
+      case Stored::bytes:
+        store_bytes<Scaling::plain>(acc);
+        break;
+      case Stored::shifted_bytes:
+        store_bytes<Scaling::shifted>(acc);
+        break;
+    }
     at_.move_down(t_, MR);
   }
 
  private:
+  using Scaling = FinishIntegers::Scaling;
+  using Stored = FinishIntegers::Stored;
+
+  template <StoreAs type, Scaling scaling>
+  void store_each(const vi (&acc)[MR][NRV], int first) const {
+    constexpr dim_t kBytes = kStoreBytes[static_cast<int>(type)];
+    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = first; v < NRV; ++v)
+        FinishIntegers::store<type, scaling>(at_.row(t_, m, kBytes) + v * W * kBytes, acc[m][v],
+                                             t_.finish, prepared_.column[v], prepared_.bytes);
+  }
+  template <Scaling scaling>
+  void store_bytes(const vi (&acc)[MR][NRV]) const {
+    const auto row = [&](int m) { return at_.row(t_, m, 1); };
+    const auto sum = [&](int m, int v) { return acc[m][v]; };
+    if constexpr (NRV > 1) {
+      FC_UNROLL for (int m = 0; m < MR; m += 2) FinishIntegers::store_two_rows<scaling>(
+          t_.finish, prepared_.bytes, prepared_.column[0], prepared_.column[1], m, MR, row, sum);
+    }
+    if constexpr (NRV != 2) store_each<StoreAs::u8, scaling>(acc, NRV - 1);
+  }
+
   const IntegerTile& t_;
   FinishIntegers::Rows at_;
   const FinishIntegers::Prepared<NRV> prepared_;
@@ -253,6 +284,10 @@ class StoreSums {
   template <class Dot>
   static constexpr dim_t row_bytes(const IntegerTile&) {
     return NRV * Dot::kRowBytes;
+  }
+  template <class Dot>
+  vi first_sum(int) const {
+    return Dot::zero();
   }
   void begin() {
     FC_UNROLL for (int m = 0; m < MR; ++m) {

@@ -51,7 +51,7 @@ inline void add_listed(typename Dot::Sum (&acc)[MR][NRV], int v, const IntegerTi
 // Tiles one below the other in one call: what is the same for all of them stays in registers, and
 // the processor starts the next tile's sums while the last one's are stored.
 //
-// A Finish is told when a tile begins, so that it can ask for what it wants of C: after the whole of
+// A Finish says what sums begin with. It is told when a tile begins, so that it can ask for what it wants of C: after the whole of
 // K nothing would be left to hide those misses behind.
 template <class Dot, template <int, int> class Finish, int MR, int NRV>
 void product_tile(const typename Finish<MR, NRV>::Tile& t) {
@@ -66,7 +66,7 @@ void product_tile(const typename Finish<MR, NRV>::Tile& t) {
   for (dim_t tile = 0; tile < t.row_tiles; ++tile) {
     typename Dot::Sum acc[MR][NRV];
     FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] =
-        Dot::zero();
+        finish.template first_sum<Dot>(v);
 
     dim_t row[MR];
     if (a_row) {
