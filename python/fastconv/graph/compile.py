@@ -26,6 +26,7 @@ from fastconv.graph.ir import NO_ACTIVATION, Graph, Node, TensorInfo
 from fastconv.graph.kept import Table
 from fastconv.graph.loop import body_of, is_loop
 from fastconv.graph.memory import Lifetime, MemoryPlan, alive, lifetimes_of, plan_memory
+from fastconv.graph.packing import release_packed
 from fastconv.graph.plans import Plans
 from fastconv.graph.registry import attributes, check_node, describe, lookup, naming
 from fastconv.graph.split import Split, choose_split, independent_steps, part_of, touched
@@ -262,7 +263,7 @@ def _lower_node(ctx: Context, node: Node, values: dict[str, Value]) -> None:
         inputs = [None if value is None else ctx.wide(value) for value in inputs]
     with naming(node), np.errstate(all="ignore"):  # constants may overflow, as they would at run time
         result = spec.lower(ctx, *inputs, **attributes(node, spec), **fused)
-    ctx.release_packed(inputs)
+    release_packed(ctx, inputs)
     outputs = result if isinstance(result, tuple) else (result,)
     for name, value in zip(node.outputs, outputs, strict=False):
         if name:

@@ -2,15 +2,15 @@
 
 A step is one call of a method of ``_core.Program``; its tensors say which buffers it reads and writes,
 which is all that the memory plan needs. Every helper returns the value it wrote. What outlives a lowering is
-in :mod:`fastconv.graph.plans`.
+in :mod:`fastconv.graph.plans`, and what nodes make of constants in :mod:`fastconv.graph.packing`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,6 @@ from fastconv.graph.value import (
 )
 
 Shape = tuple[int, ...]
-_Kept = TypeVar("_Kept")
 
 MAX_RANK = 6  # csrc/core/types.h
 # What elements are moved as, by their size.
@@ -366,103 +365,6 @@ class Context:
         asked = self.plans.precision == "bf16" and algorithm != "bf16"
         reason = conv.explain(x.shape)["rejected"]["bf16"] if asked else ""
         return self.emit("conv", (x, residual), y, conv, algorithm=algorithm, stays_f32=reason)
-
-    def pack(
-        self,
-        constants: Sequence[Value | None],
-        key: Hashable,
-        build: Callable[..., _core.Conv],
-        *,
-        piece: str = "",
-        share: Hashable = None,
-    ) -> _core.Conv:
-        """Return the packed convolution of the current node and ``key``, built on first use.
-
-        The weight is the first of the constants that it is built from. Where they are the model's own it
-        serves all programs; what was computed or given at run time may have another value next time.
-        ``build`` gets the weight's array and, by algorithm, the same as packed before. Where it takes but a
-        piece of the weight, ``piece`` says which, whatever the key. Nodes that give the same constants and
-        the same ``share``, all that ``build`` depends on besides, get one convolution.
-        """
-        weight, *_ = constants
-        assert weight is not None
-        for value in constants:
-            if isinstance(value, Tensor):
-                raise ValueNeeded(value)
-        assert isinstance(weight, Constant)
-        plain = math.prod(weight.shape) * F32.itemsize  # of packed weights at least
-        if not self.lasts(constants):
-            self.budget.spend(plain)
-            return build(weight.array, stored={})
-        if weight.derived is not None:
-            return self.kept((), (weight.derived, key), plain, lambda: build(weight.array, stored={}))
-        name = self.node.outputs[0]
-        if (name, key) not in self.plans.packed:
-            if piece:
-                self.plans.pieces[name, key] = piece
-            known = None if share is None else (share, *map(id, constants))
-            conv = self.plans.shared.get(known)
-            if conv is None:
-                conv = self._built(name + piece, plain, lambda stored: build(weight.array, stored=stored))
-                if known is not None:
-                    self.plans.shared[known] = conv
-            self.plans.packed[name, key] = conv
-            self.plans.users.setdefault(id(weight), set()).add(name)
-        return self.plans.packed[name, key]
-
-    def _built(self, name: str, plain: int, build: Callable[[Mapping[str, Array]], _core.Conv]) -> _core.Conv:
-        """Build a convolution of weights as a file has them packed, or else of the plain ones."""
-        packed = self.plans.stored.get(name, ())
-        stored = {p.algorithm: p.arrays[0] for p in packed if p.packing == _core.packing_id()}
-        if not stored:
-            self.plans.budget.spend(plain)
-        conv = build(stored)
-        lent = sum(stored[a].nbytes for a in conv.packed() if a in stored) if stored else plain
-        self.plans.budget.spend(max(0, conv.packed_bytes - lent))
-        return conv
-
-    def lasts(self, constants: Sequence[Value | None]) -> bool:
-        """Whether constants are the same in all programs: the model's own, or made of such by the node."""
-        return all(
-            value is None
-            or id(value) in self.plans.reads
-            or (isinstance(value, Constant) and value.derived is not None)
-            for value in constants
-        )
-
-    def derived(self, source: Constant, key: Hashable, build: Callable[[], Array]) -> Constant:
-        """Return what the current node makes of a constant: once, where that is the model's own."""
-        if not self.lasts([source]):
-            return Constant(build())
-        nbytes = math.prod(source.shape) * F32.itemsize
-        return self.kept([source], key, nbytes, lambda: Constant(build(), key))
-
-    def kept(self, sources: Sequence[Value], key: Hashable, nbytes: int, build: Callable[[], _Kept]) -> _Kept:
-        """Return what ``build`` makes of constants, so many bytes; made once where they are the model's own.
-
-        It is then that of all programs: neither it nor ``key`` may depend on the shapes of inputs.
-        """
-        for value in sources:
-            if isinstance(value, Tensor):
-                raise ValueNeeded(value)
-        if not self.lasts(sources):
-            self.budget.spend(nbytes)
-            return build()
-        name = self.node.outputs[0], key
-        if name not in self.plans.made:
-            self.plans.budget.spend(nbytes)
-            self.plans.made[name] = build()
-        made: _Kept = self.plans.made[name]
-        return made
-
-    def release_packed(self, inputs: Sequence[Value | None]) -> None:
-        """Drop the arrays of those of a node's weights that every node that reads them has packed."""
-        for value in inputs:
-            packed = self.plans.users.get(id(value), ())
-            kept = self.plans.tune or self.plans.keep
-            if packed and len(packed) == self.plans.reads.get(id(value)) and not kept:
-                assert isinstance(value, Constant)
-                value.release()
 
 
 def as_moved(tensor: Tensor) -> Tensor:

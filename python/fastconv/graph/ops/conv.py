@@ -17,6 +17,7 @@ from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.ops.windows import SlidingWindows, convolve, convolve_transposed
+from fastconv.graph.packing import pack
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import Array, Ints, Value, channels_last_order, size_of
 
@@ -96,9 +97,9 @@ def _pack(
     key = (*padding, *parameters["output_padding"], activation)
     piece = "".join(f"/taps {tap.start} to {tap.stop}" for tap in taps)
     if ctx.plans.tune and "signs" not in given:  # of signs there is one algorithm
-        return ctx.pack((w, b), (*key, x.shape, _core.get_num_threads()), build_tuned, piece=piece)
+        return pack(ctx, (w, b), (*key, x.shape, _core.get_num_threads()), build_tuned, piece=piece)
     share = repr((parameters, activation, taps, x.shape if ctx.plans.fixed else (), ctx.plans.keep))
-    return ctx.pack((w, b), key, build, piece=piece, share=share)
+    return pack(ctx, (w, b), key, build, piece=piece, share=share)
 
 
 def _seen_taps(
@@ -402,7 +403,7 @@ def _tiled(
                 stored=stored,
             )
 
-        plan = ctx.pack((w, b), ("row", row, fused), build, piece=f"/row {row}")
+        plan = pack(ctx, (w, b), ("row", row, fused), build, piece=f"/row {row}")
         strides = (y.strides[0], 1, high * y.strides[2], wide * y.strides[3])
         part = replace(
             y,

@@ -29,6 +29,7 @@ from fastconv.graph.ops.integer import (
     zero_of,
 )
 from fastconv.graph.ops.windows import convolve
+from fastconv.graph.packing import kept
 from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import F32, F64, S32, Array, Constant, Ints, Tensor, Value, channels_last_order
 
@@ -114,7 +115,7 @@ def integer_convolution(
     made = tuple(value.derived for value in operands.sources if isinstance(value, Constant))
     key = ("integer_conv", number, made, *padding, *parameters["output_padding"], finish.low, finish.high)
     nbytes = 2 * math.prod(operands.w.shape)
-    plan = ctx.kept([*operands.sources, *given], key, nbytes, build)
+    plan = kept(ctx, [*operands.sources, *given], key, nbytes, build)
     inputs = (ctx.typed(x), None if number is not None else ctx.typed(x_zero))
     shape = plan.out_shape(x.shape)
     y = ctx.result(shape, channels_last_order(len(shape)), finish.dtype)

@@ -12,6 +12,7 @@ from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.context import Context, broadcast_shapes
 from fastconv.graph.ir import NO_ACTIVATION, Activation
 from fastconv.graph.ops.products import product
+from fastconv.graph.packing import derived, pack
 from fastconv.graph.registry import FASTCONV_DOMAIN, MICROSOFT, op
 from fastconv.graph.value import F32, Array, Constant, Tensor, Value
 
@@ -103,7 +104,7 @@ def _permuted(ctx: Context, x: Value, perm: list[int]) -> Value:
     """Return a value's transpose; of the model's own constants one for all programs."""
     if isinstance(x, Tensor):
         return x.transpose(perm)
-    return ctx.derived(x, ("transposed", tuple(perm)), lambda: x.array.transpose(perm))
+    return derived(ctx, x, ("transposed", tuple(perm)), lambda: x.array.transpose(perm))
 
 
 def _product(
@@ -201,7 +202,7 @@ def fully_connected(
         )
 
     whole = None if share is None else ("linear", share, n, activation, key)
-    conv = ctx.pack((w, b), (activation, key), build, piece=piece, share=whole)
+    conv = pack(ctx, (w, b), (activation, key), build, piece=piece, share=whole)
     return ctx.convolve(conv, ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
 
 

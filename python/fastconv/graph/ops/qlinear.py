@@ -30,6 +30,7 @@ from fastconv.graph.ops.quantize import (
     quantized,
 )
 from fastconv.graph.ops.tensor import join
+from fastconv.graph.packing import derived
 from fastconv.graph.registry import MICROSOFT, op
 from fastconv.graph.value import F32, F64, S32, Array, Constant, Ints, Value
 
@@ -265,7 +266,7 @@ def _column_bias(ctx: Context, c: Value | None, columns: int) -> Constant | None
     def spread() -> Array:
         return np.array(np.broadcast_to(ctx.array("c", c).reshape(-1), (columns,)))
 
-    return c if c.shape == (columns,) else ctx.derived(c, "bias", spread)
+    return c if c.shape == (columns,) else derived(ctx, c, "bias", spread)
 
 
 @op("QGemm", MICROSOFT)

@@ -21,6 +21,7 @@ from fastconv.graph.ops.integer import zero_of
 from fastconv.graph.ops.integer_matmul import integer_product
 from fastconv.graph.ops.linear import fully_connected, matmul
 from fastconv.graph.ops.quantize import dynamic_quantize_linear, positive
+from fastconv.graph.packing import derived, kept
 from fastconv.graph.registry import MICROSOFT, op
 from fastconv.graph.value import F32, Array, Constant, Floats, Strings, Tensor, Value
 
@@ -78,7 +79,7 @@ class _Quantised:
 def _of(ctx: Context, value: Value, way: int, name: str = "") -> Value:
     """Return what belongs to one direction, the first axis; of a weight, which has a name, once."""
     if name and isinstance(value, Constant):
-        return ctx.derived(value, (name, way), lambda: value.array[way])
+        return derived(ctx, value, (name, way), lambda: value.array[way])
     part = value.slice(0, way, 1, 1)
     return ctx.reshape(part, part.shape[1:])
 
@@ -158,7 +159,7 @@ def _packed(
             scales=scales,
         )
 
-    return ctx.kept(sources, way, math.prod(r.shape[1:]) * F32.itemsize, build)
+    return kept(ctx, sources, way, math.prod(r.shape[1:]) * F32.itemsize, build)
 
 
 def _recurrent(
