@@ -5,11 +5,11 @@ And how long single convolutions take, by each algorithm that accepts, beside th
     python bench/integers.py --json bench/results/lab/integers-avx2.json
     python bench/integers.py --report         # the tables of docs/kernels.md; --check only compares them
 
-One thread; B is packed, as weights are. Peak, products and the f32 product of the same shape take turns; the
-fastest call of each counts. The weights are of four kinds, of which a tier without VNNI needs more for each:
-``safe`` ones, scaled so that no pair of neighbours saturates; ``long-tailed`` ones, whose largest is 127 in
-each column and the others far below, as trained ones are; ``normal`` ones, whose largest is 127 too; ``any``
-numbers of 8 bits.
+One thread; products are steps of a network, 1x1 convolutions. Peak, products and the f32 product of the same
+shape take turns; the fastest call of each counts. The weights are of four kinds, of which a tier without VNNI
+needs more for each: ``safe`` ones, scaled so that no pair of neighbours saturates; ``long-tailed`` ones, the
+largest of each column 127 and the others far below, as trained ones are; ``normal`` ones, whose largest is
+127 too; ``any`` numbers of 8 bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from fastconv import PackedIntegers, _core
+from fastconv import _core
 from fastconv._text import markdown, update_page
 from fastconv.lab.machine.setting import made_with
 
@@ -82,23 +82,17 @@ def fastest(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
-    """Return GMAC/s by kind of weights and result, of f32, and of the peak meanwhile."""
+    """Return GMAC/s of a 1x1 convolution by kind of weights and result, of f32, and of the peak meanwhile."""
     m, n, k = shape
-    a = np.random.default_rng(1).integers(0, 256, (m, k)).astype(np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (1, 1, m, k)).astype(np.uint8)
+    sums, bytes_ = (np.empty((1, 1, m, n), dtype) for dtype in (np.int32, np.uint8))
     tier = _core.active_tier()
-    sums, bytes_, floats = (np.empty((m, n), dtype) for dtype in (np.int32, np.uint8, np.float32))
-    scales = {"a_scale": 0.01, "b_scale": 0.01, "out_scale": 0.1, "out_zero_point": 3}
     calls: dict[str, Callable[[], object]] = {}
     for kind in KINDS:
-        b = PackedIntegers(weights(kind, k, n))
-        calls[f"{kind}, s32"] = lambda b=b: fastconv.qgemm(a, b, out=sums)
-        calls[f"{kind}, u8"] = lambda b=b: fastconv.qgemm(a, b, **scales, out=bytes_)
-    a32, conv = (
-        a.astype(np.float32),
-        fastconv.Conv2d(np.random.default_rng(2).standard_normal((n, k, 1, 1), np.float32), layout="NHWC"),
-    )
-    image, result = a32.reshape(1, 1, m, k), floats.reshape(1, 1, m, n)
-    calls["f32"] = lambda: conv(image, out=result)
+        w = np.ascontiguousarray(weights(kind, k, n).T).reshape(n, k, 1, 1)
+        calls[f"{kind}, s32"] = integer_step(image, w, sums)[0]
+        calls[f"{kind}, u8"] = integer_step(image, w, bytes_)[0]
+    calls["f32"] = float_step(image, w, sums.view(np.float32))[0]
     peaks = []
     best = dict.fromkeys(calls, np.inf)
     for _ in range(max(1, rounds // 10)):
@@ -106,6 +100,42 @@ def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
         best = {name: min(t, best[name]) for name, t in fastest(calls, 10).items()}
     rates = {name: m * n * k / t / 1e9 for name, t in best.items()}
     return rates | {"peak": max(peaks) / 2}
+
+
+def geometry(k: int, stride: int, groups: int) -> dict[str, Any]:
+    """Return what the constructors of convolutions take, of a square kernel of odd size."""
+    return {
+        "spatial": 2, "stride": [stride] * 2, "padding_lo": [k // 2] * 2, "padding_hi": [k // 2] * 2,
+        "dilation": [1, 1], "groups": groups, "auto_pad": "explicit", "transposed": False,
+        "output_padding": [0, 0],
+    }  # fmt: skip
+
+
+def integer_step(
+    x: Array, w: Array, y: Array, algorithm: str = "auto", stride: int = 1, groups: int = 1
+) -> tuple[Callable[[], object], str]:
+    """Return a call of a convolution of bytes, as a step of a network is, and its algorithm."""
+    oc, _, k, _ = w.shape
+    scale = None if y.dtype == np.int32 else np.full(oc, 1e-3, np.float32)
+    conv = _core.IntegerConv(
+        w, None, w_zero=np.zeros(1, np.int32), x_signed=False, x_zero=0, out=y.dtype, scale=scale,
+        shift=None, low=0.0, high=255.0, zero=0, algorithm=algorithm, **geometry(k, stride, groups),
+    )  # fmt: skip
+    bound = _core.PlannedIntegerConv(conv, view(x), view(y), 1)
+    return planned(x, y, bound, "integer_conv"), conv.algorithm(view(x)[0])
+
+
+def float_step(
+    x: Array, w: Array, y: Array, stride: int = 1, groups: int = 1
+) -> tuple[Callable[[], object], str]:
+    """Return a call of the same convolution in f32, and its algorithm."""
+    conv = _core.Conv(
+        w.astype(np.float32), None, act="none", alpha=0.0, beta=0.0, precision="fast", algorithm="auto",
+        **geometry(w.shape[-1], stride, groups),
+    )  # fmt: skip
+    x = x.astype(np.float32)
+    bound = _core.PlannedConv(conv, view(x), None, view(y), 1)
+    return planned(x, y, bound, "conv"), conv.algorithm(view(x)[0])
 
 
 def planned(x: Array, y: Array, bound: Any, kind: str) -> Callable[[], object]:
@@ -129,51 +159,20 @@ def view(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def measure_layer(layer: tuple[int, int, int, int, int, int], rounds: int) -> dict[str, Any]:
     """Return the milliseconds of each algorithm on u8, the one that is taken, and those of f32."""
     ic, oc, size, k, stride, groups = layer
-    w = weights("long-tailed", ic // groups * k * k, oc).T.reshape(oc, ic // groups, k, k)
-    geometry: dict[str, Any] = {
-        "spatial": 2, "stride": [stride] * 2, "padding_lo": [k // 2] * 2, "padding_hi": [k // 2] * 2,
-        "dilation": [1, 1], "groups": groups, "auto_pad": "explicit", "transposed": False,
-        "output_padding": [0, 0],
-    }  # fmt: skip
+    w = np.ascontiguousarray(weights("long-tailed", ic // groups * k * k, oc).T).reshape(oc, -1, k, k)
     x = np.random.default_rng(3).integers(0, 256, (1, size, size, ic)).astype(np.uint8)
+    result = (1, -(-size // stride), -(-size // stride), oc)
+    y, y32 = np.empty(result, np.uint8), np.empty(result, np.float32)
     calls: dict[str, Callable[[], object]] = {}
-    w = np.ascontiguousarray(w)
-    taken = ""
-    for name in ("auto", *_core.integer_algorithms()):
+    _, taken = integer_step(x, w, y, "auto", stride, groups)
+    for name in _core.integer_algorithms():
         try:
-            conv = _core.IntegerConv(
-                w, None, w_zero=np.zeros(1, np.int32), x_signed=False, x_zero=0, out=np.dtype(np.uint8),
-                scale=np.full(oc, 1e-3, np.float32), shift=None, low=0.0, high=255.0, zero=0,
-                algorithm=name, **geometry,
-            )  # fmt: skip
+            calls[name], _ = integer_step(x, w, y, name, stride, groups)
         except fastconv.ArgumentError:  # it does not accept
             continue
-        n, _, height, width = conv.out_shape((1, ic, size, size))
-        if name == "auto":
-            taken = conv.algorithm((1, ic, size, size))
-            continue
-        y = np.empty((n, height, width, oc), np.uint8)
-        bound = _core.PlannedIntegerConv(conv, view(x), view(y), 1)
-        calls[name] = planned(x, y, bound, "integer_conv")
-    f32 = _core.Conv(
-        w.astype(np.float32),
-        None,
-        act="none",
-        alpha=0.0,
-        beta=0.0,
-        precision="fast",
-        algorithm="auto",
-        **geometry,
-    )
-    x32, y32 = x.astype(np.float32), np.empty(y.shape, np.float32)
-    bound32 = _core.PlannedConv(f32, view(x32), None, view(y32), 1)
-    calls["f32"] = planned(x32, y32, bound32, "conv")
+    calls["f32"], f32 = float_step(x, w, y32, stride, groups)
     best = fastest(calls, rounds)
-    return {
-        "taken": taken,
-        "f32": f32.algorithm((1, ic, size, size)),
-        "ms": {n: 1e3 * t for n, t in best.items()},
-    }
+    return {"taken": taken, "f32": f32, "ms": {n: 1e3 * t for n, t in best.items()}}
 
 
 def layer_table(record: dict[str, Any]) -> str:
