@@ -162,7 +162,7 @@ def compare(name: str, threads: int, rounds: int, runs: int, folder: Path) -> di
     case = written(Case("model", name, {"model": name, "batch": 1}), folder)
     files = files_of(case)
     compiled = files.model.with_suffix(".fcm")
-    fastconv.load(files.model).save(compiled)
+    fastconv.load(files.model).save(compiled, packed=True)
     best: dict[str, dict[str, float]] = {}
     for _ in range(rounds):
         for engine in ENGINES:

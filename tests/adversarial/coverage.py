@@ -41,7 +41,7 @@ def seeds_fcm() -> list[bytes]:
         path = Path(folder) / "model.fcm"
         for part in seeds_onnx()[::4]:
             try:
-                fastconv.load(part).save(path)
+                fastconv.load(part).save(path, packed=True)
             except FastconvError:
                 continue
             if path.stat().st_size < 1 << 16:
@@ -63,7 +63,7 @@ def seeds_fcz() -> list[bytes]:
             w = np.float32(np.arange(1024) % modulus == 0) * np.float32(np.arange(1024) % 7)
             b = GraphBuilder("coded", {"w": w.reshape(32, 32, 1, 1)})
             b.output(b.add("Conv", b.input("x", (1, 32, 2, 2)), "w"), "y", (1, 32, 2, 2))
-            Model(b.build()).save(path)
+            Model(b.build()).save(path, packed=True)
             found.append(path.read_bytes())
     return found
 

@@ -201,7 +201,7 @@ def loading() -> dict[str, Callee]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.fcm"
-        fastconv.Model(_network()).save(path)
+        fastconv.Model(_network()).save(path, packed=True)
         compiled = path.read_bytes()
     sources = (compiled[:100], compiled[:-1], memoryview(compiled), bytearray(compiled), kinds.BytesPath())
     folders = Kind((*ANYTHING, ".", Path("/none"), kinds.BytesPath()), None)

@@ -38,7 +38,7 @@ def test_the_header_of_a_large_network_is_far_from_the_limit(tmp_path: Path) -> 
         x = b.add("Conv", x, "w", pads=[0, 0, 0, 0], strides=[1, 1])
     b.output(x, "y")
     path = tmp_path / "net.fcm"
-    Model(b.build()).save(path)
+    Model(b.build()).save(path, packed=True)
     content = path.read_bytes()
     header = content[START : START + PREFIX.unpack_from(content)[2]]
     assert 2000 < header.count(b"[") < MAX_LISTS / 10

@@ -95,7 +95,7 @@ def test_a_file_runs_where_the_instruction_is_missing(
     shape = [1 if isinstance(n, str) or n is None else n for n in model.inputs[0].shape]
     x = rng.standard_normal(shape, np.float32)
     expected = model(x)
-    model.save(tmp_path / "net.fcm")
+    model.save(tmp_path / "net.fcm", packed=True)
     _core.set_extensions_active("")
     try:
         got = fastconv.load(tmp_path / "net.fcm")(x)

@@ -42,7 +42,7 @@ def check(parsed: Any, runtime: Any, tmp_path: Path) -> Check:
         model = parsed(text, opset)
         theirs = runtime(model, feeds)
         loaded = fastconv.load(model)
-        loaded.save(tmp_path / "net.fcm")
+        loaded.save(tmp_path / "net.fcm", packed=True)
         for ours in (loaded, fastconv.load(model, passes="none"), fastconv.load(tmp_path / "net.fcm")):
             for _ in range(2):
                 got = ours.run(None, feeds)

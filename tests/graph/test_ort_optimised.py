@@ -237,7 +237,7 @@ def test_saved_networks(runtime: Any, onnx: Any, tmp_path: Path, rng: np.random.
     np.testing.assert_allclose(model(x), expected, 1e-5, 1e-5)
     np.testing.assert_allclose(fastconv.load(optimised, passes="none")(x), expected, 1e-5, 1e-5)
     assert fastconv.count(model).layers
-    model.save(tmp_path / "net.fcm")
+    model.save(tmp_path / "net.fcm", packed=True)
     np.testing.assert_array_equal(fastconv.load(tmp_path / "net.fcm")(x), model(x))
     with pytest.raises(UnsupportedOpError, match="ORT_ENABLE_EXTENDED instead of ORT_ENABLE_ALL"):
         fastconv.load(saved("ORT_ENABLE_ALL"))

@@ -34,8 +34,8 @@ def image(rng: np.random.Generator, n: int = 1, size: int = 20) -> Array:
     return rng.standard_normal((n, 3, size, size)).astype(np.float32)
 
 
-def saved(model: Model, path: Path, *shapes: tuple[int, ...], **keywords: Any) -> Model:
-    model.save(path, *shapes, **keywords)
+def saved(model: Model, path: Path, *shapes: tuple[int, ...], packed: bool | None = True) -> Model:
+    model.save(path, *shapes, packed=packed)
     return fastconv.load(path)
 
 
@@ -271,8 +271,8 @@ def test_processes_share_the_pages(tmp_path: Path) -> None:
 
 def test_without_packed_weights(network: MakeGraph, rng: np.random.Generator, tmp_path: Path) -> None:
     model, x = Model(network(rng)), image(rng)
-    model.save(tmp_path / "whole.fcm")
-    same = saved(model, tmp_path / "net.fcm", packed=False)
+    model.save(tmp_path / "whole.fcm", packed=True)
+    same = saved(model, tmp_path / "net.fcm", packed=None)
     np.testing.assert_array_equal(same(x), model(x), strict=True)
     plain = sum(c.array.nbytes for c in same._session.constants.values())
     packed = sum(a.nbytes for a in packed_arrays(model))
@@ -284,7 +284,7 @@ def test_shapes_are_planned_before_saving(
     network: MakeGraph, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     model = Model(network(rng, None))
-    model.save(tmp_path / "nothing.fcm")
+    model.save(tmp_path / "nothing.fcm", packed=True)
     assert from_file(tmp_path / "nothing.fcm").packed == ()
     model.save(tmp_path / "net.fcm", (1, 3, 20, 20))
     names = {packed.algorithm for packed in from_file(tmp_path / "net.fcm").packed}
@@ -300,7 +300,7 @@ def test_another_tier_packs_anew(network: MakeGraph, rng: np.random.Generator, t
     try:
         for i, tier in enumerate(_core.tiers()):
             _core.set_active_tier(tier)
-            Model(graph).save(tmp_path / f"{i}.fcm")
+            Model(graph).save(tmp_path / f"{i}.fcm", packed=True)
         for tier in _core.tiers():
             _core.set_active_tier(tier)
             expected = Model(graph)(x)
@@ -324,7 +324,7 @@ def test_packed_weights_of_a_file_are_no_memory_of_the_model(
     network: MakeGraph, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     model, path = Model(network(rng)), tmp_path / "net.fcm"
-    model.save(path)
+    model.save(path, packed=True)
     packed = sum(array.nbytes for array in packed_arrays(model))
     assert model._session.plans.budget.spent >= packed
     assert fastconv.load(path)._session.plans.budget.spent < packed // 20  # biases
@@ -383,11 +383,11 @@ def test_a_file_that_is_gone_is_named(onnx: Any, make_model: Any, tmp_path: Path
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
     onnx.save(make_model([node], {"x": (1, 3, 8, 8)}, {"w": np.ones((4, 3, 1, 1), np.float32)}), source)
     model = fastconv.load(source)
-    model.save(tmp_path / "first.fcm")
+    model.save(tmp_path / "first.fcm", packed=True)
     source.unlink()
     with pytest.raises(ModelError, match=re.escape(str(source))):
         model.save(tmp_path / "second.fcm")
-    fastconv.load(tmp_path / "first.fcm").save(tmp_path / "second.fcm")
+    fastconv.load(tmp_path / "first.fcm").save(tmp_path / "second.fcm", packed=True)
     assert (tmp_path / "first.fcm").read_bytes() == (tmp_path / "second.fcm").read_bytes()
 
 

@@ -35,7 +35,7 @@ def model(network: MakeGraph) -> Model:
 def data(model: Model, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The contents of its file."""
     path = tmp_path_factory.mktemp("compiled") / "net.fcm"
-    model.save(path)
+    model.save(path, packed=True)
     return path.read_bytes()
 
 

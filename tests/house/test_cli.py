@@ -204,7 +204,7 @@ def test_convert_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     weights = architecture.random_weights(num_classes=3)
     np.savez(tmp_path / "weights.npz", **weights)
     paths = [tmp_path / "plain.fcm", tmp_path / "packed.fcm"]
-    options = [["--plain"], ["--input-shape", "1,3,64,64", "--precision", "exact"]]
+    options = [[], ["--input-shape", "1,3,64,64", "--precision", "exact"]]
     for path, given in zip(paths, options, strict=True):
         assert main(["convert", str(tmp_path / "weights.npz"), "-o", str(path), *given]) == 0
     assert paths[1].stat().st_size > 1.8 * paths[0].stat().st_size

@@ -1,6 +1,7 @@
 """``fastconv convert``: save a model compiled for this machine, as one file that opens in milliseconds.
 
-A MODEL that is a .fcm file is checked, and its weights are packed for this machine.
+With packed weights the first run is as fast as any other, and processes share all weights in memory.
+A MODEL that is a .fcm file is checked.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def add(commands: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.fcm")
     parser.add_argument(
         "--input-shape", type=arguments.positive_ints, action="append", metavar="N,C,H,W",
-        help="one for each input: pack the weights for these (default: what the model declares)",
+        help="one for each input: pack the weights for these",
     )  # fmt: skip
     parser.add_argument(
         "--precision",
@@ -30,7 +31,9 @@ def add(commands: Any) -> None:
         help="as of fastconv.load (default: fast, or the .fcm's)",
     )
     parser.add_argument(
-        "--plain", action="store_true", help="leave the packed weights out: half the size, packed when opened"
+        "--packed",
+        action="store_true",
+        help="write the packed weights too, for the shapes that the model declares: twice the size",
     )
     output.add_json_flag(parser)
     parser.set_defaults(run=run)
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Load, save and say how large it is."""
     output.check_path("--output", args.output, (".fcm",))
     model = network.find(args, verify=True).model(precision=args.precision)
-    model.save(args.output, *(args.input_shape or ()), packed=not args.plain)
+    model.save(args.output, *(args.input_shape or ()), packed=args.packed or None)
     size = args.output.stat().st_size
     record = {"model": args.model, "output": str(args.output), "bytes": size}
     return output.finish(args, record, (), [output.size_of(args.output)])

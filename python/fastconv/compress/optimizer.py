@@ -70,7 +70,7 @@ class Optimized(Result):
         target = path_of(path, "path")
         check_suffix(target.suffix, str(target))
         if target.suffix.lower() == ".fcm":
-            self.model().save(target, *self.shapes)
+            self.model().save(target, *self.shapes, packed=False)
         else:
             to_file(self.graph, target, metadata={"fastconv.optimized": f"loss at most {self.budget:g}"})
 

@@ -280,12 +280,13 @@ class Model:
         self,
         path: str | os.PathLike[str],
         *shapes: Sequence[int],
-        packed: bool = True,
+        packed: bool | None = None,
         coded: bool | None = None,
     ) -> None:
         """Write the compiled model to a file that :func:`fastconv.load` opens in milliseconds.
 
-        Processes that run it share its weights in memory (docs/format.md).
+        With packed weights its first run is as fast as any other, and processes that run it share all weights
+        in memory (docs/format.md).
 
         Parameters
         ----------
@@ -294,9 +295,10 @@ class Model:
         *shapes : sequence of int
             The shape of each input: planned first, so that the file holds the packed weights that it needs.
             None: those planned so far, which is enough where the model declares its sizes.
-        packed : bool
+        packed : bool, optional
             Whether the packed weights are written too, for this version and instruction set tier, or the
-            plain ones alone, which are about half the size and are packed whenever the file is opened.
+            plain ones alone, which are about half the size and are packed by each process that opens the
+            file. By default where shapes are given.
         coded : bool, optional
             Whether to write the smallest file in the place of the one that opens fastest: weights that repeat
             few values, as :func:`fastconv.compress.share` makes them, and those of 8 bits are written in
@@ -322,7 +324,8 @@ class Model:
         >>> bool((same(x) == model(x)).all())
         True
         """
-        target, packed = path_of(path, "path"), flag("packed", packed)
+        target = path_of(path, "path")
+        packed = bool(shapes) if packed is None else flag("packed", packed)
         coded = target.suffix.lower() == CODED if coded is None else flag("coded", coded)
         if shapes:
             self._planned(shapes)
