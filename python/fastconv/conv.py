@@ -148,6 +148,7 @@ class Convolution:
     _conv: _core.Conv | _core.IntegerConv
     _arguments: dict[str, Any]
     _spatial = 2
+    _border: Border | None = None  # what is put around an input before its plan runs
     _last: tuple[int, ...] | None = None  # the shape of the last call's input, where that tells it
 
     def __init__(self, layout: Any, threads: Any) -> None:
@@ -205,7 +206,7 @@ class Convolution:
 
     def _bordered(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return an input's shape in NC<spatial> order with the border that it gets before its plan runs."""
-        return shape
+        return shape if self._border is None else self._border.shape(shape)
 
     def explain(self, x_shape: tuple[int, ...] | None = None) -> str:
         """Say which algorithm and register tile run, and why each other algorithm does not.
@@ -258,7 +259,6 @@ class FloatConvolution(Convolution):
 
     _conv: _core.Conv
     _transposed = False
-    _border: Border | None = None
 
     def _make(
         self,
@@ -328,9 +328,6 @@ class FloatConvolution(Convolution):
                 f" convolution by threads and shape, got {arguments.shown(state)}"
             )
         tuned.algorithms.update(state)
-
-    def _bordered(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape if self._border is None else self._border.shape(shape)
 
     def _conv_for(self, shape: tuple[int, ...]) -> _core.Conv:
         """Return the plan for an input's shape in NC<spatial> order."""

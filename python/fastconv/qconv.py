@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from fastconv import _arguments as arguments
 from fastconv import _core
-from fastconv._geometry import frozen_geometry, geometry_of
+from fastconv._geometry import border_of, frozen_geometry, geometry_of
 from fastconv._kept_kind import kept_kind
 from fastconv._quantised import S8, byte_dtype, finish, zero_points
 from fastconv._threads import threads_of
-from fastconv._types import Activation, Layout2d, Padding
+from fastconv._types import Activation, Layout2d, Padding, PaddingMode
 from fastconv.conv import Convolution, check_algorithm
 from fastconv.errors import DTypeError
 
@@ -41,9 +41,14 @@ class IntegerPlan:
         out_dtype: Any,
         activation: Any,
         algorithm: Any,
+        padding_mode: Any,
     ) -> None:
         w = arguments.as_bytes("w", w, spatial + 2)
         check_algorithm(algorithm)
+        given = {"stride": stride, "padding": padding, "dilation": dilation}
+        self.border = border_of(padding_mode, w.shape[2:], given)
+        if self.border is not None:  # which a copy of the input has
+            padding = 0
         geometry = geometry_of(w, stride, padding, dilation, groups, spatial=spatial)
         channels = w.shape[0]
         x_zero = zero_points("x_zero_point", x_zero_point, x_dtype, 1, "inputs")
@@ -76,6 +81,8 @@ class IntegerPlan:
         x = arguments.as_bytes("x", x, self.spatial + 2)
         if x.dtype != self.x_dtype:
             raise DTypeError(f"x: expected dtype {self.x_dtype.name}, as x_dtype says, got {x.dtype.name}")
+        if self.border is not None:
+            others, x = (*others, x), self.border.around(x, channels_last)
         x = arguments.logical(x, channels_last)
         shape = self.conv.out_shape(x.shape)
         y = arguments.output(out, shape, x, channels_last, others, self.out_dtype)
@@ -93,7 +100,7 @@ class QConv2d(Convolution):
         The filters. They are copied, and packed; later changes to the array have no effect.
     bias : array, shape (oc,), int32, optional
         Or float32, where the result is.
-    stride, padding, dilation, groups, activation, algorithm
+    stride, padding, dilation, groups, activation, algorithm, padding_mode
         As for :func:`fastconv.qconv2d`.
     x_dtype : dtype
         Of the input: uint8 or int8.
@@ -153,6 +160,7 @@ class QConv2d(Convolution):
         layout: Layout2d = "NCHW",
         activation: Activation = None,
         algorithm: str = "auto",
+        padding_mode: PaddingMode = "zeros",
         threads: int | None = None,
     ) -> None:
         super().__init__(layout, threads)
@@ -165,8 +173,9 @@ class QConv2d(Convolution):
             w, bias, **geometry, spatial=2, x_dtype=of_x, x_zero_point=x_zero_point,
             w_zero_point=w_zero_point, x_scale=x_scale, w_scale=w_scale, out_scale=out_scale,
             out_zero_point=out_zero_point, out_dtype=out_dtype, activation=act, algorithm=algorithm,
+            padding_mode=padding_mode,
         )  # fmt: skip
-        self._conv = plan.conv
+        self._conv, self._border = plan.conv, plan.border
         self._arguments = geometry | {
             "w": w,
             "bias": plan.bias,
@@ -181,6 +190,7 @@ class QConv2d(Convolution):
             "layout": layout,
             "activation": act,
             "algorithm": algorithm,
+            "padding_mode": padding_mode,
             "threads": self._threads,
         }
 

@@ -34,6 +34,7 @@ OPTIONS = {
     "real": {"bias": np.linspace(-1, 1, 8, dtype=np.float32), "x_scale": 0.1, "w_scale": 0.1,
              "padding": "same", "activation": "relu"},
     "an algorithm by name": {"padding": 1, "algorithm": "winograd_f2"},
+    "a border": {"padding": (2, 1, 0, 3), "padding_mode": "reflect", "x_zero_point": 7, "layout": "NHWC"},
 }  # fmt: skip
 
 
@@ -45,6 +46,42 @@ def planned(rng, options):
         x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
     once = {name: value for name, value in options.items() if name not in ("x_dtype", "threads")}
     return QConv2d(w, **options), x, qconv2d(x, w, **once)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_padding_modes(rng, mode, layout):
+    """As numpy pads, whatever the zero point is; and the input as it is may not be overwritten."""
+    w, x = anything(rng, np.int8, (8, 6, 3, 3)), anything(rng, np.uint8, (2, 6, 14, 17))
+    given = {"x_zero_point": 9, "w_zero_point": -5, "stride": 2}
+    edges = ((0, 0), (0, 0), (2, 0), (1, 3))
+    padded = np.pad(x, edges, mode={"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode])
+    expected = qconv2d(padded, w, **given)
+
+    def laid(y):
+        return np.ascontiguousarray(np.moveaxis(y, 1, -1)) if layout == "NHWC" else y
+
+    options = given | {"padding": (2, 1, 0, 3), "padding_mode": mode, "layout": layout}
+    image = laid(x)
+    np.testing.assert_array_equal(qconv2d(image, w, **options), laid(expected))
+    conv = QConv2d(w, **options)
+    assert conv.out_shape(image.shape) == laid(expected).shape
+    assert conv.algorithm_for(image.shape) == "dense"
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(conv))(image), laid(expected))
+    out = np.empty(expected.size * 4 + x.size, np.uint8)
+    inside = out[: x.size].reshape(image.shape)
+    inside[:] = image
+    result = out[: expected.size * 4].view(np.int32).reshape(laid(expected).shape)
+    with pytest.raises(ArgumentError, match=r"^out: "):
+        conv(inside, out=result)
+
+
+def test_a_border_that_an_image_has_not():
+    x, w = np.zeros((1, 1, 4), np.uint8), np.ones((1, 1, 3), np.int8)
+    with pytest.raises(ShapeError, match=r"^padding: .* padding_mode='reflect' of 4 pixels, got 4"):
+        qconv1d(x, w, padding=4, padding_mode="reflect")
+    with pytest.raises(ArgumentError, match=r"^padding_mode: expected one of zeros, reflect"):
+        QConv2d(np.ones((1, 1, 3, 3), np.int8), padding_mode="mirror")
 
 
 @every_tier

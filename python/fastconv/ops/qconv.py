@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastconv import _arguments as arguments
 from fastconv._geometry import check_channels
 from fastconv._kept_kind import kept_kind
-from fastconv._types import Activation, Layout1d, Layout2d, Layout3d, Padding
+from fastconv._types import Activation, Layout1d, Layout2d, Layout3d, Padding, PaddingMode
 from fastconv.qconv import IntegerPlan
 
 
@@ -36,6 +36,7 @@ def qconv2d(
     layout: Layout2d = "NCHW",
     activation: Activation = None,
     algorithm: str = "auto",
+    padding_mode: PaddingMode = "zeros",
     out: Any = None,
 ) -> NDArray[Any]:
     """Convolve a batch of images of 8-bit integers: :func:`conv2d` of ``x - x_zero_point``.
@@ -74,6 +75,8 @@ def qconv2d(
         scales.
     algorithm : str
         "auto", "depthwise", "winograd_f4", "winograd_f2" or "dense"; the result is the same by each.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the padding is, as for :func:`conv2d`; "zeros" stands for `x_zero_point`.
     out : array of the result's shape and type, optional
         Receives the result; it may not overlap `x` or `w`.
 
@@ -108,7 +111,7 @@ def qconv2d(
         bias=bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
         x_zero_point=x_zero_point, w_zero_point=w_zero_point, x_scale=x_scale, w_scale=w_scale,
         out_scale=out_scale, out_zero_point=out_zero_point, out_dtype=out_dtype,
-        activation=activation, algorithm=algorithm,
+        activation=activation, algorithm=algorithm, padding_mode=padding_mode,
     )  # fmt: skip
 
 
@@ -132,6 +135,7 @@ def qconv1d(
     layout: Layout1d = "NCW",
     activation: Activation = None,
     algorithm: str = "auto",
+    padding_mode: PaddingMode = "zeros",
     out: Any = None,
 ) -> NDArray[Any]:
     """Convolve a batch of sequences of 8-bit integers; :func:`qconv2d` with one spatial dimension.
@@ -140,7 +144,7 @@ def qconv1d(
     ----------
     x : array, shape (n, ic, width), or (n, width, ic) with ``layout="NWC"``, uint8 or int8
     w : array, shape (oc, ic / groups, kw), uint8 or int8
-    bias, stride, padding, dilation, groups, layout, activation, algorithm, out
+    bias, stride, padding, dilation, groups, layout, activation, algorithm, padding_mode, out
         As for :func:`qconv2d`, of one dimension; padding also (left, right).
     x_zero_point, w_zero_point, x_scale, w_scale, out_scale, out_zero_point, out_dtype
         As for :func:`qconv2d`.
@@ -161,7 +165,7 @@ def qconv1d(
         bias=bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
         x_zero_point=x_zero_point, w_zero_point=w_zero_point, x_scale=x_scale, w_scale=w_scale,
         out_scale=out_scale, out_zero_point=out_zero_point, out_dtype=out_dtype,
-        activation=activation, algorithm=algorithm,
+        activation=activation, algorithm=algorithm, padding_mode=padding_mode,
     )  # fmt: skip
 
 
@@ -185,6 +189,7 @@ def qconv3d(
     layout: Layout3d = "NCDHW",
     activation: Activation = None,
     algorithm: str = "auto",
+    padding_mode: PaddingMode = "zeros",
     out: Any = None,
 ) -> NDArray[Any]:
     """Convolve a batch of volumes or clips of 8-bit integers; :func:`qconv2d` with three spatial dimensions.
@@ -193,7 +198,7 @@ def qconv3d(
     ----------
     x : array, shape (n, ic, d, h, w), or (n, d, h, w, ic) with ``layout="NDHWC"``, uint8 or int8
     w : array, shape (oc, ic / groups, kd, kh, kw), uint8 or int8
-    bias, stride, padding, dilation, groups, layout, activation, algorithm, out
+    bias, stride, padding, dilation, groups, layout, activation, algorithm, padding_mode, out
         As for :func:`qconv2d`, of three dimensions; padding also as six numbers (starts, then ends).
     x_zero_point, w_zero_point, x_scale, w_scale, out_scale, out_zero_point, out_dtype
         As for :func:`qconv2d`.
@@ -216,7 +221,7 @@ def qconv3d(
         bias=bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
         x_zero_point=x_zero_point, w_zero_point=w_zero_point, x_scale=x_scale, w_scale=w_scale,
         out_scale=out_scale, out_zero_point=out_zero_point, out_dtype=out_dtype,
-        activation=activation, algorithm=algorithm,
+        activation=activation, algorithm=algorithm, padding_mode=padding_mode,
     )  # fmt: skip
 
 
