@@ -108,7 +108,7 @@ def models() -> dict[str, Callee]:
         "Model.save": Callee(
             model.save,
             {"path": "net.fcm", "*shapes": IMAGE, "packed": True, "coded": None},
-            {"path": paths, "*shapes": shape, "packed": FLAG, "coded": OPTIONAL_FLAG},
+            {"path": paths, "*shapes": shape, "packed": OPTIONAL_FLAG, "coded": OPTIONAL_FLAG},
         ),
         "count": Callee(
             fastconv.count,

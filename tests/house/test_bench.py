@@ -261,6 +261,7 @@ def test_record(record: dict[str, Any]) -> None:
     assert summary["geomean"] == pytest.approx(np.sqrt(np.prod(ratios)))
     assert summary["worst"] == min(ratios)
     assert any(line.startswith("tiny") for line in bench.summary_lines([record]))
+    assert bench.summary_lines([]) == []
 
 
 def test_csv(record: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv.errors import DTypeError, MissingPackageError, ModelError
+from fastconv.errors import ArgumentError, DTypeError, MissingPackageError, ModelError
 from fastconv.importers.weights import read_weights
 
 RNG = np.random.default_rng(0)
@@ -277,3 +277,8 @@ def test_a_folder_of_arrays(tmp_path: Path) -> None:
     (tmp_path / "odd.npy").unlink()
     with pytest.raises(ModelError, match="expected a file, got a folder"):
         pickle.dumps(model)
+
+
+def test_a_network_without_weights_says_how_to_draw_some() -> None:
+    with pytest.raises(ArgumentError, match=r"^weights: .* got None; resnet18\.random_weights\(\) draws"):
+        fastconv.models.resnet18()

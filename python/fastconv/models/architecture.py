@@ -70,8 +70,12 @@ class Architecture:
     crop: float = 0.875
     resample: str = "bilinear"
 
-    def __call__(self, weights: Source, *, num_classes: int | None = None) -> Model:
-        """Return a runnable model."""
+    def __call__(self, weights: Source | None = None, *, num_classes: int | None = None) -> Model:
+        """Return a runnable model of weights, which have no default."""
+        if weights is None:
+            raise ArgumentError(
+                f"weights: expected a file or arrays, got None; {self.name}.random_weights() draws some"
+            )
         read = partial(self.graph, num_classes=num_classes)
         if isinstance(weights, str | os.PathLike):
             return Model(GraphFile(read, path_of(weights, "weights")))

@@ -199,7 +199,10 @@ def summarize(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return :func:`summarize` as lines to print."""
+    """Return :func:`summarize` as lines to print: none where nothing was compared."""
+    rows = summarize(records)
+    if not rows:
+        return []
     table = Table(
         *(("table", "<20"), ("contest", "<20"), ("T", ">2"), ("cases", ">5"), ("geomean", ">7")),
         *(("worst", ">6"), ("worst case", "<")),
@@ -207,5 +210,5 @@ def summary_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return table.lines(
         (r["table"], r["contest"], r["threads"], r["cases"], f"{r['geomean']:.2f}", f"{r['worst']:.2f}",
          r["worst_case"])
-        for r in summarize(records)
+        for r in rows
     )  # fmt: skip
