@@ -1,4 +1,4 @@
-"""Convolutions of signs in graphs: which are found; the results are those of the operators as written."""
+"""Products of signs in graphs: which are found; the results are those of the operators as written."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fastconv import Model, load, profile
+from fastconv.errors import ShapeError
 from fastconv.graph.ir import GraphBuilder
-from fastconv.graph.passes import run_passes
+from fastconv.graph.passes import PASSES, run_passes
 from fastconv.testing.reference import conv as convolved
 
 F32 = np.float32
@@ -87,7 +88,7 @@ def exact(x, w, of_zero, of_nan, **geometry):
     unknown = np.isnan(signs)
     sums = convolved(np.where(unknown, 0, signs), np.where(w < 0, -1.0, 1.0), **geometry).astype(F32)
     seen = convolved(unknown.astype(float), np.ones(w.shape), **geometry)
-    magnitude = np.abs(w).reshape(len(w), -1)[:, 0].reshape(1, -1, 1, 1)
+    magnitude = np.abs(w).reshape(len(w), -1)[:, 0].reshape(1, -1, *[1] * (w.ndim - 2))
     return np.where(seen > 0, F32(np.nan), sums * magnitude)
 
 
@@ -184,6 +185,96 @@ def test_integers_may_be_what_is_compared(rng):
     graph = replace(b, constants={**b.constants, "none": np.array(0)})
     assert operators(graph) == ["Cast", "SignConv"]
     np.testing.assert_array_equal(Model(graph)(x), exact(x, w, -1, -1))
+
+
+def fully_connected(rng, op, w, *, spelling=sign, bias=True, shape=("n", 40), **attrs):
+    """Build a product of signs by a matrix (40, n), or its transpose, and a sum with a vector."""
+    n = w.shape[0] if attrs.get("transB") else w.shape[1]
+    b = GraphBuilder("signs", {"w": w, "c": rng.standard_normal(n).astype(F32), **CONSTANTS})
+    inputs = [spelling(b, b.input("x", shape)), "w"]
+    y = b.add(op, *inputs, *(["c"] if bias and op == "Gemm" else []), **attrs)
+    y = b.add("Add", y, "c") if bias and op == "MatMul" else y
+    b.output(b.add("Relu", y))
+    return b.build()
+
+
+def columns(rng, n, k=40):
+    return np.ascontiguousarray(filters(rng, (n, k)).T)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(("op", "attrs"), [("Gemm", {}), ("Gemm", {"transB": 1}), ("MatMul", {})])
+def test_fully_connected_layers_of_signs_are_exact(rng, spelling, op, attrs):
+    w, x = columns(rng, 21), rng.standard_normal((5, 40), F32)
+    x[rng.random(x.shape) < 0.1] = 0
+    x[1, 3] = np.nan
+    graph = fully_connected(rng, op, np.ascontiguousarray(w.T) if attrs else w, spelling=spelling, **attrs)
+    assert operators(graph) == [f"Sign{op}"]
+    model = Model(graph)
+    assert " xnor " in model.explain(x.shape)
+    sums = exact(x, w.T, *SPELLINGS[spelling])
+    bias = graph.constants["c"]
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(model(x), np.maximum(sums + bias, 0))
+    assert np.isnan(model(x)).any() == np.isnan(SPELLINGS[spelling][1])
+
+
+@pytest.mark.parametrize("shape", [(40,), (2, 3, 40), (0, 40)])
+def test_products_of_signs_take_any_stack_of_rows(rng, shape):
+    w, x = columns(rng, 9), rng.standard_normal(shape).astype(F32)
+    graph = fully_connected(rng, "MatMul", w, bias=False, shape=tuple(shape))
+    assert operators(graph) == ["SignMatMul"]
+    wanted = np.sign(x).astype(np.float64) @ np.sign(w) * np.abs(w[0])
+    np.testing.assert_allclose(Model(graph)(x), np.maximum(wanted, 0), rtol=1e-6)
+
+
+def test_what_follows_a_product_of_signs_is_folded(rng):
+    w, x = columns(rng, 9), rng.standard_normal((4, 40), F32)
+    b = GraphBuilder("signs", {"w": w, "scale": rng.random(9, F32) - F32(0.5), "c": rng.random(9, F32)})
+    y = b.add("Mul", b.add("MatMul", b.add("Sign", b.input("x", ("n", 40))), "w"), "scale")
+    b.output(b.add("Add", y, "c"))
+    graph = b.build()
+    assert operators(graph) == ["SignMatMul"]
+    np.testing.assert_allclose(Model(graph)(x), Model(graph, passes="none")(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("attrs", [{"alpha": 0.5}, {"beta": 2.0}, {"transA": 1}])
+def test_other_products_of_signs_are_multiplied_as_numbers(rng, attrs):
+    w, x = columns(rng, 9), rng.standard_normal((40, 40), F32)
+    graph = fully_connected(rng, "Gemm", w, shape=(40, 40), **attrs)
+    assert operators(graph) == ["Sign", "Gemm"]
+    np.testing.assert_allclose(Model(graph)(x), Model(graph, passes="none")(x), rtol=1e-5, atol=1e-5)
+    few = fully_connected(rng, "MatMul", columns(rng, 9, 7), shape=("n", 7))
+    assert "SignMatMul" not in operators(few)
+    unlike = fully_connected(rng, "MatMul", rng.random((40, 9), F32))
+    assert "SignMatMul" not in operators(unlike)
+
+
+def test_weights_of_8_bits_may_be_signs(rng, tmp_path):
+    """A file may have signs and scales: without the pass that makes floats of them they are found too."""
+    signs = rng.choice(np.array([-1, 1], np.int8), (16, 32, 3, 3))
+    scale = rng.random(16, F32) + F32(0.1)
+    b = GraphBuilder("signs", {"signs": signs, "scale": scale, "none": np.zeros(16, np.int8)})
+    w = b.add("DequantizeLinear", "signs", "scale", "none", axis=0)
+    b.output(b.add("Conv", b.add("Sign", b.input("x", ("n", 32, 7, 8))), w))
+    graph, x = b.build(), image(rng)
+    kept = tuple(name for name in PASSES if name != "fold_weights")
+    model = Model(graph, passes=kept)
+    model.save(tmp_path / "signs.fcz", coded=True)
+    wanted = exact(x, signs * scale.reshape(-1, 1, 1, 1), 0, np.nan)
+    for found in (Model(graph), load(tmp_path / "signs.fcz")):
+        assert " xnor " in found.explain(x.shape)
+        np.testing.assert_array_equal(found(x), wanted)
+    assert (tmp_path / "signs.fcz").stat().st_size < signs.size / 8 + 5000
+
+
+def test_a_matrix_is_what_a_gemm_of_signs_reads(rng):
+    graph = fully_connected(rng, "Gemm", columns(rng, 9), bias=False, shape=("n", 3, 40))
+    with pytest.raises(ShapeError, match="a: expected 2 dimensions"):
+        Model(graph)(np.ones((1, 3, 40), F32))
+    graph = fully_connected(rng, "MatMul", columns(rng, 9), bias=False, shape=("n", "k"))
+    with pytest.raises(ShapeError, match="expected equal inner sizes, got 39 and 40"):
+        Model(graph)(np.ones((1, 39), F32))
 
 
 def test_a_saved_model_keeps_the_bits(rng, tmp_path):

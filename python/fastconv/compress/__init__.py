@@ -5,9 +5,11 @@
 :func:`shrink` removes channels that are zeros, :func:`prune` those that matter least, and
 :func:`sparsify` makes single weights or blocks of them zeros, which sparse kernels skip.
 :func:`low_rank` splits layers in two, and :func:`share` gives weights few values to share, for small files.
+:func:`binarize` makes weights signs and a scale.
 """
 
 from fastconv.compress.agreement import Agreement
+from fastconv.compress.binarize import Binarized, BinaryLayer, binarize
 from fastconv.compress.low_rank import LowRank, SplitLayer, low_rank
 from fastconv.compress.observer import Histogram, Statistics, observe
 from fastconv.compress.optimizer import Optimized, optimize
@@ -21,6 +23,8 @@ from fastconv.compress.sparsify import SparseLayer, Sparsified, sparsify
 
 __all__ = [
     "Agreement",
+    "Binarized",
+    "BinaryLayer",
     "Histogram",
     "LayerReport",
     "LowRank",
@@ -36,6 +40,7 @@ __all__ = [
     "Sparsified",
     "SplitLayer",
     "Statistics",
+    "binarize",
     "low_rank",
     "observe",
     "optimize",

@@ -54,14 +54,17 @@ def graph_of(model: Any) -> Graph:
 
 def prepared(graph: Graph, samples: Samples) -> Graph:
     """Return a graph of an opset that has scales for channels, its normalisations folded into weights."""
+    return _plain_products(run_passes(with_channel_scales(graph), PASSES), samples)
+
+
+def with_channel_scales(graph: Graph) -> Graph:
+    """Return a graph in the words of an opset that has scales for channels.
+
+    Of an older one it is converted by the package onnx to the first that will do.
+    """
     opsets = {node.opset for node in all_nodes(graph.nodes) if not node.domain}
-    if opsets and min(opsets) < PER_CHANNEL:
-        graph = _of_later_opset(graph)
-    return _plain_products(run_passes(graph, PASSES), samples)
-
-
-def _of_later_opset(graph: Graph) -> Graph:
-    """Return a graph in the words of the first opset that will do, by the converter of the package onnx."""
+    if not opsets or min(opsets) >= PER_CHANNEL:
+        return graph
     convert: Callable[[Any, int], Any] = import_onnx().version_converter.convert_version
     proto = to_proto(graph)
     try:

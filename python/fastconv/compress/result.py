@@ -8,13 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv._files import path_of
 from fastconv.compress.agreement import Agreement, agreement
 from fastconv.compress.samples import Samples
 from fastconv.exporters.onnx import to_file
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
+from fastconv.graph.passes import PASSES
 
 BATCH = 4
+# Whole numbers stay what they are in a coded file, and become floats when it is opened.
+WRITTEN = tuple(name for name in PASSES if name != "fold_weights")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,18 @@ class Result:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as an ``.onnx`` file."""
         to_file(self.graph, path, metadata=self._facts)
+
+
+class CodedResult(Result):
+    """A network of few distinct weights, which may be whole numbers with scales: its file can be small."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network: coded, where the name ends in ``.fcz``, or as an ``.onnx`` file."""
+        target = path_of(path, "path")
+        if target.suffix.lower() == ".onnx":
+            super().save(target)
+        else:
+            self.model(passes=WRITTEN).save(target, coded=True)
 
 
 def agreements(given: Graph, graph: Graph, samples: Samples) -> tuple[Agreement, ...]:

@@ -117,7 +117,7 @@ def scheme_of(graph: Graph, exclude: Collection[str] = (), exclude_ops: Collecti
     for node in graph.nodes:
         named = {node.name, *node.outputs} & set(exclude)
         if node.op in _PRODUCTS and not node.domain:
-            product = _product(edit, node)
+            product = product_of(edit, node)
             reason = product if isinstance(product, str) else ""
             if named or node.op in exclude_ops:
                 reason = "excluded"
@@ -220,7 +220,7 @@ def _follows(edit: Editor, node: Node, written: set[str]) -> bool:
     return False
 
 
-def _product(edit: Editor, node: Node) -> Product | str:
+def product_of(edit: Editor, node: Node) -> Product | str:
     """Return a layer with constant weights, or why it cannot be one of integers."""
     x, name, bias = (*node.inputs, "")[:3]
     w = edit.constants.get(name)

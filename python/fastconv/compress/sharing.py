@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,28 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv._arguments import integer, number, shown
-from fastconv._files import path_of
 from fastconv._progress import track
 from fastconv._table import Table
 from fastconv.compress.agreement import signal_to_noise
 from fastconv.compress.allocate import allocate
 from fastconv.compress.codebook import AIMS, codebook, nearest, pruned
 from fastconv.compress.prepare import folded, graph_of, prepared
-from fastconv.compress.result import Result
+from fastconv.compress.result import CodedResult
 from fastconv.compress.samples import Prepare, samples_of
 from fastconv.compress.scheme import scheme_of
 from fastconv.compress.weights import ByteWeights
 from fastconv.errors import ArgumentError
 from fastconv.graph.coding import encode
 from fastconv.graph.ir import Graph, Node
-from fastconv.graph.passes import PASSES
 
 Array = npt.NDArray[Any]
 
 MANY = 0.99  # a share of weights that are not zero with which a layer counts as not pruned
 MAX_BITS = 8  # of an index into a codebook
-# Weights in steps stay the whole numbers that they are in the file, and become floats when it is opened.
-WRITTEN = tuple(name for name in PASSES if name != "fold_weights")
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -68,7 +63,7 @@ class SharedLayer:
 
 
 @dataclass(frozen=True)
-class Shared(Result):
+class Shared(CodedResult):
     """A network whose weights share values.
 
     Attributes
@@ -81,14 +76,6 @@ class Shared(Result):
 
     layers: tuple[SharedLayer, ...]
     _facts: ClassVar[dict[str, str]] = {"fastconv.shared": "weights of few values"}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network: coded, where the name ends in ``.fcz``, or as an ``.onnx`` file."""
-        target = path_of(path, "path")
-        if target.suffix.lower() == ".onnx":
-            super().save(target)
-        else:
-            self.model(passes=WRITTEN).save(target, coded=True)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the layers as plain values, for JSON."""
@@ -180,12 +167,12 @@ def share(
     bits_of = {key: _bits(f"layer_bits[{key!r}]", n) for key, n in (layer_bits or {}).items()}
     prune_of = {key: _share(f"layer_prune[{key!r}]", n) for key, n in (layer_prune or {}).items()}
     for name, others in (("layer_bits", bits_of), ("layer_prune", prune_of)):
-        _check_keys(name, others, nodes)
+        check_keys(name, others, nodes)
     values: dict[str, Array] = {}
     whole = {product.weights for product in scheme_of(graph).products.values()}
     free: list[str] = []
     for i, node in enumerate(track(nodes, "sharing weights")):
-        keys = list(_keys(node, i == 0, i == len(nodes) - 1))
+        keys = list(keys_of(node, i == 0, i == len(nodes) - 1))
         w = graph.constants[node.inputs[1]]
         if not np.isfinite(w).all():
             raise ArgumentError(
@@ -258,7 +245,8 @@ def _described(node: Node, w: Array, values: Array, *stored: Array) -> SharedLay
     )
 
 
-def _keys(node: Node, first: bool, last: bool) -> Iterator[str]:
+def keys_of(node: Node, first: bool, last: bool) -> Iterator[str]:
+    """Yield the names under which a layer may be meant, from its own on."""
     yield from (node.name, *node.outputs)
     if first:
         yield "first"
@@ -267,7 +255,8 @@ def _keys(node: Node, first: bool, last: bool) -> Iterator[str]:
     yield node.op
 
 
-def _check_keys(name: str, given: Mapping[str, Any], nodes: list[Node]) -> None:
+def check_keys(name: str, given: Iterable[str], nodes: list[Node]) -> None:
+    """Refuse keys under which no layer can be meant."""
     known = {"first", "last", *OPERATORS, *(key for node in nodes for key in (node.name, *node.outputs))}
     for key in given:
         if key not in known:

@@ -172,8 +172,11 @@ def fully_connected(
     key: Hashable = None,
     piece: str = "",
     share: Hashable = None,
+    signs: tuple[float, float] | None = None,
 ) -> Tensor:
     """Multiply by packed weights; ``weight`` turns the array of ``w`` into (n, k), and ``bias`` is b's.
+
+    With ``signs``, those of 0 and NaN, the signs of x are multiplied, by rows of weights of one magnitude.
 
     Where that is but a piece of w, ``key`` and ``piece`` say which; ``share`` says what ``weight`` and
     ``bias`` do, so that nodes with the same weights share them.
@@ -199,6 +202,7 @@ def fully_connected(
             precision=ctx.plans.precision,
             algorithm="auto",
             stored=stored,
+            signs=signs,
         )
 
     whole = None if share is None else ("linear", share, n, activation, key)

@@ -15,7 +15,7 @@ from fastconv.graph.context import MAX_RANK
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
 from fastconv.graph.ops.norm import batch_norm_affine
 from fastconv.graph.passes.editor import Editor, absorbing
-from fastconv.graph.passes.signs import one_magnitude
+from fastconv.graph.passes.signs import filters_of, one_magnitude
 from fastconv.graph.registry import FASTCONV_DOMAIN, activation_of
 from fastconv.graph.value import Array
 
@@ -135,7 +135,7 @@ def _channel_vector(edit: Editor, value: str, constant: str) -> Array | None:
     array, producer = edit.constants.get(constant), edit.producer(value)
     if array is None or array.dtype != np.float32 or producer is None or not _may_compute(edit, array):
         return None
-    if producer.op in ("MatMul", "FusedMatMul"):  # channels are last, and the rank is not known
+    if producer.op in ("MatMul", "FusedMatMul", "SignMatMul"):  # channels are last, and the rank is not known
         return array.astype(np.float64) if array.ndim <= 1 else None
     rank = _rank(edit, value)
     if rank is None or array.ndim > rank or rank < 2:
@@ -178,7 +178,7 @@ def _rank(edit: Editor, name: str) -> int | None:
         if node.op in ("Conv", "FusedConv", "SignConv", "ConvTranspose") and node.inputs[1] in edit.constants:
             rank = edit.constants[node.inputs[1]].ndim
             break
-        if node.op == "Gemm":
+        if node.op in ("Gemm", "SignGemm"):
             rank = 2
             break
         if node.op not in _SAME_RANK and activation_of(node, edit.constants) is None:
@@ -224,9 +224,13 @@ def _fold_into_conv(edit: Editor, node: Node, factor: Array, offset: Array) -> N
     return _fold(edit, node, factor, offset, bias=2, channels=w.shape[0], weights_as=w.shape, factor_as=shape)
 
 
-def _fold_into_sign_conv(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
-    folded = _fold_into_conv(edit, node, factor, offset)
-    return folded if folded is not None and one_magnitude(edit.constants[folded.inputs[1]]) else None
+def _fold_into_signs(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
+    """Fold into a product of signs, unless its filters would not have one finite magnitude each."""
+    fold = _fold_into_conv if node.op == "SignConv" else _fold_into_gemm
+    folded = fold(edit, node, factor, offset)
+    if folded is None:
+        return None
+    return folded if one_magnitude(filters_of(folded, edit.constants[folded.inputs[1]])) else None
 
 
 def _fold_into_conv_transpose(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
@@ -270,7 +274,7 @@ def _fold_into_batch_norm(edit: Editor, node: Node, factor: Array, offset: Array
 
 _FOLDS: dict[tuple[str, str], Callable[[Editor, Node, Array, Array], Node | None]] = {
     ("", "Conv"): _fold_into_conv,
-    (FASTCONV_DOMAIN, "SignConv"): _fold_into_sign_conv,
+    **{(FASTCONV_DOMAIN, op): _fold_into_signs for op in ("SignConv", "SignGemm", "SignMatMul")},
     ("", "ConvTranspose"): _fold_into_conv_transpose,
     ("", "Gemm"): _fold_into_gemm,
     ("", "MatMul"): _fold_into_matmul,

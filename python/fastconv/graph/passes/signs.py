@@ -1,9 +1,10 @@
-"""The pass that finds convolutions of signs: binary networks, as XNOR-Net (Rastegari et al. 2016) has them.
+"""The pass that finds products of signs: binary networks, as XNOR-Net (Rastegari et al. 2016) has them.
 
-A layer whose input is -1, 0 and 1, and whose filters have one magnitude each, is computed with bits. Files
-spell signs in many ways; larq's ``ste_sign`` is ``Sign(Sign(x) + 0.1)``, others compare with 0 and choose.
-What follows a Sign, or a comparison with 0, has no more values than that: one for what is negative, for 0,
-for what is positive and for NaN. So the nodes are evaluated with these four, whatever they are.
+A convolution or a fully connected layer whose input is -1, 0 and 1, and whose filters have one magnitude
+each, is computed with bits. Files spell signs in many ways; larq's ``ste_sign`` is ``Sign(Sign(x) + 0.1)``,
+others compare with 0 and choose. What follows a Sign, or a comparison with 0, has no more values than that:
+one for what is negative, for 0, for what is positive and for NaN. So the nodes are evaluated with these four,
+whatever they are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.graph.compile import evaluate
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
 from fastconv.graph.passes.editor import Editor, absorbing
 from fastconv.graph.registry import FASTCONV_DOMAIN
@@ -40,6 +42,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Identity": lambda a: a,
 }
 _ALL = {**_FUNCTIONS, **_COMPARISONS}
+# What is rewritten, and to which operator of ours.
+_PRODUCTS = {"Conv": "SignConv", "Gemm": "SignGemm", "MatMul": "SignMatMul"}
 _LONGEST = 8  # nodes from an input to its signs
 # Channels of a group, of the 32 of a word, from which a product of bits is faster than one of numbers.
 _FEWEST = 8
@@ -51,27 +55,74 @@ def one_magnitude(w: Array) -> bool:
     return bool(np.isfinite(magnitude).all() and (magnitude == magnitude[:, :1]).all())
 
 
+def filters_of(node: Node, w: Array) -> Array:
+    """Return the weights of a convolution or of a product by a matrix with a filter in each row.
+
+    >>> filters_of(Node("MatMul", "node", ("x", "w"), ("y",)), np.zeros((3, 4))).shape
+    (4, 3)
+    """
+    by_row = node.op in ("Conv", "SignConv") or node.attrs.get("transB")
+    return w if by_row else w.T
+
+
 def use_signs(graph: Graph) -> Graph:
-    """Let a convolution read the number whose sign it is of, where each of its filters has one magnitude."""
+    """Let a product read the number whose sign it is of, where each of its filters has one magnitude."""
     edit = Editor(graph)
     for i in range(len(graph.nodes)):
         node = edit.nodes[i]
-        if node is None or (node.domain, node.op) != ("", "Conv") or node.activation != NO_ACTIVATION:
+        if node is None or node.domain or node.op not in _PRODUCTS or node.activation != NO_ACTIVATION:
             continue
-        w = edit.constants.get(node.inputs[1])
-        if w is None or w.dtype != F32 or w.ndim < 3 or w.size == 0 or w.shape[1] < _FEWEST:
+        signs = _signs(edit, node.inputs[0], _least_rank(edit, node))
+        if signs is None or not _has_signs(edit, node):
             continue
-        signs = _signs(edit, node.inputs[0], w.ndim)
-        if signs is None or not one_magnitude(w):
-            continue
-        attrs = {**node.attrs, "of_zero": int(signs.values[1])}
+        attrs = {name: value for name, value in node.attrs.items() if node.op == "Conv" or name == "transB"}
+        attrs["of_zero"] = int(signs.values[1])
         if not np.isnan(signs.values[3]):
             attrs["of_nan"] = int(signs.values[3])
         inputs = (signs.x, *node.inputs[1:])
         alone = signs.nodes if edit.private_producer(node.inputs[0]) is not None else ()
-        new = absorbing(node, *alone, op="SignConv", domain=FASTCONV_DOMAIN, attrs=attrs, inputs=inputs)
-        edit.put(i, new)
+        op = _PRODUCTS[node.op]
+        edit.put(i, absorbing(node, *alone, op=op, domain=FASTCONV_DOMAIN, attrs=attrs, inputs=inputs))
     return edit.build()
+
+
+def _least_rank(edit: Editor, node: Node) -> int:
+    """Return how many dimensions the input of a product has at least."""
+    w = edit.constants.get(node.inputs[1])
+    return w.ndim if node.op == "Conv" and w is not None else 1
+
+
+def _has_signs(edit: Editor, node: Node) -> bool:
+    """Whether the weights of a product are constants of one magnitude in each filter."""
+    w = _weights(edit, node.inputs[1])
+    if w is None or w.dtype != F32 or w.size == 0:
+        return False
+    if node.op == "Conv":
+        return w.ndim >= 3 and w.shape[1] >= _FEWEST and one_magnitude(w)
+    if w.ndim != 2 or (node.op == "Gemm" and not _adds_a_vector(edit, node)):
+        return False
+    filters = filters_of(node, w)
+    return filters.shape[1] >= _FEWEST and one_magnitude(filters)
+
+
+def _weights(edit: Editor, name: str) -> Array | None:
+    """Return weights that are a constant, or such as a file has them in 8 bits with their scales."""
+    node = edit.producer(name)
+    if node is None or (node.domain, node.op) != ("", "DequantizeLinear"):
+        return edit.constants.get(name)
+    known = all(given in edit.constants for given in node.inputs if given)
+    found = evaluate(node, edit.constants, edit.budget) if known else None
+    return found[0] if found else None
+
+
+def _adds_a_vector(edit: Editor, node: Node) -> bool:
+    """Whether a Gemm is a product of two matrices, neither scaled, and at most a constant for each column."""
+    if node.attrs.get("transA") or any(node.attrs.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+        return False
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return True
+    bias = edit.constants.get(node.inputs[2])
+    return bias is not None and bias.dtype == F32 and bias.ndim <= 2 and bias.shape[-1:] in ((), (bias.size,))
 
 
 @dataclass(frozen=True)
