@@ -3,9 +3,9 @@
 
 namespace fastconv {
 
-extern const Algo algo_depthwise, algo_direct, algo_sparse_planes, algo_sparse_panels, algo_bf16,
-    algo_winograd_f4, algo_winograd_f2, algo_planar, algo_implicit, algo_im2col, algo_reference,
-    algo_xnor;
+extern const Algo algo_depthwise, algo_direct, algo_sparse_planes, algo_sparse_panels,
+    algo_codebook, algo_bf16, algo_winograd_f4, algo_winograd_f2, algo_planar, algo_implicit,
+    algo_im2col, algo_reference, algo_xnor;
 
 const Algo* const* algo_list(int* count) {
   static const Algo* const list[] = {
@@ -13,6 +13,7 @@ const Algo* const* algo_list(int* count) {
       &algo_direct,         // few channels per group: a vector spans several groups
       &algo_sparse_planes,  // 1x1 with single zeros, where that pays: planes times weights
       &algo_sparse_panels,  // blocks of zeros, where that pays: panels without them
+      &algo_codebook,       // weights of few values from memory, where that pays: their indices
       &algo_bf16,           // rounded to bf16, where that is asked for and pays
       &algo_winograd_f4,    // 3x3, stride 1, where it pays: a quarter of the multiplications
       &algo_winograd_f2,    // 3x3 and 5x5, stride 1, where it pays

@@ -6,6 +6,7 @@
 #include "conv/cost.h"
 #include "core/check.h"
 #include "core/float_mode.h"
+#include "gemm/codebook.h"
 #include "kernels/dispatch.h"
 
 namespace fastconv {
@@ -42,13 +43,20 @@ Conv::Conv(const ConvParams& params, const float* w, const float* bias,
   check_params(params_);
   FC_CHECK(!(params_.signs.taken && params_.transposed), ArgumentError,
            "signs: expected a convolution that is not transposed");
-  // Where packed weights are stored, zeros are looked for if an equal plan found some. Where these are
-  // all that there is, or those rounded to bf16, their algorithm serves every size.
+  // Where packed weights are stored, zeros and few values are looked for if an equal plan found some.
+  // Where these are all that there is, or those rounded to bf16, their algorithm serves every size.
   const StoredWeights* const sparse = stored_of(stored_, "sparse_");
-  const StoredWeights* const found = sparse ? sparse : stored_of(stored_, "bf16");
+  const StoredWeights* const codes = stored_of(stored_, "codebook");
+  const StoredWeights* const found = sparse ? sparse : codes ? codes : stored_of(stored_, "bf16");
   const bool automatic = algorithm == "auto";
   if (automatic && !once && w && !params_.signs.taken && (sparse || stored_.empty()))
     params_.zeros = count_zeros(params_, w);
+  if (params_.spatial == 0 && !params_.signs.taken) {
+    if (codes)
+      params_.values = CodedB::stored_values(codes->data, codes->bytes);
+    else if (w && (algorithm == "codebook" || (automatic && !once && stored_.empty())))
+      params_.values = count_values(params_, w);
+  }
   const std::string& asked = automatic && !w && found ? found->algorithm : algorithm;
   int count = 0;
   const Algo* const* list = list_for(params_, &count);

@@ -11,6 +11,7 @@
 #include "core/cpu.h"
 #include "core/division.h"
 #include "core/parallel.h"
+#include "gemm/codebook.h"
 
 namespace fastconv {
 
@@ -138,6 +139,18 @@ double sparse_planes_cycles(const ConvParams& p, const ConvShape& s, const Kerne
                     (5 + transpose) * static_cast<double>(s.oc));
 }
 
+const CodebookTable& codebook_of(const ConvParams& p, const KernelTable& table) {
+  const bool few = p.values <= 1 << kCodebookBits[0];
+  return table.codebook.table[few ? 0 : 1];
+}
+
+double codebook_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table) {
+  const double weights = static_cast<double>(s.ic * s.oc);
+  const int bits = kCodebookBits[&codebook_of(p, table) - table.codebook.table];
+  return std::max(weights / codebook_of(p, table).lookups,
+                  product_cycles(0, 1, weights / static_cast<double>(codes_in_word(bits))));
+}
+
 // A number of x takes 0.15 cycles to be read, rounded and written.
 double bf16_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table, double gain) {
   const double k = static_cast<double>(s.taps() * s.group_ic()),
@@ -192,6 +205,11 @@ Zeros count_zeros(const ConvParams& p, const float* w) {
   const dim_t K = p.groups * ic * taps;
   return {share(single, oc * K),
           {share(narrow, ceil_div(oc, kNarrow) * K), share(wide, panels * K)}};
+}
+
+int count_values(const ConvParams& p, const float* w) {
+  const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
+  return static_cast<int>(distinct_values(w, p.oc * (p.ic / p.groups) * taps).size());
 }
 
 std::string zeros_below(double share, const char* of_what, double least) {

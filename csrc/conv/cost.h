@@ -1,6 +1,6 @@
 // L4 conv: what the algorithms are estimated to take for one image, in cycles, and which of them
 // accept, for those that have to beat others. Used by algo_winograd.cpp,
-// algo_sparse_panels.cpp, algo_sparse_planes.cpp and algo_bf16.cpp.
+// algo_sparse_panels.cpp, algo_sparse_planes.cpp, algo_codebook.cpp and algo_bf16.cpp.
 #pragma once
 #include <string>
 
@@ -24,11 +24,17 @@ double sparse_panels_cycles(const ConvParams& p, const ConvShape& s, const Kerne
 int sparse_panel_width(const Zeros& zeros, const KernelTable& table);
 double sparse_planes_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table);
 
+// What looks up the weights of a layer, whose different values are known.
+const CodebookTable& codebook_of(const ConvParams& p, const KernelTable& table);
+double codebook_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table);
+
 // Of x rounded to bf16, and products of which there are `gain` times as many a cycle as of f32.
 double bf16_cycles(const ConvParams& p, const ConvShape& s, const KernelTable& table, double gain);
 
 // Of weights [oc][ic / groups][taps], or transposed [ic][oc / groups][taps].
 Zeros count_zeros(const ConvParams& p, const float* w);
+// Different values among the weights, or 0 where a codebook has no room for them.
+int count_values(const ConvParams& p, const float* w);
 // A reason: "3 % of its weights are zeros, it takes 50 %".
 std::string zeros_below(double share, const char* of_what, double least);
 

@@ -61,6 +61,9 @@ struct ConvParams {
   dim_t pad_lo[kMaxSpatial] = {0, 0, 0}, pad_hi[kMaxSpatial] = {0, 0, 0},
         output_padding[kMaxSpatial] = {0, 0, 0};
   Zeros zeros;
+  // Of a fully connected layer: how many different weights, where a codebook has room for them and
+  // somebody counted, else 0.
+  int values = 0;
   Signs signs;
 };
 

@@ -9,6 +9,7 @@
 #include "core/quantization.h"
 #include "core/types.h"
 #include "kernels/binary.h"
+#include "kernels/codebook.h"
 #include "kernels/limits.h"
 #include "kernels/product_tile.h"
 #include "kernels/sparse_planes.h"
@@ -532,6 +533,7 @@ struct KernelTable {
   Bf16Kernels bf16;
   SparseKernels sparse;
   BinaryKernels binary;
+  CodebookKernels codebook;
   IntegerKernels integer;
   ConvKernels conv;
   // By weights of 16 bits; and of 8, whose entries are null where such products are not exact.

@@ -78,5 +78,6 @@ void test_convolutions();
 void test_integers();
 void test_images();
 void test_functions();
+void test_weights();
 
 }  // namespace native

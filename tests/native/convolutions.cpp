@@ -191,8 +191,9 @@ void test_convolutions() {
         cases[name] += run(name == "bf16" ? rounded : p, name, planar);
     }
   }
-  for (const std::string& name : algorithm_names())
-    check_true(name + ": it accepts something", cases[name] > 0);
+  for (const std::string& name :
+       algorithm_names())  // that of fully connected layers is in weights.cpp
+    check_true(name + ": it accepts something", cases[name] > 0 || name == "codebook");
 }
 
 }  // namespace native

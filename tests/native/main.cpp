@@ -62,6 +62,7 @@ int main() {
       native::test_integers();
       native::test_images();
       native::test_functions();
+      native::test_weights();
       std::printf("%s, %d threads: %ld results\n", tier_name(tier), threads,
                   native::compared - before);
       std::fflush(stdout);

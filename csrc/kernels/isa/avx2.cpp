@@ -14,6 +14,9 @@
 // In the Bits above.
 #include "kernels/binary.inl.h"
 #include "kernels/peak_bits.inl.h"
+#include "simd/codes_avx2.h"
+// In the Lookup above.
+#include "kernels/codebook.inl.h"
 #include "simd/s16_avx2.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -27,6 +30,7 @@ void table_avx2(KernelTable& table) {
   fill_bf16<DotBf16, 6, 4, 2>(table.bf16);
   table.bf16.round = round_bf16;
   fill_binary<2>(table.binary);
+  fill_codebook<Lookup, 4, 2>(table.codebook, {5, 0});
   fill_bytes<DotU8S8, 8, 4, 4>(table.integer);
   fill_wide<DotS16, 8, 6, 3>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);

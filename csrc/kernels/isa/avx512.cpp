@@ -14,6 +14,9 @@
 // In the Bits above.
 #include "kernels/binary.inl.h"
 #include "kernels/peak_bits.inl.h"
+#include "simd/codes_avx512.h"
+// In the Lookup above.
+#include "kernels/codebook.inl.h"
 #include "simd/s16_avx512.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -27,6 +30,7 @@ void table_avx512(KernelTable& table) {
   fill_bf16<DotBf16, 14, 12, 7>(table.bf16);
   table.bf16.round = round_bf16;
   fill_binary<4>(table.binary);
+  fill_codebook<Lookup, 4, 4>(table.codebook, {16, 16});
   fill_bytes<DotU8S8, 14, 12, 8>(table.integer);
   fill_wide<DotS16, 14, 14, 9>(table.integer);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);

@@ -7,7 +7,10 @@
 // A product is written in a Dot.
 #include "kernels/product/finish_integers.inl.h"
 #include "kernels/product/round_bf16.inl.h"
+#include "simd/bits_neon.h"
 #include "simd/dot_bf16.h"
+// In the Bits above.
+#include "kernels/binary.inl.h"
 #include "simd/s16_neon.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -22,6 +25,7 @@ void table_neon(KernelTable& table) {
   fill_sparse<6, 0>(table.sparse);
   fill_bf16<DotBf16, 8, 8, 4>(table.bf16);
   table.bf16.round = round_bf16;
+  fill_binary<8>(table.binary);
   fill_bytes<DotU8S8, 8, 6, 4>(table.integer);
   fill_wide<DotS16, 8, 6, 4>(table.integer);
   fill_pairs<DotS16, 8, 6, 4>(table.integer);

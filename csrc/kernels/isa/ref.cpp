@@ -12,6 +12,9 @@
 #include "simd/dot_bf16.h"
 // In the Bits above.
 #include "kernels/binary.inl.h"
+#include "simd/codes_ref.h"
+// In the Lookup above.
+#include "kernels/codebook.inl.h"
 #include "simd/s16_ref.h"
 // Its last transform is written in a Finish, runs in lanes of 16 bits.
 #include "kernels/product/runs.inl.h"
@@ -25,6 +28,7 @@ void table_ref(KernelTable& table) {
   fill_bf16<DotBf16, 4, 2, 1>(table.bf16);
   table.bf16.round = round_bf16;
   fill_binary<4>(table.binary);
+  fill_codebook<Lookup, 4, 2>(table.codebook, {0, 0});
   fill_bytes<DotU8S8, 4, 4, 2>(table.integer);
   fill_wide<DotS16, 4, 4, 2>(table.integer);
   fill_pairs<DotS16, 4, 4, 2>(table.integer);

@@ -32,9 +32,9 @@ def algorithms() -> list[str]:
     Examples
     --------
     >>> algorithms()[:5]
-    ['depthwise', 'direct', 'sparse_planes', 'sparse_panels', 'bf16']
+    ['depthwise', 'direct', 'sparse_planes', 'sparse_panels', 'codebook']
     >>> algorithms()[5:]
-    ['winograd_f4', 'winograd_f2', 'planar', 'implicit', 'im2col', 'reference']
+    ['bf16', 'winograd_f4', 'winograd_f2', 'planar', 'implicit', 'im2col', 'reference']
     """
     return _core.algorithms()
 

@@ -95,7 +95,7 @@ def work_of(step: Step, weights: Mapping[str, tuple[int, ...]], lanes: int, time
         bias_name = bias_of(step.node)
         bias = math.prod(weights[bias_name]) if bias_name in weights else 0
         macs, executed = (times * n for n in _convolution(step, weight, lanes))
-        if step.algorithm in (*SPARSE, "xnor"):
+        if step.algorithm in (*SPARSE, "codebook", "xnor"):
             least = moved + step.params[0].packed_bytes
         else:
             least = moved + WEIGHT_BYTES[arithmetic] * _taken(step, weight) + FLOAT * bias
