@@ -253,7 +253,7 @@ def _reading_signs(graph: Graph, products: Collection[str]) -> Graph:
 
 def _described(graph: Graph, node: Node, kept: str, signs: ByteWeights | None) -> BinaryLayer:
     w = graph.constants[node.inputs[1]]
-    arrays = (w,) if signs is None else (signs.numbers, signs.scale)
+    arrays: tuple[Array, ...] = (w,) if signs is None else (signs.numbers, signs.scale)
     coded = [encode(array) for array in arrays]
     after = sum(a.nbytes if code is None else code.data.size for a, code in zip(arrays, coded, strict=True))
     snr = signal_to_noise(w, w if signs is None else signs.values)
