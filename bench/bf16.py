@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 from compress import times_in_turns  # noqa: E402
 
 RECORD, PAGE = ROOT / "bench" / "results" / "lab" / "bf16.json", ROOT / "docs" / "numbers.md"
-NETWORKS = ("resnet50", "vgg16")
+NETWORKS = ("resnet50", "vgg16", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_lite0")
 THREADS = (1, 2)
 
 

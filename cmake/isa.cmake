@@ -21,5 +21,6 @@ set(FASTCONV_ISA_TABLE
   "avx512_vpopcntdq : extension : avx512 : x86_64|AMD64 : avx512_vpopcntdq : - : -mavx512vpopcntdq"
   "avx512_bf16 : extension : avx512 : x86_64|AMD64  : avx512_bf16   : - : -mavx512bf16"
   "amx_int8    : extension : avx512 : x86_64|AMD64  : avx512_vnni amx_tile amx_int8 : - : -"
+  "amx_bf16    : extension : avx512 : x86_64|AMD64  : avx512_bf16 amx_tile amx_bf16 : - : -"
   "neon        : tier      : ref    : aarch64|arm64 : asimd         : - : -"
 )

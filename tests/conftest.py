@@ -45,46 +45,46 @@ def tier(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_active_tier(before)
 
 
-# And each tier whose kernels of integers extensions replace, without them, and with only the first of them.
-EXTENDED = {"avx_vnni": "avx2", "avx512_vnni": "avx512", "amx_int8": "avx512"}
-FOUND = [name for name in _core.cpu_info()["tiers"]["extensions"] if name in EXTENDED]
-KERNELS = [
-    (tier, last)
-    for tier in TIERS
-    for last in (["all", "", *FOUND[:-1]] if tier in map(EXTENDED.get, FOUND) else ["all"])
-    if last in ("all", "") or EXTENDED[last] == tier
-]
+def sets_of_kernels(extended: dict[str, str]) -> list[tuple[str, str]]:
+    """Return each tier with all these extensions, without them, and with only the first ones of them."""
+    found = [name for name in _core.cpu_info()["tiers"]["extensions"] if name in extended]
+    return [
+        (tier, last)
+        for tier in TIERS
+        for last in (["all", "", *found[:-1]] if tier in map(extended.get, found) else ["all"])
+        if last in ("all", "") or extended[last] == tier
+    ]
 
 
-@pytest.fixture(params=KERNELS, ids=lambda p: p[0] if p[1] == "all" else f"{p[0]} {p[1] or 'alone'}")
+def name_of_set(kernels: tuple[str, str]) -> str:
+    tier, last = kernels
+    return tier if last == "all" else f"{tier} {last or 'alone'}"
+
+
+def each_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _core.active_tier()
+    tier, last = request.param
+    _core.set_active_tier(tier)
+    _core.set_extensions_active(last)
+    yield tier
+    _core.set_extensions_active("all")
+    _core.set_active_tier(before)
+
+
+KERNELS = sets_of_kernels({"avx_vnni": "avx2", "avx512_vnni": "avx512", "amx_int8": "avx512"})
+BF16 = sets_of_kernels({"avx512_bf16": "avx512", "amx_bf16": "avx512"})
+
+
+@pytest.fixture(params=KERNELS, ids=name_of_set)
 def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test once for every set of integer kernels."""
-    before = _core.active_tier()
-    tier, last = request.param
-    _core.set_active_tier(tier)
-    _core.set_extensions_active(last)
-    yield tier
-    _core.set_extensions_active("all")
-    _core.set_active_tier(before)
+    yield from each_set(request)
 
 
-# And each tier that has an instruction for bf16, without it.
-BF16 = [
-    *((tier, "all") for tier in TIERS),
-    *((tier, "") for tier in TIERS if "bf16" in _core.peak_instructions(tier)),
-]
-
-
-@pytest.fixture(params=BF16, ids=lambda p: p[0] if p[1] == "all" else f"{p[0]} alone")
+@pytest.fixture(params=BF16, ids=name_of_set)
 def tier_and_bf16(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test once for every set of kernels of bf16."""
-    before = _core.active_tier()
-    tier, last = request.param
-    _core.set_active_tier(tier)
-    _core.set_extensions_active(last)
-    yield tier
-    _core.set_extensions_active("all")
-    _core.set_active_tier(before)
+    yield from each_set(request)
 
 
 @pytest.fixture

@@ -73,8 +73,10 @@ std::vector<double> rates(const std::vector<double>& times, double work) {
 
 // By the names of dtypes; those that a tier has no instruction for are null.
 std::vector<std::pair<const char*, PeakLoop>> peak_loops(const std::string& tier) {
-  const PeakKernels& peak = kernels(tier_named("tier", tier)).peak;
-  return {{"f32", peak.f32}, {"bf16", peak.bf16}, {"int8", peak.int8}, {"bit", peak.bit}};
+  const KernelTable& table = kernels(tier_named("tier", tier));
+  const PeakKernels& peak = table.peak;
+  const PeakLoop& bf16 = table.bf16_tiles.peak.run ? table.bf16_tiles.peak : table.bf16.peak;
+  return {{"f32", peak.f32}, {"bf16", bf16}, {"int8", peak.int8}, {"bit", peak.bit}};
 }
 
 py::dict peak_instructions(const std::string& tier) {

@@ -1,7 +1,7 @@
 // L4 conv: the implicit product of dense.cpp with x and w rounded to bf16 and summed in f32, where
 // that is asked for. Weights take half the memory, and where the processor multiplies pairs of bf16
-// in one instruction, products half the time. x is rounded into a padded channels-last image of an
-// even number of channels; the result, bias and residual stay f32.
+// in one instruction, products half the time or less. x is rounded into a padded channels-last image
+// of whole words or registers of channels; the result, bias and residual stay f32.
 #include <algorithm>
 
 #include "conv/bound_phases.h"
@@ -17,19 +17,20 @@ namespace {
 
 constexpr dim_t kNone[kMaxSpatial] = {};
 
-ConvParams with_even_channels(ConvParams p) {
-  p.ic = round_up(p.ic, dim_t{2});
+ConvParams with_channels(ConvParams p, dim_t multiple_of) {
+  p.ic = round_up(p.ic, multiple_of);
   return p;
 }
 
 // Copies of x as bf16, with zeros around each image and after the channels of each pixel.
 class RoundedImage {
  public:
-  // x: channels-last. gap: numbers between pixels besides those that make the channels even.
-  RoundedImage(const Image& x, const Reach& reach, const Bf16Kernels& kernels, dim_t gap)
+  // x: channels-last. channels: of a copy's pixel. gap: numbers between pixels besides.
+  RoundedImage(const Image& x, const Reach& reach, const Bf16Kernels& kernels, dim_t channels,
+               dim_t gap)
       : round_(kernels.round),
         x_(x),
-        padded_(padded_image(x.n, round_up(x.c, dim_t{2}), x.size, reach.before, reach.after,
+        padded_(padded_image(x.n, channels, x.size, reach.before, reach.after,
                              ImageOrder::channels_last, gap)) {
     std::copy_n(reach.before, kMaxSpatial, before_);
   }
@@ -93,25 +94,25 @@ class Bf16Packed final : public PackedConv {
   const Activation& activation() const { return activation_; }
 
  private:
-  const Bf16Kernels& kernels_;
+  Bf16Form form_;
   Activation activation_;
-  ConvParams given_, params_;  // params_: of even channels
+  ConvParams given_, params_;  // params_: of as many channels as form_ multiplies
   Phases phases_;
   Buffer<float> bias_;
   std::vector<PackedBf16> weights_;  // one
 };
 
 Bf16Packed::Bf16Packed(const ConvSpec& spec)
-    : kernels_(spec.kernels.bf16),
+    : form_(bf16_form(spec.kernels, spec.params.ic)),
       activation_(spec.activation),
       given_(spec.params),
-      params_(with_even_channels(spec.params)),
+      params_(with_channels(spec.params, form_.depth)),
       phases_(params_) {
   if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, params_.oc);
   const Phase& phase = phases_.all().front();
   const dim_t taps = static_cast<dim_t>(phase.taps.size()), K = taps * params_.ic, oc = params_.oc;
-  weights_.emplace_back(kernels_, K, oc,
-                        spec.source.take<uint16_t>(PackedBf16::numbers(kernels_, K, oc)));
+  weights_.emplace_back(form_, K, oc,
+                        spec.source.take<uint16_t>(PackedBf16::numbers(form_, K, oc)));
   if (spec.source.filled()) return;
   PackedB rows(spec.kernels.gemm, taps * given_.ic, oc);
   pack_group(spec, phase, 0, rows);
@@ -148,10 +149,10 @@ std::unique_ptr<const BoundConv> Bf16Packed::bind(const ConvShape& shape, const 
   Staging staging(x, y, residual, kNone, kNone);
   s.ic = params_.ic;
   const Reach reach = phases_.reach(s);
-  RoundedImage rounded(staging.x(), reach, kernels_, 0);
+  RoundedImage rounded(staging.x(), reach, *form_.kernels, s.ic, 0);
   const dim_t step = phases_.row_step(rounded.image(), s);
-  if (step && bytes_alias(kernels_.mr, step * dim_t{sizeof(uint16_t)}))
-    rounded = RoundedImage(staging.x(), reach, kernels_, 2 * kRowGap);
+  if (step && bytes_alias(form_.kernels->mr, step * dim_t{sizeof(uint16_t)}))
+    rounded = RoundedImage(staging.x(), reach, *form_.kernels, s.ic, 2 * kRowGap);
   PhaseRows rows = phases_.rows(phases_.all().front(), s, rounded.image(), staging.y());
   std::vector<Bf16Bound::Phase> bound;
   if (rows.M)
@@ -176,20 +177,24 @@ bool reads_memory(const ConvParams& p) {
   return p.spatial == 0 && p.oc * p.ic * dim_t{sizeof(float)} > caches().l2;
 }
 
-std::string unsuited(const ConvParams& p, const KernelTable& kernels) {
+std::string unsuited(const ConvParams& p, const KernelTable& table) {
   if (reads_memory(p)) return "";
-  const double gain = bf16_gain(kernels);
+  const Bf16Kernels& kernels = *bf16_form(table, p.ic).kernels;
+  const double gain = bf16_gain(table, kernels);
   if (gain == 0) return "no instruction of this tier multiplies bf16";
   if (gain < kLeastGain)
-    return message(kernels.peak.bf16.instruction, " does ", static_cast<int>(100 * gain),
+    return message(kernels.peak.instruction, " does ", static_cast<int>(100 * gain),
                    " % of the products of f32 a second, it takes ",
                    static_cast<int>(100 * kLeastGain), " %");
   return "";
 }
 
-bool pays(const ConvParams& p, const ConvShape& s, bool, const KernelTable& kernels) {
-  return reads_memory(p) ||
-         bf16_cycles(p, s, kernels, bf16_gain(kernels)) < dense_cycles(p, s, kernels);
+bool pays(const ConvParams& p, const ConvShape& s, bool, const KernelTable& table) {
+  if (reads_memory(p)) return true;
+  const Bf16Form form = bf16_form(table, p.ic);
+  ConvShape whole = s;
+  whole.ic = round_up(s.ic, form.depth);
+  return bf16_cycles(p, whole, table, bf16_gain(table, *form.kernels)) < dense_cycles(p, s, table);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "conv/cost.h"
 #include "core/check.h"
 #include "core/float_mode.h"
+#include "gemm/bf16.h"
 #include "gemm/codebook.h"
 #include "kernels/dispatch.h"
 
@@ -14,7 +15,8 @@ namespace fastconv {
 std::string packing_id(Tier tier) {
   const KernelTable& table = kernels(tier);
   return message("fastconv ", FASTCONV_VERSION, ", packing ", kPackingVersion, ", ",
-                 tier_name(tier), ", nr ", table.gemm.nr, ", lanes ", table.lanes);
+                 tier_name(tier), ", nr ", table.gemm.nr, ", lanes ", table.lanes, ", ",
+                 bf16_packing(table));
 }
 
 // The algorithms that are for a convolution's kind of input.

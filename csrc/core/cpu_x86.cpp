@@ -72,6 +72,8 @@ bool cpu_has(Feature feature) noexcept {
       return saves_tiles() && bit(seven.edx, 24);
     case Feature::amx_int8:
       return saves_tiles() && bit(seven.edx, 25);
+    case Feature::amx_bf16:
+      return saves_tiles() && bit(seven.edx, 22);
   }
   return false;
 }

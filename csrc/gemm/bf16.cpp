@@ -18,14 +18,12 @@ namespace {
 
 constexpr dim_t kZeroTap = 0;
 
-// Two rows of a panel as one row of words.
+// Two rows of a panel as one row of words; a row that is null is one of zeros.
 void pack_pair(const Bf16Kernels& kernels, const float* first, const float* second, dim_t width,
                uint16_t* scratch, uint16_t* to) {
-  kernels.round(first, width, scratch);
-  if (second)
-    kernels.round(second, width, scratch + width);
-  else
-    std::fill_n(scratch + width, width, uint16_t{0});
+  std::fill_n(scratch, 2 * width, uint16_t{0});
+  if (first) kernels.round(first, width, scratch);
+  if (second) kernels.round(second, width, scratch + width);
   for (dim_t n = 0; n < width; ++n) {
     to[2 * n] = scratch[n];
     to[2 * n + 1] = scratch[width + n];
@@ -34,11 +32,22 @@ void pack_pair(const Bf16Kernels& kernels, const float* first, const float* seco
 
 }  // namespace
 
-PackedBf16::PackedBf16(const Bf16Kernels& kernels, dim_t K, dim_t N, Buffer<uint16_t> data)
-    : kernels_(&kernels), K_(K), N_(N), data_(std::move(data)) {}
+Bf16Form bf16_form(const KernelTable& table, dim_t k) {
+  const Bf16Kernels& tiles = table.bf16_tiles;
+  if (!tiles.mr || round_up(k, dim_t{tiles.depth}) > 2 * k) return {&table.bf16, table.bf16.depth};
+  return {tiles.emulated || cpu_permits_tiles() ? &tiles : &table.bf16, tiles.depth};
+}
+
+std::string bf16_packing(const KernelTable& table) {
+  return message("bf16 ", table.bf16_tiles.mr ? table.bf16_tiles.depth : table.bf16.depth);
+}
+
+PackedBf16::PackedBf16(const Bf16Form& form, dim_t K, dim_t N, Buffer<uint16_t> data)
+    : kernels_(form.kernels), depth_(form.depth), K_(K), N_(N), data_(std::move(data)) {}
 
 std::string PackedBf16::tile() const {
-  return message(panel_kernels(*kernels_, width(0)).mr, "x", width(0));
+  const char* const registers = kernels_->depth > 2 ? " of AMX" : "";
+  return message(panel_kernels(*kernels_, width(0)).mr, "x", width(0), registers);
 }
 
 void PackedBf16::pack(const PackedB& b, dim_t taps, dim_t k_run) {
@@ -48,10 +57,10 @@ void PackedBf16::pack(const PackedB& b, dim_t taps, dim_t k_run) {
       const dim_t w = width(p);
       const float* from = b.panel(p);
       uint16_t* to = panel(p);
+      const auto row = [&](dim_t k) { return k < k_run ? from + k * w : nullptr; };
       for (dim_t tap = 0; tap < taps; ++tap, from += k_run * w)
-        for (dim_t k = 0; k < k_run; k += 2, to += 2 * w)
-          pack_pair(*kernels_, from + k * w, k + 1 < k_run ? from + (k + 1) * w : nullptr, w,
-                    scratch.data(), to);
+        for (dim_t k = 0; k < round_up(k_run, depth_); k += 2, to += 2 * w)
+          pack_pair(*kernels_, row(k), row(k + 1), w, scratch.data(), to);
     }
   });
 }
@@ -61,19 +70,20 @@ void gemm_bf16(const View& a, const View& b, const View* c, const View& out, flo
   const dim_t M = out.shape[0], N = out.shape[1], K = a.shape[1];
   if (M == 0 || N == 0) return;
   const KernelTable& table = kernels();
-  const dim_t even = round_up(K, dim_t{2});
+  const Bf16Form form = bf16_form(table, K);
+  const Bf16Kernels& kernels = *form.kernels;
+  const dim_t whole = round_up(K, form.depth);
   PackedB panels(table.gemm, K, N);
   panels.pack(0, K, b.as<float>(), b.stride[0], b.stride[1]);
-  PackedBf16 packed(table.bf16, even, N,
-                    Buffer<uint16_t>(PackedBf16::numbers(table.bf16, even, N)));
+  PackedBf16 packed(form, whole, N, Buffer<uint16_t>(PackedBf16::numbers(form, whole, N)));
   packed.pack(panels, 1, K);
 
   Bf16Group group{&packed, 0, 0, bias};
   Bf16Product p;
   p.M = M;
-  p.lda = even + (bytes_alias(table.bf16.mr, even * 2) ? 2 * kRowGap : 0);
+  p.lda = whole + (bytes_alias(kernels.mr, whole * 2) ? 2 * kRowGap : 0);
   p.tap_offset = &kZeroTap;
-  p.k_run = even;
+  p.k_run = whole;
   p.ldc = N;
   p.groups = &group;
   p.group_count = 1;
@@ -83,7 +93,7 @@ void gemm_bf16(const View& a, const View& b, const View* c, const View& out, flo
 
   Buffer<uint16_t> rows(M * p.lda);
   const bool in_place = a.stride[1] == 1 || K <= 1;
-  parallel_for(M, 1 + 65536 / (even + 1), [&](dim_t begin, dim_t end) {
+  parallel_for(M, 1 + 65536 / (whole + 1), [&](dim_t begin, dim_t end) {
     std::vector<float> row(static_cast<size_t>(in_place ? 0 : K));
     for (dim_t m = begin; m < end; ++m) {
       const float* from = a.as<float>() + m * a.stride[0];
@@ -92,7 +102,7 @@ void gemm_bf16(const View& a, const View& b, const View* c, const View& out, flo
         from = row.data();
       }
       uint16_t* const to = rows.data() + m * p.lda;
-      table.bf16.round(from, K, to);
+      kernels.round(from, K, to);
       std::fill(to + K, to + p.lda, uint16_t{0});
     }
   });
@@ -116,7 +126,7 @@ void gemm_bf16(const View& a, const View& b, const View* c, const View& out, flo
 namespace {
 
 // Samples of a few microseconds, in turns: the best one of each was not interrupted.
-double measured_gain(const PeakKernels& peak) {
+double measured_gain(const PeakLoop& f32, const PeakLoop& bf16) {
   constexpr int kSamples = 40;
   constexpr dim_t kSteps = 1000;
   const auto rate = [](const PeakLoop& loop) {
@@ -126,24 +136,23 @@ double measured_gain(const PeakKernels& peak) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     return operations / seconds.count();
   };
-  double f32 = 0, bf16 = 0;
+  double of_f32 = 0, of_bf16 = 0;
   for (int i = 0; i < kSamples; ++i) {
-    f32 = std::max(f32, rate(peak.f32));
-    bf16 = std::max(bf16, rate(peak.bf16));
+    of_f32 = std::max(of_f32, rate(f32));
+    of_bf16 = std::max(of_bf16, rate(bf16));
   }
-  return bf16 / f32;
+  return of_bf16 / of_f32;
 }
 
 }  // namespace
 
-double bf16_gain(const KernelTable& table) {
-  const PeakLoop& loop = table.peak.bf16;
-  if (!loop.run || (loop.uses_tiles && !cpu_permits_tiles())) return 0;
+double bf16_gain(const KernelTable& table, const Bf16Kernels& kernels) {
+  if (!kernels.peak.run) return 0;
   static ForkMutex mutex;
-  static std::map<const KernelTable*, double> known;
+  static std::map<const Bf16Kernels*, double> known;
   const std::lock_guard<ForkMutex> lock(mutex);
-  const auto [found, is_new] = known.try_emplace(&table, 0);
-  if (is_new) found->second = measured_gain(table.peak);
+  const auto [found, is_new] = known.try_emplace(&kernels, 0);
+  if (is_new) found->second = measured_gain(table.peak.f32, kernels.peak);
   return found->second;
 }
 

@@ -13,16 +13,29 @@
 
 namespace fastconv {
 
-// B of bf16, taps * k_run rows and N columns, as panels [panels][taps][ceil(k_run / 2)][width][2].
+// How rows of A are multiplied: `depth` is what the numbers of each tap are filled up to a multiple
+// of, with zeros on both sides.
+struct Bf16Form {
+  const Bf16Kernels* kernels;
+  dim_t depth;
+};
+// That of taps of k numbers: in tile registers, where there are such and no more than half of what
+// they multiply would be zeros. Their depth is kept where the system refuses them, because stored
+// panels are to serve every process.
+Bf16Form bf16_form(const KernelTable& table, dim_t k);
+// Names what of bf16_form() a table decides: of equal names panels are equal.
+std::string bf16_packing(const KernelTable& table);
+
+// B of bf16, taps * k_run rows and N columns, as panels [panels][taps][k_run / 2][width][2].
 class PackedBf16 {
  public:
   // In `data` of numbers() elements; fill it with pack(), unless it holds the panels already. k_run
-  // is even, K a multiple of it.
-  PackedBf16(const Bf16Kernels& kernels, dim_t K, dim_t N, Buffer<uint16_t> data);
-  static dim_t numbers(const Bf16Kernels& kernels, dim_t K, dim_t N) noexcept {
-    return K * round_up(N, kernels.nr / 2);
+  // is a multiple of form.depth, K of k_run.
+  PackedBf16(const Bf16Form& form, dim_t K, dim_t N, Buffer<uint16_t> data);
+  static dim_t numbers(const Bf16Form& form, dim_t K, dim_t N) noexcept {
+    return K * round_up(N, form.kernels->nr / 2);
   }
-  // Takes rows of f32, `taps` times k_run of them; where k_run is odd, zeros are added after each.
+  // Takes rows of f32, `taps` times k_run of them, and adds zeros after each tap.
   void pack(const PackedB& b, dim_t taps, dim_t k_run);
 
   dim_t K() const noexcept { return K_; }
@@ -39,7 +52,7 @@ class PackedBf16 {
 
  private:
   const Bf16Kernels* kernels_;
-  dim_t K_, N_;
+  dim_t depth_, K_, N_;
   Buffer<uint16_t> data_;
 };
 
@@ -58,8 +71,8 @@ void multiply(const Bf16Product& product, const uint16_t* a, const float* residu
 void gemm_bf16(const View& a, const View& b, const View* c, const View& out, float alpha,
                float beta, const float* bias, const Activation& activation);
 
-// How many times as many products a second of bf16 as of f32 the processor does, measured once; 0
-// where no instruction of the tier's multiplies them.
-double bf16_gain(const KernelTable& table);
+// How many times as many products a second as of f32 these kernels' instruction does, measured once;
+// 0 where there is none.
+double bf16_gain(const KernelTable& table, const Bf16Kernels& kernels);
 
 }  // namespace fastconv

@@ -36,6 +36,7 @@ using GemmTile = PanelTile<float>;
 using GemvUkr = void (*)(const GemmTile&, float* sums);
 
 constexpr int kMaxMR = 14, kGemvRows = 4;
+constexpr int kMaxTileRows = 32;  // of tile registers
 using GemmPanel = PanelKernels<GemmTile, kMaxMR>;
 struct GemmKernels {
   int mr = 0, nr = 0;            // the tile of most of the work
@@ -44,16 +45,20 @@ struct GemmKernels {
   GemvUkr gemv_columns[kGemvRows] = {};
 };
 
-// Of bf16, summed in f32, a word being two numbers: the panel is [taps][K / 2][ldb][2], and K even.
-// Products are exact, and their sums those of f32 in the order of k. But with AVX512_BF16 and AMX,
-// the numbers of a pair are summed in another order, and denormals count as zeros.
+// Of bf16, summed in f32, a word being two numbers: the panel is [taps][K / 2][ldb][2], and K a
+// multiple of `depth`. Products are exact, and their sums those of f32 in the order of k. But with
+// AVX512_BF16 and AMX, sums have another order, and denormals count as zeros.
 using Bf16Tile = PanelTile<uint16_t>;
-using Bf16Panel = PanelKernels<Bf16Tile, kMaxMR>;
+using Bf16Panel = PanelKernels<Bf16Tile, kMaxTileRows>;
 struct Bf16Kernels {
   int mr = 0, nr = 0;  // as GemmKernels has them, with the same nr
+  int depth = 2;
   Bf16Panel panels[3];
   // y[i] = x[i] to the nearest number of bf16, ties to even, i < n; a NaN stays one, a quiet one.
   void (*round)(const float* x, dim_t n, uint16_t* y) = nullptr;
+  // Of the instruction that multiplies them; empty where there is none.
+  PeakLoop peak;
+  bool emulated = false;
 };
 
 // ---- sparse_f32.inl.h ---------------------------------------------------------------------------
@@ -130,8 +135,7 @@ struct IntegerTile : ProductTile<uint8_t, void, void> {  // C: elements of finis
   const ExcessList* excess;                              // [NRV], or null: nothing is
   IntegerFinish finish;
 };
-constexpr int kMaxIntegerMR = 32;
-using IntegerPanel = PanelKernels<IntegerTile, kMaxIntegerMR>;
+using IntegerPanel = PanelKernels<IntegerTile, kMaxTileRows>;
 constexpr dim_t kOrderBlock = 64;  // bytes
 // Of a row of n bytes: blocks end with the row if that is as long as one.
 inline dim_t start_of_block(dim_t begin, dim_t n) noexcept {
@@ -531,6 +535,9 @@ struct KernelTable {
   bool cheap_permute = false;  // a fact of cmake/isa.cmake
   GemmKernels gemm;
   Bf16Kernels bf16;
+  // With tile registers: no rows where the processor has none. Whoever calls them asks for these
+  // first (core/tiles.h), but where they are emulated.
+  Bf16Kernels bf16_tiles;
   SparseKernels sparse;
   BinaryKernels binary;
   CodebookKernels codebook;

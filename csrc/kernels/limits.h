@@ -24,8 +24,8 @@ struct PeakLoop {
 struct PeakKernels {
   PeakLoop f32;
   // Null where the processor has no instruction for it, unlike every other entry: a peak of the
-  // instructions for something else would say nothing.
-  PeakLoop bf16, int8, bit;
+  // instructions for something else would say nothing. That of bf16 is in Bf16Kernels.
+  PeakLoop int8, bit;
 };
 
 }  // namespace fastconv

@@ -34,8 +34,14 @@ inline void tile_store(void* p, dim_t step) {
 }
 // c[m][n] += a[m][4 k + i] * b[k][4 n + i], a of u8, b of s8, sums of 32 bits, over all k and i < 4.
 template <int C, int A, int B>
-inline void tile_dot() {
+inline void tile_dot_bytes() {
   __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+}
+// c[m][n] += sum over k of a[m][2 k] * b[k][2 n] + sum over k of a[m][2 k + 1] * b[k][2 n + 1], of
+// bf16 and sums of f32. Denormals, of what is multiplied and of the sums, count as zeros.
+template <int C, int A, int B>
+inline void tile_dot_bf16() {
+  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
 }
 
 }  // namespace

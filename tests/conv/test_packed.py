@@ -169,10 +169,13 @@ def test_borrowed_weights_are_kept_and_not_copied(rng: np.random.Generator) -> N
 
 def facts() -> tuple[int, int]:
     """Return columns of a panel and lanes of a vector, after a look at the version that this file is of."""
-    found = re.fullmatch(r"fastconv (\S+), packing (\d+), (\w+), nr (\d+), lanes (\d+)", _core.packing_id())
+    pattern = r"fastconv (\S+), packing (\d+), (\w+), nr (\d+), lanes (\d+), bf16 (\d+)"
+    found = re.fullmatch(pattern, _core.packing_id())
     assert found is not None
-    version, packing, tier, nr, lanes = found.groups()
+    version, packing, tier, nr, lanes, depth = found.groups()
     assert (version, packing, tier) == (_core.__version__, "1", _core.active_tier())
+    tiles = "amx_bf16" in _core.cpu_info()["tiers"]["extensions"] and tier == "avx512"
+    assert depth == ("32" if tiles else "2")
     return int(nr), int(lanes)
 
 

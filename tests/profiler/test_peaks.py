@@ -71,6 +71,7 @@ def test_a_tier_has_what_the_processor_has() -> None:
         "avx512_vpopcntdq": "avx512",
         "avx512_bf16": "avx512",
         "amx_int8": "avx512",
+        "amx_bf16": "avx512",
     }
     emulated = fastconv.show_config("dict")["build"]["emulated"]
     wanted = [
@@ -84,7 +85,8 @@ def test_a_tier_has_what_the_processor_has() -> None:
         instructions = _core.peak_instructions("avx512")
         assert instructions["int8"] == next((int8[flag] for flag in int8 if flag in flags), "vpmaddubsw")
         assert instructions["bit"] == ("vpopcntd" if "avx512_vpopcntdq" in flags else "vpshufb")
-        assert instructions.get("bf16") == ("vdpbf16ps" if "avx512_bf16" in flags else None)
+        bf16 = {"amx_bf16": "tdpbf16ps", "avx512_bf16": "vdpbf16ps"}
+        assert instructions.get("bf16") == next((bf16[flag] for flag in bf16 if flag in flags), None)
 
 
 def test_ref_has_no_narrow_instructions() -> None:

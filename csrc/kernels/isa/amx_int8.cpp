@@ -7,14 +7,14 @@
 #include "simd/tile_amx.h"
 #endif
 // In the vocabulary above.
-#include "kernels/product/amx_tile.inl.h"
+#include "kernels/product/amx_integers.inl.h"
 
 namespace fastconv {
 
 void table_amx_int8(KernelTable& table) {
   fill_tiles(table.integer);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of its tier
-  table.peak.int8 = {peak_tiles, "tdpbusd", true};
+  table.peak.int8 = {peak_tiles<AmxBytes>, "tdpbusd", true};
 #endif
 }
 

@@ -10,7 +10,7 @@ namespace fastconv {
 void table_avx512_bf16(KernelTable& table) {
   fill_bf16<DotBf16, 14, 14, 9>(table.bf16);
 #ifndef FASTCONV_EMULATE_AVX512  // a peak is of real instructions
-  table.peak.bf16 = {peak_dot<DotBf16>, DotBf16::kInstruction};
+  table.bf16.peak = {peak_dot<DotBf16>, DotBf16::kInstruction};
 #endif
 }
 
