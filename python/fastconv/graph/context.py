@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from fastconv import _core
 from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.call import Call, checked_result, converted
-from fastconv.graph.functions import BINARY, activation_of
+from fastconv.graph.functions import BINARY, activation_of, rounded_to_bf16
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
 from fastconv.graph.plans import Plans
 from fastconv.graph.value import (
@@ -117,12 +118,27 @@ class Context:
         self.steps: list[Step] = []
         self._constants: dict[int, tuple[Constant, Tensor]] = {}
         self._wide: dict[Tensor, Tensor] = {}
+        self._rounds = False
 
     def fork(self, steps: Sequence[Step], buffers: Sequence[Buffer]) -> Context:
         """Return a context that holds these steps, on buffers of its own."""
         other = Context(self.plans)
         other.steps, other.buffers, other.budget = list(steps), list(buffers), self.budget
         return other
+
+    @contextmanager
+    def rounding(self) -> Iterator[None]:
+        """Have convolutions of the current node round their input to bf16, whatever the algorithm."""
+        self._rounds = True
+        try:
+            yield
+        finally:
+            self._rounds = False
+
+    @property
+    def precision(self) -> str:
+        """Which algorithms are accurate enough for the current node, as fastconv.conv2d has it."""
+        return "bf16" if self._rounds and self.plans.precision == "fast" else self.plans.precision
 
     @property
     def opset(self) -> int:
@@ -362,8 +378,11 @@ class Context:
     def convolve(self, conv: _core.Conv, x: Tensor, residual: Tensor | None, y: Tensor) -> Tensor:
         """Run a packed convolution (or fully connected layer)."""
         algorithm = conv.algorithm(x.shape)
-        asked = self.plans.precision == "bf16" and algorithm != "bf16"
+        plain = algorithm != "bf16"
+        asked = plain and (self._rounds or self.plans.precision == "bf16")
         reason = conv.explain(x.shape)["rejected"]["bf16"] if asked else ""
+        if plain and self._rounds:
+            x = self.tensor(self.call(rounded_to_bf16, [x], x.shape, F32, "cast", into=True))
         return self.emit("conv", (x, residual), y, conv, algorithm=algorithm, stays_f32=reason)
 
 

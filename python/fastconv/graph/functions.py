@@ -70,3 +70,20 @@ def truncated_quotient(a: Array, b: Array) -> Array:
     quotient: Array = np.floor_divide(a, b)
     quotient += ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
     return quotient
+
+
+def rounded_to_bf16(x: Array, out: Array | None = None) -> Array:
+    """Return the numbers of bf16 nearest to f32 ones, ties to even, as f32; what is NaN stays so.
+
+    >>> rounded_to_bf16(np.array([1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, -0.0], np.float32)).tolist()
+    [1.0, 1.015625, inf, -0.0]
+    """
+    y = np.empty_like(x) if out is None else out
+    bits, rounded = x.view(np.uint32), y.view(np.uint32)
+    np.right_shift(bits, 16, out=rounded)
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded &= 0xFFFF0000
+    np.copyto(y, x, where=np.isnan(x))
+    return y

@@ -10,6 +10,7 @@ from fastconv._table import Table
 from fastconv._text import counted, printable
 from fastconv.graph.compile import Stage
 from fastconv.graph.context import Step
+from fastconv.graph.ir import NO_ACTIVATION
 from fastconv.graph.program import Program
 from fastconv.graph.staged import Plan
 from fastconv.graph.steps import STEP_KINDS
@@ -89,7 +90,8 @@ def described(step: Step) -> str:
     ]
     if step.kind == "conv" and step.inputs[1] is not None:
         words.append("+ residual")
-    name, low, high = step.node.activation
+    # What numpy computes for a node is never its activation, which is a step of its own then.
+    name, low, high = NO_ACTIVATION if step.kind == "call" else step.node.activation
     if name == "clamp" and low == 0 and high in (6, math.inf):
         name = "relu6" if high == 6 else "relu"
     return " ".join([*words, *([] if name == "none" else [f"+ {name}"])])

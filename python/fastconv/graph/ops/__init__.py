@@ -2,6 +2,7 @@
 
 from fastconv.graph.ops import (
     activation,
+    bf16,
     cast,
     control,
     conv,
@@ -28,6 +29,7 @@ from fastconv.graph.ops import (
 
 __all__ = [
     "activation",
+    "bf16",
     "cast",
     "control",
     "conv",

@@ -67,7 +67,7 @@ def _pack(
         taps, padding = seen
 
     parameters = {
-        "precision": ctx.plans.precision,
+        "precision": ctx.precision,
         "padding_lo": padding[:spatial],
         "padding_hi": padding[spatial:],
         **given,

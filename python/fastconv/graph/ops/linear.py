@@ -199,13 +199,13 @@ def fully_connected(
             act=activation.kind,
             alpha=activation.alpha,
             beta=activation.beta,
-            precision=ctx.plans.precision,
+            precision=ctx.precision,
             algorithm="auto",
             stored=stored,
             signs=signs,
         )
 
-    whole = None if share is None else ("linear", share, n, activation, key)
+    whole = None if share is None else ("linear", share, n, activation, key, ctx.precision)
     conv = pack(ctx, (w, b), (activation, key), build, piece=piece, share=whole)
     return ctx.convolve(conv, ctx.tensor(x), None, ctx.empty((x.shape[0], n)))
 

@@ -14,6 +14,7 @@ from fastconv.errors import ArgumentError
 from fastconv.graph.branch import take_branches
 from fastconv.graph.budget import Budget
 from fastconv.graph.ir import Graph
+from fastconv.graph.passes.bf16 import use_bf16
 from fastconv.graph.passes.fold import fold_affine, fold_pad
 from fastconv.graph.passes.fuse import (
     fuse_activation,
@@ -44,6 +45,7 @@ PASSES: Mapping[str, GraphPass] = {
     "use_integers": use_integers,
     "fold_weights": fold_weights,
     "fuse_quantization": fuse_quantization,
+    "use_bf16": use_bf16,
     "use_signs": use_signs,
     "fold_affine": fold_affine,
     "merge_branches": merge_branches,

@@ -14,6 +14,7 @@ from fastconv.graph.budget import Budget
 from fastconv.graph.context import MAX_RANK
 from fastconv.graph.ir import NO_ACTIVATION, Graph, Node
 from fastconv.graph.ops.norm import batch_norm_affine
+from fastconv.graph.passes.bf16 import is_bf16
 from fastconv.graph.passes.editor import Editor, absorbing
 from fastconv.graph.passes.signs import filters_of, one_magnitude
 from fastconv.graph.registry import FASTCONV_DOMAIN, activation_of
@@ -135,7 +136,7 @@ def _channel_vector(edit: Editor, value: str, constant: str) -> Array | None:
     array, producer = edit.constants.get(constant), edit.producer(value)
     if array is None or array.dtype != np.float32 or producer is None or not _may_compute(edit, array):
         return None
-    if producer.op in ("MatMul", "FusedMatMul", "SignMatMul"):  # channels are last, and the rank is not known
+    if producer.op in _MATMULS:  # channels are last, and the rank is not known
         return array.astype(np.float64) if array.ndim <= 1 else None
     rank = _rank(edit, value)
     if rank is None or array.ndim > rank or rank < 2:
@@ -158,6 +159,8 @@ _SAME_RANK = {
     "Resize",
     "Upsample",
 }
+_MATMULS = {"MatMul", "FusedMatMul", "SignMatMul", "Bf16MatMul"}
+_CONVOLUTIONS = {"Conv", "FusedConv", "SignConv", "Bf16Conv", "ConvTranspose"}
 
 
 def _rank(edit: Editor, name: str) -> int | None:
@@ -175,10 +178,10 @@ def _rank(edit: Editor, name: str) -> int | None:
             break
         if node is None:
             break
-        if node.op in ("Conv", "FusedConv", "SignConv", "ConvTranspose") and node.inputs[1] in edit.constants:
+        if node.op in _CONVOLUTIONS and node.inputs[1] in edit.constants:
             rank = edit.constants[node.inputs[1]].ndim
             break
-        if node.op in ("Gemm", "SignGemm"):
+        if node.op in ("Gemm", "SignGemm", "Bf16Gemm"):
             rank = 2
             break
         if node.op not in _SAME_RANK and activation_of(node, edit.constants) is None:
@@ -259,10 +262,23 @@ def _fold_into_matmul(edit: Editor, node: Node, factor: Array, offset: Array) ->
     w = edit.constants.get(node.inputs[1])
     if w is None or w.ndim != 2:
         return None
-    fused = replace(node, op="FusedMatMul", domain=FASTCONV_DOMAIN)
+    fused = node if node.domain else replace(node, op="FusedMatMul", domain=FASTCONV_DOMAIN)
     return _fold(
         edit, fused, factor, offset, bias=2, channels=w.shape[1], weights_as=w.shape, factor_as=(1, -1)
     )
+
+
+_Fold = Callable[[Editor, Node, Array, Array], Node | None]
+_OF_BF16: dict[str, _Fold] = {
+    "Bf16Conv": _fold_into_conv,
+    "Bf16Gemm": _fold_into_gemm,
+    "Bf16MatMul": _fold_into_matmul,
+}
+
+
+def _fold_into_bf16(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
+    folded = _OF_BF16[node.op](edit, node, factor, offset)
+    return folded if folded is not None and is_bf16(edit.constants[folded.inputs[1]]) else None
 
 
 def _fold_into_batch_norm(edit: Editor, node: Node, factor: Array, offset: Array) -> Node | None:
@@ -272,9 +288,10 @@ def _fold_into_batch_norm(edit: Editor, node: Node, factor: Array, offset: Array
     return _fold(edit, node, factor, offset, bias=2, channels=scale.size, weights_as=(-1,), factor_as=(-1,))
 
 
-_FOLDS: dict[tuple[str, str], Callable[[Editor, Node, Array, Array], Node | None]] = {
+_FOLDS: dict[tuple[str, str], _Fold] = {
     ("", "Conv"): _fold_into_conv,
     **{(FASTCONV_DOMAIN, op): _fold_into_signs for op in ("SignConv", "SignGemm", "SignMatMul")},
+    **{(FASTCONV_DOMAIN, op): _fold_into_bf16 for op in _OF_BF16},
     ("", "ConvTranspose"): _fold_into_conv_transpose,
     ("", "Gemm"): _fold_into_gemm,
     ("", "MatMul"): _fold_into_matmul,

@@ -312,7 +312,8 @@ def _is_plain_conv(node: Node | None) -> bool:
     """Whether a node is a convolution that adds and applies nothing yet."""
     if node is None or node.activation != NO_ACTIVATION or any(node.inputs[3:]):
         return False
-    return (node.domain, node.op) in (("", "Conv"), (FASTCONV_DOMAIN, "SignConv"))
+    ours = ("SignConv", "Bf16Conv") if node.domain == FASTCONV_DOMAIN else ()
+    return (node.domain, node.op) == ("", "Conv") or node.op in ours
 
 
 def fuse_activation(graph: Graph) -> Graph:
