@@ -17,7 +17,7 @@ import fastconv
 from fastconv.cli import main
 from fastconv.compress import Optimized, optimize, quantize
 from fastconv.compress.agreement import signal_to_noise
-from fastconv.compress.candidates import BYTES, FLOAT, Candidates, Times
+from fastconv.compress.candidates import BF16, BYTES, FLOAT, Candidates, Times
 from fastconv.compress.ranges import RANGES
 from fastconv.compress.rounding import observed_network, rounded_network
 from fastconv.compress.samples import samples_of
@@ -26,6 +26,7 @@ from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.exporters.onnx import to_file, to_proto
 from fastconv.graph.ir import Graph
 from fastconv.graph.model import Model
+from fastconv.graph.passes import run_passes
 
 pytest.importorskip("onnx")
 
@@ -35,33 +36,48 @@ LAYERS = 6  # of the fixture's network
 
 
 class Known:
-    """Candidates of which all is known, in the place of :class:`Candidates`."""
+    """Candidates of which all is known, in the place of :class:`Candidates`: times and noises by kind."""
 
-    def __init__(self, before: list[float], after: list[float], noise: list[float], edge: float) -> None:
-        self.layers = tuple(f"layer{i}" for i in range(len(before)))
-        self.before, self.after, self.noise, self.edge = before, after, noise, edge
+    def __init__(
+        self, times: Mapping[str, list[float]], noises: Mapping[str, list[float]], edge: float = 0
+    ) -> None:
+        self.layers = tuple(f"layer{i}" for i in range(len(times[FLOAT])))
+        self.kinds = tuple(times)
+        self.times, self.edge = times, edge
+        self.noises = {FLOAT: [0.0] * len(self.layers), **noises}
+
+    def choices(self, layer: str) -> tuple[str, ...]:
+        assert layer in self.layers
+        return self.kinds
 
     def all_of(self, kind: str) -> tuple[str, ...]:
         return (kind,) * len(self.layers)
 
     def layer_ms(self, kind: str) -> Mapping[str, float]:
-        return dict(zip(self.layers, self.before if kind == FLOAT else self.after, strict=True))
+        return dict(zip(self.layers, self.times[kind], strict=True))
 
     def ms(self, kinds: tuple[str, ...]) -> float:
-        each = zip(self.before, self.after, kinds, strict=True)
-        changes = sum(a != b for a, b in itertools.pairwise(kinds))
-        return sum(b if kind == FLOAT else a for b, a, kind in each) + self.edge * changes
+        changes = sum((a == BYTES) != (b == BYTES) for a, b in itertools.pairwise(kinds))
+        return sum(self.times[kind][i] for i, kind in enumerate(kinds)) + self.edge * changes
 
     def again(self, kinds: tuple[str, ...], rounds: int) -> float:
         assert rounds > 1
         return self.ms(kinds)
 
     def loss(self, kinds: tuple[str, ...]) -> float:
-        return sum(n for n, kind in zip(self.noise, kinds, strict=True) if kind == BYTES)
+        return sum(self.noises[kind][i] for i, kind in enumerate(kinds))
+
+
+def two_kinds(before: list[float], after: list[float], noise: list[float], edge: float = 0) -> Known:
+    return Known({FLOAT: before, BYTES: after}, {BYTES: noise}, edge)
 
 
 def searched(known: Known, budget: float) -> list[Point]:
-    alone = {name: -10 * np.log10(n) for name, n in zip(known.layers, known.noise, strict=True)}
+    alone = {
+        kind: {name: -10 * np.log10(n) for name, n in zip(known.layers, noise, strict=True)}
+        for kind, noise in known.noises.items()
+        if kind != FLOAT
+    }
     return search(known, alone, budget)  # type: ignore[arg-type]
 
 
@@ -70,34 +86,53 @@ NOISES = st.lists(st.floats(1e-6, 1e-2), min_size=5, max_size=5)
 
 
 @settings(max_examples=60, deadline=None)
-@given(TIMES, TIMES, NOISES, st.floats(0, 1), st.floats(0, 0.03))
+@given(st.lists(TIMES, min_size=3, max_size=3), NOISES, st.floats(0, 1), st.floats(0, 0.03))
 def test_never_slower_than_a_network_of_one_kind_and_within_the_budget(
-    before: list[float], after: list[float], noise: list[float], edge: float, budget: float
+    times: list[list[float]], noise: list[float], edge: float, budget: float
 ) -> None:
-    known = Known(before, after, noise, edge)
+    kinds = FLOAT, BF16, BYTES
+    noises = {BYTES: noise, BF16: [n / 100 for n in noise]}
+    known = Known(dict(zip(kinds, times, strict=True)), noises, edge)
     chosen = searched(known, budget)[0]
-    ends = [known.all_of(kind) for kind in (FLOAT, BYTES)]
+    ends = [known.all_of(kind) for kind in kinds]
     assert chosen.loss <= budget
     assert chosen.ms <= min(known.ms(kinds) for kinds in ends if known.loss(kinds) <= budget)
 
 
 def test_each_layer_is_what_is_faster_where_nothing_else_counts() -> None:
-    known = Known([3, 1, 3, 1, 3], [1, 2, 1, 2, 1], [1e-6] * 5, 0)
+    known = two_kinds([3, 1, 3, 1, 3], [1, 2, 1, 2, 1], [1e-6] * 5)
     assert searched(known, 0.1)[0].kinds == (BYTES, FLOAT, BYTES, FLOAT, BYTES)
+    times = {FLOAT: [3.0, 1, 3, 1, 3], BF16: [2.0, 2, 1, 3, 1], BYTES: [1.0, 3, 2, 3, 2]}
+    three = Known(times, {BF16: [1e-7] * 5, BYTES: [1e-6] * 5})
+    assert searched(three, 0.1)[0].kinds == (BYTES, FLOAT, BF16, FLOAT, BF16)
 
 
 def test_edges_that_cost_more_than_a_layer_gains_are_left_out() -> None:
-    known = Known([3, 1.9, 3, 1.9, 3], [1, 2, 1, 2, 1], [1e-6] * 5, 0.5)
+    known = two_kinds([3, 1.9, 3, 1.9, 3], [1, 2, 1, 2, 1], [1e-6] * 5, 0.5)
     assert searched(known, 0.1)[0].kinds == (BYTES,) * 5
 
 
 def test_what_gains_most_for_what_it_loses_is_taken_first() -> None:
-    known = Known([4, 4, 4], [1, 3, 2], [0.02, 0.001, 0.004], 0)
+    known = two_kinds([4, 4, 4], [1, 3, 2], [0.02, 0.001, 0.004])
     assert searched(known, 0.005)[0].kinds == (FLOAT, BYTES, BYTES)
 
 
+def test_layers_whose_bytes_are_beyond_the_budget_are_of_bf16() -> None:
+    times = {FLOAT: [4.0, 4, 4], BF16: [2.0, 2, 2], BYTES: [1.0, 1, 1]}
+    known = Known(times, {BF16: [1e-5] * 3, BYTES: [0.02, 0.001, 0.001]})
+    assert searched(known, 0.005)[0].kinds == (BF16, BYTES, BYTES)
+    assert searched(known, 5e-5)[0].kinds == (BF16, BF16, BF16)
+    assert searched(known, 0)[0].kinds == (FLOAT, FLOAT, FLOAT)
+    assert searched(known, 0.1)[0].kinds == (BYTES, BYTES, BYTES)
+
+
+def test_without_bytes_layers_are_of_floats_and_bf16() -> None:
+    known = Known({FLOAT: [4.0, 1, 4], BF16: [2.0, 2, 2]}, {BF16: [1e-5] * 3})
+    assert searched(known, 0.01)[0].kinds == (BF16, FLOAT, BF16)
+
+
 def test_the_front_has_no_point_that_another_beats() -> None:
-    points = searched(Known([4, 4, 4], [1, 3, 2], [0.02, 0.001, 0.004], 0), 1.0)
+    points = searched(two_kinds([4, 4, 4], [1, 3, 2], [0.02, 0.001, 0.004]), 1.0)
     found = front(points)
     assert [p.ms for p in found] == sorted(p.ms for p in found)
     assert [p.loss for p in found] == sorted((p.loss for p in found), reverse=True)
@@ -117,9 +152,11 @@ def candidates(mobile: MakeGraph, images: Array) -> Candidates:
 def test_any_mixture_of_kinds_is_near_the_float_network(
     mobile: MakeGraph, images: Array, candidates: Candidates
 ) -> None:
-    """Of the 64 there are; its loss is that of the network which is written."""
+    """Its loss is that of the network which is written."""
     expected = Model(mobile())(images)
-    for kinds in itertools.product((FLOAT, BYTES), repeat=LAYERS):
+    some = list(itertools.product((FLOAT, BYTES), repeat=LAYERS))
+    some += itertools.islice(itertools.product((BF16, BYTES, FLOAT), repeat=LAYERS), 0, None, 29)
+    for kinds in some:
         graph = candidates.graph(kinds)
         got = Model(graph)(images)
         assert signal_to_noise(expected, got) > 25
@@ -127,24 +164,28 @@ def test_any_mixture_of_kinds_is_near_the_float_network(
             np.square(got.astype(np.float64) - expected).sum() / np.square(expected, dtype=np.float64).sum()
         )
         assert candidates.loss(kinds) == pytest.approx(noise, rel=0.02, abs=1e-9)
-        integers = sum(node.op in ("Conv", "Gemm") and node.inputs[1] not in graph.constants
-                       for node in graph.nodes)  # fmt: skip
-        assert integers == kinds.count(BYTES)
+        writers = {node.outputs[0]: node.op for node in graph.nodes}
+        of_weights = [writers.get(n.inputs[1], "") for n in graph.nodes if n.op in ("Conv", "Gemm")]
+        assert of_weights.count("DequantizeLinear") == kinds.count(BYTES)
+        assert of_weights.count("Cast") == kinds.count(BF16)
 
 
 @pytest.fixture(scope="module")
 def timed(candidates: Candidates) -> dict[str, Any]:
-    """A record by which all layers but the stem are faster in 8 bits."""
+    """A record by which the stem is the fastest in floats, the second layer in bf16, the others in 8 bits.
+
+    The third, which is depthwise, is never in bf16.
+    """
     names = candidates.layers
-
-    def ms(i: int, kind: str) -> float:
-        return 2.0 if (kind == FLOAT) == (i != 0) else 1.0
-
+    ms = {"f": [1.0, 3, 2, 2, 2, 2], "b": [2.0, 1, 0, 2, 2, 2], "i": [2.0, 2, 1, 1, 1, 1]}
     networks = {}
-    for key in map("".join, itertools.product("fi", repeat=len(names))):
-        total = sum(ms(i, FLOAT if letter == "f" else BYTES) for i, letter in enumerate(key))
+    for key in map("".join, itertools.product("fbi", repeat=len(names))):
+        total = sum(ms[letter][i] for i, letter in enumerate(key))
         networks |= {key: total, f"{key}*10": total}
-    layers = {kind: {name: ms(i, kind) for i, name in enumerate(names)} for kind in (FLOAT, BYTES)}
+    layers = {
+        kind: {name: ms[letter][i] for i, name in enumerate(names) if ms[letter][i]}
+        for kind, letter in ((FLOAT, "f"), (BF16, "b"), (BYTES, "i"))
+    }
     return {"layers": layers, "networks": networks}
 
 
@@ -154,12 +195,45 @@ def result(mobile: MakeGraph, images: Array, timed: dict[str, Any]) -> Optimized
 
 
 def test_recorded_times_decide(result: Optimized) -> None:
-    assert result.chosen.kinds == (FLOAT, *[BYTES] * (LAYERS - 1))
+    assert result.chosen.kinds == (FLOAT, BF16, *[BYTES] * (LAYERS - 2))
     assert result.chosen.ms == LAYERS
     assert result.chosen.loss <= 0.01
-    elements = [layer.elements for layer in result.report.layers]
-    assert elements[0] == "f32"
-    assert all(text.startswith("u8 x s8") for text in elements[1:])
+    assert (result.chosen.in_bf16, result.chosen.in_bytes) == (1, LAYERS - 2)
+    first, second, *others = (layer.elements for layer in result.report.layers)
+    assert (first, second) == ("f32", "bf16")
+    assert all(text.startswith("u8 x s8") for text in others)
+    assert [cost.kind for cost in result.costs] == list(result.chosen.kinds)
+
+
+def test_a_layer_of_bf16_has_numbers_of_bf16_in_the_file(result: Optimized) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    narrow = [array for array in result.graph.constants.values() if array.dtype == ml_dtypes.bfloat16]
+    assert [array.shape for array in narrow] == [(32, 16, 1, 1)]
+    assert [node.op for node in run_passes(result.graph).nodes].count("Bf16Conv") == 1
+
+
+@pytest.mark.parametrize(
+    ("elements", "kinds"),
+    [
+        (["int8"], (FLOAT, *[BYTES] * (LAYERS - 1))),
+        ({"bf16"}, (FLOAT, BF16, *[FLOAT] * (LAYERS - 2))),
+    ],
+    ids=["int8", "bf16"],
+)
+def test_what_is_tried_can_be_said(
+    elements: Any, kinds: tuple[str, ...], mobile: MakeGraph, images: Array, timed: dict[str, Any]
+) -> None:
+    found = optimize(mobile(), images[:8], times=timed, elements=elements)
+    assert found.chosen.kinds == kinds
+    assert {kind for point in found.points for kind in point.kinds} <= {FLOAT, *elements}
+
+
+def test_it_is_said_where_bf16_was_not_tried(mobile: MakeGraph, images: Array, timed: dict[str, Any]) -> None:
+    none = {**timed, "layers": {**timed["layers"], BF16: {}}}
+    found = optimize(mobile(), images[:8], times=none)
+    assert found.chosen.kinds == (FLOAT, *[BYTES] * (LAYERS - 1))
+    assert any("no layer was tried in bf16" in line for line in found.lines())
+    assert found.times["layers"][BF16] == {}
 
 
 def test_the_same_record_gives_the_same_file(mobile: MakeGraph, images: Array, result: Optimized) -> None:
@@ -175,7 +249,7 @@ def test_no_budget_is_the_float_network(mobile: MakeGraph, images: Array, timed:
 
 
 def test_layers_that_are_excluded_are_never_bytes(mobile: MakeGraph, images: Array) -> None:
-    found = optimize(mobile(), images[:4], exclude=["depthwise"])
+    found = optimize(mobile(), images[:4], exclude=["depthwise"], elements=["int8"])
     assert len(found.layers) == LAYERS - 1
     assert "excluded" in found.report.kept.values()
 
@@ -195,14 +269,20 @@ def test_onnx_runtime_runs_the_file(result: Optimized, images: Array, tmp_path: 
     assert signal_to_noise(theirs, result.model()(images)) > 30
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".fcm"])
+@pytest.mark.parametrize(("suffix", "elements"), [(".onnx", "bf16,int8"), (".fcm", "bf16")])
 def test_the_command(
-    suffix: str, mobile: MakeGraph, images: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    suffix: str,
+    elements: str,
+    mobile: MakeGraph,
+    images: Array,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     to_file(mobile(), tmp_path / "net.onnx")
     np.save(tmp_path / "x.npy", images)
     out, times = tmp_path / f"out{suffix}", tmp_path / "times.json"
     given = ["optimize", str(tmp_path / "net.onnx"), "--data", str(tmp_path / "x.npy"), "-o", str(out)]
+    given += ["--elements", elements]
     assert main([*given, "--budget", "1%", "--times", str(times), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["chosen"]["loss"] <= 0.01
@@ -210,7 +290,7 @@ def test_the_command(
     assert main([*given, "--times", str(times)]) == 0
     text = capsys.readouterr().out
     assert "chosen" in text
-    assert "all in 8 bits" in text
+    assert ("all in 8 bits" in text) == ("int8" in elements)
 
 
 def test_what_is_refused(mobile: MakeGraph, images: Array, tmp_path: Path) -> None:
@@ -229,4 +309,12 @@ def test_what_is_refused(mobile: MakeGraph, images: Array, tmp_path: Path) -> No
         optimize(graph, np.full_like(images, np.nan))
     with pytest.raises(ArgumentError, match=r"quantised already"):
         optimize(quantize(graph, images[:4]).graph, images)
-    assert main(["optimize", "net.onnx", "--data", str(tmp_path), "-o", str(tmp_path / "net.txt")]) == 2
+    with pytest.raises(ArgumentError, match=r"elements: expected some of bf16, int8, got \['f16'\]"):
+        optimize(graph, images, elements=["f16"])
+    with pytest.raises(ArgumentError, match=r"elements: expected some of bf16, int8, got \[\]"):
+        optimize(graph, images, elements=[])
+    with pytest.raises(DTypeError, match=r"elements: expected a collection of names, got 'int8'"):
+        optimize(graph, images, elements="int8")
+    given = ["optimize", "net.onnx", "--data", str(tmp_path), "-o"]
+    assert main([*given, str(tmp_path / "net.txt")]) == 2
+    assert main([*given, str(tmp_path / "net.onnx"), "--elements", "f64"]) == 2

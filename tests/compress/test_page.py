@@ -31,12 +31,12 @@ def discs(picture: str) -> dict[str, tuple[float, float, str]]:
     return {told.split("\n")[0]: (float(x), float(y), c) for x, y, c, told in re.findall(DISC, picture)}
 
 
-def cost(name: str, before: float, after: float, loss: float, *, in_bytes: bool = True) -> Cost:
-    return Cost(name, "Conv", in_bytes, before, after, loss)
+def cost(name: str, before: float, after: float, loss: float, kind: str = "int8") -> Cost:
+    return Cost(name, "Conv", kind, before, after, loss)
 
 
 def test_layers_stand_by_what_they_gain_and_lose() -> None:
-    layers = [cost("a", 3, 1, 1e-3), cost("b", 3, 2, 1e-5), cost("c", 1, 2, 1e-4, in_bytes=False)]
+    layers = [cost("a", 3, 1, 1e-3), cost("b", 3, 2, 1e-5), cost("c", 1, 2, 1e-4, "f32")]
     found = discs(svg_costs(layers))
     (ax, ay, ac), (bx, by, bc), (cx, cy, cc) = (found[name] for name in "abc")
     assert ax - bx == pytest.approx((bx - cx) / 2, abs=0.2)  # gains of 2, 1 and -1

@@ -1,4 +1,4 @@
-"""``fastconv optimize``: the fastest network within a budget of loss, each layer in floats or in 8 bits.
+"""``fastconv optimize``: the fastest network within a budget of loss, each layer in floats, bf16 or 8 bits.
 
 MODEL is as for fastconv quantize. The result is an .onnx file, or an .fcm file for this machine;
 docs/quantize.md tells how.
@@ -30,6 +30,10 @@ def add(commands: Any) -> None:
         "--times", type=Path, metavar="FILE.json",
         help="a record of times: what is in it is not measured again, what is measured is added",
     )  # fmt: skip
+    parser.add_argument(
+        "--elements", type=arguments.names, default="bf16,int8", metavar="NAMES",
+        help="what layers may be computed with besides f32: bf16, int8, or both (default: bf16,int8)",
+    )  # fmt: skip
     output.add_page(parser)
     output.add_json_flag(parser)
     parser.set_defaults(run=run)
@@ -54,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
             exclude=args.exclude,
             exclude_ops=args.exclude_op,
             times=_record(args.times),
+            elements=args.elements,
             check=args.check,
         )
     result.save(args.output)

@@ -1,7 +1,7 @@
 """From a float network to a smaller, faster one: functions from graph to graph, and what they must know.
 
 :func:`observe` says what values a network computes on data, :func:`quantize` makes a network of 8 bits,
-:func:`optimize` one whose layers are in floats or in 8 bits, whichever is faster within a budget of loss.
+:func:`optimize` one whose layers are in floats, bf16 or 8 bits, as is fastest within a budget of loss.
 :func:`shrink` removes channels that are zeros, :func:`prune` those that matter least, and
 :func:`sparsify` makes single weights or blocks of them zeros, which sparse kernels skip.
 :func:`low_rank` splits layers in two, and :func:`share` gives weights few values to share, for small files.

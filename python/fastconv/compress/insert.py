@@ -1,4 +1,7 @@
-"""The end of quantising: a graph in QDQ form, which says of each value that it is bytes, and which."""
+"""The end of quantising: a graph that says of each value that it is bytes, and which, or rounded to bf16.
+
+Bytes are in QDQ form. Of bf16 a layer's weights are numbers, and what it reads goes through a pair of casts.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ import numpy.typing as npt
 from fastconv.compress.ranges import Range
 from fastconv.compress.scheme import Product, Scheme
 from fastconv.compress.weights import ByteWeights
+from fastconv.graph.functions import rounded_to_bf16
 from fastconv.graph.ir import Graph, Node
+from fastconv.graph.ops.bf16 import BFLOAT16
+from fastconv.graph.ops.cast import element_type
 
 Array = npt.NDArray[Any]
 
+FLOAT = 1  # ONNX's number
 MOST_BIAS = float(1 << 30)  # a bias of 32 bits has room for the sums beside it
 
 
@@ -29,6 +36,7 @@ class _Writer:
         self.nodes: list[Node] = []
         self.opset = opset
         self._source = graph
+        self._rounded: dict[str, str] = {}  # what stands for a value or for weights in bf16
 
     def name(self, wanted: str) -> str:
         name, count = wanted, 1
@@ -47,6 +55,18 @@ class _Writer:
         self.nodes.append(Node(op, self.name(f"{output}/{op}"), inputs, (output,), attrs, self.opset))
         return output
 
+    def rounded(self, name: str) -> str:
+        """Return a value, or weights, as numbers of bf16 that are widened again; once for all readers."""
+        if name not in self._rounded:
+            array = self.constants.get(name)
+            if array is None:
+                narrow = self.convert("Cast", (name,), self.name(f"{name}_bf16"), to=BFLOAT16)
+            else:
+                numbers = rounded_to_bf16(array).astype(element_type("bf16", BFLOAT16))
+                narrow = self.constant(f"{name}_bf16", numbers)
+            self._rounded[name] = self.convert("Cast", (narrow,), self.name(f"{name}_rounded"), to=FLOAT)
+        return self._rounded[name]
+
     def graph(self) -> Graph:
         """Return the graph with the nodes that were written, and the constants that these read."""
         outputs = {info.name for info in self._source.outputs}
@@ -62,13 +82,13 @@ def insert_conversions(
     weights: Mapping[str, ByteWeights],
     biases: Mapping[str, Array],
 ) -> Graph:
-    """Return a graph in QDQ form.
+    """Return a graph in QDQ form, but for layers of bf16.
 
     Parameters
     ----------
     graph : Graph
     scheme : Scheme
-        What becomes bytes.
+        What becomes bytes, and what is rounded to bf16.
     ranges : mapping of str to Range
         Of each value that does, but for those that share the scale of another.
     weights : mapping of str to ByteWeights
@@ -110,6 +130,8 @@ def insert_conversions(
             x_scale = ranges[scheme.source(product.input)].scale
             layer = weights[product.output]
             inputs = (inputs[0], *_write_product(writer, product, x_scale, layer, biases[product.output]))
+        elif node.outputs[0] in scheme.bf16:
+            inputs = (*map(writer.rounded, inputs[:2]), *inputs[2:])
         results = [name for name in node.outputs if name in values]
         moved = {name: writer.name(f"{name}_float") for name in results if name in outputs}
         names = tuple(moved.get(name, name) for name in node.outputs)

@@ -1,4 +1,4 @@
-"""The fastest network that is still right: each layer in floats or in 8 bits, by measured time and error."""
+"""The fastest network that is still right: layers in floats, bf16 or 8 bits, by measured time and error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv._arguments import integer, number
+from fastconv._arguments import integer, number, shown
 from fastconv._files import path_of
 from fastconv._table import Table
 from fastconv.compress.agreement import share_of
-from fastconv.compress.candidates import BYTES, FLOAT, Candidates, Times
+from fastconv.compress.candidates import BF16, BYTES, ELEMENTS, FLOAT, Candidates, Times
 from fastconv.compress.correct import Rounded
 from fastconv.compress.prepare import graph_of
 from fastconv.compress.ranges import RANGES
@@ -19,16 +19,16 @@ from fastconv.compress.report import Cost, Report, report_of
 from fastconv.compress.result import Result
 from fastconv.compress.rounding import observed_network, remarks, rounded_network
 from fastconv.compress.samples import SAMPLES, Prepare, check_of, samples_of
-from fastconv.compress.search import Point, front, search
-from fastconv.compress.sensitivity import sensitivities
-from fastconv.errors import ArgumentError
+from fastconv.compress.search import Alone, Point, front, search
+from fastconv.errors import ArgumentError, DTypeError
 from fastconv.exporters.onnx import to_file
 
 BUDGET = 0.01  # 20 dB
 SEARCHED = 32  # samples that candidates are judged by; the one that is chosen is judged by all
 STRICTER = 0.8  # than what is left of the budget, where a network that was found loses more on all samples
 ATTEMPTS = 4
-_TABLE = Table(("ms", ">"), ("loss", ">"), ("layers in 8 bits", ">"), ("", "<"))
+NO_BF16 = "no layer was tried in bf16: none gains by it here, or the package ml_dtypes is missing"
+_TABLE = Table(("ms", ">"), ("loss", ">"), ("layers in 8 bits", ">"), ("in bf16", ">"), ("", "<"))
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Optimized(Result):
     Attributes
     ----------
     graph : Graph
-        In QDQ form: layers of floats among it are as they were.
+        In QDQ form; what layers of bf16 read goes through a pair of casts, and layers of floats are as they
+        were.
     chosen : Point
         Its kinds, milliseconds and loss on all samples.
     points : tuple of Point
@@ -108,20 +109,27 @@ class Optimized(Result):
 
     def _told(self) -> list[Point]:
         """Return the front and, where they are not of it, the networks of one kind."""
-        ends = [point for point in self.points if point.in_bytes in (0, len(self.layers))]
+        ends = [point for point in self.points if self._of_one_kind(point)]
         return sorted({*self.front(), *ends, self.chosen}, key=lambda point: point.ms)
 
+    def _of_one_kind(self, point: Point) -> str:
+        """Return what a network is all of, or ""."""
+        if set(point.kinds) <= {FLOAT}:
+            return "all in float"
+        if set(point.kinds) == {BYTES}:
+            return "all in 8 bits"
+        most = max(p.in_bf16 for p in self.points)
+        return "all in bf16 that gain" if point.in_bf16 == most and not point.in_bytes else ""
+
     def _cells(self, point: Point) -> tuple[str, ...]:
-        remarks = []
-        if point.in_bytes == 0:
-            remarks.append("all in float")
-        elif point.in_bytes == len(self.layers):
-            remarks.append("all in 8 bits")
+        kind = self._of_one_kind(point)
+        remarks = [kind] if kind else []
         if point == self.chosen:
             remarks.append("chosen")
         elif point.loss > self.budget:
             remarks.append("over the budget")
-        return f"{point.ms:.3f}", f"{point.loss:.3%}", str(point.in_bytes), ", ".join(remarks)
+        counts = str(point.in_bytes), str(point.in_bf16)
+        return f"{point.ms:.3f}", f"{point.loss:.3%}", *counts, ", ".join(remarks)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -156,9 +164,10 @@ def optimize(
     exclude: Collection[str] = (),
     exclude_ops: Collection[str] = (),
     times: Mapping[str, Any] | None = None,
+    elements: Collection[str] = ELEMENTS,
     check: Any = None,
 ) -> Optimized:
-    """Find, layer by layer, whether floats or 8 bits make the fastest network within a budget of loss.
+    """Find, layer by layer, whether floats, bf16 or 8 bits make the fastest network within a budget of loss.
 
     Times are those of this machine, for one sample, with the threads that are set. They differ from run to
     run, and so may the network; the same record of times gives the same network.
@@ -173,6 +182,9 @@ def optimize(
         20 dB.
     times : mapping, optional
         The ``times`` of an earlier result for the same network: what is in it is not measured again.
+    elements : collection of {"bf16", "int8"}
+        What layers may be computed with besides float32; by default both. bf16 is tried in the layers that
+        ``precision="bf16"`` rounds on this processor.
 
     Returns
     -------
@@ -182,7 +194,8 @@ def optimize(
     Raises
     ------
     ArgumentError
-        Where the budget is no share, the record of times is none, or as :func:`quantize` does.
+        Where the budget is no share, the record of times is none, there are no such elements, or as
+        :func:`quantize` does.
     ShapeError, DTypeError
         Where the data do not fit the network.
 
@@ -199,46 +212,57 @@ def optimize(
     share = number("budget", budget)
     if not 0 <= share < 1:
         raise ArgumentError(f"budget: expected a share from 0 up to 1, got {share:g}")
+    kinds = _elements(elements)
+    in_bytes = BYTES in kinds
     known = Times() if times is None else Times.of(times)
     given = graph_of(model)
     taken = samples_of(data, given, prepare=prepare, limit=integer("samples", samples, 1))
     checked = check_of(check, taken, labels, given, prepare)
-    network = observed_network(given, taken, exclude, exclude_ops, equalize=True)
+    network = observed_network(given, taken, exclude, exclude_ops, equalize=in_bytes)
     graph = network.graph
-    rounded = rounded_network(network, taken, RANGES, portable=True, compensate=True, correct=True)
-    alone = sensitivities(graph, rounded, taken)
-    candidates = Candidates(graph, rounded, taken.first(SEARCHED), known, (exclude, exclude_ops))
-    whole = Candidates(graph, rounded, taken, known, (exclude, exclude_ops))
+    rounded = rounded_network(network, taken, RANGES, portable=True, compensate=in_bytes, correct=in_bytes)
+    excluded = exclude, exclude_ops
+    candidates = Candidates(graph, rounded, taken.first(SEARCHED), known, excluded, kinds)
+    whole = Candidates(graph, rounded, taken, known, excluded, kinds)
+    alone = candidates.alone(taken)
     points, chosen = _within(candidates, whole, alone, share)
     made = candidates.rounded(chosen.kinds)
     result = candidates.graph(chosen.kinds)
-    report = report_of(
-        given, graph, result, made, checked, labels, alone, remarks=remarks(network, taken), timed=True
-    )
+    said = remarks(network, taken)
+    if BF16 in kinds and BF16 not in candidates.kinds:
+        said += (NO_BF16,)
+    costs = _costs(candidates, rounded, alone, chosen) if in_bytes else ()
+    report = report_of(given, graph, result, made, checked, labels, alone[BYTES], remarks=said, timed=True)
     one = taken.first(1).batches(1)[0]
     shapes = tuple(one[info.name].shape for info in given.inputs)
-    costs = _costs(candidates, rounded, alone, chosen)
     return Optimized(
         result, chosen, tuple(points), candidates.layers, share, report, known.as_dict(), shapes, costs
     )
 
 
-def _costs(
-    candidates: Candidates, rounded: Rounded, alone: Mapping[str, float], chosen: Point
-) -> tuple[Cost, ...]:
+def _elements(elements: Any) -> tuple[str, ...]:
+    """Return the elements that are named, each once."""
+    if isinstance(elements, str) or not isinstance(elements, Collection):
+        raise DTypeError(f"elements: expected a collection of names, got {shown(elements)}")
+    if not elements or any(name not in ELEMENTS for name in elements):
+        raise ArgumentError(f"elements: expected some of {', '.join(ELEMENTS)}, got {shown(elements)}")
+    return tuple(kind for kind in ELEMENTS if kind in elements)
+
+
+def _costs(candidates: Candidates, rounded: Rounded, alone: Alone, chosen: Point) -> tuple[Cost, ...]:
     """Return what each layer gains and loses, of those that have a time of their own."""
     before, after = (candidates.layer_ms(kind) for kind in (FLOAT, BYTES))
     found = []
     for name, kind in zip(candidates.layers, chosen.kinds, strict=True):
         node = rounded.scheme.products[name].node
         if before[name] > 0 and after[name] > 0:
-            loss = share_of(alone[name])
-            found.append(Cost(node.name, node.op, kind == BYTES, before[name], after[name], loss))
+            loss = share_of(alone[BYTES][name])
+            found.append(Cost(node.name, node.op, kind, before[name], after[name], loss))
     return tuple(found)
 
 
 def _within(
-    candidates: Candidates, whole: Candidates, alone: Mapping[str, float], budget: float
+    candidates: Candidates, whole: Candidates, alone: Alone, budget: float
 ) -> tuple[list[Point], Point]:
     """Return what was measured, and the first network found that keeps to a budget on all samples."""
     stricter = budget

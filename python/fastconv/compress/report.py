@@ -58,7 +58,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a layer gains and loses in 8 bits, and what was decided.
+    """What a layer gains and loses in 8 bits, and what was decided: ``kind`` is f32, bf16 or int8.
 
     ``before`` and ``after`` are its milliseconds for one sample in floats and in 8 bits, ``loss`` what the
     network's results lose if it alone is rounded: the power of the error, as a share of theirs.
@@ -66,7 +66,7 @@ class Cost:
 
     name: str
     op: str
-    in_bytes: bool
+    kind: str
     before: float
     after: float
     loss: float
@@ -128,7 +128,7 @@ class Report:
     def costs(self) -> tuple[Cost, ...]:
         """What each layer of 8 bits gains and loses, of those of which both were measured."""
         return tuple(
-            Cost(y.name, y.op, True, y.before, y.after, share_of(y.alone))
+            Cost(y.name, y.op, "int8", y.before, y.after, share_of(y.alone))
             for y in self.layers
             if y.alone is not None and y.before is not None and y.after is not None
         )
@@ -210,7 +210,9 @@ def _layer(
 ) -> LayerReport:
     weights = rounded.weights.get(node.outputs[0])
     found = rounded.ranges[rounded.scheme.source(value)] if value in rounded.scheme.values else None
-    elements = "f32" if weights is None else f"u8 x s8 > {'f32' if found is None else 'u8'}"
+    elements = "bf16" if node.outputs[0] in rounded.scheme.bf16 else "f32"
+    if weights is not None:
+        elements = f"u8 x s8 > {'f32' if found is None else 'u8'}"
     return LayerReport(
         node.name,
         node.op,

@@ -86,6 +86,7 @@ class Scheme:
     shared: Mapping[str, str]
     kept: Mapping[str, str] = field(default_factory=dict)  # layers left in float: their result, why
     clamped: Mapping[str, str] = field(default_factory=dict)  # results, and what their clamp makes of them
+    bf16: frozenset[str] = frozenset()  # of the layers left in float those of bf16: their results
 
     def source(self, name: str) -> str:
         """Return the value whose scale a value has."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from fastconv._progress import track
@@ -24,14 +24,32 @@ def sensitivities(graph: Graph, rounded: Rounded, samples: Samples) -> dict[str,
     In decibels, of the result that loses most, by the name of the layer's result. A layer is its weights,
     what it reads and what it gives.
     """
+    scheme = rounded.scheme
+    return _measured(graph, rounded, {name: _alone(scheme, name) for name in scheme.products}, samples)
+
+
+def bf16_sensitivities(
+    graph: Graph, rounded: Rounded, names: Collection[str], samples: Samples
+) -> dict[str, float]:
+    """Return the same of some layers when one alone is of bf16: its weights, and what it reads."""
+    none = replace(rounded.scheme, products={}, values=())
+    schemes = {name: replace(none, bf16=frozenset((name,))) for name in names}
+    return _measured(graph, rounded, schemes, samples)
+
+
+def _measured(
+    graph: Graph, rounded: Rounded, schemes: Mapping[str, Scheme], samples: Samples
+) -> dict[str, float]:
+    """Return the signal-to-noise of the results of each scheme."""
+    if not schemes:
+        return {}
     some = samples.first(SAMPLES)
     batches = some.batches(BATCH)
     plain = Model(graph)
     expected = [plain.run(None, feeds) for feeds in batches]
     found = {}
-    for name in track(list(rounded.scheme.products), "measuring layers"):
-        alone = _alone(rounded.scheme, name)
-        result = insert_conversions(graph, alone, rounded.ranges, rounded.weights, rounded.biases)
+    for name in track(list(schemes), "measuring layers"):
+        result = insert_conversions(graph, schemes[name], rounded.ranges, rounded.weights, rounded.biases)
         model = Model(result)
         loss = Loss()
         for first, feeds in zip(expected, batches, strict=True):

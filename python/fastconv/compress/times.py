@@ -35,6 +35,18 @@ def layer_times(model: Model, feeds: Mapping[str, Array], runs: int = RUNS) -> d
     return found
 
 
+def bf16_layers(model: Model, feeds: Mapping[str, Array]) -> set[str]:
+    """Return the names of the nodes whose products are of bf16, in a model of that precision.
+
+    What a program that waits for values will do nobody knows before: an empty set.
+    """
+    program = model.program(*(feeds[info.name].shape for info in model.inputs))
+    if program.waits_for_values:
+        return set()
+    steps = (step for stage in program.stages for step in stage.steps)
+    return {step.node.name for step in steps if step.algorithm == "bf16"}
+
+
 def milliseconds(model: Model, feeds: Mapping[str, Array]) -> float:
     """Return how long the fastest of some runs takes."""
     return 1e3 * _fastest(model, feeds)

@@ -10,11 +10,11 @@ from numpy import format_float_positional
 
 from fastconv.compress.report import Cost
 from fastconv.compress.search import Point
-from fastconv.lab.draw.canvas import BLUE, GREY, ORANGE, RED, SKY
+from fastconv.lab.draw.canvas import BLUE, GREY, ORANGE, PURPLE, RED, SKY
 from fastconv.lab.draw.svg_chart import SOFT, Chart, round_steps
 
 LEAST = 1e-8  # of the loss: what is below stands at the edge
-IN_BYTES, IN_FLOAT = BLUE, ORANGE
+KINDS = {"int8": ("in 8 bits", BLUE), "f32": ("in float", ORANGE), "bf16": ("in bf16", PURPLE)}
 
 
 def _scales(
@@ -56,15 +56,15 @@ def svg_costs(costs: Sequence[Cost]) -> str:
     slowest = max(cost.before for cost in costs)
     for cost, gain in sorted(zip(costs, gains, strict=True), key=lambda pair: -pair[0].before):
         told = (
-            f"{cost.name}\n{cost.op}, in {'8 bits' if cost.in_bytes else 'float'}\n"
+            f"{cost.name}\n{cost.op}, {KINDS[cost.kind][0]}\n"
             f"{cost.before:.3f} ms in floats, {cost.after:.3f} in 8 bits\n"
             f"{cost.loss:.2g} of the signal lost if it alone is in 8 bits"
         )
         radius = max(3.0, 16 * math.sqrt(cost.before / slowest))
-        chart.point(across(gain), up(cost.loss), radius, IN_BYTES if cost.in_bytes else IN_FLOAT, told)
-    chart.key(0, "in 8 bits", IN_BYTES)
-    if not all(cost.in_bytes for cost in costs):
-        chart.key(1, "in float", IN_FLOAT)
+        chart.point(across(gain), up(cost.loss), radius, KINDS[cost.kind][1], told)
+    there = {"int8", *(cost.kind for cost in costs)}
+    for row, (label, colour) in enumerate(KINDS[kind] for kind in KINDS if kind in there):
+        chart.key(row, label, colour)
     return chart.svg()
 
 
@@ -86,6 +86,7 @@ def svg_front(points: Sequence[Point], front: Sequence[Point], chosen: Point, bu
         chart.line(x2, y1, x2, y2, SKY, 2)
     for point in points:
         told = f"{point.ms:.3f} ms, loss {point.loss:.3%}\n{point.in_bytes} of {len(point.kinds)} in 8 bits"
+        told += f", {point.in_bf16} in bf16" if point.in_bf16 else ""
         colour = RED if point == chosen else SKY if point in front else GREY
         chart.point(across(point.ms), up(max(point.loss, edge)), 8 if point == chosen else 5, colour, told)
     for row, (label, colour) in enumerate((("chosen", RED), ("the front", SKY), ("others", GREY))):
