@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fastconv.compress.samples import samples_of
 from fastconv.compress.search import Point, front, search
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.exporters.onnx import to_file, to_proto
-from fastconv.graph.ir import Graph
+from fastconv.graph.ir import Graph, GraphBuilder
 from fastconv.graph.model import Model
 from fastconv.graph.passes import run_passes
 
@@ -226,6 +227,27 @@ def test_what_is_tried_can_be_said(
     found = optimize(mobile(), images[:8], times=timed, elements=elements)
     assert found.chosen.kinds == kinds
     assert {kind for point in found.points for kind in point.kinds} <= {FLOAT, *elements}
+
+
+def test_a_network_of_an_older_opset_is_written_in_one_that_has_bf16(images: Array) -> None:
+    rng = np.random.default_rng(0)
+    b = GraphBuilder(
+        "old", {f"w{i}": rng.standard_normal((8, c, 3, 3), np.float32) for i, c in ((0, 3), (1, 8))}
+    )
+    y = b.add("Relu", b.add("Conv", b.input("x", ("batch", 3, 32, 32)), "w0"))
+    b.output(b.add("Conv", y, "w1"), "y", ("batch", 8, 28, 28))
+    graph = b.build()
+    graph = replace(graph, nodes=tuple(replace(node, opset=11) for node in graph.nodes))
+    layers = ["Conv_0:out", "y"]
+    networks = {"ff": 4.0, "fb": 3.0, "bf": 3.0, "bb": 2.0}
+    times = {
+        "layers": {FLOAT: dict.fromkeys(layers, 2.0), BF16: dict.fromkeys(layers, 1.0)},
+        "networks": networks | {f"{key}*10": ms for key, ms in networks.items()},
+    }
+    found = optimize(graph, images[:2], times=times, elements=["bf16"])
+    assert found.chosen.kinds == (BF16, BF16)
+    assert [opset.version for opset in to_proto(found.graph).opset_import] == [13]
+    assert signal_to_noise(Model(graph)(images), found.model()(images)) > 40
 
 
 def test_it_is_said_where_bf16_was_not_tried(mobile: MakeGraph, images: Array, timed: dict[str, Any]) -> None:

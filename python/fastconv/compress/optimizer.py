@@ -232,7 +232,9 @@ def optimize(
     if BF16 in kinds and BF16 not in candidates.kinds:
         said += (NO_BF16,)
     costs = _costs(candidates, rounded, alone, chosen) if in_bytes else ()
-    report = report_of(given, graph, result, made, checked, labels, alone[BYTES], remarks=said, timed=True)
+    layers = zip(candidates.layers, chosen.kinds, strict=True)
+    lost = alone[BYTES] | {name: alone[BF16][name] for name, kind in layers if kind == BF16}
+    report = report_of(given, graph, result, made, checked, labels, lost, remarks=said, timed=True)
     one = taken.first(1).batches(1)[0]
     shapes = tuple(one[info.name].shape for info in given.inputs)
     return Optimized(
@@ -244,7 +246,7 @@ def _elements(elements: Any) -> tuple[str, ...]:
     """Return the elements that are named, each once."""
     if isinstance(elements, str) or not isinstance(elements, Collection):
         raise DTypeError(f"elements: expected a collection of names, got {shown(elements)}")
-    if not elements or any(name not in ELEMENTS for name in elements):
+    if not len(elements) or any(name not in ELEMENTS for name in elements):
         raise ArgumentError(f"elements: expected some of {', '.join(ELEMENTS)}, got {shown(elements)}")
     return tuple(kind for kind in ELEMENTS if kind in elements)
 
