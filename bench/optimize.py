@@ -5,8 +5,8 @@
 
 Crops of packaged photos stand for the data, as in bench/quantize.py. The networks take turns, on one thread,
 at one sample. Of those of one kind the fastest that keeps to the budget is what the optimised one is held
-against. The smaller budget is for networks that lose more than it in 8 bits. Weights of `efficientnet_lite0` are trained ones, the others' are random numbers, which
-lose about as much as trained ones in 8 bits.
+against. The smaller budget is for networks that lose more than it in 8 bits. Weights of `efficientnet_lite0`
+are trained ones, the others' are random numbers, which lose about as much as trained ones in 8 bits.
 """
 
 from __future__ import annotations
