@@ -80,7 +80,7 @@ class Candidates:
     times : Times
         What is known; what is measured is added.
     excluded : tuple of collections
-        Layers and operators that are never in 8 bits.
+        Layers and operators that stay in floats.
     elements : collection of str
         Of which layers may be besides floats, of :data:`ELEMENTS`.
 
