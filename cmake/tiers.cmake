@@ -41,7 +41,7 @@ function(fastconv_read_tiers folder)
       set(emulated true)
       set(needs "")  # beyond avx2
       # -O1: a portable intrinsic is a loop, and -O3 on all of them takes minutes.
-      set(flags -DFASTCONV_EMULATE_AVX512 -O1 -Wno-psabi)
+      set(flags -DFASTCONV_EMULATE_AVX512 -O1 -fno-tree-vectorize -Wno-psabi)
     endif()
     if(parent)
       list(APPEND flags ${FASTCONV_FLAGS_${parent}})

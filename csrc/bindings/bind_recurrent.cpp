@@ -23,11 +23,11 @@ namespace {
 
 using Function = std::tuple<std::string, float, float>;
 
-std::shared_ptr<Recurrent> make(const std::string& cell, const py::array& r,
-                                const std::vector<Function>& functions, float clip, bool reverse,
-                                bool reset_after, bool coupled,
-                                const std::optional<py::array>& hidden_bias,
-                                const std::optional<py::array>& scales) {
+std::shared_ptr<Recurrent> make_recurrent(const std::string& cell, const py::array& r,
+                                          const std::vector<Function>& functions, float clip,
+                                          bool reverse, bool reset_after, bool coupled,
+                                          const std::optional<py::array>& hidden_bias,
+                                          const std::optional<py::array>& scales) {
   const CountAllocations count;
   RecurrentParams params;
   params.cell = enumerator<Cell>("cell", cell, {"rnn", "gru", "lstm"});
@@ -97,10 +97,10 @@ void add_recurrent(Program& program, const Operand& x, const Optional& initial_h
 
 void bind_recurrent(py::module_& m, Steps& steps) {
   py::class_<Recurrent, std::shared_ptr<Recurrent>>(m, "Recurrent")
-      .def(py::init(&make), py::arg("cell"), py::arg("r"), py::kw_only(), py::arg("functions"),
-           py::arg("clip") = 0.0f, py::arg("reverse") = false, py::arg("reset_after") = false,
-           py::arg("coupled") = false, py::arg("hidden_bias") = py::none(),
-           py::arg("scales") = py::none())
+      .def(py::init(&make_recurrent), py::arg("cell"), py::arg("r"), py::kw_only(),
+           py::arg("functions"), py::arg("clip") = 0.0f, py::arg("reverse") = false,
+           py::arg("reset_after") = false, py::arg("coupled") = false,
+           py::arg("hidden_bias") = py::none(), py::arg("scales") = py::none())
       .def("workspace", &Recurrent::workspace, py::arg("n"))
       .def_property_readonly("packed_bytes", &Recurrent::bytes);
   steps.def("recurrent", &add_recurrent);

@@ -12,6 +12,7 @@
 // bytes that the program asked for.
 #pragma once
 #include "kernels/kernel_table.h"
+#include "kernels/unroll.h"
 
 namespace fastconv {
 namespace {
@@ -20,22 +21,24 @@ constexpr int kBandwidthVectors = 8;
 
 void read_memory(dim_t n, const float* x, float* sink) noexcept {
   vf sum[kBandwidthVectors];
-  for (int i = 0; i < kBandwidthVectors; ++i) sum[i] = vzero();
+  FC_UNROLL for (int i = 0; i < kBandwidthVectors; ++i) sum[i] = vzero();
   for (dim_t at = 0; at < n; at += kBandwidthVectors * W)
-    for (int i = 0; i < kBandwidthVectors; ++i) sum[i] = vadd(sum[i], vload(x + at + i * W));
-  for (int i = 1; i < kBandwidthVectors; ++i) sum[0] = vadd(sum[0], sum[i]);
+    FC_UNROLL for (int i = 0; i < kBandwidthVectors; ++i) sum[i] =
+        vadd(sum[i], vload(x + at + i * W));
+  FC_UNROLL for (int i = 1; i < kBandwidthVectors; ++i) sum[0] = vadd(sum[0], sum[i]);
   *sink = vreduce_add(sum[0]);
 }
 
 void write_memory(dim_t n, float value, float* y) noexcept {
   const vf v = vset(value);
   for (dim_t at = 0; at < n; at += kBandwidthVectors * W)
-    for (int i = 0; i < kBandwidthVectors; ++i) vstore(y + at + i * W, v);
+    FC_UNROLL for (int i = 0; i < kBandwidthVectors; ++i) vstore(y + at + i * W, v);
 }
 
 void copy_memory(dim_t n, const float* x, float* y) noexcept {
   for (dim_t at = 0; at < n; at += kBandwidthVectors * W)
-    for (int i = 0; i < kBandwidthVectors; ++i) vstore(y + at + i * W, vload(x + at + i * W));
+    FC_UNROLL for (int i = 0; i < kBandwidthVectors; ++i)
+        vstore(y + at + i * W, vload(x + at + i * W));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 // so no value ever becomes denormal or infinite, which some cores run slower.
 #pragma once
 #include "kernels/kernel_table.h"
+#include "kernels/unroll.h"
 
 namespace fastconv {
 namespace {
@@ -20,11 +21,11 @@ constexpr int kPeakChains = 12;
 double peak_fma(dim_t steps, float* sink) noexcept {
   const vf m = vset(0.5f), c = vset(0.5f);
   vf acc[kPeakChains];
-  for (int i = 0; i < kPeakChains; ++i) acc[i] = vset(static_cast<float>(i));
+  FC_UNROLL for (int i = 0; i < kPeakChains; ++i) acc[i] = vset(static_cast<float>(i));
   for (dim_t s = 0; s < steps; ++s)
-    for (int i = 0; i < kPeakChains; ++i) acc[i] = vfma(acc[i], m, c);
+    FC_UNROLL for (int i = 0; i < kPeakChains; ++i) acc[i] = vfma(acc[i], m, c);
   vf sum = acc[0];
-  for (int i = 1; i < kPeakChains; ++i) sum = vadd(sum, acc[i]);
+  FC_UNROLL for (int i = 1; i < kPeakChains; ++i) sum = vadd(sum, acc[i]);
   *sink = vreduce_add(sum);
   return 2.0 * W * kPeakChains * static_cast<double>(steps);
 }
