@@ -21,7 +21,8 @@ uint32_t bits_of(float x) noexcept {
   return bits;
 }
 
-// Numbers by their bits, so that 0 and -0, and NaN of all kinds, stay what they are.
+// Numbers by their bits, so that 0 and -0, and NaN of all kinds, stay what they are. It allocates
+// nothing: what threads run may not throw.
 class ValueIndex {
  public:
   // The place of a number, a new one if need be; -1 where it would be one too many.
@@ -30,20 +31,22 @@ class ValueIndex {
     for (uint32_t at = start(bits);; at = (at + 1) % kSlots) {
       if (place_[at] && bits_[at] == bits) return place_[at] - 1;
       if (place_[at]) continue;
-      if (static_cast<int>(values_.size()) == kMostCodes) return -1;
-      values_.push_back(x);
+      if (count_ == kMostCodes) return -1;
+      values_[count_++] = x;
       bits_[at] = bits;
-      place_[at] = static_cast<int8_t>(values_.size());
+      place_[at] = static_cast<int8_t>(count_);
       return place_[at] - 1;
     }
   }
-  const std::vector<float>& values() const noexcept { return values_; }
+  const float* begin() const noexcept { return values_; }
+  const float* end() const noexcept { return values_ + count_; }
 
  private:
   static constexpr uint32_t kSlots = 1024;
   static uint32_t start(uint32_t bits) noexcept { return bits * 0x9e3779b1u >> 22; }
 
-  std::vector<float> values_;
+  float values_[kMostCodes];
+  int count_ = 0;
   uint32_t bits_[kSlots] = {};
   int8_t place_[kSlots] = {};  // 1 and up; 0: free
 };
@@ -61,10 +64,11 @@ std::vector<float> distinct_values(const float* w, dim_t n) {
       if (too_many.load(std::memory_order_relaxed)) return;
     }
     const std::lock_guard<std::mutex> lock(joining);
-    for (const float x : mine.values())
+    for (const float x : mine)
       if (all.add(x) < 0) too_many = true;
   });
-  std::vector<float> found = too_many ? std::vector<float>() : all.values();
+  std::vector<float> found;
+  if (!too_many) found.assign(all.begin(), all.end());
   std::sort(found.begin(), found.end(), [](float x, float y) { return bits_of(x) < bits_of(y); });
   return found;
 }

@@ -94,7 +94,7 @@ def test_a_saved_model_has_the_taps_alone_packed(rng: np.random.Generator, tmp_p
     model = net(w, (10, 10), pads=[12] * 4, dilations=[12] * 2)
     x = rng.standard_normal((1, 7, 10, 10), np.float32)
     expected = model(x)
-    model.save(tmp_path / "net.fcm")
+    model.save(tmp_path / "net.fcm", packed=True)
     again = fastconv.load(tmp_path / "net.fcm")
     np.testing.assert_array_equal(again(x), expected)
     assert kernel_of(again) == kernel_of(model) == (1, 1, 1)
