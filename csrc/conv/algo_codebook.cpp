@@ -37,18 +37,7 @@ class CodebookPacked final : public PackedConv {
   CodedB weights_;
 };
 
-class CodebookBound final : public BoundPhases<CodedGroup> {
- public:
-  using BoundPhases::BoundPhases;
-
-  dim_t workspace() const noexcept override { return staging().workspace(); }
-  void run(const float* x, const float* residual, float* y,
-           std::byte* workspace) const noexcept override {
-    const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
-    for (const Phase& phase : phases()) multiply_coded(product(phase), at.x, at.residual, at.y);
-    staging().after(at, y);
-  }
-};
+using CodebookBound = BoundProducts<CodedGroup, multiply_coded>;
 
 std::unique_ptr<const BoundConv> CodebookPacked::bind(const ConvShape& s, const View& x,
                                                       const View& y, const View* residual,

@@ -100,18 +100,7 @@ SparsePacked::SparsePacked(const ConvSpec& spec)
     no_taps_.emplace_back(panels_, std::vector<dim_t>(), ic, oc, nullptr, 0, 0, nothing);
 }
 
-class SparseBound final : public BoundPhases<SparseGroup> {
- public:
-  using BoundPhases::BoundPhases;
-
-  dim_t workspace() const noexcept override { return staging().workspace(); }
-  void run(const float* x, const float* residual, float* y,
-           std::byte* workspace) const noexcept override {
-    const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
-    for (const Phase& phase : phases()) multiply_sparse(product(phase), at.x, at.residual, at.y);
-    staging().after(at, y);
-  }
-};
+using SparseBound = BoundProducts<SparseGroup, multiply_sparse>;
 
 std::unique_ptr<const BoundConv> SparsePacked::bind(const ConvShape& shape, const View& input,
                                                     const View& y, const View* residual,

@@ -1,5 +1,5 @@
 // L4 conv: the phases of a convolution as products for given shapes and strides, whatever their B
-// is. Used by dense.cpp, algo_sparse_panels.cpp, algo_bf16.cpp and algo_xnor.cpp.
+// is. Used by dense.cpp, algo_sparse_panels.cpp, algo_codebook.cpp, algo_bf16.cpp and algo_xnor.cpp.
 #pragma once
 #include <memory>
 #include <utility>
@@ -127,6 +127,23 @@ class BoundPhases : public BoundConv {
   Staging staging_;
   std::vector<Phase> phases_;
   dim_t block_rows_;
+};
+
+// Those whose products read the staged input as it is.
+template <class Group, void (*multiply)(const GroupedProduct<Group>&, const float* a,
+                                        const float* residual, float* c) noexcept>
+class BoundProducts final : public BoundPhases<Group> {
+ public:
+  using BoundPhases<Group>::BoundPhases;
+
+  dim_t workspace() const noexcept override { return this->staging().workspace(); }
+  void run(const float* x, const float* residual, float* y,
+           std::byte* workspace) const noexcept override {
+    const Staging::Pointers<> at = this->staging().before(x, residual, y, workspace);
+    for (const auto& phase : this->phases())
+      multiply(this->product(phase), at.x, at.residual, at.y);
+    this->staging().after(at, y);
+  }
 };
 
 }  // namespace fastconv

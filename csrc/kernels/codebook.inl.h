@@ -8,7 +8,7 @@
 // as many times, which is then in L2.
 #pragma once
 #include "kernels/codebook.h"
-#include "kernels/product/finish_f32.inl.h"
+#include "kernels/product/unpacked_f32.inl.h"
 #include "kernels/unroll.h"
 
 namespace fastconv {
@@ -43,17 +43,8 @@ inline void codebook_columns(const CodebookTile& t) {
   constexpr dim_t kCodes = codes_in_word(Lookup::kBits), kWidth = kCodebookVectors * W;
   const typename Lookup::Table table = Lookup::table(t.table);
   const dim_t whole = t.K / kCodes * kCodes;
-  const float* first = t.a + t.tap_offset[0];
-  const dim_t* a_row = t.a_row;
-  FinishTile<CodebookTile, MR, NRV> finish(t);
-  for (dim_t tile = 0; tile < t.row_tiles; ++tile) {
-    vf acc[MR][NRV];
-    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] =
-        vzero();
-    const float* a[MR];
-    FC_UNROLL for (int m = 0; m < MR; ++m) a[m] = first + (a_row ? a_row[m] : m * t.lda);
-    finish.begin();
-
+  const float* const first = t.a + t.tap_offset[0];
+  unpacked_tiles<MR, NRV>(t, first, [&](vf(&acc)[MR][NRV], const float* const(&a)[MR]) {
     const uint32_t* b = t.b;
     for (dim_t k = 0; k < whole; k += kCodes, b += kWidth) {
       FC_UNROLL for (int line = 0; line < NRV * W; line += 16)
@@ -61,17 +52,7 @@ inline void codebook_columns(const CodebookTile& t) {
       add_coded<Lookup, MR, NRV>(acc, table, a, k, b, kCodes);
     }
     if (whole < t.K) add_coded<Lookup, MR, NRV>(acc, table, a, whole, b, t.K - whole);
-    // A copy: were acc itself given away, compilers would store it after every k, lest a load sees it.
-    vf sums[MR][NRV];
-    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) sums[m][v] =
-        acc[m][v];
-    finish.end(sums, tile + 1 == t.row_tiles);
-
-    if (a_row)
-      a_row += MR;
-    else
-      first += MR * t.lda;
-  }
+  });
 }
 
 template <class Lookup, int MR, int NRV>

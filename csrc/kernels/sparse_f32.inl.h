@@ -12,7 +12,7 @@
 #include "kernels/eltwise.inl.h"
 #include "kernels/epilogue.inl.h"
 #include "kernels/kernel_table.h"
-#include "kernels/product/finish_f32.inl.h"
+#include "kernels/product/unpacked_f32.inl.h"
 #include "kernels/unroll.h"
 
 namespace fastconv {
@@ -20,17 +20,7 @@ namespace {
 
 template <int MR, int NRV>
 void sparse_tile(const SparseTile& t) {
-  const float* first = t.a;
-  const dim_t* a_row = t.a_row;
-  FinishFloats<MR, NRV> finish(t);
-  for (dim_t tile = 0; tile < t.row_tiles; ++tile) {
-    vf acc[MR][NRV];
-    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) acc[m][v] =
-        vzero();
-    const float* a[MR];
-    FC_UNROLL for (int m = 0; m < MR; ++m) a[m] = first + (a_row ? a_row[m] : m * t.lda);
-    finish.begin();
-
+  unpacked_tiles<MR, NRV>(t, t.a, [&](vf(&acc)[MR][NRV], const float* const(&a)[MR]) {
     const float* b = t.b;
     const int32_t* k = t.k;
     for (dim_t tap = 0; tap < t.taps; ++tap) {
@@ -45,17 +35,7 @@ void sparse_tile(const SparseTile& t) {
         }
       }
     }
-    // A copy: were acc itself given away, compilers would store it after every k, lest a load sees it.
-    vf sums[MR][NRV];
-    FC_UNROLL for (int m = 0; m < MR; ++m) FC_UNROLL for (int v = 0; v < NRV; ++v) sums[m][v] =
-        acc[m][v];
-    finish.end(sums, tile + 1 == t.row_tiles);
-
-    if (a_row)
-      a_row += MR;
-    else
-      first += MR * t.lda;
-  }
+  });
 }
 
 // A row of pixels of an output channel: bias, residual and a clamp, then memory.
