@@ -51,8 +51,6 @@ class Optimized(Result):
         As of :func:`quantize`, with times.
     times : dict
         The record that repeats the search: pass it as ``times``.
-    shapes : tuple of tuple of int
-        Of the inputs that were timed.
     costs : tuple of Cost
         Of each layer that has times of its own: what it gains and loses in 8 bits.
     """
@@ -63,15 +61,14 @@ class Optimized(Result):
     budget: float
     report: Report
     times: dict[str, Any]
-    shapes: tuple[tuple[int, ...], ...]
     costs: tuple[Cost, ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network, as an ``.onnx`` file or compiled for this machine and one sample (``.fcm``)."""
+        """Write the network, as an ``.onnx`` file or compiled (``.fcm``)."""
         target = path_of(path, "path")
         check_suffix(target.suffix, str(target))
         if target.suffix.lower() == ".fcm":
-            self.model().save(target, *self.shapes, packed=False)
+            self.model().save(target)
         else:
             to_file(self.graph, target, metadata={"fastconv.optimized": f"loss at most {self.budget:g}"})
 
@@ -235,11 +232,7 @@ def optimize(
     layers = zip(candidates.layers, chosen.kinds, strict=True)
     lost = alone[BYTES] | {name: alone[BF16][name] for name, kind in layers if kind == BF16}
     report = report_of(given, graph, result, made, checked, labels, lost, remarks=said, timed=True)
-    one = taken.first(1).batches(1)[0]
-    shapes = tuple(one[info.name].shape for info in given.inputs)
-    return Optimized(
-        result, chosen, tuple(points), candidates.layers, share, report, known.as_dict(), shapes, costs
-    )
+    return Optimized(result, chosen, tuple(points), candidates.layers, share, report, known.as_dict(), costs)
 
 
 def _elements(elements: Any) -> tuple[str, ...]:
