@@ -1,4 +1,4 @@
-"""``fastconv convert``: save a model compiled for this machine, as one file that opens in milliseconds.
+"""``fastconv convert``: save a compiled model, as one file that opens in milliseconds.
 
 With packed weights the first run is as fast as any other, and processes share all weights in memory.
 A MODEL that is a .fcm file is checked.
@@ -17,7 +17,7 @@ from fastconv.cli import arguments, network, output
 def add(commands: Any) -> None:
     """Add the command's arguments."""
     parser = commands.add_parser(
-        "convert", help="save a model compiled for this machine (.fcm)", description=__doc__
+        "convert", help="save a compiled model (.fcm)", description=__doc__
     )
     network.add_model(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.fcm")
