@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,11 +106,16 @@ def test_a_nul_in_a_name(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_standard_output_that_is_closed_or_full() -> None:
-    command = f"{sys.executable} -m fastconv info"
-    for end in (">&-", "> /dev/full", ">&- 2>&-"):
-        done = subprocess.run(["sh", "-c", f"{command} {end}"], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2, (end, done)
-        assert len(done.stderr.splitlines()) == (1 if "2>" not in end else 0), (end, done)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    cases = [
+        *(("info", end, env) for end in (">&-", "> /dev/full", ">&- 2>&-") for env in (buffered, None)),
+        *((command, "> /dev/full", buffered) for command in ("--version", "info --help", "explain --help")),
+    ]
+    for command, end, env in cases:
+        line = f"{sys.executable} -m fastconv {command} {end}"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, env=env)
+        assert done.returncode == 2, (line, done)
+        assert len(done.stderr.splitlines()) == (1 if "2>" not in end else 0), (line, done)
 
 
 def test_classifiers_of_two_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

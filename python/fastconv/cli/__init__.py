@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from fastconv import _core
 from fastconv._text import counted
@@ -73,6 +73,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, description: str | None = None, **options: Any) -> None:
         super().__init__(description=(description or "").replace("``", ""), **options)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process, but not before what was written is where it belongs, or an error."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        super().exit(status, message)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -143,15 +149,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return output.complain(f"{argument!r}: expected an argument without NUL, got one", BAD_INPUT)
     parser = build_parser()
     _complete(parser)
-    args = parser.parse_args(given)
-    if sys.stdout is None:
-        return output.complain("standard output: expected an open one, got one that is closed", BAD_INPUT)
     try:
+        args = parser.parse_args(given)
+        if sys.stdout is None:
+            return output.complain("standard output: expected an open one, got one that is closed", BAD_INPUT)
         if args.run is None:
             output.line(parser.format_help().rstrip())
             return 0
         _note_what_is_odd(args)
         code: int = args.run(args)
+        sys.stdout.flush()  # not at Python's exit, where an error is told by nobody
     except BrokenPipeError:  # the reader (`head`) has seen enough
         _discard_output()
         return FAILED

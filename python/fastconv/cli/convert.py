@@ -16,9 +16,7 @@ from fastconv.cli import arguments, network, output
 
 def add(commands: Any) -> None:
     """Add the command's arguments."""
-    parser = commands.add_parser(
-        "convert", help="save a compiled model (.fcm)", description=__doc__
-    )
+    parser = commands.add_parser("convert", help="save a compiled model (.fcm)", description=__doc__)
     network.add_model(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.fcm")
     parser.add_argument(
