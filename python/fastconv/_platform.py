@@ -11,10 +11,13 @@ import errno
 import mmap
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess  # takes long to import, and a model that runs needs none
 
 
 def _flags(*names: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -96,6 +95,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     conv1,1x3,
     fc,,0.5
     """
+    import csv  # in here, as few tables become files
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = _names(rows)

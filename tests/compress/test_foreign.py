@@ -102,7 +102,7 @@ def word_network() -> Graph:
     y = b.add("Gather", b.given(b.rng.standard_normal((20, 8)).astype(np.float32)), "ids", axis=0)
     b.output(b.add("Relu", b.add("MatMul", y, b.weights(8, 16))), "y", ("batch", 5, 16))
     graph = b.build()
-    return replace(graph, inputs=(replace(graph.inputs[0], dtype=np.dtype(np.int64)),))
+    return replace(graph, inputs=(graph.inputs[0]._replace(dtype=np.dtype(np.int64)),))
 
 
 def sound_network() -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv.graph import ops, registry
 from fastconv.importers.onnx import NUMPY_TYPES
 
 
@@ -34,10 +36,35 @@ import sys
 import fastconv
 fastconv.load(sys.argv[1])
 tools = ("onnx", "ml_dtypes", "hashlib", "secrets", "json", "statistics", "html", "difflib")
+tools += ("subprocess", "fractions", "csv")
 assert not {name for name in sys.modules if name.partition(".")[0] in tools}
+assert "fastconv.graph.ops.conv" in sys.modules and "fastconv.graph.ops.recurrent" not in sys.modules
 """,
         path,
     )
+
+
+def test_operators_of_few_networks_are_there_when_one_asks(path: Path) -> None:
+    run(
+        """
+import sys
+from fastconv.graph.ir import Node
+from fastconv.graph import compile, ops, registry
+assert "fastconv.graph.ops.sampling" not in sys.modules
+assert registry.lookup(Node("GridSample", "n", ("x", "grid"), ("y",))).required == 2
+assert "LSTM" in registry.supported_ops()
+""",
+        path,
+    )
+
+
+def test_every_family_of_operators_is_found() -> None:
+    folder = Path(ops.__file__).parent
+    enters = re.compile(r"^from fastconv.graph.registry import .*\b(activation_)?op\b", re.M)
+    entering = {file.stem for file in folder.glob("*.py") if enters.search(file.read_text())}
+    later = {name.rpartition(".")[2] for name in registry._LATER}
+    assert not later & set(ops.__all__)
+    assert later | set(ops.__all__) == entering
 
 
 def test_the_package_is_whole_afterwards(path: Path) -> None:

@@ -8,8 +8,7 @@ package-merge algorithm of Larmore and Hirschberg, 1990.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,7 @@ LEAST = 64  # bytes of an array that is worth a codebook
 Bits = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Coded:
+class Coded(NamedTuple):
     """A coded array: its bytes, the values of its codebook, the symbols of gaps between values (0: none)."""
 
     data: Bits

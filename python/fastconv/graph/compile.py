@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,8 +53,7 @@ class Cut(Exception):
         self.name, self.before, self.after, self.constants = name, tuple(before), tuple(after), constants
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """Steps that run one after another, ``times`` times in a run of the program: once, or for each part."""
 
     program: _core.Program
@@ -76,8 +75,7 @@ class Stage:
         return f"{self.memory.offsets.get(tensor.buffer, 0)}+{buffer.nbytes}"
 
 
-@dataclass(frozen=True)
-class Executable:
+class Executable(NamedTuple):
     """A program for one set of input shapes, with what is known of it on the Python side."""
 
     program: _core.Program | _core.BatchProgram
@@ -156,7 +154,7 @@ def compile_graph(
     batch = batches.pop() if len(batches) == 1 else 1
     results = [_declared(ctx, values[info.name], info) for info in graph.outputs]
     executable = _finish(ctx, results, pool, batch)
-    return replace(executable, held=ctx.budget.taken - carried)
+    return executable._replace(held=ctx.budget.taken - carried)
 
 
 def evaluate(node: Node, constants: Mapping[str, Array], budget: Budget) -> list[Array] | None:
@@ -454,7 +452,7 @@ def _bind(ctx: Context, step: Step, threads: int) -> Step:
             planned = _core.PlannedConv(step.params[0], views[0], added, views[1], threads)
         else:
             planned = _core.PlannedIntegerConv(step.params[0], *views, threads)
-    return replace(step, params=(planned, ctx.empty((planned.workspace,), dtype=U8)))
+    return step._replace(params=(planned, ctx.empty((planned.workspace,), dtype=U8)))
 
 
 def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.ArenaPool) -> _core.Program:

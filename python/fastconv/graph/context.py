@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,8 +68,7 @@ class Buffer:
         return self.size * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One call of ``_core.Program.<kind>(*inputs, output, *params)``."""
 
     kind: str
@@ -91,8 +90,7 @@ class Step:
         yield from (t for t in (*self.inputs, self.output, *self.params) if isinstance(t, Tensor))
 
 
-@dataclass(frozen=True)
-class Concatenation:
+class Concatenation(NamedTuple):
     """A concatenation along channels: where each of its inputs could be written in the first place."""
 
     output: str

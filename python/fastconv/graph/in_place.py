@@ -43,7 +43,7 @@ def write_in_place(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[Ste
                     place[y.buffer] = over.buffer
                     last[over.buffer] = last[y.buffer]
                     break
-        result.append(replace(step, inputs=inputs, output=moved(y)))
+        result.append(step._replace(inputs=inputs, output=moved(y)))
     return result
 
 

@@ -19,8 +19,7 @@ Dim = int | str | None  # a number, a symbol ("batch"), or unknown
 MAX_DEPTH = 32  # of graphs within graphs; protobuf reads 33
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Name, shape and dtype of a graph's input or output; a symbolic dimension is a string or None."""
 
     name: str
@@ -105,7 +104,7 @@ def renamed(node: Node, name_of: Callable[[str], str]) -> Node:
 def renamed_graph(graph: Graph, name_of: Callable[[str], str]) -> Graph:
     """Return a graph whose values have other names; see :func:`renamed`."""
     inputs, outputs = (
-        tuple(replace(info, name=name_of(info.name)) for info in infos)
+        tuple(info._replace(name=name_of(info.name)) for info in infos)
         for infos in (graph.inputs, graph.outputs)
     )
     nodes = tuple(renamed(node, name_of) for node in graph.nodes)

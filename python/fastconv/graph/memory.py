@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastconv.graph.context import Buffer, Step
 
 ALIGNMENT = 64  # bytes: one cache line
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """Bytes that a buffer holds, and the first and last step that touch it."""
 
     size: int
@@ -32,8 +31,7 @@ class Lifetime:
         return -(-self.size // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
+class MemoryPlan(NamedTuple):
     """Offsets in bytes by buffer, and the figures that judge them."""
 
     offsets: Mapping[int, int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fastconv import _core
 from fastconv.graph.compile import Shape, Stage
@@ -14,8 +15,7 @@ from fastconv.graph.staged import Plan, Staged
 from fastconv.graph.value import F32, Array, Constant
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A node with parameters.
 
     ``bytes`` is what the parameters occupy: packed, once the first input shape is planned. ``algorithm`` is
@@ -30,8 +30,7 @@ class Layer:
     bytes: int
 
 
-@dataclass(frozen=True)
-class MemoryUse:
+class MemoryUse(NamedTuple):
     """Bytes of a program's intermediate tensors: in the arena, without sharing, and the least possible.
 
     Those of a batch that runs in parts are what its parts need.

@@ -11,10 +11,11 @@ inputs) to an :class:`~fastconv.graph.ir.Activation`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,13 @@ class OpSpec:
 
 # By domain and operator; a signature takes a while to read, and a network has a dozen operators of them all.
 _TABLE: dict[tuple[str, str], Callable[[], OpSpec]] = {}
+# Modules with operators of few networks: imported, in this order, for an operator that the table has not.
+_LATER: list[str] = []
+
+
+def enter_later(modules: Iterable[str]) -> None:
+    """Name modules that enter operators when they are imported, which is done when one of those is needed."""
+    _LATER.extend(modules)
 
 
 def op(
@@ -115,7 +123,7 @@ def activation_op(
 
 def lookup(node: Node) -> OpSpec:
     """Return the table's entry for a node; UnsupportedOpError names the nearest operators there are."""
-    entry = _TABLE.get((node.domain, node.op))
+    entry = _entry(node.domain, node.op)
     if entry is None:
         names = sorted({name for domain, name in _TABLE if domain == node.domain} or {n for _, n in _TABLE})
         near = _nearest(node.op, names)
@@ -125,6 +133,14 @@ def lookup(node: Node) -> OpSpec:
             f" of domain {node.domain or 'ai.onnx'!r}, opset {node.opset}{hint}"
         )
     return entry()
+
+
+def _entry(domain: str, name: str) -> Callable[[], OpSpec] | None:
+    for module in _LATER:
+        if (domain, name) in _TABLE:
+            break
+        import_module(module)
+    return _TABLE.get((domain, name))
 
 
 def _nearest(op: str, names: Sequence[str]) -> list[str]:
@@ -140,6 +156,8 @@ def _nearest(op: str, names: Sequence[str]) -> list[str]:
 
 def supported_ops() -> list[str]:
     """Names of the ONNX operators in the table."""
+    for module in _LATER:
+        import_module(module)
     return sorted(name for domain, name in _TABLE if not domain)
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from fastconv.graph.context import Buffer, Step
 from fastconv.graph.memory import Lifetime, alive
@@ -25,8 +26,7 @@ from fastconv.graph.value import Tensor
 BALANCED = 0.9  # of the threads' time must be work for parts to run beside each other
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """How a batch is run: ``steps`` steps in parts of ``images`` images each, ``lanes`` parts at a time."""
 
     steps: int
@@ -112,7 +112,7 @@ def part_of(
         assert output is not None
         constant = [t is not None and len(t.shape) < len(output.shape) for t in step.inputs]
         inputs = tuple(t if c else part(t) for t, c in zip(step.inputs, constant, strict=True))
-        result.append(replace(step, inputs=inputs, output=output))
+        result.append(step._replace(inputs=inputs, output=output))
     return result, smaller
 
 

@@ -200,7 +200,7 @@ class Staged:
     def stages(self) -> tuple[Stage, ...]:
         """The stages of the halves."""
         return tuple(
-            replace(stage, times=stage.times * rounds, rounds=rounds) if rounds else stage
+            stage._replace(times=stage.times * rounds, rounds=rounds) if rounds else stage
             for program, rounds in self.parts
             for stage in program.stages
         )

@@ -12,9 +12,8 @@ import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +35,7 @@ COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")
 BF16: DType = np.dtype([("bf16", "<u2")])
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One array of a weight file: its shape, the dtype it is stored in, and how to load it."""
 
     shape: tuple[int, ...]

@@ -1,55 +1,30 @@
-"""The operators, by family. Importing this package fills the table of :mod:`fastconv.graph.registry`."""
+"""The operators, by family: importing one enters its functions in :mod:`fastconv.graph.registry`.
 
-from fastconv.graph.ops import (
-    activation,
-    bf16,
-    cast,
-    control,
-    conv,
-    detection,
-    einsum,
-    elementwise,
-    index,
-    integer,
-    integer_conv,
-    integer_matmul,
-    linear,
-    norm,
-    pool,
-    qlinear,
-    quantize,
-    recurrent,
-    reduce,
-    resize,
-    sampling,
-    sign_conv,
-    tensor,
-    truth,
+The families of most networks are imported here, the others when a network has an operator of none of these.
+"""
+
+from fastconv.graph.ops import activation, conv, elementwise, linear, norm, pool, reduce, tensor
+from fastconv.graph.registry import enter_later
+
+__all__ = ["activation", "conv", "elementwise", "linear", "norm", "pool", "reduce", "tensor"]
+
+enter_later(
+    f"{__name__}.{family}"
+    for family in (
+        "cast",
+        "truth",
+        "index",
+        "resize",
+        "quantize",
+        "qlinear",
+        "integer_conv",
+        "integer_matmul",
+        "bf16",
+        "sign_conv",
+        "control",
+        "recurrent",
+        "einsum",
+        "detection",
+        "sampling",
+    )
 )
-
-__all__ = [
-    "activation",
-    "bf16",
-    "cast",
-    "control",
-    "conv",
-    "detection",
-    "einsum",
-    "elementwise",
-    "index",
-    "integer",
-    "integer_conv",
-    "integer_matmul",
-    "linear",
-    "norm",
-    "pool",
-    "qlinear",
-    "quantize",
-    "recurrent",
-    "reduce",
-    "resize",
-    "sampling",
-    "sign_conv",
-    "tensor",
-    "truth",
-]

@@ -7,8 +7,7 @@ a requantisation, are computed, the sums are found by numpy.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +33,7 @@ from fastconv.graph.registry import FASTCONV_DOMAIN, op
 from fastconv.graph.value import F32, F64, S32, Array, Constant, Ints, Tensor, Value, channels_last_order
 
 
-@dataclass(frozen=True)
-class Operands:
+class Operands(NamedTuple):
     """What a convolution of integers sums: (x - its zero point) * (w - its own), and a bias.
 
     w has the output channels first, or, of a matrix, last.

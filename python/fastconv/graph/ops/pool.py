@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +33,7 @@ from fastconv.graph.value import (
 )
 
 
-@dataclass(frozen=True)
-class Windows:
+class Windows(NamedTuple):
     """The windows of a pooling: one integer a spatial dimension in each list."""
 
     kernel: list[int]
@@ -224,7 +222,7 @@ def average_pool(
         hi = windows.pad_hi if windows.auto_pad == "explicit" else [1 << 24] * len(sliding.size)
         padded = (n + a + b for n, a, b in zip(sliding.size, sliding.pad_lo, hi, strict=True))
         ends = zip(padded, sliding.extent, strict=True)
-        counted = replace(sliding, size=tuple(min(p) for p in ends), pad_lo=(0,) * len(sliding.size))
+        counted = sliding._replace(size=tuple(min(p) for p in ends), pad_lo=(0,) * len(sliding.size))
     counts = np.maximum(counted.counts(), 1)
     return _sum_of_taps(ctx, x, sliding, lambda a: a, lambda total: total / counts)
 
@@ -301,7 +299,7 @@ def lp_pool(
         return _sum_of_taps(ctx, x, sliding, lambda a: np.abs(a) ** p, lambda total: total ** (1 / p))
     # A sum is an average times a count, that of the kernel if all that the last window sees is padding.
     hi = [e - lo - n for e, lo, n in zip(sliding.extent, sliding.pad_lo, sliding.size, strict=True)]
-    full = replace(windows, pad_lo=list(sliding.pad_lo), pad_hi=hi, ceil_mode=False, auto_pad="explicit")
+    full = windows._replace(pad_lo=list(sliding.pad_lo), pad_hi=hi, ceil_mode=False, auto_pad="explicit")
     average = _pool(ctx, "avg_pool2d", _power(ctx, x, p), full, True)
     count = Constant(np.asarray(math.prod(windows.kernel), np.float32))
     return _root(ctx, ctx.binary("mul", average, count), p)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,8 +42,7 @@ _FUNCTIONS: dict[str, tuple[str, float | None, float | None]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Form:
+class _Form(NamedTuple):
     """What the layers differ in: the cell, its gates and states, its functions, how its gates combine."""
 
     cell: str

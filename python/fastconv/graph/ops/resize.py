@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,7 @@ COORDINATES = (*KERNEL_COORDINATES, "half_pixel_symmetric", "tf_crop_and_resize"
 POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """How pixels are mapped and weighed: the attributes of a Resize."""
 
     mode: str = "nearest"
@@ -64,8 +63,7 @@ class Form:
             raise ArgumentError("antialias: expected 0 in mode nearest, got 1")
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """One dimension: its sizes, the factor that maps its coordinates, and the part of it that is resized.
 
     The factor is a fraction where sizes say it: nearest then finds its pixels without rounding.
@@ -402,7 +400,7 @@ def resize(
         for axis, s in _zip("scales", chosen, _floats(ctx.array("scales", scales))):
             factors[axis] = s
         return _resize(
-            ctx, x, [replace(a, roi=r) for a, r in zip(_by_factors(x, factors), rois, strict=True)], form
+            ctx, x, [a._replace(roi=r) for a, r in zip(_by_factors(x, factors), rois, strict=True)], form
         )
     if sizes is None:
         raise ShapeError("scales, sizes: expected one of the two, got neither")

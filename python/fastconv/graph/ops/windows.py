@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,7 @@ from fastconv.graph.value import F64, Array, size_of
 MAX_TAPS = 1 << 20  # a loop over more is a broken file's
 
 
-@dataclass(frozen=True)
-class SlidingWindows:
+class SlidingWindows(NamedTuple):
     """Windows over the last dimensions of an array, with one integer a dimension in each tuple."""
 
     size: tuple[int, ...]  # of the array

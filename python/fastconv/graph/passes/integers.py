@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ from fastconv.graph.registry import FASTCONV_DOMAIN, MICROSOFT, activation_of
 from fastconv.graph.value import BYTES, F32, S8, S32, U8, Array
 
 
-@dataclass(frozen=True)
-class Quantised:
+class Quantised(NamedTuple):
     """A value of integers with its scale and zero point, all by name; the numbers of both are constants."""
 
     name: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,8 +63,7 @@ def _merged(edit: Editor, first: str, second: str) -> tuple[Node, list[Node]] | 
     return replace(conv, inputs=tuple(inputs)), [conv, *branch.nodes]
 
 
-@dataclass(frozen=True)
-class _Kernel:
+class _Kernel(NamedTuple):
     """Weights, bias (a vector or 0) and, along each axis, padding before and after, and dilation."""
 
     w: Array
@@ -104,8 +104,7 @@ def _kernel_of(edit: Editor, node: Node) -> _Kernel | None:
     return _Kernel(w, bias.astype(np.float64), pairs, dilations)
 
 
-@dataclass(frozen=True)
-class _Branch:
+class _Branch(NamedTuple):
     kernel: _Kernel
     nodes: list[Node]
 

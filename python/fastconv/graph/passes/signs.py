@@ -10,8 +10,7 @@ whatever they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,8 +124,7 @@ def _adds_a_vector(edit: Editor, node: Node) -> bool:
     return bias is not None and bias.dtype == F32 and bias.ndim <= 2 and bias.shape[-1:] in ((), (bias.size,))
 
 
-@dataclass(frozen=True)
-class _Signs:
+class _Signs(NamedTuple):
     """What is computed of a value ``x``, by kind, and the nodes that do."""
 
     x: str
