@@ -6,7 +6,7 @@
 
 #include "conv/bound_phases.h"
 #include "conv/cost.h"
-#include "conv/dense.h"
+#include "conv/weights.h"
 #include "core/check.h"
 #include "core/division.h"
 #include "core/parallel.h"
@@ -115,7 +115,7 @@ Bf16Packed::Bf16Packed(const ConvSpec& spec)
                         spec.source.take<uint16_t>(PackedBf16::numbers(form_, K, oc)));
   if (spec.source.filled()) return;
   PackedB rows(spec.kernels.gemm, taps * given_.ic, oc);
-  pack_group(spec, phase, 0, rows);
+  pack_group(spec, phases_.all(), 0, {&rows});
   weights_.front().pack(rows, taps, given_.ic);
 }
 

@@ -6,6 +6,7 @@
 #include "conv/bound_phases.h"
 #include "conv/phases.h"
 #include "conv/stage.h"
+#include "conv/weights.h"
 #include "core/division.h"
 #include "core/parallel.h"
 #include "gemm/gemm.h"
@@ -32,7 +33,7 @@ class DensePacked final : public PackedConv {
   const Activation& activation() const { return activation_; }
 
  private:
-  PhaseWeights pack(const ConvSpec& spec, const Phase& phase) const;
+  PhaseWeights allocate(const ConvSpec& spec, const Phase& phase) const;
 
   ConvParams params_;
   const KernelTable& kernels_;
@@ -51,49 +52,23 @@ DensePacked::DensePacked(const ConvSpec& spec, bool materialise)
       activation_(spec.activation),
       phases_(spec.params) {
   if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, params_.oc);
-  for (const Phase& phase : phases_.all()) weights_.push_back(pack(spec, phase));
+  for (const Phase& phase : phases_.all()) weights_.push_back(allocate(spec, phase));
+  for (dim_t g = 0; g < params_.groups && !spec.source.filled(); ++g) {
+    std::vector<PackedB*> bs;
+    for (PhaseWeights& groups : weights_) bs.push_back(&groups[static_cast<size_t>(g)]);
+    pack_group(spec, phases_.all(), g, bs);
+  }
   for (dim_t g = 0; g < params_.groups; ++g)
     no_taps_.emplace_back(kernels_.gemm, 0, params_.oc / params_.groups);
 }
 
-// B of a kernel with all its taps, from w [N][ic][taps]. Where the taps of a channel lie side by
-// side, packing them one after another would read every cache line of w `taps` times. So a few
-// channels of all columns are transposed at once, in L1, and their rows put in place.
-void pack_taps(const KernelTable& kernels, const float* w, dim_t ic, dim_t taps, PackedB& b) {
-  constexpr dim_t kChannels = 16;
-  const dim_t nr = kernels.gemm.nr;
-  const int threads = static_cast<int>(std::min<dim_t>(get_num_threads(), b.panels()));
-  const dim_t chunk = kChannels * taps * widest_panel(kernels.gemm, b.N());
-  Buffer<float> scratch(threads * chunk);
-  parallel_run(threads, [&](int tid) {
-    float* rows = scratch.data() + tid * chunk;
-    const Range mine = partition(b.panels(), threads, tid);
-    for (dim_t p = mine.begin; p < mine.end; ++p) {
-      const dim_t width = b.width(p), columns = std::min<dim_t>(width, b.N() - p * nr);
-      std::memset(rows, 0, static_cast<size_t>(chunk) * sizeof(float));  // columns beyond N
-      for (dim_t i0 = 0; i0 < ic; i0 += kChannels) {
-        const dim_t channels = std::min(kChannels, ic - i0);
-        kernels.layout.transpose(columns, channels * taps, w + (p * nr * ic + i0) * taps, ic * taps,
-                                 rows, width);
-        for (dim_t t = 0; t < taps; ++t)
-          for (dim_t i = 0; i < channels; ++i)
-            std::memcpy(b.panel(p) + (t * ic + i0 + i) * width, rows + (i * taps + t) * width,
-                        static_cast<size_t>(width) * sizeof(float));
-      }
-    }
-  });
-}
-
-PhaseWeights DensePacked::pack(const ConvSpec& spec, const Phase& phase) const {
-  const ConvParams& p = params_;
-  const dim_t oc = p.oc / p.groups;
-  const dim_t K = static_cast<dim_t>(phase.taps.size()) * (p.ic / p.groups);
+PhaseWeights DensePacked::allocate(const ConvSpec& spec, const Phase& phase) const {
+  const dim_t oc = params_.oc / params_.groups;
+  const dim_t K = static_cast<dim_t>(phase.taps.size()) * (params_.ic / params_.groups);
   PhaseWeights groups;
-  for (dim_t g = 0; g < p.groups; ++g) {
-    PackedB b(kernels_.gemm, K, oc, spec.source.take<float>(PackedB::floats(kernels_.gemm, K, oc)));
-    if (!spec.source.filled()) pack_group(spec, phase, g, b);
-    groups.push_back(std::move(b));
-  }
+  for (dim_t g = 0; g < params_.groups; ++g)
+    groups.emplace_back(kernels_.gemm, K, oc,
+                        spec.source.take<float>(PackedB::floats(kernels_.gemm, K, oc)));
   return groups;
 }
 
@@ -200,22 +175,6 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const
 }
 
 }  // namespace
-
-void pack_group(const ConvSpec& spec, const Phase& phase, dim_t group, PackedB& b) {
-  const ConvParams& p = spec.params;
-  const dim_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
-  const dim_t ic = p.ic / p.groups, oc = p.oc / p.groups;
-  // Weight of (o, i, tap): dense o-i-tap, transposed i-o-tap.
-  const dim_t stride_i = p.transposed ? oc * taps : taps,
-              stride_o = p.transposed ? taps : ic * taps;
-  const float* const w = spec.w + group * oc * ic * taps;
-  if (!p.transposed && taps > 1) return pack_taps(spec.kernels, w, ic, taps, b);
-  dim_t k0 = 0;
-  for (const Tap& tap : phase.taps) {
-    b.pack(k0, ic, w + tap.weight, stride_i, stride_o);
-    k0 += ic;
-  }
-}
 
 std::shared_ptr<const PackedConv> prepack_dense(const ConvSpec& spec, bool materialise) {
   return std::make_shared<DensePacked>(spec, materialise);

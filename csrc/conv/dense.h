@@ -10,9 +10,6 @@
 
 namespace fastconv {
 
-// B of one group and phase, from spec.w.
-void pack_group(const ConvSpec& spec, const Phase& phase, dim_t group, PackedB& b);
-
 std::shared_ptr<const PackedConv> prepack_dense(const ConvSpec& spec, bool materialise);
 
 }  // namespace fastconv

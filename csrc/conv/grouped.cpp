@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "conv/rows.h"
+#include "conv/weights.h"
 #include "core/buffer.h"
 #include "core/check.h"
 #include "core/cpu.h"
@@ -66,22 +67,21 @@ GroupedPacked::GroupedPacked(const ConvSpec& spec)
   if (spec.bias) bias_ = Buffer<float>::copy_of(spec.bias, p.oc);
   w_ = spec.source.take<float>(blocks * taps * ic * lanes);
   if (permuted) index_.assign(static_cast<size_t>(blocks * ic * lanes), 0);
+  std::vector<ChannelPanel> panels;
   for (dim_t b = 0; b < blocks; ++b) {
+    const dim_t channel = b * lanes;
+    panels.push_back(
+        {channel, std::min(lanes, p.oc - channel), lanes, w_.data() + b * taps * ic * lanes});
     const dim_t first = permuted ? channel_span(p, b, lanes).first : b * lanes;
     base_.push_back(first);
     // As many whole channels of the pixel as a vector holds: a full load where the pixel goes on.
     span_.push_back(static_cast<int32_t>(std::min(lanes, p.ic - first)));
-    for (dim_t i = 0; i < ic; ++i)
-      for (dim_t l = 0; l < lanes; ++l) {
-        const dim_t o = b * lanes + l;
-        if (o < p.oc && permuted)
-          index_[static_cast<size_t>((b * ic + i) * lanes + l)] =
-              static_cast<int32_t>(o / oc * ic + i - first);
-        for (dim_t t = 0; t < taps && !spec.source.filled(); ++t)
-          w_.data()[((b * taps + t) * ic + i) * lanes + l] =
-              o < p.oc ? spec.w[(o * ic + i) * taps + t] : 0.0f;
-      }
+    for (dim_t i = 0; i < ic && permuted; ++i)
+      for (dim_t o = channel; o < std::min(channel + lanes, p.oc); ++o)
+        index_[static_cast<size_t>((b * ic + i) * lanes + o - channel)] =
+            static_cast<int32_t>(o / oc * ic + i - first);
   }
+  if (!spec.source.filled()) pack_taps(kernels_, spec.w, ic, taps, panels);
 }
 
 // Blocks of channels, and bands of rows, for kernels of one slice that have an instance; a dilated

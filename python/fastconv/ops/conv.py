@@ -250,8 +250,11 @@ def conv_transpose1d(
     >>> conv_transpose1d(x, w, stride=2).shape
     (1, 5, 4)
     """
-    conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 1)
-    y: Given = run(conv, x, residual, out, arguments.is_channels_last(layout, 1), 1, w)
+    channels_last = arguments.is_channels_last(layout, 1)
+    conv = _transposed(
+        x, w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, channels_last, 1
+    )
+    y: Given = run(conv, x, residual, out, channels_last, 1, w)
     return y
 
 
@@ -300,8 +303,11 @@ def conv_transpose2d(
            [1., 1., 1., 1.],
            [1., 1., 1., 1.]], dtype=float32)
     """
-    conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 2)
-    y: Given = run(conv, x, residual, out, arguments.is_channels_last(layout), 2, w)
+    channels_last = arguments.is_channels_last(layout)
+    conv = _transposed(
+        x, w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, channels_last, 2
+    )
+    y: Given = run(conv, x, residual, out, channels_last, 2, w)
     return y
 
 
@@ -342,12 +348,16 @@ def conv_transpose3d(
     >>> conv_transpose3d(x, w, stride=2).shape
     (1, 5, 4, 4, 4)
     """
-    conv = _transposed(w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, 3)
-    y: Given = run(conv, x, residual, out, arguments.is_channels_last(layout, 3), 3, w)
+    channels_last = arguments.is_channels_last(layout, 3)
+    conv = _transposed(
+        x, w, bias, stride, padding, output_padding, groups, dilation, activation, algorithm, channels_last, 3
+    )
+    y: Given = run(conv, x, residual, out, channels_last, 3, w)
     return y
 
 
 def _transposed(
+    x: Any,
     w: Any,
     bias: Any,
     stride: Any,
@@ -357,12 +367,14 @@ def _transposed(
     dilation: Any,
     activation: Any,
     algorithm: Any,
+    channels_last: bool,
     spatial: int,
 ) -> _core.Conv:
-    """Plan a transposed convolution."""
+    """Plan a transposed convolution for the input at hand."""
+    x = arguments.logical(arguments.as_array("x", x, rank=spatial + 2), channels_last)
     return plan(
         w, bias, stride, padding, dilation, groups, activation, algorithm,
-        spatial=spatial, transposed=True, output_padding=output_padding,
+        spatial=spatial, transposed=True, output_padding=output_padding, once_for=x.shape,
     )  # fmt: skip
 
 
