@@ -9,6 +9,10 @@
 // cache line, so that a line of src is used up in one visit even where row strides of 4 KiB leave
 // it only a few ways of L1.
 //
+// Rows of dst that lie multiples of 2 KiB apart, as planes of 224 x 224 or 256 x 256 floats do, share one
+// or two sets of L1. Stores to a tile's sixteen rows in turn would evict each other's lines before they
+// are written, so such rows are made in L1 and copied, a long run of one after another.
+//
 // Up to four rows, or columns, that lie side by side in the other array are loops over a constant,
 // which the compiler turns into permutations: images of 3 channels are such, and the channel
 // shuffles of two to four groups.
@@ -78,6 +82,24 @@ inline void deinterleave_columns(dim_t n, dim_t rows, const T* src, T* dst, dim_
   deinterleave<1>(rows, src, dst, ldd);
 }
 
+template <int N, class T>
+inline void transpose_by(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst, dim_t ldd);
+
+template <int N, class T>
+void transpose_in_runs(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst, dim_t ldd) {
+  constexpr dim_t kLine = 64 / sizeof(T), kRun = 256, kStep = kRun + kLine;
+  alignas(64) T runs[kLine * kStep];
+  for (dim_t tile = 0; tile < cols; tile += kLine) {
+    const dim_t width = tile + kLine < cols ? kLine : cols - tile;
+    for (dim_t i = 0; i < rows; i += kRun) {
+      const dim_t n = i + kRun < rows ? kRun : rows - i;
+      transpose_by<N>(n, width, src + i * lds + tile, lds, runs, kStep);
+      for (dim_t j = 0; j < width; ++j)
+        memcpy(dst + (tile + j) * ldd + i, runs + j * kStep, static_cast<size_t>(n) * sizeof(T));
+    }
+  }
+}
+
 // In blocks of N x N.
 template <int N, class T>
 inline void transpose_by(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst, dim_t ldd) {
@@ -94,6 +116,8 @@ inline void transpose_by(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst
       }
     return;
   }
+  if (ldd * dim_t{sizeof(T)} % 2048 == 0 && rows >= 64)
+    return transpose_in_runs<N>(rows, cols, src, lds, dst, ldd);
   for (dim_t tile = 0; tile < cols; tile += kLine) {
     const dim_t tile_end = tile + kLine < cols ? tile + kLine : cols;
     for (dim_t i = 0; i < rows; i += N) {

@@ -28,6 +28,7 @@ LAYERS = {
     "3x3 of 40 channels": ((2, 40, 12, 13), (32, 40, 3, 3), {"padding": "same"}),
     "3x3 asymmetric": ((1, 3, 13, 14), (16, 3, 3, 3), {"padding": (0, 2, 1, 0), "stride": (2, 1)}),
     "7x7": ((1, 3, 21, 20), (24, 3, 7, 7), {"padding": (3, 3), "stride": 2}),
+    "planes of 4 KiB": ((1, 4, 64, 64), (70, 4, 1, 1), {}),
     "dilated": ((1, 6, 17, 16), (7, 6, 5, 5), {"padding": (4, 6), "dilation": (2, 3)}),
     "even, same": ((1, 4, 10, 9), (5, 4, 2, 4), {"padding": "same", "stride": (2, 3)}),
     "groups": ((1, 12, 8, 7), (18, 4, 3, 3), {"padding": 1, "groups": 3}),

@@ -45,6 +45,16 @@ def test_transposes_of_every_size_touch_nothing_else(channels):
             np.testing.assert_array_equal(z, nchw)
 
 
+@pytest.mark.parametrize("channels", [2, 3, 5, 16, 17, 40, 70])
+def test_planes_that_share_a_set_of_the_cache(channels):
+    for pixels in (63, 64, 255, 300, 520, 1024):
+        x = numbered(pixels, channels)
+        planes = np.full((channels, 1024), -1, np.float32)
+        _core.copy(x.T, planes[:, :pixels])
+        np.testing.assert_array_equal(planes[:, :pixels], x.T)
+        assert np.all(planes[:, pixels:] == -1)
+
+
 @given(data=st.data())
 def test_any_permutation_of_any_shape(data):
     rank = data.draw(st.integers(0, 6))
