@@ -11,11 +11,10 @@ inputs) to an :class:`~fastconv.graph.ir.Activation`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -52,13 +51,13 @@ class OpSpec:
 
 # By domain and operator; a signature takes a while to read, and a network has a dozen operators of them all.
 _TABLE: dict[tuple[str, str], Callable[[], OpSpec]] = {}
-# Modules with operators of few networks: imported, in this order, for an operator that the table has not.
-_LATER: list[str] = []
+_LATER: list[Callable[[], None]] = []  # what enters the operators of few networks
 
 
-def enter_later(modules: Iterable[str]) -> None:
-    """Name modules that enter operators when they are imported, which is done when one of those is needed."""
-    _LATER.extend(modules)
+def enter_later(enter: Callable[[], None]) -> Callable[[], None]:
+    """Call a function, which imports modules, when an operator is asked for that is not in the table."""
+    _LATER.append(enter)
+    return enter
 
 
 def op(
@@ -135,11 +134,14 @@ def lookup(node: Node) -> OpSpec:
     return entry()
 
 
+def _enter_all() -> None:
+    for enter in _LATER:
+        enter()
+
+
 def _entry(domain: str, name: str) -> Callable[[], OpSpec] | None:
-    for module in _LATER:
-        if (domain, name) in _TABLE:
-            break
-        import_module(module)
+    if (domain, name) not in _TABLE:
+        _enter_all()
     return _TABLE.get((domain, name))
 
 
@@ -156,8 +158,7 @@ def _nearest(op: str, names: Sequence[str]) -> list[str]:
 
 def supported_ops() -> list[str]:
     """Names of the ONNX operators in the table."""
-    for module in _LATER:
-        import_module(module)
+    _enter_all()
     return sorted(name for domain, name in _TABLE if not domain)
 
 

@@ -8,23 +8,23 @@ from fastconv.graph.registry import enter_later
 
 __all__ = ["activation", "conv", "elementwise", "linear", "norm", "pool", "reduce", "tensor"]
 
-enter_later(
-    f"{__name__}.{family}"
-    for family in (
-        "cast",
-        "truth",
-        "index",
-        "resize",
-        "quantize",
-        "qlinear",
-        "integer_conv",
-        "integer_matmul",
-        "bf16",
-        "sign_conv",
-        "control",
-        "recurrent",
-        "einsum",
-        "detection",
-        "sampling",
+
+@enter_later
+def _enter_others() -> None:
+    from fastconv.graph.ops import (  # noqa: F401  (each enters its operators)
+        bf16,
+        cast,
+        control,
+        detection,
+        einsum,
+        index,
+        integer_conv,
+        integer_matmul,
+        qlinear,
+        quantize,
+        recurrent,
+        resize,
+        sampling,
+        sign_conv,
+        truth,
     )
-)
