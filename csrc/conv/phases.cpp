@@ -123,12 +123,8 @@ PhaseRows Phases::rows(const Phase& phase, const ConvShape& s, const Image& x, c
     c_grid.first += axis.out_first * y.stride[i];
   }
   if (b.M == 0) return b;
-  const bool uniform =
-      a_grid.first == 0 && c_grid.first == 0 && a_grid.uniform(&b.lda) && c_grid.uniform(&b.ldc);
-  if (!uniform) {
-    b.a_row = a_grid.table();
-    b.c_row = c_grid.table();
-  }
+  if (a_grid.first != 0 || !a_grid.uniform(&b.lda)) b.a_row = a_grid.table();
+  if (c_grid.first != 0 || !c_grid.uniform(&b.ldc)) b.c_row = c_grid.table();
   const dim_t ic = params_.ic / params_.groups;
   size_t run = joined ? static_cast<size_t>(joined) : 1;
   const auto offset = [&](const Tap& t) {

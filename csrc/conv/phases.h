@@ -25,8 +25,8 @@ struct Phase {
   std::vector<Tap> taps;
 };
 
-// The rows of A and C of one phase for given shapes and strides. Where consecutive rows are one step
-// apart throughout, there is no table.
+// The rows of A and C of one phase for given shapes and strides. Of either, where consecutive rows are
+// one step apart throughout, there is no table.
 struct PhaseRows {
   dim_t M = 0;
   std::vector<dim_t> a_row, c_row, tap_offset;
