@@ -1,5 +1,5 @@
 // L4 conv: what the algorithms are estimated to take for one image, in cycles, and which of them
-// accept, for those that have to beat others. Used by algo_winograd.cpp,
+// accept, for those that have to beat others. Used by algo_winograd.cpp, algo_planar_direct.cpp,
 // algo_sparse_panels.cpp, algo_sparse_planes.cpp, algo_codebook.cpp and algo_bf16.cpp.
 #pragma once
 #include <string>
@@ -15,6 +15,9 @@ const WinogradForm* winograd_form(const KernelTable& table, int m, dim_t r);
 std::string winograd_rejects(const ConvParams& p, int m, const KernelTable& table);
 
 double direct_cycles(const ConvShape& s, int lanes);
+// Of planes: by a weight times a row of pixels, and by what multiplies otherwise.
+double planar_direct_cycles(const ConvShape& s, int lanes);
+double planar_cycles(const ConvShape& s, int lanes);
 double winograd_cycles(const ConvShape& s, const WinogradForm& f, int lanes);
 double packing_cycles(const ConvShape& s, dim_t floats);
 // The best of the algorithms that multiply zeros.

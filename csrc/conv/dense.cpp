@@ -2,9 +2,7 @@
 #include "conv/dense.h"
 
 #include <cstring>
-#include <optional>
 
-#include "conv/bands.h"
 #include "conv/bound_phases.h"
 #include "conv/phases.h"
 #include "conv/stage.h"
@@ -91,10 +89,9 @@ std::vector<PackedArray> DensePacked::arrays() const {
 class DenseBound final : public BoundPhases<ProductGroup> {
  public:
   DenseBound(std::shared_ptr<const PackedConv> owner, const DensePacked& packed, Staging staging,
-             std::optional<Bands> bands, std::vector<Phase> bound, const std::vector<dim_t>& blocks)
+             std::vector<Phase> bound, const std::vector<dim_t>& blocks)
       : BoundPhases(std::move(owner), packed.activation(), std::move(staging), std::move(bound),
                     blocks),
-        bands_(std::move(bands)),
         materialise_(packed.materialise()) {
     if (materialise_)
       for (const Phase& p : phases())
@@ -104,13 +101,11 @@ class DenseBound final : public BoundPhases<ProductGroup> {
   }
 
   dim_t workspace() const noexcept override {
-    return staging().workspace() + (bands_ ? bands_->workspace() : 0) +
-           patch_floats_ * static_cast<dim_t>(sizeof(float));
+    return staging().workspace() + patch_floats_ * static_cast<dim_t>(sizeof(float));
   }
 
   void run(const float* x, const float* residual, float* y,
            std::byte* workspace) const noexcept override {
-    if (bands_) return run_bands(x, residual, y, workspace);
     const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
     float* const patches = reinterpret_cast<float*>(workspace + staging().workspace());
     for (const Phase& phase : phases()) {
@@ -132,19 +127,6 @@ class DenseBound final : public BoundPhases<ProductGroup> {
   }
 
  private:
-  // There is one phase. A dense result has the same distances between its pixels from any of them on.
-  void run_bands(const float* x, const float* residual, float* y,
-                 std::byte* workspace) const noexcept {
-    const Staging::Pointers<> at = staging().before<float, float>(x, nullptr, nullptr, workspace);
-    const Product whole = product(phases().front());
-    bands_->run(residual, y, workspace + staging().workspace(),
-                [&](dim_t first, dim_t count, const float* its_residual, float* to) {
-                  Product band = whole;
-                  band.M = count;
-                  if (band.a_row) band.a_row += first;
-                  multiply(band, band.a_row ? at.x : at.x + first * band.lda, its_residual, to);
-                });
-  }
   Product product(const Phase& phase) const noexcept override {
     static constexpr dim_t kStart = 0;
     Product p = BoundPhases::product(phase);
@@ -173,7 +155,6 @@ class DenseBound final : public BoundPhases<ProductGroup> {
     });
   }
 
-  std::optional<Bands> bands_;
   bool materialise_;
   dim_t patch_floats_ = 0;
 };
@@ -184,15 +165,13 @@ std::unique_ptr<const BoundConv> DensePacked::bind(const ConvShape& shape, const
   ConvShape s = shape;
   View x = input;
   drop_skipped_rows(params_, s, x);
-  std::optional<Bands> bands(std::in_place, y, residual);
-  if (materialise_ || params_.transposed || !bands->pay(s.taps() * s.group_ic())) bands.reset();
-  Staging staging =
-      staging_of(phases_, s, x, bands ? bands->dense(y) : y, bands ? nullptr : residual,
-                 [&](dim_t step) { return !materialise_ && rows_alias(kernels_.gemm, step); });
+  Staging staging = staging_of(phases_, s, x, y, residual, [&](dim_t step) {
+    return !materialise_ && rows_alias(kernels_.gemm, step);
+  });
   std::vector<DenseBound::Phase> bound =
       bind_phases<ProductGroup>(phases_, params_, s, staging, weights_, no_taps_, bias(), 0);
   return std::make_unique<DenseBound>(shared_from_this(), *this, std::move(staging),
-                                      std::move(bands), std::move(bound), blocks);
+                                      std::move(bound), blocks);
 }
 
 }  // namespace

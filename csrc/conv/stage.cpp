@@ -18,7 +18,7 @@ bool same_strides(const Image& a, const Image& b) {
   return same;
 }
 
-// Fills the frame of a padded channels-last image batch; the interior is written by the copy that
+// Fills the frame of a padded channels-last image batch, or of planes as images of one channel; the interior is written by the copy that
 // follows.
 void fill_frame(std::byte* data, dim_t element, uint8_t padding, const Image& padded,
                 const dim_t* lo, const dim_t* interior) {
@@ -109,6 +109,7 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
       y_target_(image_of(y)),
       y_(y_target_),
       residual_(y_target_),
+      order_(order),
       x_gap_(std::max<dim_t>(0, x_gap)) {
   bool padded = false;
   for (int i = 0; i < kMaxSpatial; ++i) {
@@ -137,7 +138,9 @@ Staging::Pointers<void, void> Staging::stage(const void* x, const void* residual
                                              std::byte* workspace, uint8_t padding) const noexcept {
   Pointers<void, void> p{x, residual, stage_y_ ? workspace + x_bytes_ : y};
   if (stage_x_) {
-    const Image whole = dense_image(x_.n, x_.c, padded_, ImageOrder::channels_last, x_gap_);
+    const Image whole = order_ == ImageOrder::planes
+                            ? dense_image(x_.n * x_.c, 1, padded_)
+                            : dense_image(x_.n, x_.c, padded_, order_, x_gap_);
     const dim_t element = element_size(x_element_);
     fill_frame(workspace, element, padding, whole, lo_, x_.size);
     std::byte* const interior = workspace + x_origin_ * element;

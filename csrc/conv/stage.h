@@ -73,6 +73,7 @@ class Staging {
 
   Element x_element_, y_element_;
   Image x_source_, x_, y_target_, y_, residual_;
+  ImageOrder order_;
   dim_t padded_[kMaxSpatial], lo_[kMaxSpatial], x_gap_;
   bool has_residual_, stage_x_, stage_y_, stage_residual_;
   dim_t x_bytes_ = 0, y_bytes_ = 0, x_origin_ = 0;  // the last in elements

@@ -11,6 +11,7 @@
 #include "kernels/binary.h"
 #include "kernels/codebook.h"
 #include "kernels/limits.h"
+#include "kernels/planar.h"
 #include "kernels/product_tile.h"
 #include "kernels/sparse_planes.h"
 
@@ -223,6 +224,7 @@ struct ConvKernels {
   void (*grouped_row)(const GroupedRow&) = nullptr;
   // [kw][column stride]; null where there is no instance
   void (*grouped_band[kMaxBandKernel + 1][3])(const GroupedBand&) = {};
+  void (*planar_row)(const PlanarRow&) = nullptr;  // planar.h
 };
 
 // ---- depthwise_u8.inl.h -------------------------------------------------------------------------

@@ -36,6 +36,7 @@ CASES: list[tuple[str, tuple[int, ...], int, dict[str, Any]]] = [
     ("direct", (64, 16, 3, 3), 4, {}),
     ("planar", (24, 6, 1, 1), 2, {"planar": True}),
     ("planar", (6, 1024, 1, 1), 2, {"planar": True}),
+    ("planar_direct", (14, 3, 3, 3), 2, {"planar": True}),
     ("bf16", (40, 7, 3, 3), 1, {}),
     ("bf16", (35, 6, 1, 1), 1, {}),
     ("reference", (5, 3, 3, 3), 1, {}),

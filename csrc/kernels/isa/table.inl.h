@@ -12,6 +12,7 @@
 #include "kernels/layout.inl.h"
 #include "kernels/norm.inl.h"
 #include "kernels/peak.inl.h"
+#include "kernels/planar_f32.inl.h"
 #include "kernels/pool.inl.h"
 #include "kernels/product/finish_f32.inl.h"
 #include "kernels/quantized.inl.h"
@@ -39,6 +40,7 @@ void fill_table(KernelTable& t) {
   fill_gemm<MR1, MR2, MR3>(t.gemm);
   fill_gemv(t.gemm);
   fill_grouped(t.conv);
+  t.conv.planar_row = planar_row;
   fill_winograd(t.winograd);
   t.layout.transpose = transpose;
   t.layout.transpose_bytes = transpose_bytes;

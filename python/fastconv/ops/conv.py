@@ -34,7 +34,7 @@ def algorithms() -> list[str]:
     >>> algorithms()[:5]
     ['depthwise', 'direct', 'sparse_planes', 'sparse_panels', 'codebook']
     >>> algorithms()[5:]
-    ['bf16', 'winograd_f4', 'winograd_f2', 'planar', 'implicit', 'im2col', 'reference']
+    ['bf16', 'winograd_f4', 'winograd_f2', 'planar_direct', 'planar', 'implicit', 'im2col', 'reference']
     """
     return _core.algorithms()
 

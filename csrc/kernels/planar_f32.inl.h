@@ -1,0 +1,73 @@
+// L2 micro-kernel: a convolution of planes of channels, f32, without a copy of its windows. Contract:
+// PlanarRow in planar.h. Called by conv/algo_planar_direct.cpp.
+//
+// A tile is R filters by V vectors of pixels: twelve sums, three vectors of x and a weight fill the
+// registers of AVX2. Fewer filters take more vectors, for eight sums at least hide an FMA's latency.
+#pragma once
+#include "kernels/eltwise.inl.h"
+#include "kernels/epilogue.inl.h"
+#include "kernels/kernel_table.h"
+#include "kernels/unroll.h"
+
+namespace fastconv {
+namespace {
+
+// Filters o to o + R, pixels p to p + V * W, of which the last vector has `lanes`; of W, a constant.
+template <int R, int V, class Lanes>
+inline void planar_tile(const PlanarRow& t, dim_t o, dim_t p, Lanes lanes) {
+  const auto load = [&](const float* at, int v) {
+    return v + 1 < V || lanes == W ? vload(at + v * W) : vload_tail(at + v * W, lanes);
+  };
+  vf acc[R][V];
+  FC_UNROLL for (int r = 0; r < R; ++r) FC_UNROLL for (int v = 0; v < V; ++v) acc[r][v] = vzero();
+  const float* w = t.w + o * t.K;
+  const float* const x = t.x + p;
+  for (dim_t k = 0; k < t.K; ++k, w += kPlanarFilters) {
+    vf pixels[V];
+    FC_UNROLL for (int v = 0; v < V; ++v) pixels[v] = load(x + t.offset[k], v);
+    FC_UNROLL for (int r = 0; r < R; ++r) {
+      const vf weight = vbroadcast(w + r);
+      FC_UNROLL for (int v = 0; v < V; ++v) acc[r][v] = vfma(weight, pixels[v], acc[r][v]);
+    }
+  }
+  const Epilogue& e = t.epilogue;
+  if (e.row_bias) add_row_bias(acc, e.row_bias + o);
+  if (e.residual)
+    add_residual(acc, e.residual_scale,
+                 [&](int r, int v) { return load(e.residual + (o + r) * e.ldr + p, v); });
+  if (e.activation.act == Act::clamp) clamp(acc, vset(e.activation.alpha), vset(e.activation.beta));
+  FC_UNROLL for (int r = 0; r < R; ++r) FC_UNROLL for (int v = 0; v < V; ++v) {
+    float* const y = t.y + (o + r) * t.ldy + p + v * W;
+    if (v + 1 < V || lanes == W)
+      vstore(y, acc[r][v]);
+    else
+      vstore_tail(y, acc[r][v], lanes);
+  }
+}
+
+struct WholeVector {
+  constexpr operator int() const { return W; }
+};
+
+template <int R, int V>
+void planar_filters(const PlanarRow& t, dim_t o) {
+  dim_t p = 0;
+  for (; p + V * W <= t.pixels; p += V * W) planar_tile<R, V>(t, o, p, WholeVector());
+  for (; p + W <= t.pixels; p += W) planar_tile<R, 1>(t, o, p, WholeVector());
+  if (p < t.pixels) planar_tile<R, 1>(t, o, p, static_cast<int>(t.pixels - p));
+}
+
+void planar_row(const PlanarRow& t) {
+  static_assert(kPlanarFilters == 4);
+  dim_t o = 0;
+  for (; o + 4 <= t.channels; o += 4) planar_filters<4, 3>(t, o);
+  const dim_t rest = t.channels - o;
+  if (rest == 3) planar_filters<3, 3>(t, o);
+  if (rest == 2) planar_filters<2, 4>(t, o);
+  if (rest == 1) planar_filters<1, 8>(t, o);
+  if (t.epilogue.activation.afterwards())
+    apply_activation(t.y, t.channels, nullptr, t.ldy, t.pixels, t.epilogue.activation);
+}
+
+}  // namespace
+}  // namespace fastconv
