@@ -27,6 +27,12 @@ struct BlockOfA {
   uint8_t* ordered = nullptr;
 };
 
+// Whether IntegerKernels::in_turns can store it.
+bool suits_turns(const IntegerFinish& f) noexcept {
+  if (f.terms || f.type == StoreAs::f32) return false;
+  return f.type == StoreAs::s32 || (f.fits && !f.shift);
+}
+
 // Rows [m0, m1) of C and panels [p0, p1): panels outside, so that one is read again from L1 or L2
 // by every row tile.
 void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim_t m0, dim_t m1,
@@ -39,6 +45,7 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
   t.taps = b.one_run() ? 1 : b.taps();
   t.K = b.run_bytes();
   t.ldc = p.ldc;
+  const bool in_turns = b.in_turns() && suits_turns(p.finish);
   for (dim_t panel = p0; panel < p1; ++panel) {
     const dim_t n0 = panel * b.kernels().nr;
     const int width = b.width(panel);
@@ -53,8 +60,10 @@ void multiply_block(const IntegerProduct& p, const BlockOfA& block, void* c, dim
     for (int i = 0; i < t.finish.terms; ++i)
       t.finish.term[i].row += m0, t.finish.term[i].column += n0;
 
+    const bool whole = t.n_cur == b.kernels().nr;
+    const IntegerPanel& tiles = in_turns && whole ? b.kernels().in_turns : b.panel_kernels(width);
     run_rows(
-        b.panel_kernels(width), t, m1 - m0,
+        tiles, t, m1 - m0,
         {b.words(), b.row_bytes(width), panel + 1 < b.panels() ? b.panel(panel + 1) : nullptr});
   }
 }
@@ -73,13 +82,11 @@ void multiply_ordered(const IntegerProduct& p, const BlockOfA& block, void* c, d
   }
 }
 
-int tile_rows(const PackedWords& b) noexcept { return b.panel_kernels(b.width(0)).mr; }
-
 // Rows whose parts of A and C fill half of a cache: they stay there while every panel passes over
 // them. That is L1 where the panels leave room, else L2.
 dim_t rows_in_cache(const PackedWords& b, dim_t row_bytes, dim_t result_bytes) noexcept {
   const dim_t cache = b.bytes() <= caches().l1d / 2 ? caches().l1d : caches().l2;
-  const dim_t mr = tile_rows(b), bytes = std::max<dim_t>(1, row_bytes + b.N() * result_bytes);
+  const dim_t mr = b.tile_rows(), bytes = std::max<dim_t>(1, row_bytes + b.N() * result_bytes);
   return std::max<dim_t>(1, cache / 2 / bytes / mr) * mr;
 }
 
@@ -92,7 +99,7 @@ struct Plan {
 Plan plan(const IntegerProduct& p, dim_t row_bytes) noexcept {
   const PackedWords& b = *p.b;
   Plan plan;
-  plan.row_tiles = ceil_div(p.M, tile_rows(b));
+  plan.row_tiles = ceil_div(p.M, b.tile_rows());
   plan.panels = b.panels();
   const dim_t worth = 1 + p.M * b.N() * b.K() / kWorthAThread;
   const int most = p.threads ? std::min(p.threads, get_num_threads()) : get_num_threads();
@@ -107,7 +114,7 @@ Plan plan(const IntegerProduct& p, dim_t row_bytes) noexcept {
 // take(share, m0, rows) gives the rows of A.
 template <class Take>
 void multiply_shares(const IntegerProduct& p, const Plan& plan, void* c, Take take) {
-  const int mr = tile_rows(*p.b);
+  const int mr = p.b->tile_rows();
   parallel_run(plan.threads, [&](int share) {
     const Range rows = partition(plan.row_tiles, static_cast<int>(plan.cut.rows),
                                  static_cast<int>(share / plan.cut.cols));
@@ -293,7 +300,7 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
   const bool ordered = b.words().ordered();
   const bool in_place = b.words().reads_runs_in_place() && !a.is_signed &&
                         (a.column_step == 1 || K <= 1) &&
-                        (ordered || !bytes_alias(tile_rows(b.words()), a.row_step));
+                        (ordered || !bytes_alias(b.words().tile_rows(), a.row_step));
   if (in_place && !ordered) {
     const Plan shares = plan(p, K);
     return multiply_shares(p, shares, result.data, [&](int, dim_t m0, dim_t) {

@@ -80,6 +80,15 @@ class PackedWords {
     const auto& panels = wide() ? kernels_->wide : for_tiles() ? kernels_->tiles : kernels_->bytes;
     return panels[2 * width / kernels_->nr - 1];
   }
+  // Whether its whole panels are for IntegerKernels::in_turns, and the rows of most of its tiles.
+  // Where K is long, what follows the sums matters little, and higher tiles read B less often.
+  bool in_turns() const noexcept {
+    return kernels_->in_turns.mr && !wide() && !for_tiles() && (one_run() || taps_ == 1) &&
+           run_bytes() % kWordBytes == 0 && words_ >= kWordsOfTurn && words_ <= kMostWordsInTurns;
+  }
+  int tile_rows() const noexcept {
+    return in_turns() ? kernels_->in_turns.mr : panel_kernels(width(0)).mr;
+  }
   const IntegerKernels& kernels() const noexcept { return *kernels_; }
   // Of ordered rows: how many panels have them in the same order, from the first panel on, and that
   // order, as permute_rows() wants it.
@@ -97,6 +106,7 @@ class PackedWords {
  private:
   enum class Form { in_place, copied, ordered, wide, tiles };
   static constexpr dim_t kTileRun = 64;  // bytes of K in a tile register
+  static constexpr dim_t kMostWordsInTurns = 64;
 
   struct Excess;
   int lanes() const noexcept { return kernels_->nr / 2; }

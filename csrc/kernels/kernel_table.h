@@ -137,6 +137,7 @@ struct IntegerTile : ProductTile<uint8_t, void, void> {  // C: elements of finis
   IntegerFinish finish;
 };
 using IntegerPanel = PanelKernels<IntegerTile, kMaxTileRows>;
+constexpr int kWordsOfTurn = 9;
 constexpr dim_t kOrderBlock = 64;  // bytes
 // Of a row of n bytes: blocks end with the row if that is as long as one.
 inline dim_t start_of_block(dim_t begin, dim_t n) noexcept {
@@ -150,6 +151,10 @@ struct IntegerKernels {
   // (core/tiles.h), but where they are emulated.
   IntegerPanel tiles[3];
   bool tiles_emulated = false;
+  // Tiles of bytes, nr wide, that store each while the next one is summed, or empty. They want one tap,
+  // whole words of K, kWordsOfTurn of them or more, and no excess; all columns; and a finish without
+  // terms, of s32, or of u8 or s8 that `fits` and has no shift.
+  IntegerPanel in_turns;
   // to[i * n + k] = row[run[i] + k] for i < runs, k < n, of u8 and of s16; nothing else is read or
   // written.
   void (*copy_runs)(const uint8_t* row, const dim_t* run, dim_t runs, dim_t n, void* to) = nullptr;

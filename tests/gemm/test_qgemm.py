@@ -186,6 +186,22 @@ def test_quantised_results(rng, dtype):
 
 @every_kernel
 @pytest.mark.parametrize("dtype", BYTES)
+@pytest.mark.parametrize("k", [32, 36, 40, 64, 256, 260])
+def test_short_k(rng, k, dtype):
+    """Whole panels of few words, of every height of a tile and of several tiles, one below the other."""
+    b = weights(rng, "safe", k, 96)
+    scale = rng.uniform(1e-4, 1e-2, 96).astype(np.float32)
+    for m in [*range(1, 15), 31, 200]:
+        a = anything(rng, np.uint8, m, k)
+        sums = check(a, b, 131).astype(np.float32)
+        y = qgemm(a, b, a_zero_point=131, a_scale=1.0, b_scale=scale, out_scale=1.0, out_zero_point=21,
+                  out_dtype=dtype)  # fmt: skip
+        info = np.iinfo(dtype)
+        np.testing.assert_array_equal(y, np.clip(np.rint(sums * scale) + 21, info.min, info.max))
+
+
+@every_kernel
+@pytest.mark.parametrize("dtype", BYTES)
 def test_ties_go_to_even(dtype):
     sums = np.arange(-21, 22, dtype=np.int8)
     y = qgemm(np.full((1, 1), 1, np.uint8), sums[np.newaxis], a_scale=1.0, b_scale=0.5, out_scale=1.0,

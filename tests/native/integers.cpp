@@ -26,6 +26,8 @@ constexpr Case kCases[] = {
     {"3x3 of bytes, stride 2", 1, 5, 18, 1, 15, 3, 2, 1, 1},
     {"dilated, of bytes", 1, 7, 9, 1, 14, 3, 1, 2, 2},
     {"1x1 of bytes", 2, 19, 26, 1, 7, 1, 1, 0, 1},
+    {"1x1 of bytes, of whole words and panels", 2, 40, 70, 1, 7, 1, 1, 0, 1},
+    {"1x1 of bytes, of whole words and panels, stride 2", 2, 40, 70, 1, 7, 1, 2, 0, 1},
     {"5x5 of bytes", 1, 4, 12, 1, 11, 5, 1, 2, 1},
     {"groups of bytes", 1, 12, 24, 3, 8, 3, 1, 1, 1},
     {"depthwise, of bytes", 1, 20, 20, 20, 9, 3, 1, 1, 1},

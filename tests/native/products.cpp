@@ -68,11 +68,11 @@ void product(dim_t M, dim_t N, dim_t K, bool transposed, bool plain, bool bf16) 
 }
 
 // Every kind of result of one product of bytes; finish(sum, n) is what a sum becomes.
-void integer_product(dim_t M, dim_t N, dim_t K, bool is_signed, int largest) {
+void integer_product(dim_t M, dim_t N, dim_t K, bool is_signed, int largest, int zeros = 3) {
   Random random(static_cast<uint32_t>(M * 10007 + N * 101 + K + largest));
   const std::vector<uint8_t> a = random.integers<uint8_t>(M * K, 0, 255);
   const std::vector<int8_t> b = random.integers<int8_t>(K * N, -largest, largest - 1);
-  const std::vector<int32_t> zero = random.integers<int32_t>(N, -3, 3),
+  const std::vector<int32_t> zero = random.integers<int32_t>(N, -zeros, zeros),
                              bias = random.integers<int32_t>(N, -5000, 5000);
   const int32_t a_zero = is_signed ? -7 : 120;
   std::vector<float> scale = random.numbers(N), shift = random.numbers(N);
@@ -198,6 +198,10 @@ void test_integer_products() {
   // Few pairs saturate once they are ordered.
   for (const dim_t K : {60, 64, 65, 127, 130})
     for (const dim_t N : {20, 70}) integer_product(5, N, K, K % 2 == 0, 80);
+  // All heights of a tile of short K, an odd number of them and an even one, and what it leaves over.
+  for (const dim_t K : {32, 36, 38, 40, 64, 256, 260})
+    for (const dim_t M : {1, 2, 3, 4, 5, 6, 7, 17, 18})
+      integer_product(M, M % 2 ? 32 : 70, K, M % 3 == 0, 64, 0);
   rows_in_an_order();
 }
 

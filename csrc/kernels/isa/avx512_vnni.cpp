@@ -4,12 +4,13 @@
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/peak_dot.inl.h"
-#include "kernels/product/finish_integers.inl.h"
+#include "kernels/product/tile_in_turns.inl.h"
 
 namespace fastconv {
 
 void table_avx512_vnni(KernelTable& table) {
   fill_bytes<DotU8S8, 14, 14, 9>(table.integer);
+  fill_in_turns<DotU8S8, 6>(table.integer.in_turns);
   fill_pairs<DotS16, 14, 14, 9>(table.integer);
   fill_depthwise<DotU8S8, DotS16>(table);
 #ifndef FASTCONV_EMULATE_AVX512  // emulated, it keeps the peak of its tier
