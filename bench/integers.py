@@ -143,17 +143,18 @@ def planned(x: Array, y: Array, bound: Any, kind: str) -> Callable[[], object]:
     program = _core.Program(_core.ArenaPool(), bound.workspace, [x.nbytes], [y.nbytes])
 
     def operand(slot: int, array: Array) -> Any:
-        return slot, 0, *view(array), array.dtype
+        return slot, 0, *view(array)
 
     workspace = (0, 0, (bound.workspace,), (1,), np.dtype(np.uint8))
     getattr(program, kind)(operand(1, x), None, operand(2, y), bound, workspace)
     return lambda: program.run([x], [y])
 
 
-def view(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return shape and strides of an image of channels last, in the logical order."""
+def view(array: Array) -> tuple[tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
+    """Return shape, strides and dtype of an image of channels last, in the logical order."""
     n, height, width, channels = array.shape
-    return (n, channels, height, width), (height * width * channels, 1, width * channels, channels)
+    strides = height * width * channels, 1, width * channels, channels
+    return (n, channels, height, width), strides, array.dtype
 
 
 def measure_layer(layer: tuple[int, int, int, int, int, int], rounds: int) -> dict[str, Any]:

@@ -91,9 +91,12 @@ void bind_planned_conv(py::module_& m, Steps& steps) {
                        const std::optional<PlanView>& residual, const PlanView& y, int threads) {
              const CountAllocations count;
              const Caller caller(threads);
-             const View r = residual ? view_of(*residual) : View{}, in = view_of(x);
+             const View in = view_of(x), out = view_of(y),
+                        r = residual ? view_of(*residual) : View{};
              const Conv& c = conv.conv();
-             return planned(c, in, c.bind(in, view_of(y), residual ? &r : nullptr));
+             FC_CHECK(r.element == Element::f32, ArgumentError, "residual: expected f32, got ",
+                      element_name(r.element));
+             return planned(c, in, out, c.bind(in, out, residual ? &r : nullptr));
            }),
            py::arg("conv"), py::arg("x"), py::arg("residual"), py::arg("y"), py::arg("threads"),
            py::keep_alive<1, 2>());
@@ -102,11 +105,14 @@ void bind_planned_conv(py::module_& m, Steps& steps) {
       [](Program& self, const Operand& x, const std::optional<Operand>& residual, const Operand& y,
          const Planned<BoundConv>& conv, const Operand& workspace) {
         expect_workspace(*conv.bound, workspace);
-        self.add({&x, pointer_to(residual), &y, {&workspace, {Element::u8}}},
+        self.add({{&x, {conv.x_element}},
+                  pointer_to(residual),
+                  {&y, {conv.y_element}},
+                  {&workspace, {Element::u8}}},
                  [=, bound = conv.bound](Slots slots) {
-                   bound->run(x.at(slots).as<float>(),
+                   bound->run(x.at(slots).data,
                               residual ? residual->at(slots).as<float>() : nullptr,
-                              y.at(slots).as<float>(), bytes_at(slots, workspace));
+                              y.at(slots).data, bytes_at(slots, workspace));
                  });
       },
       py::keep_alive<1, 5>());
@@ -191,12 +197,21 @@ void bind_conv(py::module_& m, Steps& steps) {
               self.run(
                   {&in, &out, third}, [&](const Conv& conv) { return conv.bind(in, out, third); },
                   [&](const BoundConv& bound, std::byte* workspace) {
-                    bound.run(in.as<float>(), third ? third->as<float>() : nullptr, out.as<float>(),
-                              workspace);
+                    bound.run(in.data, third ? third->as<float>() : nullptr, out.data, workspace);
                   });
             });
           },
           py::arg("x"), py::arg("y"), py::arg("residual") = py::none())
+      .def("reads_bf16",
+           [](const CachedConv& self, const Sizes& x_shape) {
+             const Conv& c = self.conv();
+             return c.reads_bf16(c.shape(static_cast<int>(x_shape.size()), x_shape.data()));
+           })
+      .def("stores_bf16",
+           [](const CachedConv& self, const Sizes& x_shape) {
+             const Conv& c = self.conv();
+             return c.stores_bf16(c.shape(static_cast<int>(x_shape.size()), x_shape.data()));
+           })
       .def_property_readonly("packing",
                              [](const CachedConv& self) { return self.conv().packing(); })
       .def(

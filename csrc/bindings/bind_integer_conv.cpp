@@ -76,8 +76,14 @@ std::unique_ptr<Planned<IntegerConvPlan>> plan(const CachedIntegerConv& conv, co
   const Caller caller(threads);
   static constexpr Element kElements[] = {Element::s32, Element::u8, Element::s8, Element::f32};
   const IntegerConv& c = conv.conv();
-  const View in = view_of(x, c.x_signed() ? Element::s8 : Element::u8);
-  return planned(c, in, c.bind(in, view_of(y, kElements[static_cast<int>(c.type())])));
+  const View in = view_of(x), out = view_of(y);
+  const auto check = [](const char* name, const View& v, Element expected) {
+    FC_CHECK(v.element == expected, ArgumentError, name, ": expected ", element_name(expected),
+             ", got ", element_name(v.element));
+  };
+  check("x", in, c.x_signed() ? Element::s8 : Element::u8);
+  check("y", out, kElements[static_cast<int>(c.type())]);
+  return planned(c, in, out, c.bind(in, out));
 }
 
 // x_zero: one number of x's type, where a run tells.

@@ -157,8 +157,9 @@ bool load_operand(py::handle source, Operand& operand) {
   return true;
 }
 
-View view_of(const PlanView& v, Element element) {
-  return view_of(std::get<0>(v), std::get<1>(v), element);
+View view_of(const PlanView& v) {
+  const auto& [shape, strides, dtype] = v;
+  return view_of(shape, strides, element_of_dtype(dtype));
 }
 
 Steps bind_program(py::module_& m) {

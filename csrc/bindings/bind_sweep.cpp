@@ -198,7 +198,7 @@ class BlockedConv {
   }
   void run() {
     const GilRelease unlocked;
-    bound_->run(x_.as<float>(), nullptr, y_.as<float>(), workspace_.data());
+    bound_->run(x_.data, nullptr, y_.data, workspace_.data());
   }
 
  private:

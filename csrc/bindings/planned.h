@@ -18,9 +18,9 @@
 
 namespace fastconv {
 
-// A view to plan with: shape and strides, in elements.
-using PlanView = std::tuple<std::vector<dim_t>, std::vector<dim_t>>;
-View view_of(const PlanView& v, Element element = Element::f32);
+// A view to plan with: shape, strides in elements, dtype.
+using PlanView = std::tuple<std::vector<dim_t>, std::vector<dim_t>, pybind11::dtype>;
+View view_of(const PlanView& v);
 
 // The Python object that it was bound from is kept alive by pybind11.
 template <class Bound>
@@ -29,20 +29,21 @@ struct Planned {
   std::string tile;
   dim_t packed_bytes, kept_weights;
   std::array<dim_t, kMaxSpatial> kernel;  // depth, height, width
+  Element x_element, y_element;
 };
 
 // A holder: pybind11 makes those of instances that have none where no exception can be caught, and
 // that wants memory.
 template <class AnyConv, class Bound>
-std::unique_ptr<Planned<Bound>> planned(const AnyConv& conv, const View& x,
+std::unique_ptr<Planned<Bound>> planned(const AnyConv& conv, const View& x, const View& y,
                                         std::unique_ptr<const Bound> bound) {
   const ConvShape shape = conv.shape(x.rank, x.shape);
   std::array<dim_t, kMaxSpatial> kernel;
   std::copy_n(conv.params().kernel, kMaxSpatial, kernel.begin());
   dim_t kept = 0;
   if constexpr (requires { conv.kept_weights(shape); }) kept = conv.kept_weights(shape);
-  return std::make_unique<Planned<Bound>>(
-      Planned<Bound>{std::move(bound), conv.tile(shape), conv.packed_bytes(), kept, kernel});
+  return std::make_unique<Planned<Bound>>(Planned<Bound>{
+      std::move(bound), conv.tile(shape), conv.packed_bytes(), kept, kernel, x.element, y.element});
 }
 
 template <class Bound>

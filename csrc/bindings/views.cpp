@@ -19,7 +19,7 @@ struct NamedElement {
 constexpr NamedElement kOfNumpy[] = {
     {'f', Element::f32}, {'f', Element::f64}, {'f', Element::f16}, {'i', Element::s8},
     {'u', Element::u8},  {'i', Element::s16}, {'u', Element::u16}, {'i', Element::s32},
-    {'u', Element::u32}, {'i', Element::s64}, {'u', Element::u64},
+    {'u', Element::u32}, {'i', Element::s64}, {'u', Element::u64}, {'V', Element::bf16},
 };
 
 }  // namespace
@@ -27,7 +27,8 @@ constexpr NamedElement kOfNumpy[] = {
 Element element_of_dtype(const py::dtype& dtype) {
   const char order = dtype.byteorder(),
              foreign = std::endian::native == std::endian::little ? '>' : '<';
-  // A type of numpy's own; others may have the same kind and size.
+  // A type of numpy's own; others may have the same kind and size. bf16, which it lacks, is bare
+  // memory.
   if (dtype.num() < 24 && order != foreign)
     for (const auto& [kind, element] : kOfNumpy)
       if (dtype.kind() == kind && dtype.itemsize() == element_size(element)) return element;

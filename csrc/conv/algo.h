@@ -58,6 +58,9 @@ struct Algo {
                const KernelTable& kernels) = nullptr;
   // Why "auto" leaves it out whatever the input's size, though it accepts, or empty; null: never.
   std::string (*unsuited)(const ConvParams& params, const KernelTable& kernels) = nullptr;
+  // As Conv has them; null: never.
+  bool (*stores_bf16)(const ConvShape& shape, const KernelTable& kernels) = nullptr;
+  bool reads_bf16 = false;
 };
 
 const Algo* const* algo_list(int* count);

@@ -1,7 +1,9 @@
 // L4 conv: the implicit product of dense.cpp with x and w rounded to bf16 and summed in f32, where
 // that is asked for. Weights take half the memory, and where the processor multiplies pairs of bf16
 // in one instruction, products half the time or less. x is rounded into a padded channels-last image
-// of whole words or registers of channels; the result, bias and residual stay f32.
+// of whole words or registers of channels, or is such an image already: one of bf16 that needs neither
+// padding nor more channels is read in place. Bias and residual are f32, and so is the result where
+// it is not asked for as bf16.
 #include <algorithm>
 
 #include "conv/bound_phases.h"
@@ -22,35 +24,52 @@ ConvParams with_channels(ConvParams p, dim_t multiple_of) {
   return p;
 }
 
-// Copies of x as bf16, with zeros around each image and after the channels of each pixel.
-class RoundedImage {
+// Copies of x as bf16, with zeros around each image and after the channels of each pixel; or x itself,
+// where that is bf16 and such a copy would be equal.
+class Bf16Image {
  public:
   // x: channels-last. channels: of a copy's pixel. gap: numbers between pixels besides.
-  RoundedImage(const Image& x, const Reach& reach, const Bf16Kernels& kernels, dim_t channels,
-               dim_t gap)
+  Bf16Image(const Image& x, Element element, const Reach& reach, const Bf16Kernels& kernels,
+            dim_t channels, dim_t gap)
       : round_(kernels.round),
         x_(x),
+        is_bf16_(element == Element::bf16),
+        in_place_(is_bf16_ && x.c == channels && !gap && !reach.any()),
         padded_(padded_image(x.n, channels, x.size, reach.before, reach.after,
                              ImageOrder::channels_last, gap)) {
     std::copy_n(reach.before, kMaxSpatial, before_);
   }
 
-  const Image& image() const noexcept { return padded_.inside; }
+  const Image& image() const noexcept { return in_place_ ? x_ : padded_.inside; }
   dim_t bytes() const noexcept {
+    if (in_place_) return 0;
     const Image& whole = padded_.whole;
     return round_up(whole.n * whole.n_stride * dim_t{sizeof(uint16_t)}, dim_t{kAlignment});
   }
-  const uint16_t* fill(const float* x, uint16_t* to) const noexcept {
+  // Its first pixel; `to` has room for bytes().
+  const uint16_t* fill(const void* x, std::byte* room) const noexcept {
+    if (in_place_) return static_cast<const uint16_t*>(x);
+    uint16_t* const to = reinterpret_cast<uint16_t*>(room);
+    if (is_bf16_)
+      fill_rows(static_cast<const uint16_t*>(x), to);
+    else
+      fill_rows(static_cast<const float*>(x), to);
+    return to + padded_.origin;
+  }
+
+ private:
+  void put(const float* from, dim_t n, uint16_t* to) const noexcept { round_(from, n, to); }
+  void put(const uint16_t* from, dim_t n, uint16_t* to) const noexcept { std::copy_n(from, n, to); }
+  template <class T>
+  void fill_rows(const T* x, uint16_t* to) const noexcept {
     const Image& whole = padded_.whole;
     const dim_t rows = whole.n * whole.size[0] * whole.size[1];
     parallel_for(rows, 1 + 16384 / (whole.stride[1] + 1), [&](dim_t begin, dim_t end) {
       for (dim_t r = begin; r < end; ++r) fill_row(x, r, to + r * whole.stride[1]);
     });
-    return to + padded_.origin;
   }
-
- private:
-  void fill_row(const float* x, dim_t r, uint16_t* to) const noexcept {
+  template <class T>
+  void fill_row(const T* x, dim_t r, uint16_t* to) const noexcept {
     const Image& whole = padded_.whole;
     const dim_t h = r % whole.size[1] - before_[1],
                 d = r / whole.size[1] % whole.size[0] - before_[0],
@@ -61,15 +80,15 @@ class RoundedImage {
       std::fill(to, end, uint16_t{0});
       return;
     }
-    const float* from = x + n * x_.n_stride + d * x_.stride[0] + h * x_.stride[1];
+    const T* from = x + n * x_.n_stride + d * x_.stride[0] + h * x_.stride[1];
     std::fill_n(to, before_[2] * pixel, uint16_t{0});
     to += before_[2] * pixel;
     if (x_.stride[2] == pixel && x_.c == pixel) {
-      round_(from, x_.size[2] * pixel, to);
+      put(from, x_.size[2] * pixel, to);
       to += x_.size[2] * pixel;
     } else {
       for (dim_t w = 0; w < x_.size[2]; ++w, from += x_.stride[2], to += pixel) {
-        round_(from, x_.c, to);
+        put(from, x_.c, to);
         std::fill(to + x_.c, to + pixel, uint16_t{0});
       }
     }
@@ -78,6 +97,7 @@ class RoundedImage {
 
   decltype(Bf16Kernels::round) round_;
   Image x_;
+  bool is_bf16_, in_place_;
   PaddedImage padded_;
   dim_t before_[kMaxSpatial];
 };
@@ -122,22 +142,25 @@ Bf16Packed::Bf16Packed(const ConvSpec& spec)
 class Bf16Bound final : public BoundPhases<Bf16Group> {
  public:
   Bf16Bound(std::shared_ptr<const PackedConv> owner, const Activation& activation, Staging staging,
-            RoundedImage rounded, std::vector<Phase> phases, const std::vector<dim_t>& blocks)
+            Bf16Image image, std::vector<Phase> phases, const std::vector<dim_t>& blocks)
       : BoundPhases(std::move(owner), activation, std::move(staging), std::move(phases), blocks),
-        rounded_(std::move(rounded)) {}
+        image_(std::move(image)) {}
 
-  dim_t workspace() const noexcept override { return staging().workspace() + rounded_.bytes(); }
-  void run(const float* x, const float* residual, float* y,
+  dim_t workspace() const noexcept override { return staging().workspace() + image_.bytes(); }
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override {
-    const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
-    const uint16_t* const image =
-        rounded_.fill(at.x, reinterpret_cast<uint16_t*>(workspace + staging().workspace()));
-    for (const Phase& phase : phases()) multiply(product(phase), image, at.residual, at.y);
+    const auto at = staging().before<void, void>(x, residual, y, workspace);
+    const uint16_t* const image = image_.fill(at.x, workspace + staging().workspace());
+    for (const Phase& phase : phases())
+      if (staging().y_element() == Element::bf16)
+        multiply(product(phase), image, static_cast<uint16_t*>(at.y));
+      else
+        multiply(product(phase), image, at.residual, static_cast<float*>(at.y));
     staging().after(at, y);
   }
 
  private:
-  RoundedImage rounded_;
+  Bf16Image image_;
 };
 
 std::unique_ptr<const BoundConv> Bf16Packed::bind(const ConvShape& shape, const View& input,
@@ -149,17 +172,20 @@ std::unique_ptr<const BoundConv> Bf16Packed::bind(const ConvShape& shape, const 
   Staging staging(x, y, residual, kNone, kNone);
   s.ic = params_.ic;
   const Reach reach = phases_.reach(s);
-  RoundedImage rounded(staging.x(), reach, *form_.kernels, s.ic, 0);
-  const dim_t step = phases_.row_step(rounded.image(), s);
+  const auto with_gap = [&](dim_t gap) {
+    return Bf16Image(staging.x(), staging.x_element(), reach, *form_.kernels, s.ic, gap);
+  };
+  Bf16Image image = with_gap(0);
+  const dim_t step = phases_.row_step(image.image(), s);
   if (step && bytes_alias(form_.kernels->mr, step * dim_t{sizeof(uint16_t)}))
-    rounded = RoundedImage(staging.x(), reach, *form_.kernels, s.ic, 2 * kRowGap);
-  PhaseRows rows = phases_.rows(phases_.all().front(), s, rounded.image(), staging.y());
+    image = with_gap(2 * kRowGap);
+  PhaseRows rows = phases_.rows(phases_.all().front(), s, image.image(), staging.y());
   std::vector<Bf16Bound::Phase> bound;
   if (rows.M)
     bound.push_back(
         {std::move(rows), {{&weights_.front(), 0, 0, bias_.size() ? bias_.data() : nullptr}}});
   return std::make_unique<Bf16Bound>(shared_from_this(), activation_, std::move(staging),
-                                     std::move(rounded), std::move(bound), blocks);
+                                     std::move(image), std::move(bound), blocks);
 }
 
 std::string reject(const ConvParams& p, const KernelTable&) {
@@ -200,10 +226,14 @@ bool pays(const ConvParams& p, const ConvShape& s, bool, const KernelTable& tabl
 }  // namespace
 
 extern const Algo algo_bf16;
-const Algo algo_bf16 = {"bf16", reject,
+const Algo algo_bf16 = {"bf16",
+                        reject,
                         [](const ConvSpec& spec) -> std::shared_ptr<const PackedConv> {
                           return std::make_shared<Bf16Packed>(spec);
                         },
-                        pays, unsuited};
+                        pays,
+                        unsuited,
+                        [](const ConvShape&, const KernelTable&) { return true; },
+                        true};
 
 }  // namespace fastconv

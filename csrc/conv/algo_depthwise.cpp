@@ -16,6 +16,7 @@ std::string reject(const ConvParams& p, const KernelTable&) {
 }  // namespace
 
 extern const Algo algo_depthwise;
-const Algo algo_depthwise = {"depthwise", reject, prepack_grouped};
+const Algo algo_depthwise = {"depthwise", reject,  prepack_grouped,
+                             nullptr,     nullptr, grouped_stores_bf16};
 
 }  // namespace fastconv

@@ -37,6 +37,6 @@ bool pays(const ConvParams&, const ConvShape& s, bool, const KernelTable& kernel
 }  // namespace
 
 extern const Algo algo_direct;
-const Algo algo_direct = {"direct", reject, prepack_grouped, pays};
+const Algo algo_direct = {"direct", reject, prepack_grouped, pays, nullptr, grouped_stores_bf16};
 
 }  // namespace fastconv

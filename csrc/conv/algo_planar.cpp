@@ -93,7 +93,7 @@ class PlanarBound final : public BoundConv {
     return {{"pixels", panels_together_ * g.nr, g.nr, panel_count(g, shape_.out_pixels()) * g.nr},
             {"channels", rows_together_, g.mr, round_up(shape_.group_oc(), g.mr)}};
   }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override;
 
  private:
@@ -109,7 +109,7 @@ class PlanarBound final : public BoundConv {
   Cut cut_;
 };
 
-void PlanarBound::run(const float* x, const float* residual, float* y,
+void PlanarBound::run(const void* x, const float* residual, void* y,
                       std::byte* workspace) const noexcept {
   const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
   float* const blocks = reinterpret_cast<float*>(workspace + staging_.workspace());

@@ -78,7 +78,7 @@ class PlanarDirectBound final : public BoundConv {
   }
 
   dim_t workspace() const noexcept override { return staging_.workspace(); }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override {
     const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
     const dim_t rows = shape_.n * shape_.groups * shape_.out[0] * shape_.out[1];

@@ -44,7 +44,7 @@ class ReferenceBound final : public BoundConv {
         residual_(residual ? image_of(*residual) : y_) {}
   dim_t workspace() const noexcept override { return 0; }
 
-  void run(const float* x, const float* residual, float* y, std::byte*) const noexcept override {
+  void run(const void* x, const float* residual, void* y, std::byte*) const noexcept override {
     const dim_t pixels = s_.out_pixels();
     parallel_for(s_.n * s_.oc * pixels, 256, [&](dim_t begin, dim_t end) {
       for (dim_t i = begin; i < end; ++i) {
@@ -53,11 +53,12 @@ class ReferenceBound final : public BoundConv {
         const dim_t pos[kMaxSpatial] = {at / (s_.out[1] * s_.out[2]), at / s_.out[2] % s_.out[1],
                                         at % s_.out[2]};
         double sum = p_.bias.size() ? static_cast<double>(p_.bias.data()[o]) : 0.0;
-        for (dim_t c = 0; c < s_.group_ic(); ++c) sum += window(x, n, o, c, pos);
+        for (dim_t c = 0; c < s_.group_ic(); ++c)
+          sum += window(static_cast<const float*>(x), n, o, c, pos);
         if (residual) sum += static_cast<double>(residual[offset(residual_, n, o, pos)]);
         float value = static_cast<float>(sum);
         p_.kernels.eltwise.activate(1, &value, &value, p_.activation);
-        y[offset(y_, n, o, pos)] = value;
+        static_cast<float*>(y)[offset(y_, n, o, pos)] = value;
       }
     });
   }

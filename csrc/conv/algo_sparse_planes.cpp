@@ -133,7 +133,7 @@ class SparsePlanesBound final : public BoundConv {
   dim_t workspace() const noexcept override {
     return staging_.workspace() + threads_ * (x_floats_ + y_floats_) * dim_t{sizeof(float)};
   }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override;
 
  private:
@@ -163,7 +163,7 @@ class SparsePlanesBound final : public BoundConv {
   Cut cut_;
 };
 
-void SparsePlanesBound::run(const float* x, const float* residual, float* y,
+void SparsePlanesBound::run(const void* x, const float* residual, void* y,
                             std::byte* workspace) const noexcept {
   const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
   float* const scratch = reinterpret_cast<float*>(workspace + staging_.workspace());

@@ -109,7 +109,7 @@ class WinogradBound final : public BoundConv {
         by_tiles_ ? threads_ * (v_floats_ + m_floats_) : v_floats_ + threads_ * m_floats_;
     return staging_.workspace() + floats * static_cast<dim_t>(sizeof(float));
   }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override;
 
  private:
@@ -162,7 +162,7 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedConv> owner, const Wino
   m_floats_ = n2 * m_step_;
 }
 
-void WinogradBound::run(const float* x, const float* residual, float* y,
+void WinogradBound::run(const void* x, const float* residual, void* y,
                         std::byte* workspace) const noexcept {
   const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
   float* const scratch = reinterpret_cast<float*>(workspace + staging_.workspace());

@@ -173,7 +173,7 @@ class XnorBound final : public BoundConv {
     return staging_.workspace() + 2 * plane_ * dim_t{sizeof(uint32_t)} +
            round_up(nan_rows() * dim_t{sizeof(float)}, dim_t{kAlignment});
   }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override;
 
  private:
@@ -238,7 +238,7 @@ void XnorBound::find_nan(const uint32_t* bits, float* row_bias) const noexcept {
                });
 }
 
-void XnorBound::run(const float* x, const float* residual, float* y,
+void XnorBound::run(const void* x, const float* residual, void* y,
                     std::byte* workspace) const noexcept {
   const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
   uint32_t* const bits = reinterpret_cast<uint32_t*>(workspace + staging_.workspace());

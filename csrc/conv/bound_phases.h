@@ -137,7 +137,7 @@ class BoundProducts final : public BoundPhases<Group> {
   using BoundPhases<Group>::BoundPhases;
 
   dim_t workspace() const noexcept override { return this->staging().workspace(); }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override {
     const Staging::Pointers<> at = this->staging().before(x, residual, y, workspace);
     for (const auto& phase : this->phases())

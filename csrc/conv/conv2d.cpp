@@ -119,7 +119,26 @@ std::shared_ptr<const PackedConv> Conv::packed_for(const Algo* algo) const {
 std::unique_ptr<const BoundConv> Conv::bind(const View& x, const View& y, const View* residual,
                                             const std::vector<dim_t>& blocks) const {
   const ConvShape s = shape(x.rank, x.shape);
-  return packed_for(choose(s))->bind(s, x, y, residual, blocks);
+  const Algo* const algo = choose(s);
+  const auto check = [&](const char* name, Element element, bool takes_bf16) {
+    FC_CHECK(element == Element::f32 || (element == Element::bf16 && takes_bf16), ArgumentError,
+             name, ": expected f32", takes_bf16 ? " or bf16" : "", " of algorithm '", algo->name,
+             "', got ", element_name(element));
+  };
+  check("x", x.element, reads_bf16(s));
+  check("y", y.element, stores_bf16(s));
+  FC_CHECK(!residual || y.element == Element::f32, ArgumentError,
+           "residual: expected none where y is bf16");
+  return packed_for(algo)->bind(s, x, y, residual, blocks);
+}
+
+bool Conv::reads_bf16(const ConvShape& s) const { return choose(s)->reads_bf16; }
+
+// An activation that has a pass over what is stored has it over f32, and what is rounded after that is
+// read once more, as the next layer would.
+bool Conv::stores_bf16(const ConvShape& s) const {
+  const Algo* const algo = choose(s);
+  return !activation_.afterwards() && algo->stores_bf16 && algo->stores_bf16(s, *kernels_);
 }
 
 const char* Conv::algorithm(const ConvShape* s) const {

@@ -35,8 +35,9 @@ class BoundConv {
   virtual ~BoundConv() = default;
   virtual std::vector<BlockSize> blocks() const { return {}; }  // empty: nothing to decide
   virtual dim_t workspace() const noexcept = 0;                 // bytes
+  // x and y are numbers of the elements of the views that it was bound to.
   // Returns early where core/interrupt.h says so.
-  virtual void run(const float* x, const float* residual, float* y,
+  virtual void run(const void* x, const float* residual, void* y,
                    std::byte* workspace) const noexcept = 0;
 };
 
@@ -80,9 +81,10 @@ class Conv {
   ConvShape shape(int rank, const dim_t* x_shape) const {
     return conv_shape(params_, rank, x_shape);
   }
-  // Views in logical NC<spatial> order, any strides; their data pointers are ignored. residual may
-  // be null. The plan is for get_num_threads() threads at most. blocks: for experiments, a size for
-  // each of BoundConv::blocks() in place of the plan's own.
+  // Views in logical NC<spatial> order, any strides; their data pointers are ignored. x and y are f32,
+  // or bf16 where reads_bf16() and stores_bf16() say so; residual is f32 or null, and null where y is
+  // bf16. The plan is for get_num_threads() threads at most. blocks: for experiments, a size for each
+  // of BoundConv::blocks() in place of the plan's own.
   std::unique_ptr<const BoundConv> bind(const View& x, const View& y, const View* residual,
                                         const std::vector<dim_t>& blocks = {}) const;
 
@@ -90,6 +92,10 @@ class Conv {
   const char* algorithm(const ConvShape* s) const;
   std::string tile(const ConvShape& s) const;
   dim_t kept_weights(const ConvShape& s) const;  // of sparse ones, else 0
+  // Whether x may be bf16: the bits are then those of the same numbers as f32. And whether y may be,
+  // which is what f32 would be, rounded to nearest, ties to even, of a plan without residual.
+  bool reads_bf16(const ConvShape& s) const;
+  bool stores_bf16(const ConvShape& s) const;
   std::vector<AlgoVerdict> verdicts(const ConvShape* s) const;
   dim_t packed_bytes() const noexcept;  // of all algorithms packed so far
   // The same themselves: they live as long as the plan.

@@ -104,7 +104,7 @@ class DenseBound final : public BoundPhases<ProductGroup> {
     return staging().workspace() + patch_floats_ * static_cast<dim_t>(sizeof(float));
   }
 
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override {
     const Staging::Pointers<> at = staging().before(x, residual, y, workspace);
     float* const patches = reinterpret_cast<float*>(workspace + staging().workspace());

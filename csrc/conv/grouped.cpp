@@ -124,7 +124,7 @@ class BandBound final : public BoundConv {
     return staging_.workspace() +
            threads_ * ring_pairs_ * ring_floats() * static_cast<dim_t>(sizeof(float));
   }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override;
 
  private:
@@ -144,7 +144,7 @@ class BandBound final : public BoundConv {
     return ring_rows() * ((segment_ - 1) * shape_.stride[2] + shape_.kernel[2]) * 2 *
            packed_.lanes();
   }
-  void run_band(const Staging::Pointers<>& at, dim_t slice, Range rows, Range pairs,
+  void run_band(const Staging::Pointers<float, void>& at, dim_t slice, Range rows, Range pairs,
                 float* ring) const noexcept;
 
   std::shared_ptr<const PackedConv> owner_;
@@ -156,9 +156,9 @@ class BandBound final : public BoundConv {
   bool in_place_;
 };
 
-void BandBound::run(const float* x, const float* residual, float* y,
+void BandBound::run(const void* x, const float* residual, void* y,
                     std::byte* workspace) const noexcept {
-  const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
+  const auto at = staging_.before<float, void>(x, residual, y, workspace);
   const ConvShape& s = shape_;
   const dim_t slices = s.n * s.out[0];
   const dim_t work = slices * s.out_pixels() / s.out[0] * s.oc * s.group_ic() * s.taps();
@@ -185,8 +185,8 @@ void BandBound::run(const float* x, const float* residual, float* y,
   staging_.after(at, y);
 }
 
-void BandBound::run_band(const Staging::Pointers<>& at, dim_t slice, Range rows, Range pairs,
-                         float* ring) const noexcept {
+void BandBound::run_band(const Staging::Pointers<float, void>& at, dim_t slice, Range rows,
+                         Range pairs, float* ring) const noexcept {
   const ConvShape& s = shape_;
   const Image &xi = staging_.x(), &yi = staging_.y();
   const dim_t n = slice / s.out[0], d = slice % s.out[0], row = rows.begin;
@@ -222,7 +222,10 @@ void BandBound::run_band(const Staging::Pointers<>& at, dim_t slice, Range rows,
     t.cols_in = std::max<dim_t>(0, ceil_div(s.in[2] - residue, step));
     t.pixels = ceil_div(s.out[2] - phase, step);
     const dim_t offset = y_offset + phase * yi.stride[2];
-    t.y = at.y + offset;
+    if (staging_.y_element() == Element::bf16)
+      t.rounded = static_cast<uint16_t*>(at.y) + offset;
+    else
+      t.y = static_cast<float*>(at.y) + offset;
     t.epilogue.residual = at.residual ? at.residual + offset : nullptr;
     kernel(t);
   }
@@ -239,7 +242,7 @@ class RowsBound final : public BoundConv {
         runs_(s, staging_.x(), staging_.y(), 1),
         grain_(1 + kFmasWorthAThread / (s.out[2] * s.oc * s.group_ic() * s.taps() + 1)) {}
   dim_t workspace() const noexcept override { return staging_.workspace(); }
-  void run(const float* x, const float* residual, float* y,
+  void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override {
     const Staging::Pointers<> at = staging_.before(x, residual, y, workspace);
     runs_.for_each(grain_, [&](const RowRuns::Run& run, dim_t x_offset, dim_t y_offset) {
@@ -297,6 +300,10 @@ bool has_bands(const ConvShape& s, const ConvKernels& kernels) {
   const bool small = s.kernel[1] <= kMaxBandKernel && s.kernel[2] <= kMaxBandKernel &&
                      (s.kernel[1] - 1) * s.dilation[1] < 16;
   return one_slice && stride && small && kernels.grouped_band[s.kernel[2]][s.stride[2]];
+}
+
+bool grouped_stores_bf16(const ConvShape& s, const KernelTable& table) {
+  return has_bands(s, table.conv);
 }
 
 std::shared_ptr<const PackedConv> prepack_grouped(const ConvSpec& spec) {

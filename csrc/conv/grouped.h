@@ -19,6 +19,8 @@ bool fills_vectors(const ConvParams& p, dim_t lanes);
 // done one by one, slowly.
 bool has_bands(const ConvShape& s, const ConvKernels& kernels);
 
+// The kernels by bands do.
+bool grouped_stores_bf16(const ConvShape& s, const KernelTable& table);
 std::shared_ptr<const PackedConv> prepack_grouped(const ConvSpec& spec);
 
 }  // namespace fastconv

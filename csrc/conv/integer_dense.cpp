@@ -157,9 +157,8 @@ void DenseBound::sum_rows(const PhaseRows& rows, const uint8_t* x, int32_t* sums
 }
 
 void DenseBound::run(const IntegerConvRun& r) const noexcept {
-  const auto at =
-      staging_.before(r.x, static_cast<const std::byte*>(nullptr), static_cast<std::byte*>(r.y),
-                      r.workspace, static_cast<uint8_t>(r.zero));
+  const auto at = staging_.before<uint8_t, std::byte>(r.x, nullptr, r.y, r.workspace,
+                                                      static_cast<uint8_t>(r.zero));
   int32_t* const bias = reinterpret_cast<int32_t*>(r.workspace + staging_.workspace());
   int32_t* const row_sums =
       reinterpret_cast<int32_t*>(r.workspace + staging_.workspace() + bias_bytes());
@@ -200,7 +199,7 @@ void DenseBound::run(const IntegerConvRun& r) const noexcept {
       multiply(product, x, at.y + g * oc * result_bytes_);
     }
   }
-  staging_.after(at, static_cast<std::byte*>(r.y));
+  staging_.after(at, r.y);
 }
 
 std::unique_ptr<const BoundIntegerConv> DensePacked::bind(const ConvShape& shape, const View& input,

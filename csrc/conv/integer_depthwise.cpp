@@ -164,9 +164,8 @@ DepthwiseBound::DepthwiseBound(std::shared_ptr<const PackedIntegerConv> owner,
 void DepthwiseBound::run(const IntegerConvRun& given) const noexcept {
   IntegerConvRun r = given;
   const ConvShape& s = shape_;
-  const auto at =
-      staging_.before(r.x, static_cast<const std::byte*>(nullptr), static_cast<std::byte*>(r.y),
-                      r.workspace, static_cast<uint8_t>(r.zero));
+  const auto at = staging_.before<uint8_t, std::byte>(r.x, nullptr, r.y, r.workspace,
+                                                      static_cast<uint8_t>(r.zero));
   if (packed_.sums()) {
     int32_t* const bias = reinterpret_cast<int32_t*>(r.workspace + staging_.workspace());
     for (dim_t o = 0; o < s.oc; ++o)
@@ -194,7 +193,7 @@ void DepthwiseBound::run(const IntegerConvRun& given) const noexcept {
                rings + tid * ring_bytes());
     }
   });
-  staging_.after(at, static_cast<std::byte*>(r.y));
+  staging_.after(at, r.y);
 }
 
 void DepthwiseBound::run_band(const IntegerConvRun& r, const uint8_t* x, std::byte* y, dim_t slice,

@@ -158,8 +158,7 @@ WinogradBound::WinogradBound(std::shared_ptr<const PackedIntegerConv> owner,
 }
 
 void WinogradBound::run(const IntegerConvRun& r) const noexcept {
-  const auto at = staging_.before(r.x, static_cast<const std::byte*>(nullptr),
-                                  static_cast<std::byte*>(r.y), r.workspace);
+  const auto at = staging_.before<uint8_t, std::byte>(r.x, nullptr, r.y, r.workspace);
   std::byte* const scratch = r.workspace + staging_.workspace();
   IntegerFinish finish = r.finish;
   finish.bias = r.centred_bias;
@@ -193,7 +192,7 @@ void WinogradBound::run(const IntegerConvRun& r) const noexcept {
       });
     }
   }
-  staging_.after(at, static_cast<std::byte*>(r.y));
+  staging_.after(at, r.y);
 }
 
 void WinogradBound::transform(Range tiles, dim_t first, const uint8_t* x, int32_t zero,

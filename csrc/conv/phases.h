@@ -4,6 +4,7 @@
 // input, and none of the zeros of the textbook upsampling is ever multiplied. Used by dense.cpp,
 // algo_sparse_panels.cpp (bound_phases.h), algo_xnor.cpp and integer_dense.cpp.
 #pragma once
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -36,6 +37,11 @@ struct PhaseRows {
 // How far taps reach beyond the input.
 struct Reach {
   dim_t before[kMaxSpatial] = {}, after[kMaxSpatial] = {};
+
+  bool any() const noexcept {
+    return std::any_of(before, before + kMaxSpatial, [](dim_t n) { return n > 0; }) ||
+           std::any_of(after, after + kMaxSpatial, [](dim_t n) { return n > 0; });
+  }
 };
 
 class Phases {

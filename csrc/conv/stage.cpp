@@ -134,7 +134,7 @@ Staging::Staging(const View& x, const View& y, const View* residual, const dim_t
   stage_residual_ = has_residual_ && !same_strides(residual_, y_);
 }
 
-Staging::Pointers<void, void> Staging::stage(const void* x, const void* residual, void* y,
+Staging::Pointers<void, void> Staging::stage(const void* x, const float* residual, void* y,
                                              std::byte* workspace, uint8_t padding) const noexcept {
   Pointers<void, void> p{x, residual, stage_y_ ? workspace + x_bytes_ : y};
   if (stage_x_) {
@@ -151,7 +151,7 @@ Staging::Pointers<void, void> Staging::stage(const void* x, const void* residual
     // A residual of another layout is first laid where the result goes; the kernel then adds to it
     // in place.
     copy(view_of(residual_, y_element_, residual), view_of(y_, y_element_, p.y));
-    p.residual = p.y;
+    p.residual = static_cast<const float*>(p.y);
   }
   return p;
 }

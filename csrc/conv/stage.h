@@ -47,27 +47,29 @@ class Staging {
   const Image& y() const noexcept { return y_; }
   dim_t workspace() const noexcept { return x_bytes_ + y_bytes_; }  // a multiple of a cache line
 
-  // X and Y: the elements of x and y; std::byte is any.
+  // X and Y: the elements of x and y; void is any.
   template <class X = float, class Y = float>
   struct Pointers {
-    const X* x;         // first pixel of the first image, padding before it
-    const Y* residual;  // addressed like y, or null
+    const X* x;             // first pixel of the first image, padding before it
+    const float* residual;  // addressed like y, or null
     Y* y;
   };
   // `padding` is what all bytes of the pixels around x are.
-  template <class X, class Y>
-  Pointers<X, Y> before(const X* x, const Y* residual, Y* y, std::byte* workspace,
+  template <class X = float, class Y = float>
+  Pointers<X, Y> before(const void* x, const float* residual, void* y, std::byte* workspace,
                         uint8_t padding = 0) const noexcept {
     const Pointers<void, void> p = stage(x, residual, y, workspace, padding);
-    return {static_cast<const X*>(p.x), static_cast<const Y*>(p.residual), static_cast<Y*>(p.y)};
+    return {static_cast<const X*>(p.x), p.residual, static_cast<Y*>(p.y)};
   }
   template <class X, class Y>
-  void after(const Pointers<X, Y>& p, Y* y) const noexcept {
+  void after(const Pointers<X, Y>& p, void* y) const noexcept {
     unstage(p.y, y);
   }
+  Element x_element() const noexcept { return x_element_; }
+  Element y_element() const noexcept { return y_element_; }
 
  private:
-  Pointers<void, void> stage(const void* x, const void* residual, void* y, std::byte* workspace,
+  Pointers<void, void> stage(const void* x, const float* residual, void* y, std::byte* workspace,
                              uint8_t padding) const noexcept;
   void unstage(void* staged, void* y) const noexcept;
 

@@ -59,6 +59,7 @@ class PackedBf16 {
 // As ProductGroup and Product have them; of A, offsets count numbers of bf16.
 struct Bf16Group {
   using Number = uint16_t;  // of A
+  using Tile = Bf16Tile;
   const PackedBf16* b;
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null
@@ -66,6 +67,8 @@ struct Bf16Group {
 using Bf16Product = GroupedProduct<Bf16Group>;
 void multiply(const Bf16Product& product, const uint16_t* a, const float* residual,
               float* c) noexcept;
+// C rounded to bf16, without a residual.
+void multiply(const Bf16Product& product, const uint16_t* a, uint16_t* c) noexcept;
 
 // gemm() of a and b rounded to bf16: c, alpha, beta, bias and the result stay f32.
 void gemm_bf16(const View& a, const View& b, const View* c, const View& out, float alpha,

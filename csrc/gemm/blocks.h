@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdlib>
+#include <type_traits>
 
 #include "core/epilogue.h"
 #include "core/interrupt.h"
@@ -75,10 +76,10 @@ void for_each_block(const GroupedProduct<Group>& p, dim_t weights, bool prefer_c
 }
 
 // What a tile has of a product besides its B: rows from m on, and `width` columns from n on of a
-// group's; a, residual and c are the product's.
-template <class Tile, class Group>
+// group's; a, residual and c, of f32 or of bf16, are the product's.
+template <class Tile, class Group, class C>
 void place_tile(Tile& t, const GroupedProduct<Group>& p, const Group& g,
-                const typename Group::Number* a, const float* residual, float* c, dim_t m, dim_t n,
+                const typename Group::Number* a, const float* residual, C* c, dim_t m, dim_t n,
                 int width) noexcept {
   t.a = a + g.a_offset + (p.a_row ? 0 : m * p.lda);
   t.a_row = p.a_row ? p.a_row + m : nullptr;
@@ -87,7 +88,12 @@ void place_tile(Tile& t, const GroupedProduct<Group>& p, const Group& g,
   t.taps = p.taps;
   t.K = p.k_run;
   const dim_t start = g.c_offset + n + (p.c_row ? 0 : m * p.ldc);
-  t.c = c + start;
+  if constexpr (std::is_same_v<C, float>) {
+    t.c = c + start;
+  } else {
+    t.c = nullptr;
+    t.rounded = c + start;
+  }
   t.c_row = p.c_row ? p.c_row + m : nullptr;
   t.ldc = t.epilogue.ldr = p.ldc;
   t.n_cur = static_cast<int>(std::min<dim_t>(width, g.b->N() - n));

@@ -105,6 +105,7 @@ inline void run_rows(const GemmKernels& kernels, int width, GemmTile& t, dim_t r
 // A, C and residual.
 struct ProductGroup {
   using Number = float;  // of A
+  using Tile = GemmTile;
   const PackedB* b;
   dim_t a_offset, c_offset;
   const float* bias;  // [N] or null

@@ -12,11 +12,11 @@ namespace {
 // The two inner loops over rows and panels of one group. Panels outside: a panel
 // of B (K x nr) is reused from L1 or L2 by every row tile, while A, a sixth of the traffic per FMA,
 // comes from L2.
-template <class Group>
+template <class Group, class C>
 void multiply_block(const GroupedProduct<Group>& p, const Group& g, const typename Group::Number* a,
-                    const float* residual, float* c, Range rows, Range panels) {
+                    const float* residual, C* c, Range rows, Range panels) {
   const auto& kernels = g.b->kernels();
-  PanelTile<typename Group::Number> t;
+  typename Group::Tile t;
   for (dim_t panel = panels.begin; panel < panels.end; ++panel) {
     const int width = g.b->width(panel);
     t.b = g.b->panel(panel);
@@ -28,9 +28,9 @@ void multiply_block(const GroupedProduct<Group>& p, const Group& g, const typena
   }
 }
 
-template <class Group>
+template <class Group, class C>
 void multiply_groups(const GroupedProduct<Group>& p, const typename Group::Number* a,
-                     const float* residual, float* c) noexcept {
+                     const float* residual, C* c) noexcept {
   if (p.M == 0 || p.group_count == 0) return;
   const auto& b = *p.groups[0].b;
   const dim_t weights = b.K() * b.N();
@@ -48,6 +48,10 @@ void multiply(const Product& p, const float* a, const float* residual, float* c)
 
 void multiply(const Bf16Product& p, const uint16_t* a, const float* residual, float* c) noexcept {
   multiply_groups(p, a, residual, c);
+}
+
+void multiply(const Bf16Product& p, const uint16_t* a, uint16_t* c) noexcept {
+  multiply_groups(p, a, nullptr, c);
 }
 
 }  // namespace fastconv

@@ -13,10 +13,14 @@ template <class A, class B>
 inline void move_c_down(FloatTile<A, B>& t, dim_t rows) noexcept {
   if (t.c_row)
     t.c_row += rows;
-  else
+  else if (t.c)
     t.c += rows * t.ldc;
   if (t.epilogue.residual && !t.c_row) t.epilogue.residual += rows * t.epilogue.ldr;
   if (t.epilogue.row_bias) t.epilogue.row_bias += rows;
+}
+inline void move_c_down(Bf16Tile& t, dim_t rows) noexcept {
+  if (t.rounded && !t.c_row) t.rounded += rows * t.ldc;
+  move_c_down<uint16_t, uint16_t>(t, rows);
 }
 inline void move_c_down(BinaryTile& t, dim_t rows) noexcept {
   move_c_down<uint32_t, uint32_t>(t, rows);

@@ -57,11 +57,11 @@ inline void finish_gemv(const GemmTile& t, const float* sums, dim_t ld) {
     column.n_cur = static_cast<int>(t.n_cur - n < W ? t.n_cur - n : W);
     column.epilogue.bias = t.epilogue.bias ? t.epilogue.bias + n : nullptr;
     column.epilogue.residual = t.epilogue.residual ? t.epilogue.residual + n : nullptr;
-    const FloatRows at(column);
+    const ResultRows<float> at(column, column.c);
     if (column.n_cur == W)
-      store_floats<true>(column, at, acc, c);
+      store_tile<true>(column, at, acc, c);
     else
-      store_floats<false>(column, at, acc, c);
+      store_tile<false>(column, at, acc, c);
   }
   if (t.epilogue.activation.afterwards())
     apply_activation(t.c, M, nullptr, t.ldc, t.n_cur, t.epilogue.activation);

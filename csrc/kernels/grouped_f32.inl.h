@@ -27,6 +27,7 @@
 #include "kernels/eltwise.inl.h"
 #include "kernels/epilogue.inl.h"
 #include "kernels/kernel_table.h"
+#include "kernels/round_bf16.inl.h"
 #include "kernels/unroll.h"
 
 namespace fastconv {
@@ -45,8 +46,8 @@ enum class GroupLanes { depthwise, permuted, broadcast };
 // instructions.
 template <int K, int S, int P, GroupLanes L, bool InPlace>
 __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* const* row,
-                                          dim_t ring_size, float* y, const float* residual, dim_t b,
-                                          dim_t blocks) {
+                                          dim_t ring_size, float* y, uint16_t* rounded,
+                                          const float* residual, dim_t b, dim_t blocks) {
   const GroupedWeights& g = t.weights;
   const dim_t group_ic = L == GroupLanes::depthwise ? 1 : g.group_ic, step = t.y_col;
   const dim_t x_step = InPlace ? t.x_col : kRingStep;
@@ -59,7 +60,7 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
   const vf low = vset(t.epilogue.activation.alpha), high = vset(t.epilogue.activation.beta);
   const float residual_scale = t.epilogue.residual_scale;
   dim_t left = g.oc - b * W, ring = 0;
-  for (dim_t i = 0; i < blocks; ++i, left -= W, y += W) {
+  for (dim_t i = 0; i < blocks; ++i, left -= W) {
     const int lanes = static_cast<int>(left < W ? left : W);
     vf acc[P][1];
     vf start = vzero();
@@ -96,12 +97,19 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
       residual += W;
     }
     if (clamped) clamp(acc, low, high);
+    if (rounded) {
+      uint16_t* to = rounded;
+      FC_UNROLL for (int p = 0; p < P; ++p, to += step) store_bf16(to, acc[p][0], lanes);
+      rounded += W;
+      continue;
+    }
     float* to = y;
     if (lanes == W) {
       FC_UNROLL for (int p = 0; p < P; ++p, to += step) vstore(to, acc[p][0]);
     } else {
       FC_UNROLL for (int p = 0; p < P; ++p, to += step) vstore_tail(to, acc[p][0], lanes);
     }
+    y += W;
   }
 }
 
@@ -167,7 +175,7 @@ constexpr bool kInPlace = S == 2 && L == GroupLanes::depthwise;
 // Tiles in place that reach beyond the image's sides: through the ring, for themselves.
 template <int K, int S, int P, GroupLanes L>
 void edge_tiles(const GroupedBand& t, dim_t top, dim_t column, dim_t ring_row, dim_t ring_size,
-                float* y, const float* residual, dim_t b, dim_t blocks) {
+                float* y, uint16_t* rounded, const float* residual, dim_t b, dim_t blocks) {
   const float* row[kMaxBandKernel];
   for (dim_t ky = 0, in = top; ky < t.kh; ++ky, in += t.row_dilation) {
     row[ky] = nullptr;
@@ -176,7 +184,7 @@ void edge_tiles(const GroupedBand& t, dim_t top, dim_t column, dim_t ring_row, d
     copy_row(t, t.x + in * t.x_row, column, (P - 1) * S + K, b, blocks, ring, ring_size);
     row[ky] = ring;
   }
-  band_tiles<K, S, P, L, false>(t, row, ring_size, y, residual, b, blocks);
+  band_tiles<K, S, P, L, false>(t, row, ring_size, y, rounded, residual, b, blocks);
 }
 
 template <int K, int S, GroupLanes L>
@@ -213,21 +221,25 @@ void band(const GroupedBand& t) {
                     : in_place ? t.x + in * t.x_row + (t.col_first + p0 * S) * t.x_col + b * W
                                : t.ring + slot * ring_row;
         const dim_t offset = r * t.y_row + p0 * t.y_col + b * W;
-        float* y = t.y + offset;
+        float* y = t.y ? t.y + offset : nullptr;
+        uint16_t* rounded = t.rounded ? t.rounded + offset : nullptr;
         const float* residual = t.epilogue.residual ? t.epilogue.residual + offset : nullptr;
         const auto tiles = [&](dim_t p, auto size) {
           constexpr int P = decltype(size)();
           for (; p + P <= pixels; p += P) {
-            float* to = y + p * t.y_col;
+            float* to = y ? y + p * t.y_col : nullptr;
+            uint16_t* narrow = rounded ? rounded + p * t.y_col : nullptr;
             const float* added = residual ? residual + p * t.y_col : nullptr;
             const dim_t column = t.col_first + (p0 + p) * S;
             if constexpr (kInPlace<S, L>) {
               if (in_place && column >= 0 && column + (P - 1) * S + K <= t.cols_in)
-                band_tiles<K, S, P, L, true>(t, row, 0, to, added, b, blocks);
+                band_tiles<K, S, P, L, true>(t, row, 0, to, narrow, added, b, blocks);
               else if (in_place)
-                edge_tiles<K, S, P, L>(t, top, column, ring_row, ring_size, to, added, b, blocks);
+                edge_tiles<K, S, P, L>(t, top, column, ring_row, ring_size, to, narrow, added, b,
+                                       blocks);
             }
-            if (!in_place) band_tiles<K, S, P, L, false>(t, row, ring_size, to, added, b, blocks);
+            if (!in_place)
+              band_tiles<K, S, P, L, false>(t, row, ring_size, to, narrow, added, b, blocks);
             for (dim_t ky = 0; ky < t.kh; ++ky)
               if (row[ky]) row[ky] += P * S * (in_place ? t.x_col : kRingStep);
           }

@@ -49,7 +49,11 @@ struct GemmKernels {
 // Of bf16, summed in f32, a word being two numbers: the panel is [taps][K / 2][ldb][2], and K a
 // multiple of `depth`. Products are exact, and their sums those of f32 in the order of k. But with
 // AVX512_BF16 and AMX, sums have another order, and denormals count as zeros.
-using Bf16Tile = PanelTile<uint16_t>;
+// Where `rounded` is not null, C goes there as bf16, at the same offsets; c and the residual are null,
+// and the activation is one of registers.
+struct Bf16Tile : PanelTile<uint16_t> {
+  uint16_t* rounded = nullptr;
+};
 using Bf16Panel = PanelKernels<Bf16Tile, kMaxTileRows>;
 struct Bf16Kernels {
   int mr = 0, nr = 0;  // as GemmKernels has them, with the same nr
@@ -218,6 +222,9 @@ struct GroupedBand {
   float* y;
   dim_t y_row, y_col;
   dim_t rows, pixels;
+  // Where it is not null, the results go there as bf16, at y's offsets; y and the residual are null,
+  // and the activation is one of registers.
+  uint16_t* rounded;
   float* ring;
   dim_t segment, ring_pairs;
   bool in_place;  // depthwise, column stride 2: only tiles at the image's sides go through the ring

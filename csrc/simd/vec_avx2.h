@@ -38,6 +38,22 @@ inline void vstore_tail(float* p, vf v, int n) {
   }
   if (n & 1) _mm_store_ss(p, x);
 }
+inline void vstore_bf16(uint16_t* p, vf v) {
+  const __m256i bits = _mm256_castps_si256(v), upper = _mm256_srli_epi32(bits, 16);
+  const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+  const __m256i carried = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256 quiet = _mm256_castsi256_ps(_mm256_or_si256(upper, _mm256_set1_epi32(0x40)));
+  const __m256 nearest = _mm256_castsi256_ps(_mm256_srli_epi32(carried, 16));
+  const __m256i y =
+      _mm256_castps_si256(_mm256_blendv_ps(nearest, quiet, _mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packus_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
+}
+inline void vstore_bf16_tail(uint16_t* p, vf v, int n) {
+  uint16_t y[W];
+  vstore_bf16(y, v);
+  for (int i = 0; i < n; ++i) p[i] = y[i];
+}
 inline void vkeep(vf& a) { __asm__("" : "+x"(a)); }
 inline vf vset(float x) { return _mm256_set1_ps(x); }
 inline vf vzero() { return _mm256_setzero_ps(); }

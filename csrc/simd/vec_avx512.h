@@ -67,9 +67,31 @@ inline vf vload(const float* p) { return _mm512_loadu_ps(p); }
 inline void vstore(float* p, vf v) { _mm512_storeu_ps(p, v); }
 inline vf vload_tail(const float* p, int n) { return _mm512_maskz_loadu_ps(tail_mask(n), p); }
 inline void vstore_tail(float* p, vf v, int n) { _mm512_mask_storeu_ps(p, tail_mask(n), v); }
+inline __m256i vto_bf16(vf v) {
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i half = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+  const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000)),
+                  nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  const __m512i nearest = _mm512_mask_add_epi32(half, odd, half, _mm512_set1_epi32(1));
+  const __m512i y = _mm512_mask_or_epi32(nearest, nan, bits, _mm512_set1_epi32(0x400000));
+  const __m512i uppers = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0x1f001d, 0x1b0019, 0x170015,
+                                          0x130011, 0xf000d, 0xb0009, 0x70005, 0x30001);
+  return _mm512_castsi512_si256(_mm512_permutexvar_epi16(uppers, y));
+}
+inline void vstore_bf16(uint16_t* p, vf v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), vto_bf16(v));
+}
 #ifdef FASTCONV_EMULATE_AVX512
+inline void vstore_bf16_tail(uint16_t* p, vf v, int n) {
+  uint16_t y[W];
+  vstore_bf16(y, v);
+  for (int i = 0; i < n; ++i) p[i] = y[i];
+}
 inline void vkeep(vf&) {}
 #else
+inline void vstore_bf16_tail(uint16_t* p, vf v, int n) {
+  _mm256_mask_storeu_epi16(p, tail_mask(n), vto_bf16(v));
+}
 inline void vkeep(vf& a) { __asm__("" : "+v"(a)); }
 #endif
 inline vf vset(float x) { return _mm512_set1_ps(x); }

@@ -38,6 +38,19 @@ inline void vstore_tail(float* p, vf v, int n) {
   }
   if (n & 1) vst1_lane_f32(p, x, 0);
 }
+inline uint16x4_t vto_bf16(vf v) {
+  const uint32x4_t bits = vreinterpretq_u32_f32(v), upper = vshrq_n_u32(bits, 16);
+  const uint32x4_t odd = vandq_u32(upper, vdupq_n_u32(1));
+  const uint32x4_t carried = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+  const uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
+  return vmovn_u32(vbslq_u32(vceqq_f32(v, v), vshrq_n_u32(carried, 16), quiet));
+}
+inline void vstore_bf16(uint16_t* p, vf v) { vst1_u16(p, vto_bf16(v)); }
+inline void vstore_bf16_tail(uint16_t* p, vf v, int n) {
+  uint16_t y[W];
+  vst1_u16(y, vto_bf16(v));
+  for (int i = 0; i < n; ++i) p[i] = y[i];
+}
 inline void vkeep(vf& a) { __asm__("" : "+w"(a)); }
 
 inline vf vadd(vf a, vf b) { return vaddq_f32(a, b); }

@@ -31,6 +31,16 @@ inline vf vload_tail(const float* p, int n) {
 inline void vstore_tail(float* p, vf v, int n) {
   memcpy(p, &v, static_cast<size_t>(n) * sizeof(float));
 }
+// As numbers of bf16: to nearest, ties to even; a NaN stays one, a quiet one. Half of the last place,
+// less one where that is even, carries into the upper half where a number is to be rounded up.
+inline void vstore_bf16_tail(uint16_t* p, vf v, int n) {
+  typedef uint16_t Halves __attribute__((vector_size(8)));
+  const vu bits = (vu)v, upper = bits >> 16;
+  const vu nearest = (bits + 0x7fff + (upper & 1)) >> 16;
+  const Halves y = __builtin_convertvector(v == v ? nearest : upper | 0x40, Halves);
+  memcpy(p, &y, static_cast<size_t>(n) * sizeof(uint16_t));
+}
+inline void vstore_bf16(uint16_t* p, vf v) { vstore_bf16_tail(p, v, W); }
 // Keeps a in a register: a compiler would rather load it again, as an operand, at each of its uses.
 inline void vkeep(vf&) {}
 inline vf vset(float x) { return vf{x, x, x, x}; }

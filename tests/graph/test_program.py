@@ -107,7 +107,7 @@ def test_workspace_must_be_large_enough(program: _core.Program) -> None:
         algorithm="im2col",
         **pair,
     )
-    image = ((1, 1, 3, 4), (12, 12, 4, 1))
+    image = ((1, 1, 3, 4), (12, 12, 4, 1), np.dtype(np.float32))
     planned = _core.PlannedConv(conv, image, None, image, 1)
     assert planned.workspace > 16
     operand = view(INPUT, 1, 1, 3, 4)

@@ -1,6 +1,7 @@
 // Native tests: convolutions of every kind, by every algorithm that accepts them, against seven
 // loops in double.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 
@@ -125,6 +126,42 @@ Problem make(const Case& c, bool bf16) {
   return p;
 }
 
+std::vector<uint16_t> bits_of_bf16(const std::vector<float>& x) {
+  std::vector<uint16_t> bits;
+  for (const float number : rounded_to_bf16(x))
+    bits.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(number) >> 16));
+  return bits;
+}
+
+// A plan on an x or a y of bf16, where it takes one, is that of f32 which is rounded; y is its result.
+void run_in_bf16(const std::string& name, const Conv& conv, const std::vector<float>& x,
+                 const View& x_view, const std::vector<float>& y, const View& y_view) {
+  const ConvShape s = conv.shape(4, x_view.shape);
+  const auto run = [&](View from, View to) {
+    const auto bound = conv.bind(from, to, nullptr);
+    Buffer<std::byte> workspace(bound->workspace());
+    bound->run(from.data, nullptr, to.data, workspace.data());
+  };
+  if (conv.stores_bf16(s)) {
+    std::vector<uint16_t> found(y.size());
+    View to = y_view;
+    to.element = Element::bf16;
+    to.data = found.data();
+    run(x_view, to);
+    check_true(name + ": y as bf16", found == bits_of_bf16(y));
+  }
+  if (conv.reads_bf16(s)) {
+    std::vector<uint16_t> given = bits_of_bf16(x);
+    std::vector<float> found(y.size(), NAN);
+    View from = x_view, to = y_view;
+    from.element = Element::bf16;
+    from.data = given.data();
+    to.data = found.data();
+    run(from, to);
+    check_true(name + ": x as bf16", found == y);
+  }
+}
+
 // Returns whether the algorithm accepts it.
 bool run(const Problem& p, const std::string& algorithm, bool planar) {
   const Case& c = p.of;
@@ -174,8 +211,10 @@ bool run(const Problem& p, const std::string& algorithm, bool planar) {
     }
     expected.push_back({std::max(0.0, p.sum[i]), bound_of});
   }
-  check_all(std::string(c.name) + " by " + algorithm + (planar ? ", NCHW" : ", NHWC"), found,
-            expected);
+  const std::string name =
+      std::string(c.name) + " by " + algorithm + (planar ? ", NCHW" : ", NHWC");
+  check_all(name, found, expected);
+  run_in_bf16(name, *conv, x, x_view, y, y_view);
   return true;
 }
 

@@ -6,7 +6,7 @@
 #include "simd/dot_neon.h"
 // A product is written in a Dot.
 #include "kernels/product/finish_integers.inl.h"
-#include "kernels/product/round_bf16.inl.h"
+#include "kernels/round_bf16.inl.h"
 #include "simd/bits_neon.h"
 #include "simd/dot_bf16.h"
 // In the Bits above.

@@ -7,7 +7,7 @@
 // A product is written in a Dot.
 #include "kernels/depthwise_u8.inl.h"
 #include "kernels/product/finish_integers.inl.h"
-#include "kernels/product/round_bf16.inl.h"
+#include "kernels/round_bf16.inl.h"
 #include "simd/bits_ref.h"
 #include "simd/dot_bf16.h"
 // In the Bits above.

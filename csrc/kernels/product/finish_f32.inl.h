@@ -6,22 +6,24 @@
 #include "kernels/epilogue.inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/product/tile.inl.h"
+#include "kernels/round_bf16.inl.h"
 #include "kernels/unroll.h"
 #include "simd/dot_f32.h"
 
 namespace fastconv {
 namespace {
 
-// The first row of a tile in C and the residual.
-struct FloatRows {
-  float* c;
+// The first row of a tile in C, of numbers C, and the residual.
+template <class C>
+struct ResultRows {
+  C* c;
   const dim_t* c_row;
   const float* residual;
   const float* row_bias;
 
   template <class Tile>
-  explicit FloatRows(const Tile& t)
-      : c(t.c), c_row(t.c_row), residual(t.epilogue.residual), row_bias(t.epilogue.row_bias) {}
+  ResultRows(const Tile& t, C* c)
+      : c(c), c_row(t.c_row), residual(t.epilogue.residual), row_bias(t.epilogue.row_bias) {}
   template <class Tile>
   void move_down(const Tile& t, dim_t rows) {
     if (c_row) {
@@ -33,7 +35,7 @@ struct FloatRows {
     if (row_bias) row_bias += rows;
   }
   template <class Tile>
-  float* row(const Tile& t, dim_t m) const {
+  C* row(const Tile& t, dim_t m) const {
     return c + (c_row ? c_row[m] : m * t.ldc);
   }
   template <class Tile>
@@ -42,10 +44,17 @@ struct FloatRows {
   }
 };
 
-// Full: all columns exist; else masks are used throughout.
-template <bool Full, class Tile, int MR, int NRV>
-inline void store_floats(const Tile& t, const FloatRows& at, vf (&acc)[MR][NRV],
-                         float* const (&c)[MR]) {
+inline void store(float* p, vf v, int lanes) {
+  if (lanes == W)
+    vstore(p, v);
+  else
+    vstore_tail(p, v, lanes);
+}
+inline void store(uint16_t* p, vf v, int lanes) { store_bf16(p, v, lanes); }
+
+// Rows c of numbers C. Full: all columns exist; else masks are used throughout.
+template <bool Full, class Tile, class Rows, class C, int MR, int NRV>
+inline void store_tile(const Tile& t, const Rows& at, vf (&acc)[MR][NRV], C* const (&c)[MR]) {
   int columns[NRV];
   FC_UNROLL for (int v = 0; v < NRV; ++v) {
     const int left = t.n_cur - v * W;
@@ -61,7 +70,8 @@ inline void store_floats(const Tile& t, const FloatRows& at, vf (&acc)[MR][NRV],
     const vf alpha = vset(t.alpha);
     FC_TILE acc[m][v] = vmul(alpha, acc[m][v]);
   }
-  if (t.accumulate) FC_TILE acc[m][v] = vadd(acc[m][v], load(c[m], v));
+  if constexpr (sizeof(C) == sizeof(float))  // a C of bf16 holds no sums
+    if (t.accumulate) FC_TILE acc[m][v] = vadd(acc[m][v], load(c[m], v));
 #undef FC_TILE
   if (e.bias) add_bias(acc, [&](int v) { return load(e.bias, v); });
   if (at.row_bias) add_row_bias(acc, at.row_bias);
@@ -71,9 +81,9 @@ inline void store_floats(const Tile& t, const FloatRows& at, vf (&acc)[MR][NRV],
   if (e.activation.act == Act::clamp) clamp(acc, vset(e.activation.alpha), vset(e.activation.beta));
   FC_UNROLL for (int v = 0; v < NRV; ++v) {
     if (Full || columns[v] == W)
-      FC_UNROLL for (int m = 0; m < MR; ++m) vstore(c[m] + v * W, acc[m][v]);
+      FC_UNROLL for (int m = 0; m < MR; ++m) store(c[m] + v * W, acc[m][v], W);
     else if (columns[v] > 0)
-      FC_UNROLL for (int m = 0; m < MR; ++m) vstore_tail(c[m] + v * W, acc[m][v], columns[v]);
+      FC_UNROLL for (int m = 0; m < MR; ++m) store(c[m] + v * W, acc[m][v], columns[v]);
   }
 }
 
@@ -85,7 +95,7 @@ class FinishTile {
  public:
   using Tile = T;
 
-  explicit FinishTile(const Tile& t) : t_(t), at_(t), stored_(t) {}
+  explicit FinishTile(const Tile& t) : t_(t), at_(t, t.c), stored_(at_) {}
   template <class Dot>
   static dim_t row_bytes(const Tile& t) {
     return t.ldb * kWordBytes;
@@ -111,9 +121,9 @@ class FinishTile {
   }
   void end(vf (&acc)[MR][NRV], bool last) {
     if (t_.n_cur == NRV * W)
-      store_floats<true>(t_, at_, acc, c_);
+      store_tile<true>(t_, at_, acc, c_);
     else
-      store_floats<false>(t_, at_, acc, c_);
+      store_tile<false>(t_, at_, acc, c_);
     at_.move_down(t_, MR);
     if (!afterwards_ || (++waiting_ < kTogether && !last)) return;
     apply_activation(stored_.c, waiting_ * MR, stored_.c_row, t_.ldc, t_.n_cur,
@@ -122,18 +132,49 @@ class FinishTile {
     waiting_ = 0;
   }
 
+ protected:
+  const Tile& t_;
+
  private:
   static constexpr dim_t kTogether = 2048 / (MR * NRV * W) > 1 ? 2048 / (MR * NRV * W) : 1;
-  const Tile& t_;
-  FloatRows at_, stored_;
+  ResultRows<float> at_, stored_;
   float* c_[MR];
   const bool afterwards_ = t_.epilogue.activation.afterwards();
   dim_t waiting_ = 0;
 };
 template <int MR, int NRV>
 using FinishFloats = FinishTile<GemmTile, MR, NRV>;
+
+// The same, and where C is to be bf16, rounded and stored.
 template <int MR, int NRV>
-using FinishBf16 = FinishTile<Bf16Tile, MR, NRV>;
+class FinishBf16 : public FinishTile<Bf16Tile, MR, NRV> {
+  using Floats = FinishTile<Bf16Tile, MR, NRV>;
+  using Floats::t_;
+
+ public:
+  explicit FinishBf16(const Bf16Tile& t) : Floats(t), at_(t, t.rounded) {}
+
+  void begin() {
+    if (!t_.rounded) return Floats::begin();
+    FC_UNROLL for (int m = 0; m < MR; ++m) {
+      rounded_[m] = at_.row(t_, m);
+      __builtin_prefetch(rounded_[m], 1);
+      __builtin_prefetch(rounded_[m] + NRV * W - 1, 1);
+    }
+  }
+  void end(vf (&acc)[MR][NRV], bool last) {
+    if (!t_.rounded) return Floats::end(acc, last);
+    if (t_.n_cur == NRV * W)
+      store_tile<true>(t_, at_, acc, rounded_);
+    else
+      store_tile<false>(t_, at_, acc, rounded_);
+    at_.move_down(t_, MR);
+  }
+
+ private:
+  ResultRows<uint16_t> at_;
+  uint16_t* rounded_[MR];
+};
 
 // MR1 x W, MR2 x 2 W and MR3 x 3 W are the register tiles.
 template <int MR1, int MR2, int MR3>

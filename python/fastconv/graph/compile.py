@@ -18,6 +18,7 @@ import numpy as np
 import fastconv.graph.ops  # noqa: F401  (fills the table of operators)
 from fastconv import _core
 from fastconv.errors import FastconvError, MemoryLimitError, UnsupportedOpError
+from fastconv.graph.bf16_results import store_bf16
 from fastconv.graph.branch import branch_of, is_branch
 from fastconv.graph.budget import Budget, new_bytes
 from fastconv.graph.context import Buffer, Concatenation, Context, Step, ValueNeeded
@@ -313,6 +314,7 @@ def _finish(ctx: Context, results: Sequence[Value], pool: _core.ArenaPool, batch
             value = _as_output(ctx, value, sum(isinstance(v, Tensor) for v in outputs))
         outputs.append(value)
     _check_memory(ctx, ctx.steps, arena=0)  # the outputs alone, with all the steps that may write them
+    ctx.steps, ctx.buffers = store_bf16(ctx.steps, ctx.buffers)
     ctx.steps = write_in_place(ctx.steps, ctx.buffers)
     threads = _core.get_num_threads()
     split, independent = None, True
@@ -444,15 +446,19 @@ def _bind(ctx: Context, step: Step, threads: int) -> Step:
         return step
     (x, residual), y = step.inputs, step.output
     assert x is not None
-    views = (x.shape, x.strides), (y.shape, y.strides)
+    views = _view(x), _view(y)
     planned: _core.PlannedConv | _core.PlannedIntegerConv
     with naming(step.node):
         if step.kind == "conv":
-            added = None if residual is None else (residual.shape, residual.strides)
+            added = None if residual is None else _view(residual)
             planned = _core.PlannedConv(step.params[0], views[0], added, views[1], threads)
         else:
             planned = _core.PlannedIntegerConv(step.params[0], *views, threads)
     return step._replace(params=(planned, ctx.empty((planned.workspace,), dtype=U8)))
+
+
+def _view(tensor: Tensor) -> _core.PlanView:
+    return tensor.shape, tensor.strides, tensor.dtype
 
 
 def _emit(ctx: Context, steps: Sequence[Step], memory: MemoryPlan, pool: _core.ArenaPool) -> _core.Program:

@@ -39,12 +39,17 @@ def write_in_place(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[Ste
                 # have one operand twice, but not two views of one buffer.
                 others = inputs[:1] if step.kind == "conv" else [t for t in inputs if t != over]
                 alone = all(t is None or t.buffer != over.buffer for t in others)
-                if alone and (over.shape, over.strides) == (y.shape, y.strides):
+                if alone and _lies_as(over, y):
                     place[y.buffer] = over.buffer
                     last[over.buffer] = last[y.buffer]
                     break
         result.append(step._replace(inputs=inputs, output=moved(y)))
     return result
+
+
+def _lies_as(a: Tensor, b: Tensor) -> bool:
+    """Whether the same elements of two tensors are at the same bytes of their buffers."""
+    return (a.shape, a.strides, a.dtype.itemsize) == (b.shape, b.strides, b.dtype.itemsize)
 
 
 def _is_whole(tensor: Tensor, buffers: Sequence[Buffer]) -> bool:

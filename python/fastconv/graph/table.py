@@ -14,6 +14,7 @@ from fastconv.graph.ir import NO_ACTIVATION
 from fastconv.graph.program import Program
 from fastconv.graph.staged import Plan
 from fastconv.graph.steps import STEP_KINDS
+from fastconv.graph.value import F32, Tensor, element_name
 
 HEADS = ("step", "algorithm", "tile", "input", "output", "memory", "workspace", "nodes")
 
@@ -49,12 +50,16 @@ def _row(stage: Stage, step: Step) -> tuple[str, ...]:
         described(step),
         step.algorithm,
         "" if planned is None else planned.tile,
-        next((str(t.shape) for t in step.inputs if t is not None), ""),
-        str(step.output.shape),
+        next((_shown(t) for t in step.inputs if t is not None), ""),
+        _shown(step.output),
         stage.place(step.output),
         "" if workspace is None or not workspace.size else stage.place(workspace),
         " ".join((node.name, *node.absorbed)),
     )
+
+
+def _shown(tensor: Tensor) -> str:
+    return str(tensor.shape) if tensor.dtype == F32 else f"{tensor.shape} {element_name(tensor.dtype)}"
 
 
 def _in_f32(steps: Sequence[Step]) -> list[str]:

@@ -21,6 +21,7 @@ F32 = np.dtype(np.float32)
 F64 = np.dtype(np.float64)
 U8, S8 = np.dtype(np.uint8), np.dtype(np.int8)
 S32 = np.dtype(np.int32)
+BF16 = np.dtype("V2")  # of kernels; numpy has no such type, and what arrays have is ml_dtypes'
 BOOL = np.dtype(bool)
 BYTES = (U8, S8)
 
@@ -57,6 +58,18 @@ def size_of(shape: Sequence[int], name: str = "result", *, most: int = MAX_ELEME
 def is_storage(dtype: np.dtype[Any]) -> bool:
     """Whether values are kept in a dtype, but computed in f32: float16 and bfloat16 (of ml_dtypes)."""
     return dtype.name in ("float16", "bfloat16")
+
+
+def element_name(dtype: np.dtype[Any]) -> str:
+    """Return a type's name as kernels are named.
+
+    >>> [element_name(np.dtype(t)) for t in (np.int8, np.uint8, np.float32)], element_name(BF16)
+    (['s8', 'u8', 'f32'], 'bf16')
+    """
+    if dtype == BF16:
+        return "bf16"
+    letter = {"f": "f", "i": "s", "u": "u"}.get(dtype.kind)
+    return dtype.name if letter is None else f"{letter}{8 * dtype.itemsize}"
 
 
 # Names for the annotations of operators' functions; registry.py checks attributes by them.

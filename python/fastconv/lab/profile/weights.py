@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastconv.graph.context import Step
 from fastconv.graph.ir import Node
-from fastconv.graph.value import BYTES, U8, Constant, Tensor
+from fastconv.graph.value import BYTES, U8, Constant, Tensor, element_name
 
 # Where a node has its weights, and its bias, if not second and third. The products with the inputs of a
 # recurrent layer, one for each direction, are steps of their own, without it.
@@ -45,12 +45,12 @@ def elements_of(step: Step, constants: Mapping[str, Constant]) -> str:
     Of a convolution of signs that is what it multiplies: ``bit x bit > f32``.
     """
     x = _first(step)
-    read, written = _short(x.dtype), _short(step.output.dtype)
+    read, written = element_name(x.dtype), element_name(step.output.dtype)
     weights = constants.get(weights_of(step.node)) if step.is_convolution else None
     if step.algorithm == "xnor":
         return f"bit x bit > {written}"
     if step.kind == "integer_conv" and weights is not None:
-        return f"{read} x {_short(weights.dtype)} > {written}"
+        return f"{read} x {element_name(weights.dtype)} > {written}"
     return read if read == written else f"{read} > {written}"
 
 
@@ -89,13 +89,3 @@ def _columns(step: Step, weights: Constant) -> npt.NDArray[Any] | None:
 
 def _first(step: Step) -> Tensor:
     return next((t for t in step.inputs if t is not None), step.output)
-
-
-def _short(dtype: np.dtype[Any]) -> str:
-    """Return a type's name as kernels are named.
-
-    >>> _short(np.dtype(np.int8)), _short(np.dtype(np.uint8)), _short(np.dtype(np.float32))
-    ('s8', 'u8', 'f32')
-    """
-    letter = {"f": "f", "i": "s", "u": "u"}.get(dtype.kind)
-    return dtype.name if letter is None else f"{letter}{8 * dtype.itemsize}"
