@@ -7,6 +7,7 @@
 #include "bindings/bind.h"
 #include "bindings/steps.h"
 #include "core/check.h"
+#include "nn/cast.h"
 #include "nn/layout.h"
 #include "nn/resize.h"
 
@@ -58,6 +59,11 @@ void bind_layout(py::module_& m, Steps& steps) {
         fill(dv, value);
       },
       py::arg("dst"), py::arg("value"));
+  steps.def("cast", [](Program& self, const Operand& x, const Operand& y) {
+    expect_shape("y", y.view, x.view);
+    self.add({{&x, {Element::f32, Element::bf16}}, {&y, {Element::f32, Element::bf16}}},
+             [=](Slots slots) { cast_bf16(x.at(slots), y.at(slots)); });
+  });
   steps.def("fill", [](Program& self, const Operand& y, float value) {
     self.add({&y}, [=](Slots slots) { fill(y.at(slots), value); });
   });

@@ -11,32 +11,16 @@
 namespace fastconv {
 namespace {
 
-// f(n, x, y) for contiguous runs, of operands of any strides.
-template <class X, class Y, class F>
-void map(const View& x, const View& y, F&& f) noexcept {
-  const Nest<2> nest = merge(x, y);
-  const dim_t x_step = nest.step(0), y_step = nest.step(1);
-  for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
-    const X* from = static_cast<const X*>(x.data) + offset[0];
-    Y* to = static_cast<Y*>(y.data) + offset[1];
-    if (x_step == 1 && y_step == 1) return f(n, from, to);
-    write_run(to, y_step, n, [&](dim_t m, Y* piece, dim_t i) {
-      X buffer[kChunk];
-      f(m, gathered(from + i * x_step, x_step, m, buffer), piece);
-    });
-  });
-}
-
 template <class T>
 void quantize_to(const View& x, Quantization q, const View& y) noexcept {
   const auto kernel = quantized_kernels<T>().quantize;
-  map<float, T>(x, y, [=](dim_t n, const float* from, T* to) { kernel(n, from, q, to); });
+  map_runs<float, T>(x, y, [=](dim_t n, const float* from, T* to) { kernel(n, from, q, to); });
 }
 
 template <class T>
 void dequantize_from(const View& x, Quantization q, const View& y) noexcept {
   const auto kernel = quantized_kernels<T>().dequantize;
-  map<T, float>(x, y, [=](dim_t n, const T* from, float* to) { kernel(n, from, q, to); });
+  map_runs<T, float>(x, y, [=](dim_t n, const T* from, float* to) { kernel(n, from, q, to); });
 }
 
 template <class T>
@@ -100,13 +84,13 @@ void dequantize(const View& x, Quantization q, const View& y) noexcept {
   if (x.element == Element::u8) return dequantize_from<uint8_t>(x, q, y);
   if (x.element == Element::s8) return dequantize_from<int8_t>(x, q, y);
   const auto kernel = kernels().bytes.scale_s32;
-  map<int32_t, float>(
+  map_runs<int32_t, float>(
       x, y, [=](dim_t n, const int32_t* from, float* to) { kernel(n, from, q.scale, to); });
 }
 
 void lookup(const View& x, const uint8_t* table, const View& y) noexcept {
   const auto kernel = kernels().bytes.lookup;
-  map<uint8_t, uint8_t>(
+  map_runs<uint8_t, uint8_t>(
       x, y, [=](dim_t n, const uint8_t* from, uint8_t* to) { kernel(n, from, table, to); });
 }
 

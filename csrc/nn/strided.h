@@ -177,4 +177,20 @@ void write_run(T* y, dim_t step, dim_t n, F&& f) noexcept {
   }
 }
 
+// f(n, x, y) for contiguous runs, of operands of any strides.
+template <class X, class Y, class F>
+void map_runs(const View& x, const View& y, F&& f) noexcept {
+  const Nest<2> nest = merge(x, y);
+  const dim_t x_step = nest.step(0), y_step = nest.step(1);
+  for_each_run(nest, kGrain, [&](dim_t n, const dim_t* offset) {
+    const X* from = static_cast<const X*>(x.data) + offset[0];
+    Y* to = static_cast<Y*>(y.data) + offset[1];
+    if (x_step == 1 && y_step == 1) return f(n, from, to);
+    write_run(to, y_step, n, [&](dim_t m, Y* piece, dim_t i) {
+      X buffer[kChunk];
+      f(m, gathered(from + i * x_step, x_step, m, buffer), piece);
+    });
+  });
+}
+
 }  // namespace fastconv

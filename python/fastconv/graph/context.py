@@ -18,10 +18,11 @@ import numpy as np
 from fastconv import _core
 from fastconv.errors import DTypeError, ShapeError, UnsupportedOpError
 from fastconv.graph.call import Call, checked_result, converted
-from fastconv.graph.functions import BINARY, activation_of, rounded_to_bf16
+from fastconv.graph.functions import BINARY, activation_of
 from fastconv.graph.ir import NO_ACTIVATION, Activation, Node
 from fastconv.graph.plans import Plans
 from fastconv.graph.value import (
+    BF16,
     BYTES,
     F32,
     Array,
@@ -209,9 +210,18 @@ class Context:
         """Return a value in another dtype, as numpy converts it."""
         if value.dtype == dtype:
             return value
+        has_kernel = {value.dtype.name, dtype.name} == {"float32", "bfloat16"}
+        if has_kernel and isinstance(value, Tensor) and len(value.shape) <= MAX_RANK:
+            return self.cast_bf16(value, dtype)
         if "V" in (value.dtype.kind, dtype.kind):  # a type that is not numpy's own
             return self.call(lambda x: x.astype(dtype), [value], value.shape, dtype, "cast")
         return self.call(converted, [value], value.shape, dtype, "cast", into=True)
+
+    def cast_bf16(self, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+        """Return numbers of bf16 as that type or as f32; those of f32 are rounded to it."""
+        y = self.empty(x.shape, x.order(), dtype)
+        self.emit("cast", (_of_kernels(x),), _of_kernels(y), integers=True)
+        return y
 
     def array(self, name: str, value: Value) -> Array:  # noqa: ARG002
         """Return the array of a value that the plan depends on; ``name`` says which it is."""
@@ -380,8 +390,13 @@ class Context:
         asked = plain and (self._rounds or self.plans.precision == "bf16")
         reason = conv.explain(x.shape)["rejected"]["bf16"] if asked else ""
         if plain and self._rounds:
-            x = self.tensor(self.call(rounded_to_bf16, [x], x.shape, F32, "cast", into=True))
+            x = self.cast_bf16(x, F32)
         return self.emit("conv", (x, residual), y, conv, algorithm=algorithm, stays_f32=reason)
+
+
+def _of_kernels(tensor: Tensor) -> Tensor:
+    """Return a tensor with the type that kernels have for its elements, if that is bf16."""
+    return replace(tensor, dtype=BF16) if tensor.dtype.name == "bfloat16" else tensor
 
 
 def as_moved(tensor: Tensor) -> Tensor:

@@ -94,6 +94,7 @@ STEP_KINDS: dict[str, StepKind] = {
     "grid_sample": StepKind(_outputs(9)),
     "top_k": StepKind(_input),
     "copy": StepKind(_nothing, along_first_axis=_always),
+    "cast": StepKind(_output, over=(0,), along_first_axis=_always),
     "fill": StepKind(_nothing, along_first_axis=_always),
     "quantize": StepKind(_output, along_first_axis=_always),
     "dequantize": StepKind(_output, along_first_axis=_always),
