@@ -4,10 +4,12 @@
     python bench/scale.py --report            # the table of docs/scale.md; --check only compares
 
 Two workers on two cores, one thread each; the photos are crops of packaged ones as JPEG files of 500 x 375
-pixels. A recipe runs jobs of three sizes in one process. The first starts the engine. The rate is of what
-the largest has more than the one before it, photos over seconds, each the best of two: without what every
-job costs, which ten million photos pay once. One process is a loop over as many photos as a worker has,
-measured just before, for a shared machine's clock changes. Records are added to those of the file.
+pixels. Whoever predicts a photo writes with its row which process it is, and when it was done. The rate is of
+the photos done while all workers were at work: from when the last of them has its first photo to when the
+first has its last one. So what an engine costs between batches counts, and what a job costs once does not;
+the start is a figure of its own, from the call to when each worker has done a photo, of the first job of a
+process. The rate is the best of two jobs. One process is a loop over as many photos as a worker has, measured
+just before, for a shared machine's clock changes. Records are added to those of the file.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,11 +48,20 @@ RECIPES = {
 PACKAGES = {"joblib": "joblib", "dask": "dask", "ray": "ray", "spark": "pyspark"}
 RUNTIMES = ("fastconv", "onnxruntime")
 WORKERS = 2
-FEW, MANY = 128, 384  # photos of the jobs that are timed; a loop has half of each, as a worker has
-PHOTOS = 64
+PHOTOS = 768  # of a job; a loop has half of them, as a worker has
+FILES = 64  # that differ
 
 
-class OnnxRuntimePredictor(Predictor):
+class TimedPredictor(Predictor):
+    """The same, whose rows say which process has predicted a photo, and when it was done."""
+
+    columns: ClassVar[Mapping[str, str]] = {**Predictor.columns, "process": "int64", "done": "float64"}
+
+    def row(self, y: np.ndarray[Any, Any]) -> dict[str, Any]:
+        return {**super().row(y), "process": os.getpid(), "done": time.monotonic()}
+
+
+class OnnxRuntimePredictor(TimedPredictor):
     """The same with ONNX Runtime."""
 
     def open(self) -> Callable[[np.ndarray[Any, Any]], Any]:
@@ -69,19 +80,19 @@ def loop(predictor: Predictor, images: Path, out: Path, _workers: int) -> None:
 
 
 def make_photos(folder: Path) -> None:
-    """Write jobs of as many photos as are timed, whose files are links to a few."""
+    """Write jobs of many photos, whose files are links to a few."""
     sys.path.insert(0, str(ROOT / "bench"))
     from PIL import Image
     from quantize import crops
 
     few = folder / "photos"
     few.mkdir()
-    for i, pixels in enumerate(crops(PHOTOS, 1, 500)):
+    for i, pixels in enumerate(crops(FILES, 1, 500)):
         Image.fromarray(pixels[:375]).save(few / f"{i:03}.jpg", quality=90)
-    for count in {WORKERS, FEW, MANY, FEW // WORKERS, MANY // WORKERS}:
+    for count in (PHOTOS, PHOTOS // WORKERS):
         (folder / str(count)).mkdir()
         for i in range(count):
-            (folder / str(count) / f"{i:05}.jpg").hardlink_to(few / f"{i % PHOTOS:03}.jpg")
+            (folder / str(count) / f"{i:05}.jpg").hardlink_to(few / f"{i % FILES:03}.jpg")
 
 
 def make_models(network: str, folder: Path) -> None:
@@ -92,29 +103,49 @@ def make_models(network: str, folder: Path) -> None:
     fastconv.Model(graph).save(folder / "net.fcm", (1, 3, architecture.size, architecture.size))
 
 
+def start_and_rate(done: list[list[float]]) -> tuple[float, float]:
+    """Return when all workers are at work, and photos a second from then to when the first has nothing left.
+
+    ``done`` has for each worker the seconds at which it has done a photo.
+    """
+    first, last = max(map(min, done)), min(map(max, done))
+    if last <= first:
+        raise ValueError(f"expected workers that are at work at one time, got {len(done)} that are not")
+    return first, sum(first < at <= last for worker in done for at in worker) / (last - first)
+
+
 def timed_jobs(recipe: str, runtime: str, network: str, folder: Path) -> dict[str, float]:
-    """Run jobs of three sizes in this process; return seconds to start, and photos a second."""
+    """Run a job twice in this process; return seconds to start, and photos a second."""
+    import pyarrow.parquet
+
     preprocess = models.MODELS[network].preprocess
     if runtime == "fastconv":
-        predictor = Predictor(str(folder / "net.fcm"), preprocess)
+        predictor: Predictor = TimedPredictor(str(folder / "net.fcm"), preprocess)
     else:
         predictor = OnnxRuntimePredictor(str(folder / "net.onnx"), preprocess)
     alone = recipe == "loop"
     run = loop if alone else importlib.import_module(f"with_{recipe}").run
-    counts = [n // WORKERS if alone else n for n in (FEW, MANY)]
+    workers = 1 if alone else WORKERS
+    photos = folder / str(PHOTOS // WORKERS * workers)
 
-    def seconds(count: int) -> float:
+    def job() -> tuple[float, float]:
         with tempfile.TemporaryDirectory(dir=folder) as out:
-            start = time.perf_counter()
-            run(predictor, folder / str(count), Path(out), WORKERS)
-            took = time.perf_counter() - start
-            left = pending(folder / str(count), out)
+            begin = time.monotonic()
+            run(predictor, photos, Path(out), workers)
+            left = pending(photos, out)
             assert not left, f"{recipe}: {len(left)} photos without a row"
-        return took
+            rows = pyarrow.parquet.read_table(out).to_pylist()
+        errors = {row["error"] for row in rows if row["error"] is not None}
+        assert not errors, f"{recipe}: {errors}"
+        done: dict[int, list[float]] = {}
+        for row in rows:
+            done.setdefault(row["process"], []).append(row["done"])
+        assert len(done) == workers, f"{recipe}: expected {workers} processes, got {len(done)}"
+        first, rate = start_and_rate(list(done.values()))
+        return first - begin, rate
 
-    start = seconds(WORKERS)
-    few, many = (min(seconds(count) for _ in range(2)) for count in counts)
-    return {"start": start, "rate": (counts[1] - counts[0]) / (many - few)}
+    (start, one), (_, two) = job(), job()
+    return {"start": start, "rate": max(one, two)}
 
 
 def in_a_process(recipe: str, runtime: str, network: str, folder: Path) -> dict[str, float]:
@@ -122,8 +153,11 @@ def in_a_process(recipe: str, runtime: str, network: str, folder: Path) -> dict[
 
     This file alone: others of its folder have names that packages have, which engines look for.
     """
-    paths = os.pathsep.join([str(folder / "path"), str(ROOT / "examples" / "scale")])
-    environment = os.environ | {"PYTHONPATH": paths, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+    paths = [str(folder / "path"), str(ROOT / "examples" / "scale"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    }
     code = "import sys, json, pathlib, scale; *a, f = sys.argv[1:]; r = scale.timed_jobs(*a, pathlib.Path(f))"
     command = [sys.executable, "-c", f"{code}; print('result', json.dumps(r))", recipe, runtime, network]
     run = subprocess.run([*command, str(folder)], env=environment, capture_output=True, text=True)

@@ -77,3 +77,14 @@ def test_a_pass_over_some_floats(ulp: ModuleType) -> None:
     (worst,) = ulp.measure("exp", {"now": ulp.tier_engine(_core.active_tier(), "exp")}, 40009)
     assert worst.inputs == -(-(2**32) // 40009)
     assert 0.5 < worst.ulps <= ULPS["exp"]
+
+
+def test_the_rate_of_workers_is_that_of_the_time_when_all_are_at_work() -> None:
+    """One begins a second late and has a pause; the other goes on alone at the end."""
+    scale = script("scale")
+    late, other = [1.0, 1.5, 3.0, 3.5], [0.25 * i for i in range(1, 41)]
+    first, rate = scale.start_and_rate([late, other])
+    assert (first, rate) == (1.0, (3 + 10) / 2.5)
+    assert scale.start_and_rate([other]) == (0.25, 4.0)
+    with pytest.raises(ValueError, match="at work at one time"):
+        scale.start_and_rate([late, [4.0, 5.0]])
