@@ -18,8 +18,8 @@ bool same_strides(const Image& a, const Image& b) {
   return same;
 }
 
-// Fills the frame of a padded channels-last image batch, or of planes as images of one channel; the interior is written by the copy that
-// follows.
+// Fills the frame of a padded channels-last image batch, or of planes as images of one channel; the
+// interior is written by the copy that follows.
 void fill_frame(std::byte* data, dim_t element, uint8_t padding, const Image& padded,
                 const dim_t* lo, const dim_t* interior) {
   const dim_t pixel = padded.stride[2] * element, row = padded.size[2] * pixel;

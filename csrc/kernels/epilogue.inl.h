@@ -40,5 +40,29 @@ inline void clamp(vf (&y)[R][V], vf low, vf high) {
       vmin(high, vmax(low, y[r][v]));
 }
 
+// The first `lanes` of a vector.
+inline vf load(const float* p, int lanes) { return lanes == W ? vload(p) : vload_tail(p, lanes); }
+inline void store(float* p, vf v, int lanes) {
+  if (lanes == W)
+    vstore(p, v);
+  else
+    vstore_tail(p, v, lanes);
+}
+
+// Where vectors are of pixels: bias, residual and clamp of the planes o to o + R of t.y, at the pixels
+// from p on; then they are stored. lanes(v): how many pixels of a vector there are.
+template <int R, int V, class Planes, class Lanes>
+inline void finish_planes(const Planes& t, dim_t o, dim_t p, vf (&acc)[R][V], Lanes lanes) {
+  const Epilogue& e = t.epilogue;
+  if (e.row_bias) add_row_bias(acc, e.row_bias + o);
+  if (e.residual)
+    add_residual(acc, e.residual_scale, [&](int r, int v) {
+      return load(e.residual + (o + r) * e.ldr + p + v * W, lanes(v));
+    });
+  if (e.activation.act == Act::clamp) clamp(acc, vset(e.activation.alpha), vset(e.activation.beta));
+  FC_UNROLL for (int r = 0; r < R; ++r) FC_UNROLL for (int v = 0; v < V; ++v) if (lanes(v) > 0)
+      store(t.y + (o + r) * t.ldy + p + v * W, acc[r][v], lanes(v));
+}
+
 }  // namespace
 }  // namespace fastconv

@@ -15,34 +15,21 @@ namespace {
 // Filters o to o + R, pixels p to p + V * W, of which the last vector has `lanes`; of W, a constant.
 template <int R, int V, class Lanes>
 inline void planar_tile(const PlanarRow& t, dim_t o, dim_t p, Lanes lanes) {
-  const auto load = [&](const float* at, int v) {
-    return v + 1 < V || lanes == W ? vload(at + v * W) : vload_tail(at + v * W, lanes);
-  };
+  const auto lanes_of = [&](int v) { return v + 1 < V ? W : int{lanes}; };
   vf acc[R][V];
   FC_UNROLL for (int r = 0; r < R; ++r) FC_UNROLL for (int v = 0; v < V; ++v) acc[r][v] = vzero();
   const float* w = t.w + o * t.K;
   const float* const x = t.x + p;
   for (dim_t k = 0; k < t.K; ++k, w += kPlanarFilters) {
+    const float* const at = x + t.offset[k];
     vf pixels[V];
-    FC_UNROLL for (int v = 0; v < V; ++v) pixels[v] = load(x + t.offset[k], v);
+    FC_UNROLL for (int v = 0; v < V; ++v) pixels[v] = load(at + v * W, lanes_of(v));
     FC_UNROLL for (int r = 0; r < R; ++r) {
       const vf weight = vbroadcast(w + r);
       FC_UNROLL for (int v = 0; v < V; ++v) acc[r][v] = vfma(weight, pixels[v], acc[r][v]);
     }
   }
-  const Epilogue& e = t.epilogue;
-  if (e.row_bias) add_row_bias(acc, e.row_bias + o);
-  if (e.residual)
-    add_residual(acc, e.residual_scale,
-                 [&](int r, int v) { return load(e.residual + (o + r) * e.ldr + p, v); });
-  if (e.activation.act == Act::clamp) clamp(acc, vset(e.activation.alpha), vset(e.activation.beta));
-  FC_UNROLL for (int r = 0; r < R; ++r) FC_UNROLL for (int v = 0; v < V; ++v) {
-    float* const y = t.y + (o + r) * t.ldy + p + v * W;
-    if (v + 1 < V || lanes == W)
-      vstore(y, acc[r][v]);
-    else
-      vstore_tail(y, acc[r][v], lanes);
-  }
+  finish_planes(t, o, p, acc, lanes_of);
 }
 
 struct WholeVector {

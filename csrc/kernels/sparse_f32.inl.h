@@ -38,36 +38,19 @@ void sparse_tile(const SparseTile& t) {
   });
 }
 
-// A row of pixels of an output channel: bias, residual and a clamp, then memory.
-template <int V>
-inline void finish_plane(const SparsePlanes& t, dim_t o, vf (&acc)[1][V]) {
-  const Epilogue& e = t.epilogue;
-  int lanes[V];
-  FC_UNROLL for (int v = 0; v < V; ++v) {
-    const dim_t left = t.pixels - v * W;
-    lanes[v] = static_cast<int>(left < 0 ? 0 : left < W ? left : W);
-  }
-  if (e.row_bias) add_row_bias(acc, e.row_bias + o);
-  if (e.residual)
-    add_residual(acc, e.residual_scale, [&](int, int v) {
-      const float* const r = e.residual + o * e.ldr + v * W;
-      return lanes[v] == W ? vload(r) : vload_tail(r, lanes[v]);
-    });
-  if (e.activation.act == Act::clamp) clamp(acc, vset(e.activation.alpha), vset(e.activation.beta));
-  float* const y = t.y + o * t.ldy;
-  FC_UNROLL for (int v = 0; v < V; ++v) {
-    if (lanes[v] == W)
-      vstore(y + v * W, acc[0][v]);
-    else if (lanes[v] > 0)
-      vstore_tail(y + v * W, acc[0][v], lanes[v]);
-  }
-}
-
 template <int V>
 void multiply_planes(const SparsePlanes& t) {
   constexpr dim_t kStep = V * W;
   const int32_t* k = t.k;
   const float* w = t.w;
+  int lanes[V];
+  FC_UNROLL for (int v = 0; v < V; ++v) {
+    const dim_t left = t.pixels - v * W;
+    lanes[v] = static_cast<int>(left < 0 ? 0 : left < W ? left : W);
+  }
+  const auto finish = [&](dim_t o, vf(&acc)[1][V]) {
+    finish_planes(t, o, 0, acc, [&](int v) { return lanes[v]; });
+  };
   const auto add = [&](vf(&acc)[1][V], const int32_t* index, const float* weight) {
     const float* const x = t.x + *index * kStep;
     const vf factor = vbroadcast(weight);
@@ -86,8 +69,8 @@ void multiply_planes(const SparsePlanes& t) {
     for (dim_t i = both; i < second; ++i) add(others, k + first + i, w + first + i);
     k += first + second;
     w += first + second;
-    finish_plane<V>(t, o, sums);
-    if (o + 1 < t.channels) finish_plane<V>(t, o + 1, others);
+    finish(o, sums);
+    if (o + 1 < t.channels) finish(o + 1, others);
   }
   if (t.epilogue.activation.afterwards())
     apply_activation(t.y, t.channels, nullptr, t.ldy, t.pixels, t.epilogue.activation);

@@ -44,12 +44,6 @@ struct ResultRows {
   }
 };
 
-inline void store(float* p, vf v, int lanes) {
-  if (lanes == W)
-    vstore(p, v);
-  else
-    vstore_tail(p, v, lanes);
-}
 inline void store(uint16_t* p, vf v, int lanes) { store_bf16(p, v, lanes); }
 
 // Rows c of numbers C. Full: all columns exist; else masks are used throughout.

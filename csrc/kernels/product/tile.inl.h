@@ -51,8 +51,8 @@ inline void add_listed(typename Dot::Sum (&acc)[MR][NRV], int v, const IntegerTi
 // Tiles one below the other in one call: what is the same for all of them stays in registers, and
 // the processor starts the next tile's sums while the last one's are stored.
 //
-// A Finish says what sums begin with. It is told when a tile begins, so that it can ask for what it wants of C: after the whole of
-// K nothing would be left to hide those misses behind.
+// A Finish says what sums begin with. It is told when a tile begins, so that it can ask for what it
+// wants of C: after the whole of K nothing would be left to hide those misses behind.
 template <class Dot, template <int, int> class Finish, int MR, int NRV>
 void product_tile(const typename Finish<MR, NRV>::Tile& t) {
   using A = decltype(t.a);
