@@ -24,9 +24,9 @@ struct Activation {
   float alpha = 0.0f;
   float beta = 0.0f;
 
-  ActCost cost() const { return kActCosts[static_cast<int>(act)]; }
+  FC_INLINE ActCost cost() const { return kActCosts[static_cast<int>(act)]; }
   // Whether an epilogue leaves it to a pass over what it has stored.
-  bool afterwards() const { return cost() != ActCost::registers; }
+  FC_INLINE bool afterwards() const { return cost() != ActCost::registers; }
 };
 
 struct Epilogue {

@@ -144,7 +144,7 @@ using IntegerPanel = PanelKernels<IntegerTile, kMaxTileRows>;
 constexpr int kWordsOfTurn = 9;
 constexpr dim_t kOrderBlock = 64;  // bytes
 // Of a row of n bytes: blocks end with the row if that is as long as one.
-inline dim_t start_of_block(dim_t begin, dim_t n) noexcept {
+FC_INLINE dim_t start_of_block(dim_t begin, dim_t n) noexcept {
   return begin + kOrderBlock <= n || n < kOrderBlock ? begin : n - kOrderBlock;
 }
 struct IntegerKernels {
