@@ -106,6 +106,7 @@ class PlanarDirectBound final : public BoundConv {
           d * s.stride[0] * xi.stride[0] + h * s.stride[1] * xi.stride[1];
     t.offset = offset_.data();
     t.K = static_cast<dim_t>(offset_.size());
+    t.step = s.stride[2];
     t.w = packed_.filters(group);
     t.channels = s.group_oc();
     t.y = at.y + start;
@@ -134,7 +135,7 @@ std::string reject(const ConvParams& p, const KernelTable&) {
   if (!p.planar) return "channels-last arrays";
   if (p.spatial == 0) return "a fully connected layer";
   if (p.transposed) return "transposed";
-  if (p.stride[kMaxSpatial - 1] != 1) return "a stride along rows";
+  if (p.stride[kMaxSpatial - 1] > 2) return "a stride of more than 2 along rows";
   return "";
 }
 

@@ -63,7 +63,8 @@ double direct_cycles(const ConvShape& s, int lanes) {
 }
 // A tile of four filters by three vectors does 90 % of two FMAs a cycle. A filter alone does half of that,
 // and so do the vectors of a row beyond the last three. Where the rows of x that a tile sees outgrow half
-// of L1 it takes three times as long. Storing a vector takes 1.5 cycles (Zen 5).
+// of L1 it takes three times as long, and where a vector is made of two 1.3 times. Storing a vector
+// takes 1.5 cycles, a number of planes that are copied for their padding 0.15 (Zen 5).
 double planar_direct_cycles(const ConvShape& s, int lanes) {
   const dim_t vectors = ceil_div(s.out[2], dim_t{lanes}), last = vectors % 3;
   const dim_t filters = s.group_oc(), alone = filters % kPlanarFilters == 1;
@@ -71,10 +72,12 @@ double planar_direct_cycles(const ConvShape& s, int lanes) {
   const double tiles = static_cast<double>((filters - alone) * (vectors - last)) / 1.8 +
                        static_cast<double>((filters - alone) * last + alone * vectors) / 0.9;
   const dim_t seen = s.group_ic() * s.kernel[0] * s.kernel[1] * (filters == 1 ? 8 : 3) * lanes *
-                     dim_t{sizeof(float)};
-  const double slower = seen > caches().l1d / 2 ? 3 : 1;
-  return static_cast<double>(s.groups * s.out[0] * s.out[1]) *
-         (tiles * k * slower + 1.5 * static_cast<double>(filters * vectors));
+                     s.stride[2] * dim_t{sizeof(float)};
+  const double slower = (seen > caches().l1d / 2 ? 3 : 1) * (s.stride[2] == 1 ? 1 : 1.3);
+  const double copied =
+      s.padded() ? 0.15 * static_cast<double>(s.ic * s.in[0] * s.in[1] * s.in[2]) : 0;
+  return copied + static_cast<double>(s.groups * s.out[0] * s.out[1]) *
+                      (tiles * k * slower + 1.5 * static_cast<double>(filters * vectors));
 }
 // Where pixels of channels are made of planes, and back, a number takes 0.3 cycles; what follows a
 // vector of sums takes 3.

@@ -19,7 +19,9 @@
 #pragma once
 #include <string.h>
 
+#include "kernels/epilogue.inl.h"
 #include "kernels/kernel_table.h"
+#include "kernels/unroll.h"
 
 namespace fastconv {
 namespace {
@@ -82,6 +84,33 @@ inline void deinterleave_columns(dim_t n, dim_t rows, const T* src, T* dst, dim_
   deinterleave<1>(rows, src, dst, ldd);
 }
 
+// Fewer rows or columns than a block has.
+void transpose_narrow(dim_t rows, dim_t cols, const float* src, dim_t lds, float* dst, dim_t ldd) {
+  for (dim_t i = 0; i < rows; i += W)
+    for (dim_t j = 0; j < cols; j += W) {
+      const int height = static_cast<int>(rows - i < W ? rows - i : W);
+      const int width = static_cast<int>(cols - j < W ? cols - j : W);
+      vf r[W];
+      FC_UNROLL for (int k = 0; k < W; ++k) {
+        r[k] = k < height ? load(src + (i + k) * lds + j, width) : vzero();
+      }
+      vtranspose(r);
+      FC_UNROLL for (int k = 0; k < W; ++k) {
+        if (k < width) store(dst + (j + k) * ldd + i, r[k], height);
+      }
+    }
+}
+void transpose_narrow(dim_t rows, dim_t cols, const uint8_t* src, dim_t lds, uint8_t* dst,
+                      dim_t ldd) {
+  const bool by_rows = rows < cols;
+  const dim_t outer = by_rows ? rows : cols, inner = by_rows ? cols : rows;
+  for (dim_t a = 0; a < inner; ++a)
+    for (dim_t b = 0; b < outer; ++b) {
+      const dim_t i = by_rows ? b : a, j = by_rows ? a : b;
+      dst[j * ldd + i] = src[i * lds + j];
+    }
+}
+
 template <int N, class T>
 inline void transpose_by(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst, dim_t ldd);
 
@@ -106,16 +135,7 @@ inline void transpose_by(dim_t rows, dim_t cols, const T* src, dim_t lds, T* dst
   constexpr dim_t kLine = 64 / sizeof(T);  // elements of a cache line
   if (rows == ldd && rows <= 4) return interleave_rows(rows, cols, src, lds, dst);
   if (cols == lds && cols <= 4) return deinterleave_columns(cols, rows, src, dst, ldd);
-  if (rows < N || cols < N) {
-    const bool by_rows = rows < cols;
-    const dim_t outer = by_rows ? rows : cols, inner = by_rows ? cols : rows;
-    for (dim_t a = 0; a < inner; ++a)
-      for (dim_t b = 0; b < outer; ++b) {
-        const dim_t i = by_rows ? b : a, j = by_rows ? a : b;
-        dst[j * ldd + i] = src[i * lds + j];
-      }
-    return;
-  }
+  if (rows < N || cols < N) return transpose_narrow(rows, cols, src, lds, dst, ldd);
   if (ldd * dim_t{sizeof(T)} % 2048 == 0 && rows >= 64)
     return transpose_in_runs<N>(rows, cols, src, lds, dst, ldd);
   for (dim_t tile = 0; tile < cols; tile += kLine) {

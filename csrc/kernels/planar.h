@@ -7,15 +7,16 @@
 namespace fastconv {
 
 // Filters times a row of pixels that lie side by side, in blocks of kPlanarFilters:
-//   y[o * ldy + p] = act(sum over k < K of w[(o / F) * K * F + k * F + o % F] * x[offset[k] + p]
+//   y[o * ldy + p] = act(sum over k < K of w[(o / F) * K * F + k * F + o % F]
+//                                          * x[offset[k] + p * step]
 //                        + row_bias[o] + residual_scale * residual[o * ldr + p])
-//   o < channels, p < pixels, F = kPlanarFilters
-// No more of x is read.
+//   o < channels, p < pixels, F = kPlanarFilters, step 1 or 2
+// Of x nothing is read but what lies between the first and the last of these.
 constexpr int kPlanarFilters = 4;
 struct PlanarRow {
   const float* x;
   const dim_t* offset;  // [K]
-  dim_t K;
+  dim_t K, step;
   const float* w;
   dim_t channels;
   float* y;

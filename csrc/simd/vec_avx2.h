@@ -104,6 +104,10 @@ inline vi vindex(const int32_t* idx) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx));
 }
 inline vf vpermute(vf a, vi idx) { return _mm256_permutevar8x32_ps(a, idx); }
+inline vf veven(vf a, vf b) {
+  const __m256d pairs = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));  // of a, b, a, b
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(pairs, 0xd8));
+}
 inline float vreduce_add(vf a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));

@@ -141,6 +141,11 @@ inline vf vlogb(vf a) {
 inline bool vall_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }
 inline vi vindex(const int32_t* idx) { return _mm512_loadu_si512(idx); }
 inline vf vpermute(vf a, vi idx) { return _mm512_permutexvar_ps(idx, a); }
+inline vf veven(vf a, vf b) {
+  const __m512i lanes =
+      _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return _mm512_permutex2var_ps(a, lanes, b);
+}
 // In registers: through memory, as a loop over halves of an array, it waits for each store.
 inline __m256 vhigh(vf a) {
   return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));

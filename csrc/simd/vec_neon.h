@@ -96,6 +96,7 @@ inline vf vpermute(vf a, vi idx) {
   const uint8x16_t bytes = vreinterpretq_u8_u32(vaddq_u32(first, vdupq_n_u32(0x03020100)));
   return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(a), bytes));
 }
+inline vf veven(vf a, vf b) { return vuzp1q_f32(a, b); }
 inline float vreduce_add(vf a) { return vaddvq_f32(a); }
 inline float vreduce_max(vf a) {
   float lane[W];

@@ -101,6 +101,8 @@ inline vi vindex(const int32_t* idx) {
   return v;
 }
 inline vf vpermute(vf a, vi idx) { return vf{a[idx[0]], a[idx[1]], a[idx[2]], a[idx[3]]}; }
+// Lanes 0, 2, ... of a, and then of b.
+inline vf veven(vf a, vf b) { return vf{a[0], a[2], b[0], b[2]}; }
 inline float vreduce_add(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 inline float vreduce_max(vf a) {
   float m = a[0];

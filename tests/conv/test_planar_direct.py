@@ -21,6 +21,14 @@ LAYERS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "narrow": ((3, 2, 9, 3), (6, 2, 3, 3), {"padding": 1}),
     "dilated": ((1, 3, 23, 60), (4, 3, 3, 3), {"padding": (2, 3), "dilation": (2, 3)}),
     "a stride of rows": ((1, 3, 23, 60), (9, 3, 3, 5), {"padding": (1, 2), "stride": (2, 1)}),
+    "a stride": ((1, 3, 23, 203), (9, 3, 3, 3), {"padding": 1, "stride": 2}),
+    "a stride along rows": ((1, 2, 9, 130), (5, 2, 3, 5), {"padding": (0, 1), "stride": (1, 2)}),
+    "a stride and dilation": ((1, 3, 23, 90), (6, 3, 3, 3), {"padding": 2, "stride": 2, "dilation": 2}),
+    "a stride, groups": ((2, 12, 11, 67), (15, 4, 3, 3), {"padding": 1, "groups": 3, "stride": 2}),
+    "a stride, one filter": ((1, 1, 20, 300), (1, 1, 5, 5), {"padding": 2, "stride": 2}),
+    "1x1 and a stride": ((2, 9, 10, 66), (2, 9, 1, 1), {"stride": 2}),
+    "one dimension and a stride": ((2, 3, 155), (4, 3, 7), {"padding": 3, "stride": 2}),
+    "three dimensions and a stride": ((1, 2, 5, 6, 33), (3, 2, 2, 3, 3), {"padding": 1, "stride": (1, 2, 2)}),
     "groups": ((2, 12, 11, 35), (15, 4, 3, 3), {"padding": 1, "groups": 3}),
     "many products": ((1, 70, 9, 20), (2, 70, 3, 3), {"padding": 1}),
     "1x1": ((2, 9, 10, 17), (2, 9, 1, 1), {}),
@@ -80,11 +88,12 @@ def test_it_is_taken_for_filters_of_images_and_first_layers():
     assert taken(3, 3, 7, 7, size=512, padding=3) == "planar_direct"
     assert taken(64, 3, 3, 3, size=512, padding=1) == "planar_direct"
     assert taken(64, 64, 3, 3, size=56, padding=1) != "planar_direct"
+    assert taken(1, 1, 5, 5, size=512, padding=2, stride=2) == "planar_direct"
     assert taken(64, 3, 7, 7, size=224, padding=3, stride=2) == "implicit"
     assert taken(1, 1, 5, 5, size=512, padding=2, layout="NHWC") == "implicit"
     for refused, reason in (
         ({"layout": "NHWC"}, "channels-last arrays"),
-        ({"stride": 2}, "a stride along rows"),
+        ({"stride": 3}, "a stride of more than 2 along rows"),
     ):
         with pytest.raises(fastconv.ArgumentError, match=f"'planar_direct' does not accept .*: {reason}"):
             fastconv.Conv2d(np.ones((1, 1, 3, 3), np.float32), algorithm="planar_direct", **refused)
