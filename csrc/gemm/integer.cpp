@@ -83,9 +83,13 @@ void multiply_ordered(const IntegerProduct& p, const BlockOfA& block, void* c, d
 }
 
 // Rows whose parts of A and C fill half of a cache: they stay there while every panel passes over
-// them. That is L1 where the panels leave room, else L2.
-dim_t rows_in_cache(const PackedWords& b, dim_t row_bytes, dim_t result_bytes) noexcept {
-  const dim_t cache = b.bytes() <= caches().l1d / 2 ? caches().l1d : caches().l2;
+// them. Where the panels leave room, copied rows stay in L1, which they have just been written to;
+// in place, more rows in a call are worth more than L1.
+enum class RowsOfA { in_place, copied };
+dim_t rows_in_cache(const PackedWords& b, RowsOfA rows, dim_t row_bytes,
+                    dim_t result_bytes) noexcept {
+  const bool in_l1 = rows == RowsOfA::copied && b.bytes() <= caches().l1d / 2;
+  const dim_t cache = in_l1 ? caches().l1d : caches().l2;
   const dim_t mr = b.tile_rows(), bytes = std::max<dim_t>(1, row_bytes + b.N() * result_bytes);
   return std::max<dim_t>(1, cache / 2 / bytes / mr) * mr;
 }
@@ -96,7 +100,7 @@ struct Plan {
   Cut cut;
   dim_t row_tiles, panels, block_rows;
 };
-Plan plan(const IntegerProduct& p, dim_t row_bytes) noexcept {
+Plan plan(const IntegerProduct& p, RowsOfA rows, dim_t row_bytes) noexcept {
   const PackedWords& b = *p.b;
   Plan plan;
   plan.row_tiles = ceil_div(p.M, b.tile_rows());
@@ -107,7 +111,7 @@ Plan plan(const IntegerProduct& p, dim_t row_bytes) noexcept {
   const bool prefer_columns = b.K() * b.N() > p.M * row_bytes;
   plan.cut = choose_cut(plan.row_tiles, plan.panels, parts, prefer_columns);
   plan.threads = static_cast<int>(plan.cut.rows * plan.cut.cols);
-  plan.block_rows = rows_in_cache(b, row_bytes, store_bytes(p.finish.type));
+  plan.block_rows = rows_in_cache(b, rows, row_bytes, store_bytes(p.finish.type));
   return plan;
 }
 
@@ -180,7 +184,7 @@ void copy_rows(const ByteMatrix& a, const PackedWords& b, dim_t m0, dim_t rows, 
 // Of a copied block.
 dim_t bytes_of_block(dim_t M, const PackedWords& b, dim_t result_bytes) noexcept {
   const dim_t row = b.scratch_row_bytes();
-  return std::min(M, rows_in_cache(b, row, result_bytes)) * row;
+  return std::min(M, rows_in_cache(b, RowsOfA::copied, row, result_bytes)) * row;
 }
 
 // Scratch of the calling thread, which stays, as in gemm.cpp.
@@ -201,7 +205,7 @@ void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
   if (p.b->one_run() && (!runs_in_place || p.b->ordered())) {
     const dim_t step = p.b->copied_row_bytes(),
                 own = bytes_of_block(p.M, *p.b, store_bytes(p.finish.type));
-    const Plan shares = plan(p, p.b->scratch_row_bytes());
+    const Plan shares = plan(p, RowsOfA::copied, p.b->scratch_row_bytes());
     return multiply_shares(p, shares, c, [&](int share, dim_t m0, dim_t rows) {
       std::byte* const to = p.copies + share * own;
       if (runs_in_place)
@@ -216,7 +220,7 @@ void multiply(const IntegerProduct& p, const uint8_t* a, void* c) noexcept {
   const dim_t K = p.b->K();
   const dim_t step = p.a_row ? (p.M > 1 ? std::abs(p.a_row[1] - p.a_row[0]) : K) : p.lda;
   const dim_t row_bytes = std::min(K, std::max<dim_t>(std::abs(step), 1));
-  multiply_shares(p, plan(p, row_bytes), c, [&](int, dim_t m0, dim_t) {
+  multiply_shares(p, plan(p, RowsOfA::in_place, row_bytes), c, [&](int, dim_t m0, dim_t) {
     return p.a_row ? BlockOfA{a, p.a_row + m0, 0} : BlockOfA{a + m0 * p.lda, nullptr, p.lda};
   });
 }
@@ -302,14 +306,14 @@ void qgemm(const ByteMatrix& a, const int32_t* a_zero, dim_t a_zeros, const Pack
                         (a.column_step == 1 || K <= 1) &&
                         (ordered || !bytes_alias(b.words().tile_rows(), a.row_step));
   if (in_place && !ordered) {
-    const Plan shares = plan(p, K);
+    const Plan shares = plan(p, RowsOfA::in_place, K);
     return multiply_shares(p, shares, result.data, [&](int, dim_t m0, dim_t) {
       return BlockOfA{a.data + m0 * a.row_step, nullptr, a.row_step};
     });
   }
   // Copied a block at a time, each share's own.
   const dim_t step = b.words().copied_row_bytes();
-  const Plan shares = plan(p, b.words().scratch_row_bytes());
+  const Plan shares = plan(p, RowsOfA::copied, b.words().scratch_row_bytes());
   const dim_t own = bytes_of_block(M, b.words(), store_bytes(result.type));
   Buffer<std::byte>& copies = workspace();
   copies.reserve(shares.threads * own);
