@@ -5,7 +5,8 @@
 //
 // W x W blocks are transposed in registers: 24 shuffles per 64 elements on AVX2, so memory is the
 // bound. A last partial block is moved back to overlap its neighbour, which writes some elements
-// twice, equal, and needs no mask, for a masked store is slow on AVX2. Columns go in tiles of a
+// twice, equal, and needs no mask, for a masked store is slow on AVX2. Masks are left for what has
+// fewer rows or columns than a block (transpose_narrow). Columns go in tiles of a
 // cache line, so that a line of src is used up in one visit even where row strides of 4 KiB leave
 // it only a few ways of L1.
 //

@@ -206,6 +206,7 @@ def test_planes_are_taken_where_they_are_the_layout(problem):
     assert fastconv.Conv2d(p.w).algorithm_for(p.x.shape) == "planar"
     assert fastconv.Conv2d(p.w).algorithm_for((1, 8, 1, 1)) == "implicit"
     assert fastconv.Conv2d(p.w, layout="NHWC").algorithm == "implicit"
+    assert fastconv.Conv2d(p.w, stride=2).algorithm_for(p.x.shape) == "implicit"
     assert fastconv.Conv2d(p.w, stride=3).algorithm == "implicit"
     with pytest.raises(fastconv.ArgumentError, match=r"'planar' does not accept .*: channels-last"):
         fastconv.Conv2d(p.w, layout="NHWC", algorithm="planar")
