@@ -89,7 +89,8 @@ GroupedPacked::GroupedPacked(const ConvSpec& spec)
 class BandBound final : public BoundConv {
  public:
   BandBound(std::shared_ptr<const PackedConv> owner, const GroupedPacked& packed,
-            const ConvShape& s, Staging staging, const std::vector<dim_t>& blocks)
+            const ConvShape& s, Staging staging, const View* residual,
+            const std::vector<dim_t>& blocks)
       : owner_(std::move(owner)), packed_(packed), shape_(s), staging_(std::move(staging)) {
     // The ring of input rows in two thirds of L1, where they are not too wide for that.
     const dim_t column = ring_rows() * packed.lanes() * static_cast<dim_t>(sizeof(float));
@@ -102,16 +103,14 @@ class BandBound final : public BoundConv {
     const dim_t in_l1 = caches().l1d / static_cast<dim_t>(sizeof(float));
     const dim_t weights = 2 * packed.lanes() * s.taps() * s.group_ic();
     const dim_t most = std::clamp<dim_t>(in_l1 / weights, 1, 4);
-    in_place_ = reads_in_place();
-    ring_pairs_ =
-        std::min(pairs_, std::clamp<dim_t>(in_l1 / ring_floats(), std::min<dim_t>(2, most), most));
-    // In place there is no ring to hold: all channels together whose weights leave half of L1 to
-    // the pixels, down columns of which three rows of a tile stay in L1, if they do.
-    if (in_place_) {
-      ring_pairs_ = std::clamp<dim_t>(in_l1 / 2 / weights, 1, pairs_);
-      const dim_t tile = (7 * s.stride[2] + s.kernel[2]) * s.kernel[1] * s.oc;
-      segment_ = tile <= in_l1 ? 8 : std::max<dim_t>(8, s.out[2]);
-    }
+    const bool in_place = reads_in_place(residual);
+    whole_blocks_ = in_place ? s.oc / packed.lanes() : 0;
+    // Without a ring, so many pairs that the pixels and the weights of a tile stay in L1.
+    const dim_t rows = s.kernel[1] + (s.stride[1] == 1 ? packed.kernels().depthwise_rows - 1 : 0),
+                pixels = rows * (7 * s.stride[2] + s.kernel[2]);
+    const dim_t fit = in_place ? in_l1 * 2 / 3 / ((pixels + s.taps()) * 2 * packed.lanes())
+                               : std::clamp(in_l1 / ring_floats(), std::min<dim_t>(2, most), most);
+    ring_pairs_ = std::clamp<dim_t>(fit, 1, pairs_);
     if (!blocks.empty())
       segment_ = blocks[0], ring_pairs_ = ceil_div(blocks[1], 2 * packed_.lanes());
   }
@@ -121,28 +120,41 @@ class BandBound final : public BoundConv {
             {"channels", ring_pairs_ * pair, pair, pairs_ * pair}};
   }
   dim_t workspace() const noexcept override {
-    return staging_.workspace() +
-           threads_ * ring_pairs_ * ring_floats() * static_cast<dim_t>(sizeof(float));
+    return staging_.workspace() + threads_ * scratch_floats() * static_cast<dim_t>(sizeof(float));
   }
   void run(const void* x, const float* residual, void* y,
            std::byte* workspace) const noexcept override;
 
  private:
-  // With stride 2 a ring copies four vectors for each that is written. Large images are read where
-  // they are, if the pixels of a tile's rows do not share so many sets of L1 that they would not
-  // stay there for the second half of their cache lines. 5x5 kernels gain more from the ring.
-  bool reads_in_place() const {
+  // Depthwise with a small square kernel. A ring is worth its copies where the pixels of a tile share
+  // few sets of L1, the sooner where a vector is half a cache line, which has to stay for the other.
+  bool reads_in_place(const View* residual) const {
     const ConvShape& s = shape_;
-    const dim_t columns = 7 * s.stride[2] + s.kernel[2], pixel = staging_.x().stride[2];
-    const dim_t places = 1024 / std::gcd(pixel, dim_t{1024});  // of pixels in 4 KiB of floats
-    return s.stride[2] == 2 && s.group_ic() == 1 && s.group_oc() == 1 &&
-           s.oc % packed_.lanes() == 0 && s.kernel[2] <= 3 && s.out[2] >= 28 &&
-           ceil_div(columns, places) * s.kernel[1] <= 6;
+    const dim_t kernel = s.kernel[1], stride = s.stride[1], columns = 7 * stride + kernel;
+    const auto kernels = packed_.kernels();
+    if (residual || s.group_ic() > 1 || s.group_oc() > 1 || s.kernel[2] != kernel ||
+        s.stride[2] != stride || s.dilation[1] > 1 || s.dilation[2] > 1 ||
+        !kernels.depthwise_band[kernel][stride])
+      return false;
+    const dim_t side =
+        std::max(s.pad_lo[2], s.out[2] * stride - stride + kernel - s.pad_lo[2] - s.in[2]);
+    if (side > kernel / 2 || s.out[1] < kernels.depthwise_rows || s.out[2] < kMinDepthwisePixels)
+      return false;
+    const dim_t places =
+        1024 / std::gcd(staging_.x().stride[2], dim_t{1024});  // in 4 KiB of floats
+    const bool halves = packed_.lanes() * static_cast<dim_t>(sizeof(float)) < dim_t{kAlignment};
+    return kernel == 3 || ceil_div(columns, places) * kernel <= (halves ? 16 : 32);
   }
   dim_t ring_rows() const { return (shape_.kernel[1] - 1) * shape_.dilation[1] + 1; }
   dim_t ring_floats() const {  // of a pair of blocks
     return ring_rows() * ((segment_ - 1) * shape_.stride[2] + shape_.kernel[2]) * 2 *
            packed_.lanes();
+  }
+  dim_t scratch_floats() const {  // of a thread
+    if (!whole_blocks_) return ring_pairs_ * ring_floats();
+    const dim_t zeros = (7 * shape_.stride[2] + shape_.kernel[2]) * staging_.x().stride[2] +
+                        2 * ring_pairs_ * packed_.lanes();
+    return round_up(std::max(zeros, ring_floats()), dim_t{kAlignment});
   }
   void run_band(const Staging::Pointers<float, void>& at, dim_t slice, Range rows, Range pairs,
                 float* ring) const noexcept;
@@ -153,7 +165,7 @@ class BandBound final : public BoundConv {
   Staging staging_;
   int threads_ = get_num_threads();
   dim_t segment_, pairs_, ring_pairs_;
-  bool in_place_;
+  dim_t whole_blocks_;  // that are read in place
 };
 
 void BandBound::run(const void* x, const float* residual, void* y,
@@ -179,7 +191,7 @@ void BandBound::run(const void* x, const float* residual, void* y,
       run_band(at, task / parts / bands,
                partition(s.out[1], bands, static_cast<int>(task / parts % bands)),
                partition(pairs_, parts, static_cast<int>(task % parts)),
-               rings + tid * ring_pairs_ * ring_floats());
+               rings + tid * scratch_floats());
     }
   });
   staging_.after(at, y);
@@ -192,7 +204,6 @@ void BandBound::run_band(const Staging::Pointers<float, void>& at, dim_t slice, 
   const dim_t n = slice / s.out[0], d = slice % s.out[0], row = rows.begin;
   const float* x = at.x + n * xi.n_stride + d * xi.stride[0];
   const dim_t y_offset = n * yi.n_stride + d * yi.stride[0] + row * yi.stride[1];
-  const auto kernel = packed_.kernels().grouped_band[s.kernel[2]][s.stride[2]];
 
   GroupedBand t = {};
   t.x_row = xi.stride[1];
@@ -202,14 +213,11 @@ void BandBound::run_band(const Staging::Pointers<float, void>& at, dim_t slice, 
   t.row_dilation = s.dilation[1];
   t.kh = s.kernel[1];
   t.weights = packed_.weights();
-  t.block_begin = 2 * pairs.begin;
-  t.block_end = std::min(2 * pairs.end, (s.oc + packed_.lanes() - 1) / packed_.lanes());
   t.y_row = yi.stride[1];
   t.rows = rows.end - rows.begin;
   t.ring = ring;
   t.segment = segment_;
   t.ring_pairs = ring_pairs_;
-  t.in_place = in_place_;
   t.epilogue = packed_.epilogue();
   const dim_t step = s.dilation[2];
   t.x_col = step * xi.stride[2];
@@ -227,7 +235,15 @@ void BandBound::run_band(const Staging::Pointers<float, void>& at, dim_t slice, 
     else
       t.y = static_cast<float*>(at.y) + offset;
     t.epilogue.residual = at.residual ? at.residual + offset : nullptr;
-    kernel(t);
+    const dim_t begin = 2 * pairs.begin,
+                end = std::min(2 * pairs.end, ceil_div(s.oc, packed_.lanes())),
+                whole = std::clamp(whole_blocks_, begin, end);
+    const auto run = [&](auto kernel, dim_t from, dim_t to) {
+      t.block_begin = from, t.block_end = to;
+      if (from < to) kernel(t);
+    };
+    run(packed_.kernels().depthwise_band[s.kernel[2]][s.stride[2]], begin, whole);
+    run(packed_.kernels().grouped_band[s.kernel[2]][s.stride[2]], whole, end);
   }
 }
 
@@ -277,7 +293,8 @@ std::unique_ptr<const BoundConv> GroupedPacked::bind(const ConvShape& s, const V
                                                      const std::vector<dim_t>& blocks) const {
   Staging staging(x, y, residual, kNone, kNone);
   if (has_bands(s, kernels()))
-    return std::make_unique<BandBound>(shared_from_this(), *this, s, std::move(staging), blocks);
+    return std::make_unique<BandBound>(shared_from_this(), *this, s, std::move(staging), residual,
+                                       blocks);
   return std::make_unique<RowsBound>(shared_from_this(), *this, s, std::move(staging));
 }
 

@@ -1,6 +1,6 @@
 // L2 micro-kernels: convolutions with one channel (depthwise) or few per group, f32, channels-last.
 // The contracts are GroupedBand and GroupedRow in kernel_table.h. Called by conv/grouped.cpp; calls
-// apply_activation. Start at band_tiles.
+// apply_activation. Start at band_tiles. Most depthwise layers are left to depthwise_f32.inl.h.
 //
 // A vector of output channels spans several groups. The input channels that those groups read lie
 // within one vector, so one load serves all of them, and for input channel i of its group each lane
@@ -41,16 +41,14 @@ constexpr dim_t kRingStep = 2 * W;
 enum class GroupLanes { depthwise, permuted, broadcast };
 
 // Outputs p to p + P of a row, `blocks` blocks from b. row[ky]: the tile's first column in the
-// first pair's ring, or, InPlace, in the image; null where the row lies outside of it. A function
-// of its own, because inlined into band() it spills what it needs for every tile: 60 of 230
-// instructions.
-template <int K, int S, int P, GroupLanes L, bool InPlace>
+// first pair's ring; null where the row lies outside of the image. A function of its own, because
+// inlined into band() it spills what it needs for every tile: 60 of 230 instructions.
+template <int K, int S, int P, GroupLanes L>
 __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* const* row,
                                           dim_t ring_size, float* y, uint16_t* rounded,
                                           const float* residual, dim_t b, dim_t blocks) {
   const GroupedWeights& g = t.weights;
   const dim_t group_ic = L == GroupLanes::depthwise ? 1 : g.group_ic, step = t.y_col;
-  const dim_t x_step = InPlace ? t.x_col : kRingStep;
   const float* w = g.w + b * g.taps * group_ic * W;
   const float* bias = t.epilogue.bias ? t.epilogue.bias + b * W : nullptr;
   const int32_t* index = L == GroupLanes::permuted ? g.index + b * group_ic * W : nullptr;
@@ -77,8 +75,8 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
         FC_UNROLL for (int kx = 0; kx < K; ++kx) wk[kx] = vload(w + (kx * group_ic + c) * W);
         for_each_constant<(P - 1) * S + K>([&](auto position) {
           constexpr int j = decltype(position)();
-          vf v =
-              L == GroupLanes::broadcast ? vbroadcast(x + c + j * x_step) : vload(x + j * x_step);
+          vf v = L == GroupLanes::broadcast ? vbroadcast(x + c + j * kRingStep)
+                                            : vload(x + j * kRingStep);
           vkeep(v);
           if constexpr (L == GroupLanes::permuted) v = vpermute(v, lane);
           FC_UNROLL for (int kx = 0; kx < K;
@@ -89,7 +87,7 @@ __attribute__((noinline)) void band_tiles(const GroupedBand& t, const float* con
     }
     if constexpr (L == GroupLanes::permuted) index += group_ic * W;
     const dim_t half = whole_pair ? 0 : W;
-    ring += InPlace ? W : i % 2 ? ring_size - half : half;
+    ring += i % 2 ? ring_size - half : half;
 
     if (residual) {
       add_residual(acc, residual_scale,
@@ -168,25 +166,6 @@ inline void copy_row(const GroupedBand& t, const float* row, dim_t begin, dim_t 
   }
 }
 
-// Which instances can read x where it lies.
-template <int S, GroupLanes L>
-constexpr bool kInPlace = S == 2 && L == GroupLanes::depthwise;
-
-// Tiles in place that reach beyond the image's sides: through the ring, for themselves.
-template <int K, int S, int P, GroupLanes L>
-void edge_tiles(const GroupedBand& t, dim_t top, dim_t column, dim_t ring_row, dim_t ring_size,
-                float* y, uint16_t* rounded, const float* residual, dim_t b, dim_t blocks) {
-  const float* row[kMaxBandKernel];
-  for (dim_t ky = 0, in = top; ky < t.kh; ++ky, in += t.row_dilation) {
-    row[ky] = nullptr;
-    if (in < 0 || in >= t.rows_in) continue;
-    float* const ring = t.ring + ky * ring_row;
-    copy_row(t, t.x + in * t.x_row, column, (P - 1) * S + K, b, blocks, ring, ring_size);
-    row[ky] = ring;
-  }
-  band_tiles<K, S, P, L, false>(t, row, ring_size, y, rounded, residual, b, blocks);
-}
-
 template <int K, int S, GroupLanes L>
 void band(const GroupedBand& t) {
   const dim_t oc = t.weights.oc;
@@ -201,7 +180,6 @@ void band(const GroupedBand& t) {
       // that r sees, and of `next`, the one to copy, go along with them: a division takes as long
       // as seven outputs.
       dim_t next = t.row_first, next_slot = 0, top_slot = 0;
-      const bool in_place = kInPlace<S, L> && t.in_place;
       const auto wrapped = [&](dim_t slot) {
         while (slot >= ring_rows) slot -= ring_rows;
         return slot;
@@ -209,7 +187,7 @@ void band(const GroupedBand& t) {
       for (dim_t r = 0; r < t.rows; ++r) {
         const dim_t top = t.row_first + r * t.row_stride;
         if (next < top) next = top, next_slot = top_slot;
-        for (; !in_place && next < top + ring_rows; ++next, next_slot = wrapped(next_slot + 1))
+        for (; next < top + ring_rows; ++next, next_slot = wrapped(next_slot + 1))
           if (next >= 0 && next < t.rows_in)
             copy_row(t, t.x + next * t.x_row, t.col_first + p0 * S, (pixels - 1) * S + K, b, blocks,
                      t.ring + next_slot * ring_row, ring_size);
@@ -217,9 +195,7 @@ void band(const GroupedBand& t) {
         dim_t slot = top_slot;
         for (dim_t ky = 0, in = top; ky < t.kh;
              ++ky, in += t.row_dilation, slot = wrapped(slot + t.row_dilation))
-          row[ky] = in < 0 || in >= t.rows_in ? nullptr
-                    : in_place ? t.x + in * t.x_row + (t.col_first + p0 * S) * t.x_col + b * W
-                               : t.ring + slot * ring_row;
+          row[ky] = in < 0 || in >= t.rows_in ? nullptr : t.ring + slot * ring_row;
         const dim_t offset = r * t.y_row + p0 * t.y_col + b * W;
         float* y = t.y ? t.y + offset : nullptr;
         uint16_t* rounded = t.rounded ? t.rounded + offset : nullptr;
@@ -230,18 +206,9 @@ void band(const GroupedBand& t) {
             float* to = y ? y + p * t.y_col : nullptr;
             uint16_t* narrow = rounded ? rounded + p * t.y_col : nullptr;
             const float* added = residual ? residual + p * t.y_col : nullptr;
-            const dim_t column = t.col_first + (p0 + p) * S;
-            if constexpr (kInPlace<S, L>) {
-              if (in_place && column >= 0 && column + (P - 1) * S + K <= t.cols_in)
-                band_tiles<K, S, P, L, true>(t, row, 0, to, narrow, added, b, blocks);
-              else if (in_place)
-                edge_tiles<K, S, P, L>(t, top, column, ring_row, ring_size, to, narrow, added, b,
-                                       blocks);
-            }
-            if (!in_place)
-              band_tiles<K, S, P, L, false>(t, row, ring_size, to, narrow, added, b, blocks);
+            band_tiles<K, S, P, L>(t, row, ring_size, to, narrow, added, b, blocks);
             for (dim_t ky = 0; ky < t.kh; ++ky)
-              if (row[ky]) row[ky] += P * S * (in_place ? t.x_col : kRingStep);
+              if (row[ky]) row[ky] += P * S * kRingStep;
           }
           return p;
         };

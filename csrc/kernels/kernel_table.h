@@ -227,15 +227,21 @@ struct GroupedBand {
   uint16_t* rounded;
   float* ring;
   dim_t segment, ring_pairs;
-  bool in_place;  // depthwise, column stride 2: only tiles at the image's sides go through the ring
   Epilogue epilogue;  // residual addressed like y
 };
-constexpr int kMaxBandKernel = 7;
+constexpr int kMaxBandKernel = 7, kMinDepthwisePixels = 7;
 
 struct ConvKernels {
   void (*grouped_row)(const GroupedRow&) = nullptr;
   // [kw][column stride]; null where there is no instance
   void (*grouped_band[kMaxBandKernel + 1][3])(const GroupedBand&) = {};
+  // The same, read in place, without a residual, of blocks that have W channels, one a group, where
+  // kh = kw, the strides are equal, row_dilation is 1, there are `depthwise_rows` rows of outputs
+  // or more and kMinDepthwisePixels pixels, and at most kw / 2 columns are outside the image at
+  // either side. The segment is not heeded. `ring` is scratch of
+  //   (7 * s + kw) * x_col + 2 * ring_pairs * W floats.
+  void (*depthwise_band[kMaxBandKernel + 1][3])(const GroupedBand&) = {};
+  int depthwise_rows = 1;
   void (*planar_row)(const PlanarRow&) = nullptr;  // planar.h
 };
 

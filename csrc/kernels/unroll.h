@@ -17,7 +17,7 @@ struct Constant {
 };
 // f(Constant<0>()), ..., f(Constant<N - 1>()): the index can be a template argument.
 template <int N, class F>
-inline void for_each_constant(F f) {
+__attribute__((always_inline)) inline void for_each_constant(F f) {
   if constexpr (N > 0) {
     for_each_constant<N - 1>(f);
     f(Constant<N - 1>());

@@ -2,6 +2,7 @@
 // table_avx2() alone.
 #include "simd/int_avx2.h"
 // The vocabulary first: the kernels below are written in it.
+#include "kernels/depthwise_f32.inl.h"
 #include "kernels/isa/table.inl.h"
 #include "kernels/peak_dot.inl.h"
 #include "simd/dot_avx2.h"
@@ -26,6 +27,7 @@ namespace fastconv {
 
 void table_avx2(KernelTable& table) {
   fill_table<8, 6, 4>(table);
+  fill_depthwise_f32(table.conv);
   fill_sparse<6, 0>(table.sparse);
   fill_bf16<DotBf16, 6, 4, 2>(table.bf16);
   table.bf16.round = round_bf16;

@@ -2,6 +2,7 @@
 // table_avx512() alone.
 #include "simd/int_avx512.h"
 // The vocabulary first: the kernels below are written in it.
+#include "kernels/depthwise_f32.inl.h"
 #include "kernels/isa/table.inl.h"
 #include "kernels/peak_dot.inl.h"
 #include "simd/dot_avx512.h"
@@ -26,6 +27,7 @@ namespace fastconv {
 
 void table_avx512(KernelTable& table) {
   fill_table<14, 14, 9>(table);
+  fill_depthwise_f32(table.conv);
   fill_sparse<10, 10>(table.sparse);
   fill_bf16<DotBf16, 14, 12, 7>(table.bf16);
   table.bf16.round = round_bf16;

@@ -2,6 +2,7 @@
 // table_neon() alone.
 #include "simd/int_neon.h"
 // The vocabulary first: the kernels below are written in it.
+#include "kernels/depthwise_f32.inl.h"
 #include "kernels/isa/table.inl.h"
 #include "simd/dot_neon.h"
 // A product is written in a Dot.
@@ -22,6 +23,7 @@ void table_neon(KernelTable& table) {
   // 24 sums of 32 registers, for the compiler loads several numbers of A in advance: of 28 sums it
   // keeps some in memory.
   fill_table<14, 12, 8>(table);
+  fill_depthwise_f32(table.conv);
   fill_sparse<6, 0>(table.sparse);
   fill_bf16<DotBf16, 8, 8, 4>(table.bf16);
   table.bf16.round = round_bf16;
