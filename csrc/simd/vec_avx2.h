@@ -92,6 +92,9 @@ inline vf vadd_exponent(vf a, vf n) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent));
 }
+constexpr int kPowers = 1;
+inline vf vpower_of_two(vf n) { return vadd_exponent(vset(1.0f), n); }
+inline vf vpower_rest(vf) { return vzero(); }
 inline vf vlogb(vf a) {
   const __m256i exponent = _mm256_srli_epi32(_mm256_castps_si256(a), 23);
   const __m256i biased = _mm256_or_si256(exponent, _mm256_set1_epi32(0x4b000000));

@@ -133,6 +133,26 @@ inline vf vadd_exponent(vf a, vf n) {
   const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(n), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), exponent));
 }
+constexpr int kPowers = 16;
+// As bits, less what the shift of n adds below the exponent.
+inline vf vpower_of_two(vf n) {
+  alignas(64) static const uint32_t powers[kPowers] = {
+      0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532,
+      0x3f75fed7, 0x3f75583f, 0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c,
+      0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+  const __m512i index = _mm512_castps_si512(n);
+  const __m512 power = _mm512_permutexvar_ps(index, _mm512_load_ps(powers));
+  const __m512i exponent = _mm512_slli_epi32(index, 19);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(power), exponent));
+}
+inline vf vpower_rest(vf n) {
+  alignas(64) static const float rest[kPowers] = {
+      0.0f,           4.6285471e-08f,  -1.1992157e-08f, 4.7297824e-08f,  3.1934181e-08f,
+      3.6210573e-08f, -3.0990721e-08f, -7.4752132e-09f, 1.7114271e-08f,  -3.0476834e-08f,
+      5.2333342e-09f, 6.1075916e-09f,  -1.4719605e-08f, -5.2587951e-09f, -6.1282598e-09f,
+      5.1406092e-09f};
+  return _mm512_permutexvar_ps(_mm512_castps_si512(n), _mm512_load_ps(rest));
+}
 inline vf vlogb(vf a) {
   const __m512i exponent = _mm512_srli_epi32(_mm512_castps_si512(a), 23);
   const __m512i biased = _mm512_or_si512(exponent, _mm512_set1_epi32(0x4b000000));

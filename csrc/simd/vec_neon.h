@@ -83,6 +83,9 @@ inline vf vadd_exponent(vf a, vf n) {
   const uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(n), 23);
   return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(a), exponent));
 }
+constexpr int kPowers = 1;
+inline vf vpower_of_two(vf n) { return vadd_exponent(vset(1.0f), n); }
+inline vf vpower_rest(vf) { return vzero(); }
 inline vf vlogb(vf a) {
   const uint32x4_t exponent = vshrq_n_u32(vreinterpretq_u32_f32(a), 23);
   const uint32x4_t biased = vorrq_u32(exponent, vdupq_n_u32(0x4b000000));

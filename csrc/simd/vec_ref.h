@@ -84,6 +84,11 @@ inline Power vpower(vf n) {
 inline vf vscale(vf a, Power p) { return vmul(vmul(a, p.high), p.low); }
 // a * 2^m, m what the low 9 bits of n say, where a and the result are normal; elsewhere any value.
 inline vf vadd_exponent(vf a, vf n) { return (vf)((vu)a + ((vu)n << 23)); }
+// 2^(m / kPowers), m what the low bits of n say, where that is normal, elsewhere any value; and what
+// is missing from it because it is rounded, as a share of it.
+constexpr int kPowers = 1;
+inline vf vpower_of_two(vf n) { return vadd_exponent(vset(1.0f), n); }
+inline vf vpower_rest(vf) { return vzero(); }
 // The k of 2^k <= a < 2^(k + 1) where a is normal and positive; elsewhere any value.
 inline vf vlogb(vf a) {
   const vf biased = (vf)((vi)((vu)a >> 23) | 0x4b000000);  // 2^23 + 127 + k
