@@ -32,7 +32,7 @@ def ulp() -> ModuleType:
 
 PAGES = ("ulp", "denormals", "third_party", "zoo", "contended", "quantize", "compress", "share")
 PAGES += ("literature", "deep_compression", "sparse", "serving", "bf16", "xnor", "first_result", "products")
-PAGES += ("optimize", "codebook", "scale")
+PAGES += ("optimize", "codebook", "scale", "roof")
 
 
 @pytest.mark.parametrize("name", PAGES)
