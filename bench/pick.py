@@ -13,8 +13,9 @@ import argparse
 import sys
 
 import fastconv
+from fastconv._progress import track
 from fastconv.bench import find_cases
-from fastconv.cli import arguments, output
+from fastconv.cli import arguments
 from fastconv.lab.sweeps.picks import judge
 
 
@@ -33,7 +34,7 @@ def main() -> int:
     fastconv.set_num_threads(args.threads)
     lagging = []
     cases = find_cases("conv", args.names)
-    for case in output.track(cases, "picks"):
+    for case in track(cases, "picks"):
         timed = judge(case, args.tolerance, args.rounds, args.seconds)
         print(f"{case.name:30} {timed}", flush=True)
         if timed.lag > args.tolerance:

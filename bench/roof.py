@@ -15,11 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import fastconv
 from fastconv import _core
 from fastconv._text import markdown, paragraph, update_page
 from fastconv.lab.compare.cases import Case
-from fastconv.lab.compare.network_names import NETWORKS, available_networks
+from fastconv.lab.compare.network_names import available_networks
 from fastconv.lab.compare.networks import written
 from fastconv.lab.machine.setting import made_with
 
@@ -31,11 +33,11 @@ THREADS = (1, 2)
 def measure(name: str, seconds: float, folder: Path) -> dict[str, Any]:
     """Profile a network on each number of threads."""
     case = written(Case("model", name, {"model": name, "batch": 1}), folder)
-    model = fastconv.load(Path(case.parameters["folder"]) / "model.onnx")
-    image = NETWORKS[name].image
+    files = Path(case.parameters["folder"])
+    model, x = fastconv.load(files / "model.onnx"), np.load(files / "x.npy")
     found = {}
     for threads in THREADS:
-        made = fastconv.profile(model, (1, 3, image, image), threads=threads, seconds=seconds)
+        made = fastconv.profile(model, x, threads=threads, seconds=seconds)
         worst = max(made.layers, key=lambda layer: layer.lost_ms)
         found[str(threads)] = {
             "share": made.totals["share"],

@@ -118,16 +118,19 @@ def test_explain_gives_a_reason_for_every_other_algorithm(problem):
 
 
 def test_groups_of_one_or_two_vectors_have_a_kernel_of_their_own(tier):
-    """One vector of channels: "direct". Two: only where Winograd's fewer products cannot be had."""
+    """One vector of channels: "direct". Two: only images that leave the cache, read once for all groups."""
     lanes = {"ref": 4, "avx2": 8, "avx512": 16}[tier]
 
-    def pick(per_group, **options):
+    def pick(per_group, pixels=28, **options):
         w = np.ones((4 * per_group, per_group, 3, 3), np.float32)
         conv = fastconv.Conv2d(w, padding=1, groups=4, **options)
-        return conv.algorithm_for((1, 4 * per_group, 28, 28))
+        return conv.algorithm_for((1, 4 * per_group, pixels, pixels))
 
-    assert pick(lanes // 2) == pick(lanes) == pick(lanes, stride=2) == pick(2 * lanes, stride=2) == "direct"
+    assert pick(lanes // 2) == pick(lanes) == pick(lanes, stride=2) == "direct"
+    assert pick(2 * lanes, stride=2) == "implicit"
+    assert pick(2 * lanes, pixels=4096, stride=2) == "direct"
     assert pick(2 * lanes) != "direct"
+    assert pick(2 * lanes, pixels=4096) != "direct"  # Winograd's fewer products
     assert pick(lanes, stride=3) == pick(4 * lanes, stride=2) == "implicit"  # no kernel of its own
 
 

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 import json
+import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -383,6 +384,14 @@ def test_pick_times_every_algorithm_but_the_reference() -> None:
     assert timed.pick in timed.times
     assert "reference" not in timed.times
     assert len(timed.times) > 1
+
+
+def test_pick_runs_as_a_command() -> None:
+    """A layer and what was timed of it on a line, and how many picks lag."""
+    command = [sys.executable, str(ROOT / "bench" / "pick.py"), "240>60@28 k1 g3", "--rounds", "1"]
+    done = subprocess.run([*command, "--seconds", "0.001"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("240>60@28 k1 g3")
+    assert " of 1 picks lose more than 5 %" in done.stdout
 
 
 def test_pick_repeats_what_is_suspicious() -> None:
