@@ -3,7 +3,9 @@
     python bench/roof.py --json bench/results/lab/roof-avx512.json
     python bench/roof.py --report         # the tables of docs/lab.md; --check only compares them
 
-Each network is a file as for `fastconv bench model`, profiled as by `fastconv profile`, at batch 1.
+Each network is a file as for `fastconv bench model`, profiled as by `fastconv profile`, at batch 1. On a
+shared machine there are minutes in which two threads have little more than one core: all networks are gone
+through several times, and the fastest profile of each counts.
 """
 
 from __future__ import annotations
@@ -51,6 +53,11 @@ def measure(name: str, seconds: float, folder: Path) -> dict[str, Any]:
     return found
 
 
+def faster(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Of two measurements of a network the faster one, for each number of threads."""
+    return {threads: min(one[threads], other[threads], key=lambda found: found["ms"]) for threads in one}
+
+
 def shape(sizes: tuple[int, ...] | list[int]) -> str:
     """Write channels and pixels.
 
@@ -82,7 +89,8 @@ def table(record: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="default: all that are here")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each profile (default: 2)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each profile (default: 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="profiles of each, minutes apart (default: 3)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--check", action="store_true")
@@ -90,10 +98,12 @@ def main() -> int:
     if args.report or args.check:
         records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("roof-*.json"))]
         return update_page(PAGE, "roof", "\n\n".join(map(table, records)), check=not args.report)
+    networks: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        networks = {
-            name: measure(name, args.seconds, Path(folder)) for name in args.networks or available_networks()
-        }
+        for _ in range(args.rounds):
+            for name in args.networks or available_networks():
+                found = measure(name, args.seconds, Path(folder))
+                networks[name] = faster(networks.get(name, found), found)
     record = {
         "networks": networks,
         "tier": _core.active_tier(),
