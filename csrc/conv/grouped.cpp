@@ -103,21 +103,22 @@ class BandBound final : public BoundConv {
     const dim_t in_l1 = caches().l1d / static_cast<dim_t>(sizeof(float));
     const dim_t weights = 2 * packed.lanes() * s.taps() * s.group_ic();
     const dim_t most = std::clamp<dim_t>(in_l1 / weights, 1, 4);
-    const bool in_place = reads_in_place(residual);
-    whole_blocks_ = in_place ? s.oc / packed.lanes() : 0;
+    ring_pairs_ =
+        std::min(pairs_, std::clamp<dim_t>(in_l1 / ring_floats(), std::min<dim_t>(2, most), most));
     // Without a ring, so many pairs that the pixels and the weights of a tile stay in L1.
-    const dim_t rows = s.kernel[1] + (s.stride[1] == 1 ? packed.kernels().depthwise_rows - 1 : 0),
-                pixels = rows * (7 * s.stride[2] + s.kernel[2]);
-    const dim_t fit = in_place ? in_l1 * 2 / 3 / ((pixels + s.taps()) * 2 * packed.lanes())
-                               : std::clamp(in_l1 / ring_floats(), std::min<dim_t>(2, most), most);
-    ring_pairs_ = std::clamp<dim_t>(fit, 1, pairs_);
-    if (!blocks.empty())
-      segment_ = blocks[0], ring_pairs_ = ceil_div(blocks[1], 2 * packed_.lanes());
+    const dim_t pixels = tile_rows() * (7 * s.stride[2] + s.kernel[2]);
+    tile_pairs_ =
+        std::clamp<dim_t>(in_l1 * 2 / 3 / ((pixels + s.taps()) * 2 * packed.lanes()), 1, pairs_);
+    whole_blocks_ = reads_in_place(residual) ? s.oc / packed.lanes() : 0;
+    if (!blocks.empty()) {
+      segment_ = blocks[0];
+      ring_pairs_ = tile_pairs_ = ceil_div(blocks[1], 2 * packed_.lanes());
+    }
   }
   std::vector<BlockSize> blocks() const override {
     const dim_t pair = 2 * packed_.lanes();
     return {{"columns", segment_, 8, std::max<dim_t>(8, shape_.out[2])},
-            {"channels", ring_pairs_ * pair, pair, pairs_ * pair}};
+            {"channels", (whole_blocks_ ? tile_pairs_ : ring_pairs_) * pair, pair, pairs_ * pair}};
   }
   dim_t workspace() const noexcept override {
     return staging_.workspace() + threads_ * scratch_floats() * static_cast<dim_t>(sizeof(float));
@@ -126,11 +127,21 @@ class BandBound final : public BoundConv {
            std::byte* workspace) const noexcept override;
 
  private:
-  // Depthwise with a small square kernel. A ring is worth its copies where the pixels of a tile share
-  // few sets of L1, the sooner where a vector is half a cache line, which has to stay for the other.
+  dim_t tile_rows() const {  // of x
+    return shape_.kernel[1] + (shape_.stride[1] == 1 ? packed_.kernels().depthwise_rows - 1 : 0);
+  }
+  // Cache lines of a tile's pixels that share a set of L1, where pixels are apart by what has a high
+  // power of two in it. A ring has none of that.
+  dim_t lines_of_a_set() const {
+    const dim_t places =
+        1024 / std::gcd(staging_.x().stride[2], dim_t{1024});  // in 4 KiB of floats
+    return ceil_div(7 * shape_.stride[2] + shape_.kernel[2], places) * tile_rows();
+  }
+  // Depthwise with a small square kernel. Where a vector is half a cache line, that has to stay in L1
+  // for the other half.
   bool reads_in_place(const View* residual) const {
     const ConvShape& s = shape_;
-    const dim_t kernel = s.kernel[1], stride = s.stride[1], columns = 7 * stride + kernel;
+    const dim_t kernel = s.kernel[1], stride = s.stride[1];
     const auto kernels = packed_.kernels();
     if (residual || s.group_ic() > 1 || s.group_oc() > 1 || s.kernel[2] != kernel ||
         s.stride[2] != stride || s.dilation[1] > 1 || s.dilation[2] > 1 ||
@@ -140,10 +151,13 @@ class BandBound final : public BoundConv {
         std::max(s.pad_lo[2], s.out[2] * stride - stride + kernel - s.pad_lo[2] - s.in[2]);
     if (side > kernel / 2 || s.out[1] < kernels.depthwise_rows || s.out[2] < kMinDepthwisePixels)
       return false;
-    const dim_t places =
-        1024 / std::gcd(staging_.x().stride[2], dim_t{1024});  // in 4 KiB of floats
     const bool halves = packed_.lanes() * static_cast<dim_t>(sizeof(float)) < dim_t{kAlignment};
-    return kernel == 3 || ceil_div(columns, places) * kernel <= (halves ? 16 : 32);
+    return lines_of_a_set() <= (halves && kernel > 3 ? 16 : 36);
+  }
+  // A vector in two lines doubles them, where there are too many already.
+  dim_t blocks_in_place(const float* x, const void* y) const {
+    const auto at = reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y);
+    return lines_of_a_set() > 16 && at % kAlignment != 0 ? 0 : whole_blocks_;
   }
   dim_t ring_rows() const { return (shape_.kernel[1] - 1) * shape_.dilation[1] + 1; }
   dim_t ring_floats() const {  // of a pair of blocks
@@ -151,10 +165,10 @@ class BandBound final : public BoundConv {
            packed_.lanes();
   }
   dim_t scratch_floats() const {  // of a thread
-    if (!whole_blocks_) return ring_pairs_ * ring_floats();
     const dim_t zeros = (7 * shape_.stride[2] + shape_.kernel[2]) * staging_.x().stride[2] +
-                        2 * ring_pairs_ * packed_.lanes();
-    return round_up(std::max(zeros, ring_floats()), dim_t{kAlignment});
+                        2 * tile_pairs_ * packed_.lanes();
+    return round_up(std::max(whole_blocks_ ? zeros : 0, ring_pairs_ * ring_floats()),
+                    dim_t{kAlignment});
   }
   void run_band(const Staging::Pointers<float, void>& at, dim_t slice, Range rows, Range pairs,
                 float* ring) const noexcept;
@@ -164,7 +178,7 @@ class BandBound final : public BoundConv {
   ConvShape shape_;
   Staging staging_;
   int threads_ = get_num_threads();
-  dim_t segment_, pairs_, ring_pairs_;
+  dim_t segment_, pairs_, ring_pairs_, tile_pairs_;
   dim_t whole_blocks_;  // that are read in place
 };
 
@@ -217,7 +231,6 @@ void BandBound::run_band(const Staging::Pointers<float, void>& at, dim_t slice, 
   t.rows = rows.end - rows.begin;
   t.ring = ring;
   t.segment = segment_;
-  t.ring_pairs = ring_pairs_;
   t.epilogue = packed_.epilogue();
   const dim_t step = s.dilation[2];
   t.x_col = step * xi.stride[2];
@@ -237,13 +250,15 @@ void BandBound::run_band(const Staging::Pointers<float, void>& at, dim_t slice, 
     t.epilogue.residual = at.residual ? at.residual + offset : nullptr;
     const dim_t begin = 2 * pairs.begin,
                 end = std::min(2 * pairs.end, ceil_div(s.oc, packed_.lanes())),
-                whole = std::clamp(whole_blocks_, begin, end);
-    const auto run = [&](auto kernel, dim_t from, dim_t to) {
+                whole = std::clamp(blocks_in_place(x, at.y), begin, end);
+    const auto run = [&](auto kernel, dim_t pairs_at_once, dim_t from, dim_t to) {
+      t.ring_pairs = pairs_at_once;
       t.block_begin = from, t.block_end = to;
       if (from < to) kernel(t);
     };
-    run(packed_.kernels().depthwise_band[s.kernel[2]][s.stride[2]], begin, whole);
-    run(packed_.kernels().grouped_band[s.kernel[2]][s.stride[2]], whole, end);
+    const ConvKernels& kernels = packed_.kernels();
+    run(kernels.depthwise_band[s.kernel[2]][s.stride[2]], tile_pairs_, begin, whole);
+    run(kernels.grouped_band[s.kernel[2]][s.stride[2]], ring_pairs_, whole, end);
   }
 }
 
