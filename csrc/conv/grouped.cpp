@@ -2,6 +2,7 @@
 #include "conv/grouped.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <numeric>
 
 #include "conv/rows.h"
@@ -165,8 +166,9 @@ class BandBound final : public BoundConv {
            packed_.lanes();
   }
   dim_t scratch_floats() const {  // of a thread
-    const dim_t zeros = (7 * shape_.stride[2] + shape_.kernel[2]) * staging_.x().stride[2] +
-                        2 * tile_pairs_ * packed_.lanes();
+    const dim_t zeros =
+        (7 * shape_.stride[2] + shape_.kernel[2]) * std::abs(staging_.x().stride[2]) +
+        2 * tile_pairs_ * packed_.lanes();
     return round_up(std::max(whole_blocks_ ? zeros : 0, ring_pairs_ * ring_floats()),
                     dim_t{kAlignment});
   }

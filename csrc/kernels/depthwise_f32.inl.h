@@ -31,11 +31,18 @@ struct DepthwisePlace {
   dim_t offset;  // of its first output
 };
 
+// What a tile reads for a row outside the image, pixel by pixel as in the image: zeros, in t.ring. An
+// image may be read from right to left.
+template <int K, int S>
+float* zero_row(const GroupedBand& t) {
+  return t.x_col < 0 ? t.ring - (7 * S + K - 1) * t.x_col : t.ring;
+}
+
 template <int K, int S, int R, int P, bool Edge>
 __attribute__((noinline)) void depthwise_tile(const GroupedBand& t, const DepthwisePlace& at) {
   constexpr int kRows = (R - 1) * S + K, kColumns = (P - 1) * S + K, kEdge = K / 2;
   const dim_t x_col = t.x_col, y_col = t.y_col, y_row = t.y_row, blocks = at.blocks;
-  const float* const zeros = t.ring;
+  const float* const zeros = zero_row<K, S>(t);
   const float* rows[kRows];
   const float* edges[Edge ? kRows : 1][2 * kEdge];
   for (int i = 0; i < kRows; ++i) {
@@ -121,9 +128,9 @@ void depthwise_band(const GroupedBand& t) {
   const bool sevens = steps(7) < steps(8);
   for (dim_t b = t.block_begin; b < t.block_end; b += 2 * t.ring_pairs) {
     const dim_t blocks = t.block_end - b < 2 * t.ring_pairs ? t.block_end - b : 2 * t.ring_pairs;
-    // The zeros that a tile reads for a row, pixel by pixel as in the image.
+    float* const zeros = zero_row<K, S>(t);
     for (dim_t j = 0; j < 7 * S + K; ++j)
-      for (dim_t i = 0; i < blocks; ++i) vstore(t.ring + j * t.x_col + i * W, vzero());
+      for (dim_t i = 0; i < blocks; ++i) vstore(zeros + j * t.x_col + i * W, vzero());
     for (dim_t r = 0; r < t.rows; r += R) {
       if (r + R > t.rows) r = t.rows - R;
       if (sevens)

@@ -239,7 +239,7 @@ struct ConvKernels {
   // kh = kw, the strides are equal, row_dilation is 1, there are `depthwise_rows` rows of outputs
   // or more and kMinDepthwisePixels pixels, and at most kw / 2 columns are outside the image at
   // either side. The segment is not heeded. `ring` is scratch of
-  //   (7 * s + kw) * x_col + 2 * ring_pairs * W floats.
+  //   (7 * s + kw) * |x_col| + 2 * ring_pairs * W floats.
   void (*depthwise_band[kMaxBandKernel + 1][3])(const GroupedBand&) = {};
   int depthwise_rows = 1;
   void (*planar_row)(const PlanarRow&) = nullptr;  // planar.h

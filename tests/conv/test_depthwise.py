@@ -69,3 +69,27 @@ def test_threads_share_rows_and_channels(rng):
 def test_pixels_that_share_sets_of_the_cache(rng):
     for k, stride in itertools.product((3, 5), (1, 2)):
         assert_right(rng, k, stride, k // 2, (15, 15), 1024)
+
+
+VIEWS = {
+    "right to left": lambda x: x[:, :, ::-1],
+    "bottom to top": lambda x: x[:, ::-1],
+    "both": lambda x: x[:, ::-1, ::-1],
+    "one column": lambda x: np.broadcast_to(x[:, :, :1], x.shape),
+    "one row": lambda x: np.broadcast_to(x[:, :1], x.shape),
+    "every second row and third column": lambda x: x[:, ::2, ::3],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_images_in_any_order(rng, view, stride):
+    for channels, k in itertools.product((32, 40, 512), (3, 5)):
+        x = VIEWS[view](rng.standard_normal((2, 23, 37, channels), dtype=np.float32))
+        w = rng.standard_normal((channels, 1, k, k), dtype=np.float32)
+        geometry = {"padding": k // 2, "stride": stride, "groups": channels}
+        conv = fastconv.Conv2d(w, layout="NHWC", algorithm="depthwise", **geometry)
+        expected = conv(np.ascontiguousarray(x))
+        np.testing.assert_array_equal(conv(x), expected)
+        out = np.zeros(expected.shape, np.float32)[:, :, ::-1]
+        np.testing.assert_array_equal(conv(x, out=out), expected)
