@@ -14,14 +14,9 @@ nox.options.default_venv_backend = "venv"
 KERNEL_TESTS = ("tests/kernels", "tests/conv", "tests/gemm")
 # Under a sanitizer a test takes ten times as long: each kernel and algorithm, not each of their shapes.
 SANITIZED_TESTS = (
-    *(
-        "tests/kernels",
-        "tests/gemm",
-        "tests/graph",
-        "tests/conv/test_memory.py",
-        "tests/conv/test_geometry.py",
-    ),
+    *("tests/kernels", "tests/gemm", "tests/graph", "tests/conv/test_memory.py"),
     *("tests/conv/test_geometry.py", "tests/conv/test_special_values.py", "tests/conv/test_plan.py"),
+    "tests/conv/test_depthwise.py",
 )
 THREADED_TESTS = (
     *("tests/house/test_threads.py", "tests/conv/test_plan.py", "tests/conv/test_determinism.py"),
