@@ -111,6 +111,7 @@ class BandBound final : public BoundConv {
     tile_pairs_ =
         std::clamp<dim_t>(in_l1 * 2 / 3 / ((pixels + s.taps()) * 2 * packed.lanes()), 1, pairs_);
     whole_blocks_ = reads_in_place(residual) ? s.oc / packed.lanes() : 0;
+    crowded_ = lines_of_a_set() > 16;
     if (!blocks.empty()) {
       segment_ = blocks[0];
       ring_pairs_ = tile_pairs_ = ceil_div(blocks[1], 2 * packed_.lanes());
@@ -143,7 +144,7 @@ class BandBound final : public BoundConv {
   bool reads_in_place(const View* residual) const {
     const ConvShape& s = shape_;
     const dim_t kernel = s.kernel[1], stride = s.stride[1];
-    const auto kernels = packed_.kernels();
+    const ConvKernels& kernels = packed_.kernels();
     if (residual || s.group_ic() > 1 || s.group_oc() > 1 || s.kernel[2] != kernel ||
         s.stride[2] != stride || s.dilation[1] > 1 || s.dilation[2] > 1 ||
         !kernels.depthwise_band[kernel][stride])
@@ -158,7 +159,7 @@ class BandBound final : public BoundConv {
   // A vector in two lines doubles them, where there are too many already.
   dim_t blocks_in_place(const float* x, const void* y) const {
     const auto at = reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y);
-    return lines_of_a_set() > 16 && at % kAlignment != 0 ? 0 : whole_blocks_;
+    return crowded_ && at % kAlignment != 0 ? 0 : whole_blocks_;
   }
   dim_t ring_rows() const { return (shape_.kernel[1] - 1) * shape_.dilation[1] + 1; }
   dim_t ring_floats() const {  // of a pair of blocks
@@ -182,6 +183,7 @@ class BandBound final : public BoundConv {
   int threads_ = get_num_threads();
   dim_t segment_, pairs_, ring_pairs_, tile_pairs_;
   dim_t whole_blocks_;  // that are read in place
+  bool crowded_;        // few sets of L1 for them
 };
 
 void BandBound::run(const void* x, const float* residual, void* y,
